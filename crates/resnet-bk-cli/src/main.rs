@@ -1,0 +1,3 @@
+//! The `resnet-bk` command.
+
+fn main() {}

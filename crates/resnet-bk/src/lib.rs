@@ -1,0 +1,1 @@
+//! Training and compression of ResNet-BK language models.
