@@ -2,4 +2,10 @@
 //! pass and the sampler. No training framework is needed, and none is a dependency.
 
 pub mod architecture;
+pub mod head;
+pub mod kernels;
+pub mod model;
+pub mod moe;
+pub mod norm;
 pub mod quantization;
+pub mod resolvent;

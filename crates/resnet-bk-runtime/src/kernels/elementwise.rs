@@ -1,0 +1,199 @@
+//! Transcendental functions and row reductions with the same bits on every machine.
+//!
+//! `exp` splits `x = n ln 2 + r` with `|r| <= ln 2 / 2` and evaluates a degree-6 polynomial in `r` (minimax coefficients of the
+//! Cephes library); the rest follows from it. Sums run in a fixed number of lanes, so vectorizing does not change them.
+
+use super::dispatch::dispatched;
+
+/// Lanes of a row reduction.
+const LANES: usize = 32;
+/// Adding it rounds to the nearest integer: 1.5 * 2^23.
+const ROUND: f32 = 12_582_912.0;
+
+/// `e^x`, relative error below 2e-7 for `-87 <= x <= 88`, clamped outside.
+#[inline(always)]
+pub fn exp(x: f32) -> f32 {
+    // ln 2 in two parts: the first is exact in few bits, so `x - n * LN2_HIGH` does not round.
+    const LN2_HIGH: f32 = 0.693_359_4;
+    const LN2_LOW: f32 = -2.121_944_4e-4;
+    let x = x.clamp(-87.0, 88.0);
+    let n = (x * std::f32::consts::LOG2_E + ROUND) - ROUND;
+    let r = x - n * LN2_HIGH - n * LN2_LOW;
+    let p = 1.987_569_1e-4;
+    let p = p * r + 1.398_199_9e-3;
+    let p = p * r + 8.333_452e-3;
+    let p = p * r + 4.166_579_6e-2;
+    let p = p * r + 1.666_666_5e-1;
+    let p = p * r + 5.000_000_1e-1;
+    let p = p * (r * r) + r + 1.0;
+    p * f32::from_bits(((n as i32 + 127) << 23) as u32)
+}
+
+/// `1 / (1 + e^-x)`.
+#[inline(always)]
+pub fn sigmoid(x: f32) -> f32 {
+    1.0 / (1.0 + exp(-x))
+}
+
+/// `ln(1 + e^x)`, without overflow.
+#[inline(always)]
+pub fn softplus(x: f32) -> f32 {
+    x.max(0.0) + ln_1p(exp(-x.abs()))
+}
+
+/// `x * sigmoid(x)`.
+#[inline(always)]
+pub fn silu(x: f32) -> f32 {
+    x * sigmoid(x)
+}
+
+/// `ln(1 + y)` for `0 <= y <= 1`: `2 artanh(y / (2 + y))` as a series in `z^2 <= 1/9`, relative error below 3e-7.
+#[inline(always)]
+fn ln_1p(y: f32) -> f32 {
+    let z = y / (2.0 + y);
+    let z2 = z * z;
+    let p = 1.0 / 13.0;
+    let p = p * z2 + 1.0 / 11.0;
+    let p = p * z2 + 1.0 / 9.0;
+    let p = p * z2 + 1.0 / 7.0;
+    let p = p * z2 + 1.0 / 5.0;
+    let p = p * z2 + 1.0 / 3.0;
+    2.0 * z * (p * z2 + 1.0)
+}
+
+dispatched! {
+    /// `y * silu(gate)` into `out`; the three have one length.
+    pub fn silu_gate(y: &[f32], gate: &[f32], out: &mut [f32]) = silu_gate_body
+}
+
+#[inline(always)]
+fn silu_gate_body(y: &[f32], gate: &[f32], out: &mut [f32]) {
+    for ((out, y), gate) in out.iter_mut().zip(y).zip(gate) {
+        *out = y * silu(*gate);
+    }
+}
+
+dispatched! {
+    /// [`sigmoid`] of every element.
+    pub fn sigmoid_in_place(values: &mut [f32]) = sigmoid_in_place_body
+}
+
+#[inline(always)]
+fn sigmoid_in_place_body(values: &mut [f32]) {
+    for x in values {
+        *x = sigmoid(*x);
+    }
+}
+
+dispatched! {
+    /// Replaces every `x` by `e^(x - shift)` and returns their sum.
+    pub fn exp_minus_in_place(row: &mut [f32], shift: f32) -> f32 = exp_minus_body
+}
+
+#[inline(always)]
+fn exp_minus_body(row: &mut [f32], shift: f32) -> f32 {
+    let mut sums = [0.0f32; LANES];
+    let (chunks, rest) = row.as_chunks_mut::<LANES>();
+    for chunk in chunks {
+        for (x, sum) in chunk.iter_mut().zip(&mut sums) {
+            *x = exp(*x - shift);
+            *sum += *x;
+        }
+    }
+    let mut total = sums.iter().sum();
+    for x in rest {
+        *x = exp(*x - shift);
+        total += *x;
+    }
+    total
+}
+
+dispatched! {
+    /// `ln sum_i e^(x_i)`, stable for any size of the entries.
+    pub fn log_sum_exp(row: &[f32]) -> f32 = log_sum_exp_body
+}
+
+#[inline(always)]
+fn log_sum_exp_body(row: &[f32]) -> f32 {
+    let largest = largest(row);
+    let mut sums = [0.0f32; LANES];
+    let (chunks, rest) = row.as_chunks::<LANES>();
+    for chunk in chunks {
+        for (x, sum) in chunk.iter().zip(&mut sums) {
+            *sum += exp(*x - largest);
+        }
+    }
+    let mut total: f32 = sums.iter().sum();
+    for x in rest {
+        total += exp(*x - largest);
+    }
+    largest + total.ln()
+}
+
+/// Largest entry of a row, -inf for an empty one.
+#[inline(always)]
+fn largest(row: &[f32]) -> f32 {
+    let mut maxima = [f32::NEG_INFINITY; LANES];
+    let (chunks, rest) = row.as_chunks::<LANES>();
+    for chunk in chunks {
+        for (x, max) in chunk.iter().zip(&mut maxima) {
+            *max = if *x > *max { *x } else { *max };
+        }
+    }
+    maxima.iter().chain(rest).fold(f32::NEG_INFINITY, |max, &x| max.max(x))
+}
+
+/// Softmax of a row.
+pub fn softmax_in_place(row: &mut [f32]) {
+    let total = exp_minus_in_place(row, largest(row));
+    for x in row {
+        *x /= total;
+    }
+}
+
+/// Inner product, summed in order.
+#[inline(always)]
+pub fn dot(a: &[f32], b: &[f32]) -> f32 {
+    a.iter().zip(b).fold(0.0, |sum, (a, b)| sum + a * b)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn functions_agree_with_double_precision() {
+        // Four float32 roundings on top of the approximation errors stated above.
+        const RELATIVE: f64 = 6e-7;
+        for i in -8600..8700 {
+            let x = i as f32 * 0.01;
+            let d = f64::from(x);
+            let close = |name: &str, got: f32, expected: f64| {
+                let error = (f64::from(got) - expected).abs() / expected.abs().max(1e-30);
+                assert!(error < RELATIVE, "{name}({x}) = {got}, expected {expected}");
+            };
+            close("exp", exp(x), d.exp());
+            close("sigmoid", sigmoid(x), 1.0 / (1.0 + (-d).exp()));
+            if x > -80.0 {
+                close("softplus", softplus(x), d.exp().ln_1p());
+            }
+        }
+        assert_eq!(exp(0.0), 1.0);
+        assert!(exp(f32::NEG_INFINITY) < 1e-37);
+    }
+
+    #[test]
+    fn reductions_agree_with_double_precision_over_awkward_sizes() {
+        for n in [1, 15, 16, 17, 31, 32, 33, 64, 1000] {
+            let row: Vec<f32> = (0..n).map(|i| ((i * 31 % 97) as f32 - 40.0) * 0.5).collect();
+            let expected = row.iter().map(|&x| f64::from(x).exp()).sum::<f64>().ln();
+            assert!((f64::from(log_sum_exp(&row)) - expected).abs() < 1e-5, "{n}");
+            assert_eq!(log_sum_exp(&row).to_bits(), log_sum_exp_body(&row).to_bits(), "{n}");
+            let mut soft = row.clone();
+            softmax_in_place(&mut soft);
+            for (p, x) in soft.iter().zip(&row) {
+                assert!((f64::from(*p) - (f64::from(*x) - expected).exp()).abs() < 1e-6);
+            }
+        }
+    }
+}

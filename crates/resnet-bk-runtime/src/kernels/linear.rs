@@ -1,0 +1,129 @@
+//! `y = x W + b`, each output summed over the inputs in order, multiply and add rounded apart.
+//!
+//! The order does not depend on how many rows come at once, so a batch and a single step give the same bits.
+
+use super::dispatch::dispatched;
+
+/// Rows that share a load of the weights.
+const ROWS: usize = 4;
+/// Outputs held in registers: two AVX-512 vectors.
+const COLUMNS: usize = 32;
+
+dispatched! {
+    /// Affine map of every row.
+    ///
+    /// # Shapes
+    /// - `x`: `[n, input]`
+    /// - `weight`: `[input, output]`
+    /// - `bias`: `[output]`
+    /// - `out`: `[n, output]`, overwritten
+    ///
+    /// # Panics
+    /// If the lengths do not fit together.
+    pub fn linear(x: &[f32], weight: &[f32], bias: &[f32], out: &mut [f32]) = linear_body
+}
+
+#[inline(always)]
+fn linear_body(x: &[f32], weight: &[f32], bias: &[f32], out: &mut [f32]) {
+    let output = bias.len();
+    assert!(output > 0 && weight.len() % output == 0, "weight of {} elements for {output} outputs", weight.len());
+    let input = weight.len() / output;
+    assert_eq!(x.len() * output, out.len() * input, "x and out differ in rows");
+    for (x, out) in x.chunks(ROWS * input).zip(out.chunks_mut(ROWS * output)) {
+        match x.len() / input {
+            ROWS => row_block::<ROWS>(x, weight, bias, out, input),
+            3 => row_block::<3>(x, weight, bias, out, input),
+            2 => row_block::<2>(x, weight, bias, out, input),
+            _ => row_block::<1>(x, weight, bias, out, input),
+        }
+    }
+}
+
+#[inline(always)]
+fn row_block<const R: usize>(x: &[f32], weight: &[f32], bias: &[f32], out: &mut [f32], input: usize) {
+    let output = bias.len();
+    let mut column = 0;
+    while column + COLUMNS <= output {
+        strip::<R, COLUMNS>(x, weight, bias, out, input, column);
+        column += COLUMNS;
+    }
+    while column + 8 <= output {
+        strip::<R, 8>(x, weight, bias, out, input, column);
+        column += 8;
+    }
+    while column < output {
+        strip::<R, 1>(x, weight, bias, out, input, column);
+        column += 1;
+    }
+}
+
+#[inline(always)]
+fn strip<const R: usize, const C: usize>(
+    x: &[f32],
+    weight: &[f32],
+    bias: &[f32],
+    out: &mut [f32],
+    input: usize,
+    column: usize,
+) {
+    let output = bias.len();
+    let mut sums = [[0.0f32; C]; R];
+    for (k, weights) in weight.chunks_exact(output).enumerate() {
+        let weights: &[f32; C] = weights[column..column + C].try_into().expect("C columns");
+        for (row, sums) in sums.iter_mut().enumerate() {
+            let x = x[row * input + k];
+            for (sum, w) in sums.iter_mut().zip(weights) {
+                *sum += x * w;
+            }
+        }
+    }
+    for (row, sums) in sums.iter().enumerate() {
+        let out = &mut out[row * output + column..][..C];
+        for ((out, sum), bias) in out.iter_mut().zip(sums).zip(&bias[column..column + C]) {
+            *out = sum + bias;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn values(n: usize, salt: usize) -> Vec<f32> {
+        (0..n).map(|i| ((i * 7919 + salt * 104_729) % 2003) as f32 / 1001.0 - 1.0).collect()
+    }
+
+    /// The formula, one output at a time.
+    fn slow(x: &[f32], weight: &[f32], bias: &[f32], input: usize) -> Vec<f32> {
+        let output = bias.len();
+        let mut out = Vec::new();
+        for row in x.chunks(input) {
+            for column in 0..output {
+                let mut sum = 0.0f32;
+                for (k, x) in row.iter().enumerate() {
+                    sum += x * weight[k * output + column];
+                }
+                out.push(sum + bias[column]);
+            }
+        }
+        out
+    }
+
+    #[test]
+    fn every_size_and_instruction_set_gives_the_bits_of_the_formula() {
+        for rows in [0, 1, 2, 3, 4, 5, 17] {
+            for input in [1, 2, 15, 64] {
+                for output in [1, 7, 8, 15, 16, 17, 31, 32, 33, 64, 100] {
+                    let (x, w, b) = (values(rows * input, 1), values(input * output, 2), values(output, 3));
+                    let expected = slow(&x, &w, &b, input);
+                    let mut fast = vec![f32::NAN; rows * output];
+                    linear(&x, &w, &b, &mut fast);
+                    assert_eq!(fast, expected, "dispatched, {rows} x {input} x {output}");
+                    let mut generic = vec![f32::NAN; rows * output];
+                    linear_body(&x, &w, &b, &mut generic);
+                    assert_eq!(generic, expected, "generic, {rows} x {input} x {output}");
+                }
+            }
+        }
+    }
+}

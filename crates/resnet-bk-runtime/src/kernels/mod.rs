@@ -1,0 +1,22 @@
+//! The arithmetic that training and inference share, and the only module with `unsafe`.
+//!
+//! | file | what | same bits everywhere |
+//! | --- | --- | --- |
+//! | `dispatch` | compiles a body once per instruction set and picks one at run time | |
+//! | `linear` | `y = x W + b`, each output summed in the order of the inputs | yes |
+//! | `elementwise` | exp, sigmoid, softplus, SiLU, log-sum-exp | yes |
+//! | `matmul` | general matrix products through the `gemm` crate | no |
+//!
+//! The first two groups use no fused multiply-add and no reassociation, so a batch, a single step, every instruction set and
+//! training itself give the same bits. Quantizers and routers round and choose; equal bits keep them from choosing differently.
+
+mod dispatch;
+mod elementwise;
+mod linear;
+mod matmul;
+
+pub use elementwise::{
+    dot, exp, exp_minus_in_place, log_sum_exp, sigmoid, sigmoid_in_place, silu, silu_gate, softmax_in_place, softplus,
+};
+pub use linear::linear;
+pub use matmul::{Matrix, Threads, Write, matmul};

@@ -1,0 +1,164 @@
+//! The resolvent of a tridiagonal matrix, scanned in O(T).
+//!
+//! `G(z) = (A - zI)^-1` with `z = i eta`. Left and right Schur complements:
+//!
+//! ```text
+//! left   g_t = 1 / (a_t - z - s^2 g_{t-1})      g_0 = 0        last diagonal entry of the leading t x t block
+//! right  h_t = 1 / (a_t - z - s^2 h_{t+1})      h_{T+1} = 0
+//! whole  G_tt = 1 / (a_t - z - s^2 g_{t-1} - s^2 h_{t+1})
+//! ```
+//!
+//! The ratios stay bounded (`|g_t| <= 1 / eta`) where the determinants they are ratios of overflow.
+//!
+//! The propagator is the last row of the leading block's resolvent applied to a source, with off-diagonals `-s_t` between
+//! `t - 1` and `t`:
+//!
+//! ```text
+//! s_t = sigmoid(hopping_t)      a_t = 1 + s_t^2 + softplus(barrier_t)      w_t = (1 - s_t) u_t
+//! g_t = 1 / (a_t - z - s_t^2 g_{t-1})      psi_t = g_t (w_t + s_t psi_{t-1})
+//! ```
+//!
+//! With `eta = 0` the barrier keeps `0 < g_t <= 1`: no poles. Complex rows are stored as `[Re x H, Im x H]`.
+
+use crate::kernels::{sigmoid, softplus};
+
+/// Matrix constants of the diagonal mixer, one value per head.
+#[derive(Clone, Copy, Debug)]
+pub struct Chain<'a> {
+    /// Constant part of the diagonal, `[H]`.
+    pub diagonal: &'a [f32],
+    /// Off-diagonal, `[H]`.
+    pub hopping: &'a [f32],
+    /// Spectral shift, `[H]`.
+    pub eta: &'a [f32],
+}
+
+/// `1 / (re + i im)`.
+#[inline(always)]
+pub fn reciprocal(re: f32, im: f32) -> (f32, f32) {
+    let scale = 1.0 / (re * re + im * im);
+    (re * scale, -im * scale)
+}
+
+impl Chain<'_> {
+    /// Resolvent heads `H`.
+    pub fn heads(&self) -> usize {
+        self.eta.len()
+    }
+
+    /// Causal features: the left ratios `g_t` of one sequence, going on from `state`.
+    ///
+    /// # Shapes
+    /// - `potential`: `[T, H]`
+    /// - `state`: `[2H]`, the last ratio; zeros at the start; updated
+    /// - `features`: `[T, 2H]`, overwritten
+    pub fn left(&self, potential: &[f32], state: &mut [f32], features: &mut [f32]) {
+        let heads = self.heads();
+        for (v, row) in potential.chunks(heads).zip(features.chunks_mut(2 * heads)) {
+            self.advance(v, state);
+            row.copy_from_slice(state);
+        }
+    }
+
+    /// The right ratios `h_t` of one whole sequence. Shapes: `potential` `[T, H]`, `ratios` `[T, 2H]`, overwritten.
+    pub fn right(&self, potential: &[f32], ratios: &mut [f32]) {
+        let heads = self.heads();
+        let mut state = vec![0.0; 2 * heads];
+        for (v, row) in potential.chunks(heads).zip(ratios.chunks_mut(2 * heads)).rev() {
+            self.advance(v, &mut state);
+            row.copy_from_slice(&state);
+        }
+    }
+
+    /// Bidirectional features: the diagonal `G_tt` of one whole sequence.
+    ///
+    /// # Shapes
+    /// - `potential`: `[T, H]`
+    /// - `features`: `[T, 2H]`, overwritten
+    pub fn whole(&self, potential: &[f32], features: &mut [f32]) {
+        let heads = self.heads();
+        self.right(potential, features);
+        let mut left = vec![0.0; 2 * heads];
+        let mut blocked = vec![0.0; 2 * heads];
+        let mut rows = potential.chunks(heads).zip(features.chunks_mut(2 * heads)).peekable();
+        while let Some((v, row)) = rows.next() {
+            // The ratio from the right of this position is the next row, not yet overwritten.
+            for (j, blocked) in blocked.iter_mut().enumerate() {
+                *blocked = left[j] + rows.peek().map_or(0.0, |(_, next)| next[j]);
+            }
+            self.advance(v, &mut left);
+            self.advance(v, &mut blocked);
+            row.copy_from_slice(&blocked);
+        }
+    }
+
+    /// `state = 1 / (a0 + v - i eta - s^2 state)` for every head.
+    #[inline(always)]
+    fn advance(&self, potential: &[f32], state: &mut [f32]) {
+        let (re, im) = state.split_at_mut(self.heads());
+        for h in 0..self.heads() {
+            let s2 = self.hopping[h] * self.hopping[h];
+            (re[h], im[h]) = reciprocal(self.diagonal[h] + potential[h] - s2 * re[h], -self.eta[h] - s2 * im[h]);
+        }
+    }
+}
+
+/// Inputs of the propagator for one sequence, before their nonlinearities.
+#[derive(Clone, Copy, Debug)]
+pub struct PropagatorInput<'a> {
+    /// Hopping before the sigmoid, `[T, H]`.
+    pub hopping: &'a [f32],
+    /// Barrier before the softplus, `[T, H]`.
+    pub barrier: &'a [f32],
+    /// Complex source, `[T, 2H]`.
+    pub source: &'a [f32],
+    /// Spectral shift, `[H]`.
+    pub eta: &'a [f32],
+}
+
+/// What a propagator carries from one token to the next, per head.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PropagatorState {
+    /// Last ratio `g`, `[2H]`.
+    pub ratio: Vec<f32>,
+    /// Last wave `psi`, `[2H]`.
+    pub wave: Vec<f32>,
+}
+
+impl PropagatorState {
+    /// The state before the first token.
+    pub fn new(heads: usize) -> Self {
+        Self { ratio: vec![0.0; 2 * heads], wave: vec![0.0; 2 * heads] }
+    }
+}
+
+/// The waves `psi_t` of one sequence, going on from `state`.
+///
+/// # Shapes
+/// - `waves`: `[T, 2H]`, overwritten
+/// - `ratios`: `[T, 2H]`, overwritten with `g_t`, which the backward pass needs
+pub fn propagate(input: PropagatorInput, state: &mut PropagatorState, waves: &mut [f32], ratios: &mut [f32]) {
+    let heads = input.eta.len();
+    let rows = input.hopping.chunks(heads).zip(input.barrier.chunks(heads)).zip(input.source.chunks(2 * heads));
+    for (((hopping, barrier), source), (waves, ratios)) in
+        rows.zip(waves.chunks_mut(2 * heads).zip(ratios.chunks_mut(2 * heads)))
+    {
+        let (g_re, g_im) = state.ratio.split_at_mut(heads);
+        let (psi_re, psi_im) = state.wave.split_at_mut(heads);
+        for h in 0..heads {
+            let s = sigmoid(hopping[h]);
+            let s2 = s * s;
+            let a = 1.0 + s2 + softplus(barrier[h]);
+            let (re, im) = reciprocal(a - s2 * g_re[h], -input.eta[h] - s2 * g_im[h]);
+            let w_re = (1.0 - s) * source[h] + s * psi_re[h];
+            let w_im = (1.0 - s) * source[heads + h] + s * psi_im[h];
+            (g_re[h], g_im[h]) = (re, im);
+            (psi_re[h], psi_im[h]) = (re * w_re - im * w_im, re * w_im + im * w_re);
+        }
+        waves.copy_from_slice(&state.wave);
+        ratios.copy_from_slice(&state.ratio);
+    }
+}
+
+#[cfg(test)]
+mod tests;
