@@ -23,9 +23,10 @@ pub(super) fn guess(bytes: &[u8]) -> Option<&'static str> {
     }
 }
 
-/// Line endings converted either way, or the high bit cut off, as a text-mode transfer does.
+/// Line endings converted either way, the high bit cut off, or the bytes decoded as Latin-1 or UTF-8.
 fn is_damaged_magic(start: &[u8]) -> bool {
-    start.starts_with(b"\x89RBK") || start.starts_with(b"\x09RBK")
+    let damaged: [&[u8]; 4] = [b"\x89RBK", b"\x09RBK", b"\xc2\x89RBK", b"\xef\xbf\xbdRBK"];
+    damaged.iter().any(|magic| start.starts_with(magic))
 }
 
 /// Length of the JSON header in 64 bits, then the header.

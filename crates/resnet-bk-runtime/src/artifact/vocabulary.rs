@@ -9,10 +9,16 @@
 use super::container::Section;
 use super::error::ArtifactError;
 
+/// Longest word, in bytes: four bytes of LEB128.
+const MAX_WORD_BYTES: usize = (1 << 28) - 1;
+
 pub(super) fn encode(words: &[String], vocab_size: usize) -> Result<Vec<u8>, ArtifactError> {
     check_size(words.len(), vocab_size)?;
     let mut out = (words.len() as u32).to_le_bytes().to_vec();
-    for word in words {
+    for (index, word) in words.iter().enumerate() {
+        if word.len() > MAX_WORD_BYTES {
+            return Err(ArtifactError::Word { index, fault: "too long" });
+        }
         write_length(word.len(), &mut out);
         out.extend_from_slice(word.as_bytes());
     }
@@ -59,7 +65,7 @@ fn write_length(mut length: usize, out: &mut Vec<u8>) {
 
 fn read_length(bytes: &mut &[u8]) -> Option<usize> {
     let mut length = 0usize;
-    // Four bytes hold any length below 2^28; longer words, or zeros that pad a length, were never written.
+    // Neither longer words nor lengths padded with zeros are ever written.
     for shift in [0, 7, 14, 21] {
         let (&byte, rest) = bytes.split_first()?;
         *bytes = rest;
