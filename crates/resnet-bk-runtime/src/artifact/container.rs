@@ -171,6 +171,18 @@ mod tests {
     }
 
     #[test]
+    fn the_header_is_laid_out_as_drawn() {
+        let file = encode([b"123456789", b"", b"abc"]);
+        // 0xcbf43926 is the published check value of this CRC-32.
+        let drawn = b"\x89RBK\r\n\x1a\n\x01\0\x03\0\
+            \x01\0\0\0\x26\x39\xf4\xcb\x09\0\0\0\0\0\0\0\
+            \x02\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\
+            \x03\0\0\0\xc2\x41\x24\x35\x03\0\0\0\0\0\0\0";
+        assert_eq!(file[..TABLE_END], drawn[..]);
+        assert_eq!(file[HEADER_BYTES..], b"123456789abc"[..]);
+    }
+
+    #[test]
     fn a_later_format_is_refused_by_name() {
         // No checksum is right there: a later header may have it elsewhere.
         let mut file = encode([b"", b"", b""]);

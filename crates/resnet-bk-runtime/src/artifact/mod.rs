@@ -17,9 +17,9 @@
 //! ```
 //!
 //! Numbers are little-endian. Names, shapes, order and quantizers of the tensors are not stored: they follow from
-//! [`Architecture::tensors`] and [`Architecture::scheme`]. Every byte is covered by a checksum, every length is compared
-//! with the file before anything is allocated for it, and what [`Artifact::to_bytes`] wrote comes back from reading and
-//! writing again as the same bytes.
+//! [`Architecture::tensors`] and [`Architecture::scheme`]. Every byte is covered by a checksum and every length is
+//! compared with the file before anything is allocated for it. What [`Artifact::to_bytes`] wrote comes back from reading
+//! and writing again as the same bytes.
 
 mod bits;
 mod config;
@@ -60,8 +60,8 @@ impl Artifact {
     /// Quantizes every tensor by the architecture's scheme. `values` gives a tensor's values by its name, row-major.
     ///
     /// # Errors
-    /// An architecture that is not valid, a vocabulary of another size, and a tensor that is missing, has another number
-    /// of elements or holds NaN or infinity.
+    /// An architecture that is not valid, a vocabulary of another size, and a tensor that is missing, has another
+    /// number of elements or holds NaN or infinity.
     pub fn quantize<'a>(
         architecture: Architecture,
         words: Vec<String>,

@@ -158,7 +158,9 @@ proptest! {
     }
 
     #[test]
-    fn garbage_behind_sound_checksums_never_panics(section in 0usize..3, garbage in proptest::collection::vec(any::<u8>(), 0..600)) {
+    fn garbage_behind_sound_checksums_never_panics(
+        section in 0usize..3, garbage in proptest::collection::vec(any::<u8>(), 0..600),
+    ) {
         let _ = forged(|sections| sections[section] = garbage);
     }
 

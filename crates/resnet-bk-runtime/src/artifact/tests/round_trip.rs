@@ -138,7 +138,8 @@ fn writing_refuses_what_reading_would() {
         ("tensor embedding.weight has the scale NaN for group 1", |a| quantized(a).scales[1] = half::f16::NAN),
         ("tensor embedding.weight has the scale -1 for group 0", |a| quantized(a).scales[0] = half::f16::NEG_ONE),
         (
-            "tensor embedding.weight is stored as 4-bit codes in groups of 9, but the architecture says 4-bit codes in groups of 16",
+            "tensor embedding.weight is stored as 4-bit codes in groups of 9, \
+             but the architecture says 4-bit codes in groups of 16",
             |a| quantized(a).scheme.group = 9,
         ),
         ("the vocabulary has 12 words, but the architecture has 13", |a| a.words.truncate(12)),
