@@ -18,8 +18,8 @@
 //!
 //! Numbers are little-endian. Names, shapes, order and quantizers of the tensors are not stored: they follow from
 //! [`Architecture::tensors`] and [`Architecture::scheme`]. Every byte is covered by a checksum and every length is
-//! compared with the file before anything is allocated for it. What [`Artifact::to_bytes`] wrote comes back from reading
-//! and writing again as the same bytes.
+//! compared with the file before anything is allocated for it. What [`Artifact::to_bytes`] wrote comes back from
+//! reading and writing again as the same bytes.
 
 mod bits;
 mod config;
