@@ -2,6 +2,9 @@
 //! pass and the sampler. No training framework is needed, and none is a dependency.
 
 pub mod architecture;
+pub mod architecture_validation;
+pub mod artifact;
+pub mod atomic;
 pub mod head;
 pub mod kernels;
 pub mod model;

@@ -1,0 +1,228 @@
+//! The outer layer of the file: header, section table and checksums. It knows nothing of what sections mean.
+
+use super::error::ArtifactError;
+use super::foreign;
+use std::fmt;
+
+/// Starts every artifact. As in PNG, the high bit and the two line endings show what a text-mode transfer does.
+pub(super) const MAGIC: [u8; 8] = *b"\x89RBK\r\n\x1a\n";
+
+/// The format that this program writes, and the newest that it reads.
+pub const FORMAT_VERSION: u16 = 1;
+
+/// Bytes of the header: magic, version, number of sections, section table and its checksum.
+pub(super) const HEADER_BYTES: usize = TABLE_END + CRC_BYTES;
+/// Bytes of a CRC-32.
+pub(super) const CRC_BYTES: usize = 4;
+
+const TABLE_START: usize = 12;
+const TABLE_END: usize = TABLE_START + Section::STORED.len() * ENTRY_BYTES;
+const ENTRY_BYTES: usize = 16;
+
+/// The section's bytes are stored as they are. Later formats give entropy-coded sections another number.
+const ENCODING_PLAIN: u16 = 0;
+
+/// A part of the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Section {
+    /// Magic number, version and section table.
+    Header = 0,
+    /// Architecture and pretokenizer, as JSON.
+    Config = 1,
+    /// Words in the order of their ids.
+    Vocabulary = 2,
+    /// Scales, codes and floats of every tensor.
+    Weights = 3,
+}
+
+impl Section {
+    /// What the section table lists, in order.
+    pub(super) const STORED: [Section; 3] = [Section::Config, Section::Vocabulary, Section::Weights];
+
+    fn kind(self) -> u16 {
+        self as u16
+    }
+}
+
+impl fmt::Display for Section {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Section::Header => "header",
+            Section::Config => "config section",
+            Section::Vocabulary => "vocabulary section",
+            Section::Weights => "weights section",
+        })
+    }
+}
+
+/// The bytes of a file with the given sections.
+pub(super) fn encode(sections: [&[u8]; 3]) -> Vec<u8> {
+    let payload: usize = sections.iter().map(|section| section.len()).sum();
+    let mut file = Vec::with_capacity(HEADER_BYTES + payload);
+    file.extend_from_slice(&MAGIC);
+    file.extend_from_slice(&FORMAT_VERSION.to_le_bytes());
+    file.extend_from_slice(&(Section::STORED.len() as u16).to_le_bytes());
+    for (section, bytes) in Section::STORED.into_iter().zip(sections) {
+        file.extend_from_slice(&section.kind().to_le_bytes());
+        file.extend_from_slice(&ENCODING_PLAIN.to_le_bytes());
+        file.extend_from_slice(&crc32fast::hash(bytes).to_le_bytes());
+        file.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
+    }
+    file.extend_from_slice(&crc32fast::hash(&file).to_le_bytes());
+    sections.iter().for_each(|bytes| file.extend_from_slice(bytes));
+    file
+}
+
+/// The sections of a file, in the order of [`Section::STORED`], every checksum verified. Allocates nothing.
+pub(super) fn decode(file: &[u8]) -> Result<[&[u8]; 3], ArtifactError> {
+    check_version(file)?;
+    let Some((header, mut rest)) = file.split_at_checked(HEADER_BYTES) else {
+        return Err(truncated_header(file));
+    };
+    check_crc(Section::Header, &header[..TABLE_END], u32_at(header, TABLE_END))?;
+    check_field("number of sections", u16_at(header, 10), Section::STORED.len() as u16)?;
+
+    let mut sections = [&file[..0]; 3];
+    let entries = header[TABLE_START..TABLE_END].chunks_exact(ENTRY_BYTES);
+    let mut checksums = [0; 3];
+    for (index, (section, entry)) in Section::STORED.into_iter().zip(entries).enumerate() {
+        check_field("section kind", u16_at(entry, 0), section.kind())?;
+        check_field("section encoding", u16_at(entry, 2), ENCODING_PLAIN)?;
+        let (needed, available) = (u64_at(entry, 8), rest.len() as u64);
+        // A length of 2^32 or more does not fit a 32-bit usize, nor does a file that has it.
+        let split = usize::try_from(needed).ok().and_then(|length| rest.split_at_checked(length));
+        (sections[index], rest) = split.ok_or(ArtifactError::Truncated { section, needed, available })?;
+        checksums[index] = u32_at(entry, 4);
+    }
+    if !rest.is_empty() {
+        return Err(ArtifactError::TrailingBytes { section: Section::Weights, bytes: rest.len() as u64 });
+    }
+    for ((section, bytes), stored) in Section::STORED.into_iter().zip(sections).zip(checksums) {
+        check_crc(section, bytes, stored)?;
+    }
+    Ok(sections)
+}
+
+/// Checks magic and version, which come first: the rest of a newer format's header may be laid out in another way.
+fn check_version(file: &[u8]) -> Result<(), ArtifactError> {
+    let start = &file[..file.len().min(MAGIC.len())];
+    if !MAGIC.starts_with(start) {
+        return Err(ArtifactError::NotAnArtifact { start: start.to_vec(), looks_like: foreign::guess(file) });
+    }
+    if file.len() < MAGIC.len() + 2 {
+        return Err(truncated_header(file));
+    }
+    match u16_at(file, MAGIC.len()) {
+        FORMAT_VERSION => Ok(()),
+        found if found > FORMAT_VERSION => Err(ArtifactError::NewerFormat { found, supported: FORMAT_VERSION }),
+        found => Err(ArtifactError::UnknownFormat { found }),
+    }
+}
+
+fn truncated_header(file: &[u8]) -> ArtifactError {
+    let (needed, available) = (HEADER_BYTES as u64, file.len() as u64);
+    ArtifactError::Truncated { section: Section::Header, needed, available }
+}
+
+fn check_field(field: &'static str, found: u16, expected: u16) -> Result<(), ArtifactError> {
+    if found == expected { Ok(()) } else { Err(ArtifactError::SectionTable { field, found, expected }) }
+}
+
+fn check_crc(section: Section, bytes: &[u8], stored: u32) -> Result<(), ArtifactError> {
+    let computed = crc32fast::hash(bytes);
+    if computed == stored { Ok(()) } else { Err(ArtifactError::Checksum { section, stored, computed }) }
+}
+
+fn array_at<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
+    std::array::from_fn(|i| bytes[at + i])
+}
+
+fn u16_at(bytes: &[u8], at: usize) -> u16 {
+    u16::from_le_bytes(array_at(bytes, at))
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes(array_at(bytes, at))
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    u64::from_le_bytes(array_at(bytes, at))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A header with one field overwritten and its checksum made right again.
+    fn forge(at: usize, field: &[u8]) -> Vec<u8> {
+        let mut file = encode([b"config", b"words", b"weights"]);
+        file[at..at + field.len()].copy_from_slice(field);
+        let crc = crc32fast::hash(&file[..TABLE_END]);
+        file[TABLE_END..HEADER_BYTES].copy_from_slice(&crc.to_le_bytes());
+        file
+    }
+
+    #[test]
+    fn sections_come_back() {
+        let sections: [&[u8]; 3] = [b"config", b"", b"weights"];
+        let file = encode(sections);
+        assert_eq!(file.len(), 64 + 6 + 7);
+        assert_eq!(decode(&file).unwrap(), sections);
+    }
+
+    #[test]
+    fn the_header_is_laid_out_as_drawn() {
+        let file = encode([b"123456789", b"", b"abc"]);
+        // 0xcbf43926 is the published check value of this CRC-32.
+        let drawn = b"\x89RBK\r\n\x1a\n\x01\0\x03\0\
+            \x01\0\0\0\x26\x39\xf4\xcb\x09\0\0\0\0\0\0\0\
+            \x02\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\
+            \x03\0\0\0\xc2\x41\x24\x35\x03\0\0\0\0\0\0\0";
+        assert_eq!(file[..TABLE_END], drawn[..]);
+        assert_eq!(file[HEADER_BYTES..], b"123456789abc"[..]);
+    }
+
+    #[test]
+    fn a_later_format_is_refused_by_name() {
+        // No checksum is right there: a later header may have it elsewhere.
+        let mut file = encode([b"", b"", b""]);
+        file[8..10].copy_from_slice(&3u16.to_le_bytes());
+        let error = decode(&file).unwrap_err();
+        assert_eq!(error.to_string(), "artifact format 3 is newer than the supported format 1");
+        assert_eq!(decode(&forge(8, &[0, 0])).unwrap_err().to_string(), "artifact format 0 does not exist");
+    }
+
+    #[test]
+    fn huge_lengths_are_refused() {
+        for section in 0..3 {
+            for length in [6 + 5 + 7 + 1, 1 << 32, 1 << 60, u64::MAX - 20, u64::MAX] {
+                let file = forge(TABLE_START + section * ENTRY_BYTES + 8, &length.to_le_bytes());
+                let error = decode(&file).unwrap_err();
+                assert!(matches!(error, ArtifactError::Truncated { needed, .. } if needed == length), "{error}");
+            }
+        }
+    }
+
+    #[test]
+    fn unknown_sections_and_encodings_are_refused() {
+        let told = |at, field: &[u8]| decode(&forge(at, field)).unwrap_err().to_string();
+        assert_eq!(told(10, &[4, 0]), "the section table has number of sections 4, but must have 3");
+        assert_eq!(told(12, &[9, 0]), "the section table has section kind 9, but must have 1");
+        assert_eq!(told(14, &[1, 0]), "the section table has section encoding 1, but must have 0");
+    }
+
+    #[test]
+    fn bytes_after_the_last_section_are_refused() {
+        let mut file = encode([b"config", b"words", b"weights"]);
+        file.push(0);
+        assert_eq!(decode(&file).unwrap_err().to_string(), "1 bytes are left over after the weights section");
+    }
+
+    #[test]
+    fn other_files_are_named() {
+        let told = |file: &[u8]| decode(file).unwrap_err().to_string();
+        let zip = "not an artifact: starts with 50 4b 03 04 14 00, which looks like a PyTorch zip";
+        assert_eq!(told(b"PK\x03\x04\x14\0"), zip);
+        assert_eq!(told(b""), "the header is cut short: it needs 64 bytes, but 0 are left in the file");
+    }
+}

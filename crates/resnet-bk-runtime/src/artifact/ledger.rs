@@ -1,0 +1,108 @@
+//! Where the bytes of an artifact go: every byte of the file stands in exactly one entry.
+
+use super::container::{CRC_BYTES, HEADER_BYTES, Section};
+use super::tensor::TensorBytes;
+use crate::architecture::{Architecture, Role};
+use serde::{Deserialize, Serialize};
+
+/// What bytes are used for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LedgerKind {
+    /// Magic number, version and section table.
+    Header,
+    /// CRC-32 of the header and of every section.
+    Checksums,
+    /// Architecture and pretokenizer.
+    Config,
+    /// Words and their lengths.
+    Vocabulary,
+    /// Packed codes of quantized tensors.
+    Codes,
+    /// Half-precision scales of quantized tensors.
+    Scales,
+    /// Float32 tensors.
+    Floats,
+}
+
+impl LedgerKind {
+    /// Whether the bytes lie in the weights section.
+    pub fn is_weights(self) -> bool {
+        matches!(self, LedgerKind::Codes | LedgerKind::Scales | LedgerKind::Floats)
+    }
+}
+
+/// Bytes of one part and one use.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LedgerEntry {
+    /// Part of the model: `embedding`, `experts`, ...; `file`, `config` or `vocabulary` outside the weights.
+    pub part: String,
+    /// What the bytes are used for.
+    pub kind: LedgerKind,
+    /// How many, at least one.
+    pub bytes: u64,
+}
+
+/// All bytes of an artifact.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ledger {
+    /// In the order of the file; parts of the weights in the order of [`Role`].
+    pub entries: Vec<LedgerEntry>,
+}
+
+/// Parts of the weights, in the ledger's order.
+const PARTS: [(Role, &str); 9] = [
+    (Role::Embedding, "embedding"),
+    (Role::Positions, "positions"),
+    (Role::Head, "head"),
+    (Role::HeadBias, "head bias"),
+    (Role::Expert, "experts"),
+    (Role::Router, "routers"),
+    (Role::Mixer, "mixers"),
+    (Role::Small, "norms and small biases"),
+    (Role::ActivationScale, "activation scales"),
+];
+
+impl Ledger {
+    /// The ledger of a file with a valid architecture and sections of the given lengths, in bytes.
+    pub(super) fn new(architecture: &Architecture, config: u64, vocabulary: u64) -> Self {
+        let checksums = (CRC_BYTES * (1 + Section::STORED.len())) as u64;
+        let mut ledger = Ledger { entries: Vec::new() };
+        ledger.push("file", LedgerKind::Header, HEADER_BYTES as u64 - checksums);
+        ledger.push("file", LedgerKind::Checksums, checksums);
+        ledger.push("config", LedgerKind::Config, config);
+        ledger.push("vocabulary", LedgerKind::Vocabulary, vocabulary);
+        let specs = architecture.tensors();
+        for (role, part) in PARTS {
+            let mut sum = TensorBytes::default();
+            for spec in specs.iter().filter(|spec| spec.role == role) {
+                let bytes = TensorBytes::of(spec.len(), architecture.scheme(spec));
+                sum.codes += bytes.codes;
+                sum.scales += bytes.scales;
+                sum.floats += bytes.floats;
+            }
+            ledger.push(part, LedgerKind::Codes, sum.codes);
+            ledger.push(part, LedgerKind::Scales, sum.scales);
+            ledger.push(part, LedgerKind::Floats, sum.floats);
+        }
+        ledger
+    }
+
+    fn push(&mut self, part: &str, kind: LedgerKind, bytes: u64) {
+        if bytes > 0 {
+            self.entries.push(LedgerEntry { part: part.to_owned(), kind, bytes });
+        }
+    }
+
+    /// Length of the weights section, in bytes.
+    pub fn weights_bytes(&self) -> u64 {
+        self.entries.iter().filter(|entry| entry.kind.is_weights()).map(|entry| entry.bytes).sum()
+    }
+
+    /// Length of the file, in bytes.
+    pub fn total_bytes(&self) -> u64 {
+        self.entries.iter().map(|entry| entry.bytes).sum()
+    }
+}

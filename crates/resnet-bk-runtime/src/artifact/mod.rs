@@ -1,0 +1,140 @@
+//! The `.rbk` file: a whole language model, and nothing that can be derived.
+//!
+//! ```text
+//!  0   8  magic             89 52 42 4b 0d 0a 1a 0a ("\x89RBK\r\n\x1a\n")
+//!  8   2  format version    1
+//! 10   2  number of sections, 3
+//! 12  48  section table     for each section, in the order of the file:
+//!                            0   2  kind       1 CONFIG, 2 VOCABULARY, 3 WEIGHTS
+//!                            2   2  encoding   0 plain; further numbers are for entropy-coded sections
+//!                            4   4  CRC-32 of the section's bytes as stored
+//!                            8   8  length in bytes, as stored
+//! 60   4  CRC-32 of the 60 bytes above
+//! 64      CONFIG            JSON: architecture, pretokenizer
+//!         VOCABULARY        number of words, then length and UTF-8 of each, in the order of their ids
+//!         WEIGHTS           scales, codes and floats of each tensor
+//!                           end of file: nothing may follow
+//! ```
+//!
+//! Numbers are little-endian. Names, shapes, order and quantizers of the tensors are not stored: they follow from
+//! [`Architecture::tensors`] and [`Architecture::scheme`]. Every byte is covered by a checksum and every length is
+//! compared with the file before anything is allocated for it. What [`Artifact::to_bytes`] wrote comes back from
+//! reading and writing again as the same bytes.
+
+mod bits;
+mod config;
+mod container;
+mod error;
+mod foreign;
+mod ledger;
+mod tensor;
+#[cfg(test)]
+mod tests;
+mod vocabulary;
+mod weights;
+
+pub use container::{FORMAT_VERSION, Section};
+pub use error::ArtifactError;
+pub use ledger::{Ledger, LedgerEntry, LedgerKind};
+pub use tensor::StoredTensor;
+
+use crate::architecture::Architecture;
+use crate::atomic::write_atomically;
+use std::fs;
+use std::path::Path;
+
+/// A compressed language model.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Artifact {
+    /// Sizes, mixer and quantization.
+    pub architecture: Architecture,
+    /// Words in the order of their ids, `[V]`.
+    pub words: Vec<String>,
+    /// How text is split into words.
+    pub pretokenizer: String,
+    /// The tensors, in the order of [`Architecture::tensors`].
+    pub tensors: Vec<StoredTensor>,
+}
+
+impl Artifact {
+    /// Quantizes every tensor by the architecture's scheme. `values` gives a tensor's values by its name, row-major.
+    ///
+    /// # Errors
+    /// An architecture that is not valid, a vocabulary of another size, and a tensor that is missing, has another
+    /// number of elements or holds NaN or infinity.
+    pub fn quantize<'a>(
+        architecture: Architecture,
+        words: Vec<String>,
+        pretokenizer: impl Into<String>,
+        values: impl Fn(&str) -> Option<&'a [f32]>,
+    ) -> Result<Self, ArtifactError> {
+        architecture.validate()?;
+        if words.len() != architecture.vocab_size {
+            return Err(ArtifactError::VocabularySize { found: words.len(), expected: architecture.vocab_size });
+        }
+        let mut tensors = Vec::new();
+        for spec in architecture.tensors() {
+            let values =
+                values(&spec.name).ok_or_else(|| ArtifactError::MissingTensor { tensor: spec.name.clone() })?;
+            tensor::check_values(&spec, values)?;
+            tensors.push(match architecture.scheme(&spec) {
+                Some(scheme) => StoredTensor::Quantized(scheme.quantize(values)),
+                None => StoredTensor::Float(values.to_vec()),
+            });
+        }
+        Ok(Self { architecture, words, pretokenizer: pretokenizer.into(), tensors })
+    }
+
+    /// The bytes of the file.
+    ///
+    /// # Errors
+    /// Whatever [`from_bytes`](Self::from_bytes) would refuse.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, ArtifactError> {
+        let config = config::encode(&self.architecture, &self.pretokenizer)?;
+        let vocabulary = vocabulary::encode(&self.words, self.architecture.vocab_size)?;
+        let weights = weights::encode(&self.architecture, &self.tensors)?;
+        Ok(container::encode([&config, &vocabulary, &weights]))
+    }
+
+    /// Reads a file's bytes, which may come from anywhere.
+    ///
+    /// # Errors
+    /// Anything but the bytes of a sound artifact; never a panic, nor an allocation out of proportion to the file.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, ArtifactError> {
+        let [config, vocabulary, weights] = container::decode(bytes)?;
+        let (architecture, pretokenizer) = config::decode(config)?;
+        let words = vocabulary::decode(vocabulary, architecture.vocab_size)?;
+        let tensors = weights::decode(&architecture, weights)?;
+        Ok(Self { architecture, words, pretokenizer, tensors })
+    }
+
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// As [`from_bytes`](Self::from_bytes), and a file that cannot be read.
+    pub fn read(path: impl AsRef<Path>) -> Result<Self, ArtifactError> {
+        let path = path.as_ref();
+        let bytes = fs::read(path).map_err(|source| ArtifactError::Read { path: path.to_owned(), source })?;
+        Self::from_bytes(&bytes)
+    }
+
+    /// Writes a file in one step: a failure leaves the file that was there as it was.
+    ///
+    /// # Errors
+    /// As [`to_bytes`](Self::to_bytes), and a file that cannot be written.
+    pub fn write(&self, path: impl AsRef<Path>) -> Result<(), ArtifactError> {
+        let path = path.as_ref();
+        let bytes = self.to_bytes()?;
+        write_atomically(path, &bytes).map_err(|source| ArtifactError::Write { path: path.to_owned(), source })
+    }
+
+    /// Where the bytes of the file go.
+    ///
+    /// # Errors
+    /// An architecture that is not valid, or a vocabulary of another size.
+    pub fn ledger(&self) -> Result<Ledger, ArtifactError> {
+        let config = config::encode(&self.architecture, &self.pretokenizer)?;
+        let vocabulary = vocabulary::encode(&self.words, self.architecture.vocab_size)?;
+        Ok(Ledger::new(&self.architecture, config.len() as u64, vocabulary.len() as u64))
+    }
+}

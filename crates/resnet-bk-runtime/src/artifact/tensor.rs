@@ -1,0 +1,109 @@
+//! One tensor as the file holds it, and the checks that it must pass on its way in and out.
+
+use super::bits::packed_bytes;
+use super::error::ArtifactError;
+use crate::architecture::TensorSpec;
+use crate::quantization::{Quantized, Scheme};
+
+/// A tensor as an artifact stores it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum StoredTensor {
+    /// Values in float32.
+    Float(Vec<f32>),
+    /// Codes and scales.
+    Quantized(Quantized),
+}
+
+impl StoredTensor {
+    /// The values that the tensor stands for, row-major.
+    pub fn to_f32(&self) -> Vec<f32> {
+        match self {
+            StoredTensor::Float(values) => values.clone(),
+            StoredTensor::Quantized(quantized) => quantized.dequantize(),
+        }
+    }
+
+    /// As [`to_f32`](Self::to_f32), without a copy of floats.
+    pub fn into_f32(self) -> Vec<f32> {
+        match self {
+            StoredTensor::Float(values) => values,
+            StoredTensor::Quantized(quantized) => quantized.dequantize(),
+        }
+    }
+}
+
+/// Bytes of one tensor in the file. Either the first two or the last are zero.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct TensorBytes {
+    pub scales: u64,
+    pub codes: u64,
+    pub floats: u64,
+}
+
+impl TensorBytes {
+    pub fn of(len: usize, scheme: Option<Scheme>) -> Self {
+        match scheme {
+            Some(scheme) => {
+                Self { scales: 2 * scheme.groups(len) as u64, codes: packed_bytes(len, scheme.bits), floats: 0 }
+            }
+            None => Self { floats: 4 * len as u64, ..Self::default() },
+        }
+    }
+
+    pub fn total(self) -> u64 {
+        self.scales + self.codes + self.floats
+    }
+}
+
+/// Checks that `values` fit `spec` and are finite.
+pub(super) fn check_values(spec: &TensorSpec, values: &[f32]) -> Result<(), ArtifactError> {
+    check_length(spec, "elements", values.len(), spec.len())?;
+    match values.iter().position(|value| !value.is_finite()) {
+        Some(index) => Err(ArtifactError::NonFinite { tensor: spec.name.clone(), index, value: values[index] }),
+        None => Ok(()),
+    }
+}
+
+/// Checks that `tensor` is what `spec` and `scheme` say.
+pub(super) fn check(spec: &TensorSpec, scheme: Option<Scheme>, tensor: &StoredTensor) -> Result<(), ArtifactError> {
+    let found = match tensor {
+        StoredTensor::Float(_) => None,
+        StoredTensor::Quantized(quantized) => Some(quantized.scheme),
+    };
+    if found != scheme {
+        let (found, expected) = (describe(found), describe(scheme));
+        return Err(ArtifactError::WrongScheme { tensor: spec.name.clone(), found, expected });
+    }
+    match tensor {
+        StoredTensor::Float(values) => check_values(spec, values),
+        StoredTensor::Quantized(quantized) => check_quantized(spec, quantized),
+    }
+}
+
+fn check_quantized(spec: &TensorSpec, quantized: &Quantized) -> Result<(), ArtifactError> {
+    let Quantized { scheme, codes, scales } = quantized;
+    check_length(spec, "codes", codes.len(), spec.len())?;
+    check_length(spec, "scales", scales.len(), scheme.groups(spec.len()))?;
+    if let Some(group) = scales.iter().position(|scale| !scale.is_finite() || scale.to_f32() < 0.0) {
+        return Err(ArtifactError::Scale { tensor: spec.name.clone(), group, value: scales[group].to_f32() });
+    }
+    let q_max = scheme.q_max();
+    if let Some(index) = codes.iter().position(|code| !(-q_max..=q_max).contains(code)) {
+        return Err(ArtifactError::Code { tensor: spec.name.clone(), index, code: codes[index], q_max });
+    }
+    Ok(())
+}
+
+fn check_length(spec: &TensorSpec, what: &'static str, found: usize, expected: usize) -> Result<(), ArtifactError> {
+    if found == expected {
+        return Ok(());
+    }
+    Err(ArtifactError::TensorLength { tensor: spec.name.clone(), what, found, expected })
+}
+
+fn describe(scheme: Option<Scheme>) -> String {
+    match scheme {
+        Some(Scheme { bits, group }) => format!("{bits}-bit codes in groups of {group}"),
+        None => "float32".to_owned(),
+    }
+}

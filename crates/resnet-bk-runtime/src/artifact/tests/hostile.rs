@@ -1,0 +1,187 @@
+//! Files that are damaged or made to do harm: always an error, never a panic.
+
+use super::{diagonal, propagator, quantize, with_bits};
+use crate::architecture::Architecture;
+use crate::artifact::container;
+use crate::artifact::{Artifact, ArtifactError, Section};
+use crate::quantization::MAX_BITS;
+use proptest::prelude::*;
+use std::error::Error;
+
+fn small_file() -> Vec<u8> {
+    quantize(with_bits(propagator(), Some(3), 16)).to_bytes().unwrap()
+}
+
+/// A file with sound checksums around sections that a stranger wrote.
+fn forged(change: impl FnOnce(&mut [Vec<u8>; 3])) -> Result<Artifact, ArtifactError> {
+    let file = small_file();
+    let mut sections = container::decode(&file).unwrap().map(<[u8]>::to_vec);
+    change(&mut sections);
+    Artifact::from_bytes(&container::encode(sections.each_ref().map(Vec::as_slice)))
+}
+
+/// The message with those of its causes.
+fn told(result: Result<Artifact, ArtifactError>) -> String {
+    let error = result.unwrap_err();
+    match error.source() {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
+    }
+}
+
+fn replace(config: &mut Vec<u8>, from: &str, to: &str) {
+    let text = String::from_utf8(config.clone()).unwrap();
+    assert!(text.contains(from), "{from} is not in {text}");
+    *config = text.replace(from, to).into_bytes();
+}
+
+#[test]
+fn every_truncation_is_refused() {
+    let file = small_file();
+    for length in 0..file.len() {
+        let error = Artifact::from_bytes(&file[..length]).unwrap_err();
+        assert!(matches!(error, ArtifactError::Truncated { .. }), "{length} bytes: {error}");
+    }
+}
+
+#[test]
+fn a_truncation_tells_the_section_and_the_bytes() {
+    let file = small_file();
+    let error = Artifact::from_bytes(&file[..file.len() - 3]).unwrap_err();
+    let ArtifactError::Truncated { section: Section::Weights, needed, available } = error else { panic!("{error}") };
+    assert_eq!(needed, available + 3);
+}
+
+#[test]
+fn every_flipped_bit_is_refused() {
+    let mut file = small_file();
+    for bit in 0..file.len() * 8 {
+        file[bit / 8] ^= 1 << (bit % 8);
+        assert!(Artifact::from_bytes(&file).is_err(), "bit {bit} of {} bytes", file.len());
+        file[bit / 8] ^= 1 << (bit % 8);
+    }
+    assert!(Artifact::from_bytes(&file).is_ok());
+}
+
+#[test]
+fn damage_to_a_section_is_told_by_its_name() {
+    let mut file = small_file();
+    *file.last_mut().unwrap() ^= 1;
+    let error = Artifact::from_bytes(&file).unwrap_err();
+    assert!(matches!(error, ArtifactError::Checksum { section: Section::Weights, .. }), "{error}");
+    file[20] ^= 1;
+    let error = Artifact::from_bytes(&file).unwrap_err();
+    assert!(matches!(error, ArtifactError::Checksum { section: Section::Header, .. }), "{error}");
+}
+
+#[test]
+fn line_ending_conversion_is_recognized() {
+    let file = small_file();
+    let unix_to_dos: Vec<u8> =
+        file.iter().flat_map(|&byte| if byte == b'\n' { vec![b'\r', b'\n'] } else { vec![byte] }).collect();
+    let dos_to_unix: Vec<u8> = file.iter().copied().filter(|&byte| byte != b'\r').collect();
+    let as_utf8 = String::from_utf8_lossy(&file).into_owned().into_bytes();
+    for damaged in [unix_to_dos, dos_to_unix, as_utf8] {
+        let message = told(Artifact::from_bytes(&damaged));
+        assert!(message.ends_with("which looks like an artifact damaged by a text-mode transfer"), "{message}");
+    }
+}
+
+#[test]
+fn absurd_sizes_are_refused_before_anything_is_allocated() {
+    let message =
+        told(forged(|[config, ..]| replace(config, r#""vocab_size":13"#, r#""vocab_size":1152921504606846976"#)));
+    let refused = "vocab_size is 1152921504606846976, but must be from 1 to 16777216";
+    assert_eq!(message, format!("the architecture is not valid: {refused}"));
+    // As many elements as are allowed at all, in a section of a few hundred bytes.
+    let message = told(forged(|[config, ..]| replace(config, r#""d_ff":7"#, r#""d_ff":262144"#)));
+    assert!(message.starts_with("the architecture needs "), "{message}");
+    // Words without number, in a section of a few bytes.
+    let message = told(forged(|[config, words, _]| {
+        replace(config, r#""vocab_size":13"#, r#""vocab_size":16777215"#);
+        words[..4].copy_from_slice(&16_777_215u32.to_le_bytes());
+    }));
+    assert!(message.contains("of the vocabulary is cut off"), "{message}");
+}
+
+#[test]
+fn every_bad_config_is_refused() {
+    for (from, to) in [
+        ("{", "["),
+        (r#""pretokenizer":"words""#, r#""pretokenizer":3"#),
+        (r#""heads":2"#, r#""heads":2,"surprise":1"#),
+        (r#""heads":2"#, r#""heads":-2"#),
+        (r#""heads":2"#, r#""heads":3"#),
+        (r#""heads":2"#, r#""heads":2e400"#),
+        (r#""top_k":1"#, r#""top_k":2"#),
+        (r#""v_max":3.0"#, r#""v_max":1e39"#),
+        (r#""v_max":3.0"#, r#""v_max":null"#),
+        (r#""causal""#, r#""bidirectional""#),
+        (r#""embedding_bits":3"#, r#""embedding_bits":1"#),
+        (r#""group_size":16"#, r#""group_size":0"#),
+    ] {
+        let error = forged(|[config, ..]| replace(config, from, to)).unwrap_err();
+        let known = matches!(error, ArtifactError::Config(_) | ArtifactError::Architecture(_));
+        assert!(known, "{to}: {error}");
+    }
+    let deep = forged(|[config, ..]| *config = b"[".repeat(1 << 20));
+    assert!(matches!(deep, Err(ArtifactError::Config(_))));
+}
+
+#[test]
+fn weights_of_another_length_are_refused() {
+    let shorter = told(forged(|[.., weights]| weights.truncate(weights.len() - 1)));
+    let longer = told(forged(|[.., weights]| weights.push(0)));
+    for message in [shorter, longer] {
+        assert!(message.starts_with("the architecture needs "), "{message}");
+    }
+}
+
+#[test]
+fn forbidden_numbers_in_the_weights_are_refused() {
+    // The embedding comes first: 13 x 6 codes of 3 bits in groups of 16, so 5 scales, then 234 bits in 30 bytes.
+    let nan_scale = told(forged(|[.., weights]| weights[2..4].copy_from_slice(&0x7e00u16.to_le_bytes())));
+    assert_eq!(nan_scale, "tensor embedding.weight has the scale NaN for group 1");
+    let code = told(forged(|[.., weights]| weights[10] &= !0b111));
+    assert_eq!(code, "tensor embedding.weight has the code -4 at index 0, outside ±3");
+    let padding = told(forged(|[.., weights]| weights[39] |= 0b1000_0000));
+    assert_eq!(padding, "tensor embedding.weight is padded with the bits 0b100000 instead of zeros");
+    // The first norm follows in floats.
+    let infinity = told(forged(|[.., weights]| weights[44..48].copy_from_slice(&f32::INFINITY.to_le_bytes())));
+    assert_eq!(infinity, "tensor blocks.0.norm.gamma holds inf at index 1");
+}
+
+proptest! {
+    #[test]
+    fn garbage_is_refused(garbage in proptest::collection::vec(any::<u8>(), 0..600)) {
+        prop_assert!(Artifact::from_bytes(&garbage).is_err());
+    }
+
+    #[test]
+    fn garbage_behind_sound_checksums_never_panics(
+        section in 0usize..3, garbage in proptest::collection::vec(any::<u8>(), 0..600),
+    ) {
+        let _ = forged(|sections| sections[section] = garbage);
+    }
+
+    #[test]
+    fn changed_bytes_behind_sound_checksums_never_panic(section in 0usize..3, at in any::<u32>(), byte in any::<u8>()) {
+        // What is accepted must be sound enough to be written again.
+        let result = forged(|sections| {
+            let at = at as usize % sections[section].len();
+            sections[section][at] = byte;
+        });
+        if let Ok(artifact) = result {
+            prop_assert!(artifact.to_bytes().is_ok());
+        }
+    }
+
+    #[test]
+    fn any_small_sizes_round_trip(
+        vocab_size in 1usize..20, d_model in 1usize..9, d_ff in 1usize..9, bits in 2..=MAX_BITS, group in 1u32..40,
+    ) {
+        let architecture = Architecture { vocab_size, d_model, d_ff, ..with_bits(diagonal(), Some(bits), group) };
+        let artifact = quantize(architecture);
+        prop_assert_eq!(Artifact::from_bytes(&artifact.to_bytes().unwrap()).unwrap(), artifact);
+    }
+}

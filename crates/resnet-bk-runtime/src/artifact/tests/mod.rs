@@ -1,0 +1,82 @@
+//! What must hold of whole artifacts. The models here are small and their weights are made up.
+
+mod hostile;
+mod round_trip;
+
+use super::Artifact;
+use crate::architecture::{Architecture, Causality, Mixer, ResolventConstants};
+use crate::quantization::QuantizationPolicy;
+use std::collections::HashMap;
+
+/// A small diagonal model with every optional tensor.
+fn diagonal() -> Architecture {
+    Architecture {
+        vocab_size: 13,
+        d_model: 6,
+        n_seq: 5,
+        d_ff: 7,
+        experts: vec![2, 1],
+        top_k: 1,
+        mixer: Mixer::Diagonal,
+        causality: Causality::Causal,
+        heads: 2,
+        positions: true,
+        tied_embeddings: false,
+        resolvent: ResolventConstants { diagonal: vec![-2.0; 2], hopping: vec![1.0, 0.1], eta: vec![1.0, 0.3] },
+        learned_eta: true,
+        v_max: 3.0,
+        feature_clamp: 10.0,
+        quantization: Some(QuantizationPolicy { group_size: 16, ..QuantizationPolicy::default() }),
+    }
+}
+
+fn propagator() -> Architecture {
+    Architecture { mixer: Mixer::Propagator, tied_embeddings: true, positions: false, learned_eta: false, ..diagonal() }
+}
+
+/// The seed model: 4.1 million parameters, INT4 tables in groups of 128.
+fn seed() -> Architecture {
+    Architecture {
+        vocab_size: 30_000,
+        d_model: 64,
+        n_seq: 128,
+        d_ff: 128,
+        experts: vec![4; 4],
+        top_k: 1,
+        heads: 1,
+        resolvent: ResolventConstants { diagonal: vec![-2.0], hopping: vec![1.0], eta: vec![1.0] },
+        learned_eta: false,
+        quantization: Some(QuantizationPolicy::default()),
+        ..diagonal()
+    }
+}
+
+fn with_bits(architecture: Architecture, bits: Option<u8>, group_size: u32) -> Architecture {
+    let policy = QuantizationPolicy {
+        embedding_bits: bits,
+        expert_bits: bits,
+        router_bits: bits,
+        mixer_bits: bits,
+        bias_bits: bits,
+        activation_bits: bits,
+        group_size,
+    };
+    Architecture { quantization: Some(policy), ..architecture }
+}
+
+fn words(architecture: &Architecture) -> Vec<String> {
+    (0..architecture.vocab_size).map(|id| format!("w{id}")).collect()
+}
+
+/// Values in about ±1 for each tensor, from a fixed formula.
+fn values(architecture: &Architecture) -> HashMap<String, Vec<f32>> {
+    let specs = architecture.tensors().into_iter().enumerate();
+    specs
+        .map(|(t, spec)| (spec.name.clone(), (0..spec.len()).map(|i| (t as f32 + i as f32 * 0.7).sin()).collect()))
+        .collect()
+}
+
+fn quantize(architecture: Architecture) -> Artifact {
+    let (words, values) = (words(&architecture), values(&architecture));
+    Artifact::quantize(architecture, words, "words", |name| values.get(name).map(Vec::as_slice)).unwrap()
+}

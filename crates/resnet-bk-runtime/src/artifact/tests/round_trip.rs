@@ -1,0 +1,164 @@
+//! What goes in comes out, and the ledger knows every byte.
+
+use super::{diagonal, propagator, quantize, seed, values, with_bits, words};
+use crate::architecture::{Architecture, Causality, ResolventConstants};
+use crate::artifact::{Artifact, ArtifactError, Ledger, LedgerKind, StoredTensor};
+use proptest::prelude::*;
+use std::fs;
+
+fn architectures() -> Vec<Architecture> {
+    let mut list = vec![
+        diagonal(),
+        propagator(),
+        Architecture { tied_embeddings: true, causality: Causality::Bidirectional, ..diagonal() },
+        Architecture { tied_embeddings: false, positions: true, learned_eta: true, ..propagator() },
+        Architecture { quantization: None, ..diagonal() },
+        Architecture { quantization: None, ..propagator() },
+        with_bits(propagator(), None, 128),
+    ];
+    for bits in [2, 3, 4, 8, 16] {
+        for group_size in [1, 7, 128, u32::MAX] {
+            list.push(with_bits(diagonal(), Some(bits), group_size));
+            list.push(with_bits(propagator(), Some(bits), group_size));
+        }
+    }
+    list
+}
+
+#[test]
+fn reading_gives_back_what_was_written() {
+    for architecture in architectures() {
+        let artifact = quantize(architecture);
+        let bytes = artifact.to_bytes().unwrap();
+        let read = Artifact::from_bytes(&bytes).unwrap();
+        assert_eq!(read, artifact);
+        assert_eq!(read.to_bytes().unwrap(), bytes);
+    }
+}
+
+#[test]
+fn stored_values_are_those_of_fake_quantization() {
+    for architecture in architectures() {
+        let mut values = values(&architecture);
+        let artifact = quantize(architecture.clone());
+        for (spec, tensor) in architecture.tensors().iter().zip(artifact.tensors) {
+            let expected = values.get_mut(&spec.name).unwrap();
+            if let Some(scheme) = architecture.scheme(spec) {
+                scheme.fake_quantize(expected);
+            }
+            assert_eq!(tensor.to_f32(), *expected, "{}", spec.name);
+            assert_eq!(tensor.into_f32(), *expected, "{}", spec.name);
+        }
+    }
+}
+
+#[test]
+fn the_ledger_sums_to_the_length_of_the_file() {
+    for architecture in architectures() {
+        let artifact = quantize(architecture);
+        let ledger = artifact.ledger().unwrap();
+        assert_eq!(ledger.total_bytes(), artifact.to_bytes().unwrap().len() as u64);
+        let sections: u64 =
+            ledger.entries.iter().filter(|entry| !entry.kind.is_weights()).map(|entry| entry.bytes).sum();
+        assert_eq!(ledger.weights_bytes(), ledger.total_bytes() - sections);
+        assert!(ledger.entries.iter().all(|entry| entry.bytes > 0));
+        let json = serde_json::to_string(&ledger).unwrap();
+        assert_eq!(serde_json::from_str::<Ledger>(&json).unwrap(), ledger);
+    }
+}
+
+#[test]
+fn the_seed_model_has_the_size_that_its_schemes_imply() {
+    let ledger = quantize(seed()).ledger().unwrap();
+    let bytes = |part: &str, kind| {
+        ledger.entries.iter().find(|entry| entry.part == part && entry.kind == kind).map_or(0, |entry| entry.bytes)
+    };
+    assert_eq!(bytes("embedding", LedgerKind::Codes), 30_000 * 64 / 2);
+    assert_eq!(bytes("embedding", LedgerKind::Scales), 30_000 * 64 / 128 * 2);
+    assert_eq!(bytes("head bias", LedgerKind::Codes), 30_000);
+    assert_eq!(bytes("file", LedgerKind::Header) + bytes("file", LedgerKind::Checksums), 64);
+}
+
+#[test]
+fn files_are_read_as_written_and_failures_keep_the_old_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.rbk");
+    let artifact = quantize(propagator());
+    artifact.write(&path).unwrap();
+    assert_eq!(Artifact::read(&path).unwrap(), artifact);
+
+    let mut broken = artifact.clone();
+    broken.tensors.pop();
+    assert!(matches!(broken.write(&path), Err(ArtifactError::TensorCount { .. })));
+    assert_eq!(Artifact::read(&path).unwrap(), artifact);
+
+    assert!(matches!(artifact.write(folder.path()), Err(ArtifactError::Write { .. })));
+    assert!(matches!(Artifact::read(folder.path().join("missing.rbk")), Err(ArtifactError::Read { .. })));
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn quantizing_refuses_what_is_missing_of_wrong_length_or_not_finite() {
+    let told = |name: &str, change: fn(&mut Vec<f32>) -> bool| {
+        let architecture = diagonal();
+        let mut values = values(&architecture);
+        if !change(values.get_mut(name).unwrap()) {
+            values.remove(name);
+        }
+        let words = words(&architecture);
+        let result = Artifact::quantize(architecture, words, "words", |name| values.get(name).map(Vec::as_slice));
+        result.unwrap_err().to_string()
+    };
+    let name = "blocks.1.moe.router.weight";
+    assert_eq!(told(name, |_| false), "tensor blocks.1.moe.router.weight is missing");
+    let short = "tensor blocks.1.moe.router.weight has 5 elements, but its shape needs 6";
+    assert_eq!(told(name, |values| values.pop().is_some()), short);
+    let nan = |values: &mut Vec<f32>| std::mem::replace(&mut values[3], f32::NAN).is_finite();
+    assert_eq!(told(name, nan), "tensor blocks.1.moe.router.weight holds NaN at index 3");
+    let infinite = |values: &mut Vec<f32>| std::mem::replace(&mut values[0], f32::NEG_INFINITY).is_finite();
+    assert_eq!(told("norm.beta", infinite), "tensor norm.beta holds -inf at index 0");
+
+    let no_words = Artifact::quantize(diagonal(), vec![], "words", |_| None).unwrap_err();
+    assert_eq!(no_words.to_string(), "the vocabulary has 0 words, but the architecture has 13");
+}
+
+#[test]
+fn writing_refuses_what_reading_would() {
+    type Fault = fn(&mut Artifact);
+    fn quantized(artifact: &mut Artifact) -> &mut crate::quantization::Quantized {
+        match &mut artifact.tensors[0] {
+            StoredTensor::Quantized(quantized) => quantized,
+            StoredTensor::Float(_) => unreachable!("the embedding is quantized"),
+        }
+    }
+    let faults: [(&str, Fault); 8] = [
+        ("tensor embedding.weight has the code -8 at index 5, outside ±7", |a| quantized(a).codes[5] = -8),
+        ("tensor embedding.weight has 77 codes, but its shape needs 78", |a| quantized(a).codes.truncate(77)),
+        ("tensor embedding.weight has 4 scales, but its shape needs 5", |a| quantized(a).scales.truncate(4)),
+        ("tensor embedding.weight has the scale NaN for group 1", |a| quantized(a).scales[1] = half::f16::NAN),
+        ("tensor embedding.weight has the scale -1 for group 0", |a| quantized(a).scales[0] = half::f16::NEG_ONE),
+        (
+            "tensor embedding.weight is stored as 4-bit codes in groups of 9, \
+             but the architecture says 4-bit codes in groups of 16",
+            |a| quantized(a).scheme.group = 9,
+        ),
+        ("the vocabulary has 12 words, but the architecture has 13", |a| a.words.truncate(12)),
+        ("the architecture is not valid", |a| a.architecture.v_max = f32::NAN),
+    ];
+    for (told, fault) in faults {
+        let mut artifact = quantize(diagonal());
+        fault(&mut artifact);
+        assert_eq!(artifact.to_bytes().unwrap_err().to_string(), told);
+    }
+}
+
+proptest! {
+    #[test]
+    fn constants_come_back_exactly(a0 in any::<f32>(), s in any::<f32>(), eta in any::<f32>(), bound in any::<f32>()) {
+        prop_assume!(a0.is_finite() && s.is_finite() && eta.is_finite() && eta != 0.0 && bound.is_finite());
+        let resolvent = ResolventConstants { diagonal: vec![a0; 2], hopping: vec![s; 2], eta: vec![eta.abs(); 2] };
+        let artifact = quantize(Architecture { resolvent, v_max: bound.abs(), ..diagonal() });
+        let read = Artifact::from_bytes(&artifact.to_bytes().unwrap()).unwrap();
+        prop_assert_eq!(read.architecture, artifact.architecture);
+    }
+}

@@ -1,0 +1,249 @@
+//! The language model on Burn: the same equations as [`resnet_bk_runtime::model`], with gradients.
+//!
+//! A model is bound for each step from [`Leaves`], the Burn tensors of its parameters. Weights pass through their
+//! quantizers while they are bound, so the model itself knows nothing of quantization but its activations' steps.
+
+mod leaves;
+mod moe;
+mod noise;
+
+pub use leaves::Leaves;
+pub use noise::{Mode, Noise};
+
+use crate::ops::{self, Gradient, ResolventOp};
+use burn_tensor::Tensor;
+use moe::MixtureOfExperts;
+use resnet_bk_runtime::architecture::{Architecture, Mixer};
+
+/// A model bound to one set of leaves.
+#[derive(Debug)]
+pub struct LanguageModel {
+    architecture: Architecture,
+    gradient: Gradient,
+    embedding: Tensor<2>,
+    positions: Option<Tensor<2>>,
+    blocks: Vec<Block>,
+    norm: LayerNorm,
+    head_table: Tensor<2>,
+    head_bias: Tensor<1>,
+}
+
+/// What a forward pass leaves behind.
+#[derive(Debug)]
+pub struct Output {
+    /// Hidden states after the last norm, `[n, D]`.
+    pub hidden: Tensor<2>,
+    /// One entry a block.
+    pub layers: Vec<LayerOutput>,
+}
+
+/// What one block leaves behind.
+#[derive(Debug)]
+pub struct LayerOutput {
+    /// The resolvent's input before its quantizer, `[n, H]`.
+    pub potential: Tensor<2>,
+    /// The resolvent's features before their quantizer, `[n, 2H]`.
+    pub features: Tensor<2>,
+    /// Router logits, without noise, `[n, E]`.
+    pub router_logits: Tensor<2>,
+    /// Tokens that went through each expert, `[E]`.
+    pub usage: Vec<usize>,
+}
+
+#[derive(Debug)]
+struct Linear {
+    weight: Tensor<2>,
+    bias: Tensor<1>,
+}
+
+impl Linear {
+    fn bind(leaves: &Leaves, name: &str) -> Self {
+        Self { weight: leaves.matrix(&format!("{name}.weight")), bias: leaves.vector(&format!("{name}.bias")) }
+    }
+
+    fn forward(&self, x: &Tensor<2>) -> Tensor<2> {
+        ops::linear(x, &self.weight, &self.bias)
+    }
+}
+
+#[derive(Debug)]
+struct LayerNorm {
+    gamma: Tensor<1>,
+    beta: Tensor<1>,
+}
+
+impl LayerNorm {
+    fn bind(leaves: &Leaves, name: &str) -> Self {
+        Self { gamma: leaves.vector(&format!("{name}.gamma")), beta: leaves.vector(&format!("{name}.beta")) }
+    }
+
+    fn forward(&self, x: &Tensor<2>) -> Tensor<2> {
+        ops::layer_norm(x, &self.gamma, &self.beta)
+    }
+}
+
+#[derive(Debug)]
+struct Block {
+    norm: LayerNorm,
+    mixer: MixerWeights,
+    eta: Tensor<1>,
+    activations: Option<ActivationQuantizers>,
+    moe: MixtureOfExperts,
+}
+
+#[derive(Debug)]
+enum MixerWeights {
+    Diagonal {
+        potential: Linear,
+        output: Linear,
+        scale: Tensor<1>,
+    },
+    Propagator {
+        hopping: Linear,
+        barrier: Linear,
+        source: Linear,
+        norm: Tensor<1>,
+        gate: Linear,
+        output: Linear,
+        moe_norm: LayerNorm,
+    },
+}
+
+/// Calibrated steps.
+#[derive(Debug)]
+struct ActivationQuantizers {
+    bits: u8,
+    potential: Vec<f32>,
+    features: Vec<f32>,
+}
+
+impl ActivationQuantizers {
+    fn quantize(x: &Tensor<2>, steps: &[f32], bits: u8) -> Tensor<2> {
+        ops::fake_quantize_activation(x, steps.to_vec(), bits)
+    }
+}
+
+impl LanguageModel {
+    /// Binds the tensors of a model.
+    pub fn bind(architecture: &Architecture, gradient: Gradient, leaves: &Leaves) -> Self {
+        let embedding = leaves.matrix("embedding.weight");
+        let blocks = (0..architecture.n_layers()).map(|index| Block::bind(architecture, leaves, index)).collect();
+        Self {
+            gradient,
+            positions: architecture.positions.then(|| leaves.matrix("positions.weight")),
+            blocks,
+            norm: LayerNorm::bind(leaves, "norm"),
+            head_table: if architecture.tied_embeddings { embedding.clone() } else { leaves.matrix("head.weight") },
+            head_bias: leaves.vector("head.bias"),
+            embedding,
+            architecture: architecture.clone(),
+        }
+    }
+
+    /// The head's table `[V, D]` and bias `[V]`.
+    pub fn head(&self) -> (&Tensor<2>, &Tensor<1>) {
+        (&self.head_table, &self.head_bias)
+    }
+
+    /// Runs sequences of `length` tokens that lie one after another, each from a fresh state.
+    ///
+    /// # Shapes
+    /// - `tokens`: `[n]`, a multiple of `length`, each below `V`; `length` at most `n_seq` where there are positions
+    pub fn forward(&self, tokens: &[u32], length: usize, mode: &mut Mode) -> Output {
+        assert!(length > 0 && tokens.len() % length == 0, "{} tokens in sequences of {length}", tokens.len());
+        let rows = |indices: &mut dyn Iterator<Item = usize>| indices.collect();
+        let mut x = ops::select_rows(&self.embedding, rows(&mut tokens.iter().map(|&t| t as usize)));
+        if let Some(positions) = &self.positions {
+            x = x + ops::select_rows(positions, rows(&mut (0..tokens.len()).map(|i| i % length)));
+        }
+        x = mode.dropout_embedding(&x);
+        let mut layers = Vec::with_capacity(self.blocks.len());
+        for block in &self.blocks {
+            let (y, layer) = block.forward(self, x, length, mode);
+            x = y;
+            layers.push(layer);
+        }
+        Output { hidden: self.norm.forward(&x), layers }
+    }
+}
+
+impl Block {
+    fn bind(architecture: &Architecture, leaves: &Leaves, index: usize) -> Self {
+        let block = format!("blocks.{index}");
+        let mixer = format!("{block}.mixer");
+        let linear = |part: &str| Linear::bind(leaves, &format!("{mixer}.{part}"));
+        Self {
+            norm: LayerNorm::bind(leaves, &format!("{block}.norm")),
+            mixer: match architecture.mixer {
+                Mixer::Diagonal => MixerWeights::Diagonal {
+                    potential: linear("potential"),
+                    output: linear("output"),
+                    scale: leaves.vector(&format!("{mixer}.scale")),
+                },
+                Mixer::Propagator => MixerWeights::Propagator {
+                    hopping: linear("hopping"),
+                    barrier: linear("barrier"),
+                    source: linear("source"),
+                    norm: leaves.vector(&format!("{mixer}.norm.gamma")),
+                    gate: linear("gate"),
+                    output: linear("output"),
+                    moe_norm: LayerNorm::bind(leaves, &format!("{block}.moe_norm")),
+                },
+            },
+            eta: if architecture.learned_eta {
+                ops::exp(&leaves.vector(&format!("{mixer}.log_eta")))
+            } else {
+                leaves.constant(&architecture.resolvent.eta)
+            },
+            activations: architecture.quantization.as_ref().and_then(|policy| policy.activation_bits).map(|bits| {
+                ActivationQuantizers {
+                    bits,
+                    potential: leaves.constants(&format!("{mixer}.potential_step")),
+                    features: leaves.constants(&format!("{mixer}.feature_step")),
+                }
+            }),
+            moe: MixtureOfExperts::bind(
+                leaves,
+                &format!("{block}.moe"),
+                architecture.experts[index],
+                architecture.top_k,
+            ),
+        }
+    }
+
+    fn forward(&self, model: &LanguageModel, x: Tensor<2>, length: usize, mode: &mut Mode) -> (Tensor<2>, LayerOutput) {
+        let architecture = &model.architecture;
+        let quantized = |x: &Tensor<2>, is_potential: bool| match &self.activations {
+            Some(q) => ActivationQuantizers::quantize(x, if is_potential { &q.potential } else { &q.features }, q.bits),
+            None => x.clone(),
+        };
+        let normed = self.norm.forward(&x);
+        match &self.mixer {
+            MixerWeights::Diagonal { potential, output, scale } => {
+                let (ffn, router_logits, usage) = self.moe.forward(&normed, mode);
+                let v = potential.forward(&ffn).clamp(-architecture.v_max, architecture.v_max);
+                let op = ResolventOp {
+                    diagonal: architecture.resolvent.diagonal.clone(),
+                    hopping: architecture.resolvent.hopping.clone(),
+                    length,
+                    causality: architecture.causality,
+                    gradient: model.gradient,
+                };
+                let limit = architecture.feature_clamp;
+                let features = ops::resolvent(op, &quantized(&v, true), &self.eta).clamp(-limit, limit);
+                let mixed = output.forward(&quantized(&features, false)) * scale.clone().unsqueeze::<2>();
+                (x + (ffn + mixed), LayerOutput { potential: v, features, router_logits, usage })
+            }
+            MixerWeights::Propagator { hopping, barrier, source, norm, gate, output, moe_norm } => {
+                let v = barrier.forward(&normed);
+                let (hop, u) = (hopping.forward(&normed), source.forward(&normed));
+                let features = ops::propagator(&hop, &quantized(&v, true), &u, &self.eta, length);
+                let waves = ops::rms_norm(&quantized(&features, false), norm);
+                let mixed = ops::silu_gate(&output.forward(&waves), &gate.forward(&normed));
+                let x = x + mode.dropout(&mixed);
+                let (ffn, router_logits, usage) = self.moe.forward(&moe_norm.forward(&x), mode);
+                (x + ffn, LayerOutput { potential: v, features, router_logits, usage })
+            }
+        }
+    }
+}

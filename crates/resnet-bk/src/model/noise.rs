@@ -1,0 +1,61 @@
+//! What only training adds to a forward pass.
+
+use crate::ops;
+use crate::random::Random;
+use burn_tensor::{Tensor, TensorData};
+
+/// Whether a forward pass is deterministic.
+#[derive(Debug)]
+pub enum Mode {
+    /// No dropout, no noise.
+    Evaluate,
+    /// With the noise of one training step.
+    Train(Noise),
+}
+
+/// Noise of one training step, all drawn from one keyed stream.
+#[derive(Debug)]
+pub struct Noise {
+    /// Where masks and noise are drawn from.
+    pub random: Random,
+    /// Dropout in the experts and after the mixer.
+    pub dropout: f32,
+    /// Dropout of the embeddings.
+    pub embedding_dropout: f32,
+    /// Scale of Gumbel noise on the router's logits; 0 for none.
+    pub gumbel_noise: f32,
+}
+
+impl Mode {
+    /// Dropout inside a block.
+    pub fn dropout(&mut self, x: &Tensor<2>) -> Tensor<2> {
+        match self {
+            Self::Evaluate => x.clone(),
+            Self::Train(noise) => ops::dropout(x, noise.dropout, &mut noise.random),
+        }
+    }
+
+    /// Dropout of the embeddings.
+    pub fn dropout_embedding(&mut self, x: &Tensor<2>) -> Tensor<2> {
+        match self {
+            Self::Evaluate => x.clone(),
+            Self::Train(noise) => ops::dropout(x, noise.embedding_dropout, &mut noise.random),
+        }
+    }
+
+    /// Router logits plus Gumbel noise `-ln(-ln u)`, which turns the choice of the largest into a draw from the softmax.
+    pub fn perturb(&mut self, logits: &Tensor<2>) -> Tensor<2> {
+        match self {
+            Self::Train(noise) if noise.gumbel_noise > 0.0 => {
+                let [rows, experts] = logits.dims();
+                let mut draw = || {
+                    let u = noise.random.uniform().clamp(1e-7, 1.0 - 1e-7);
+                    -(-u.ln()).ln() * noise.gumbel_noise
+                };
+                let values: Vec<f32> = (0..rows * experts).map(|_| draw()).collect();
+                logits.clone() + Tensor::from_data(TensorData::new(values, [rows, experts]), &logits.device())
+            }
+            _ => logits.clone(),
+        }
+    }
+}

@@ -1,0 +1,29 @@
+//! Differentiable operations on host slices: forward from the runtime's kernels, so that training computes the bits that
+//! inference will, and a backward of their own.
+
+mod dropout;
+mod embedding;
+mod experts;
+mod fake_quantize;
+mod gate;
+mod head_loss;
+mod host_op;
+mod linear;
+mod norm;
+mod propagator;
+mod resolvent;
+
+pub use dropout::dropout;
+pub use embedding::select_rows;
+pub use experts::{gate_weights, mix_experts};
+pub use fake_quantize::{fake_quantize_activation, fake_quantize_weight};
+pub use gate::{exp, silu_gate};
+pub use head_loss::{HeadLoss, SoftTargets, head_loss};
+pub use host_op::HostOp;
+pub use linear::linear;
+pub use norm::{layer_norm, rms_norm};
+pub use propagator::propagator;
+pub use resolvent::{Gradient, ResolventOp, resolvent};
+
+#[cfg(test)]
+mod testing;

@@ -1,0 +1,258 @@
+//! The trained values of a model: named arrays in the canonical order of [`Architecture::tensors`].
+//!
+//! Values, pruning masks and optimizer moments live side by side in plain memory, so checkpoints, pruning, the optimizer
+//! and the export see one thing. Burn tensors are made from them for each step (see [`crate::model`]).
+
+use crate::random::Random;
+use resnet_bk_runtime::architecture::{Architecture, Role, TensorSpec};
+use resnet_bk_runtime::model::{Model, ModelError};
+use std::collections::HashMap;
+
+/// Adam's running means of one tensor.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Moments {
+    /// Of the gradient.
+    pub first: Vec<f32>,
+    /// Of its square.
+    pub second: Vec<f32>,
+}
+
+/// One tensor and what belongs to it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Parameter {
+    /// Name, shape and role.
+    pub spec: TensorSpec,
+    /// Row-major values.
+    pub values: Vec<f32>,
+    /// `false` where magnitude pruning holds a value at zero.
+    pub mask: Option<Vec<bool>>,
+    /// The optimizer's memory; empty until the first step of a stage.
+    pub moments: Moments,
+}
+
+impl Parameter {
+    /// A fresh parameter without mask or moments.
+    ///
+    /// # Panics
+    /// If the values do not fill the shape.
+    pub fn new(spec: TensorSpec, values: Vec<f32>) -> Self {
+        assert_eq!(values.len(), spec.len(), "values of {}", spec.name);
+        Self { spec, values, mask: None, moments: Moments::default() }
+    }
+
+    /// Sets masked values to zero.
+    pub fn apply_mask(&mut self) {
+        if let Some(mask) = &self.mask {
+            for (value, keep) in self.values.iter_mut().zip(mask) {
+                if !keep {
+                    *value = 0.0;
+                }
+            }
+        }
+    }
+
+    /// Drops one of `columns` columns from values, mask and moments.
+    fn remove_column(&mut self, column: usize, columns: usize) {
+        fn without<T: Copy>(values: &mut Vec<T>, column: usize, columns: usize) {
+            let mut index = 0;
+            values.retain(|_| {
+                index += 1;
+                (index - 1) % columns != column
+            });
+        }
+        without(&mut self.values, column, columns);
+        without(&mut self.moments.first, column, columns);
+        without(&mut self.moments.second, column, columns);
+        if let Some(mask) = &mut self.mask {
+            without(mask, column, columns);
+        }
+    }
+}
+
+/// All parameters of a model.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Parameters {
+    architecture: Architecture,
+    list: Vec<Parameter>,
+}
+
+impl Parameters {
+    /// Freshly initialised parameters; each tensor draws from a stream of its own.
+    pub fn initialise(architecture: Architecture, seed: u64) -> Self {
+        let list = architecture
+            .tensors()
+            .into_iter()
+            .enumerate()
+            .map(|(index, spec)| {
+                let values = initial_values(&architecture, &spec, &mut Random::keyed(&[seed, index as u64]));
+                Parameter::new(spec, values)
+            })
+            .collect();
+        Self { architecture, list }
+    }
+
+    /// Parameters found by name, in canonical order.
+    ///
+    /// # Errors
+    /// [`ModelError::Tensor`] where one is missing or has a wrong size.
+    pub fn from_found(
+        architecture: Architecture,
+        mut find: impl FnMut(&TensorSpec) -> Option<Parameter>,
+    ) -> Result<Self, ModelError> {
+        let list = architecture
+            .tensors()
+            .into_iter()
+            .map(|spec| match find(&spec) {
+                Some(parameter) if parameter.values.len() == spec.len() => Ok(Parameter { spec, ..parameter }),
+                other => Err(ModelError::Tensor {
+                    found: other.map_or(0, |parameter| parameter.values.len()),
+                    expected: spec.len(),
+                    name: spec.name,
+                }),
+            })
+            .collect::<Result<_, _>>()?;
+        Ok(Self { architecture, list })
+    }
+
+    /// What the model is made of.
+    pub fn architecture(&self) -> &Architecture {
+        &self.architecture
+    }
+
+    /// The parameters, in canonical order.
+    pub fn iter(&self) -> impl Iterator<Item = &Parameter> {
+        self.list.iter()
+    }
+
+    /// The parameters, in canonical order.
+    pub fn as_mut_slice(&mut self) -> &mut [Parameter] {
+        &mut self.list
+    }
+
+    /// The parameter of this name.
+    pub fn get(&self, name: &str) -> Option<&Parameter> {
+        self.list.iter().find(|parameter| parameter.spec.name == name)
+    }
+
+    /// Replaces the architecture; tensors keep their values where the new list has their name, and new ones are zero.
+    ///
+    /// # Panics
+    /// If a tensor that stays has another size.
+    pub fn with_architecture(self, architecture: Architecture) -> Self {
+        let mut old = by_name(self.list);
+        let list = architecture
+            .tensors()
+            .into_iter()
+            .map(|spec| match old.remove(&spec.name) {
+                Some(parameter) => {
+                    assert_eq!(parameter.values.len(), spec.len(), "values of {}", spec.name);
+                    parameter
+                }
+                None => {
+                    let values = vec![0.0; spec.len()];
+                    Parameter::new(spec, values)
+                }
+            })
+            .collect();
+        Self { architecture, list }
+    }
+
+    /// Removes an expert: its tensors go, later experts move up, and the router loses its column.
+    ///
+    /// # Panics
+    /// If there is no such expert, or it is the block's last.
+    pub fn remove_expert(self, block: usize, expert: usize) -> Self {
+        let mut architecture = self.architecture;
+        let experts = architecture.experts[block];
+        assert!(expert < experts && experts > 1, "expert {expert} of {experts}");
+        architecture.experts[block] -= 1;
+        let prefix = format!("blocks.{block}.moe.experts.");
+        let router = format!("blocks.{block}.moe.router.");
+        let kept = self.list.into_iter().filter_map(|mut parameter| {
+            let name = parameter.spec.name.clone();
+            if let Some((index, rest)) = name.strip_prefix(&prefix).and_then(|rest| rest.split_once('.')) {
+                let index: usize = index.parse().expect("experts are numbered");
+                if index == expert {
+                    return None;
+                }
+                parameter.spec.name = format!("{prefix}{}.{rest}", if index > expert { index - 1 } else { index });
+            } else if name.starts_with(&router) {
+                parameter.remove_column(expert, experts);
+            }
+            Some(parameter)
+        });
+        let mut old = by_name(kept);
+        let find = |spec: TensorSpec| {
+            let parameter = old.remove(&spec.name).expect("removal keeps the other tensors");
+            Parameter { spec, ..parameter }
+        };
+        let list = architecture.tensors().into_iter().map(find).collect();
+        Self { architecture, list }
+    }
+
+    /// Values as the runtime will see them: quantized and dequantized where a scheme says so.
+    pub fn rounded(&self, parameter: &Parameter) -> Vec<f32> {
+        let mut values = parameter.values.clone();
+        if let Some(scheme) = self.architecture.scheme(&parameter.spec) {
+            scheme.fake_quantize(&mut values);
+        }
+        values
+    }
+
+    /// The model that runs with these values.
+    pub fn to_model(&self) -> Model {
+        Model::new(self.architecture.clone(), |name| self.get(name).map(|parameter| self.rounded(parameter)))
+            .expect("the parameters follow the architecture's own list")
+    }
+
+    /// Trained values that no mask holds at zero.
+    pub fn nonzero_count(&self) -> usize {
+        let masked = |p: &Parameter| p.mask.as_ref().map_or(0, |mask| mask.iter().filter(|keep| !**keep).count());
+        self.list.iter().filter(|p| p.spec.is_trained()).map(|p| p.spec.len() - masked(p)).sum()
+    }
+}
+
+fn by_name(list: impl IntoIterator<Item = Parameter>) -> HashMap<String, Parameter> {
+    list.into_iter().map(|parameter| (parameter.spec.name.clone(), parameter)).collect()
+}
+
+/// Standard deviation of position embeddings: larger ones drown the tokens in the first norm.
+const POSITION_STD: f32 = 0.02;
+/// Standard deviation of a tied embedding table, which is also the head.
+const TIED_STD: f32 = 0.05;
+/// Scale of the barrier's weights against the usual initialisation: a large potential scrambles the phases.
+const BARRIER_SCALE: f32 = 0.1;
+/// Start of the barrier's bias: `softplus(-4) = 0.018`.
+const BARRIER_BIAS: f32 = -4.0;
+/// First and last head's start of the hopping's bias: from forgetful to remembering.
+const HOPPING_BIAS: [f32; 2] = [-1.0, 3.0];
+
+fn initial_values(architecture: &Architecture, spec: &TensorSpec, random: &mut Random) -> Vec<f32> {
+    let len = spec.len();
+    let mut normal = |std: f32| (0..len).map(|_| random.normal() * std).collect::<Vec<f32>>();
+    match spec.role {
+        Role::Embedding if architecture.tied_embeddings => normal(TIED_STD),
+        Role::Embedding | Role::Head => normal((architecture.d_model as f32).powf(-0.5)),
+        Role::Positions => normal(POSITION_STD),
+        Role::HeadBias | Role::ActivationScale => vec![0.0; len],
+        Role::Expert | Role::Router | Role::Mixer => {
+            let scale = if spec.name.ends_with("barrier.weight") { BARRIER_SCALE } else { 1.0 };
+            let bound = scale / (spec.shape[0] as f32).sqrt();
+            (0..len).map(|_| (2.0 * random.uniform() - 1.0) * bound).collect()
+        }
+        Role::Small => initial_small(architecture, &spec.name, len),
+    }
+}
+
+fn initial_small(architecture: &Architecture, name: &str, len: usize) -> Vec<f32> {
+    match name.rsplit_once('.').map_or(("", name), |(path, last)| (path, last)) {
+        (_, "gamma" | "scale") => vec![1.0; len],
+        (_, "log_eta") => architecture.resolvent.eta.iter().map(|eta| eta.ln()).collect(),
+        (path, "bias") if path.ends_with("barrier") => vec![BARRIER_BIAS; len],
+        (path, "bias") if path.ends_with("hopping") => {
+            let [first, last] = HOPPING_BIAS;
+            (0..len).map(|h| first + (last - first) * h as f32 / (len.max(2) - 1) as f32).collect()
+        }
+        _ => vec![0.0; len],
+    }
+}
