@@ -1,0 +1,271 @@
+//! The model's configuration: its sizes, and how it is trained and compressed where a recipe says nothing else.
+
+use crate::ops::Gradient;
+use resnet_bk_runtime::architecture::{Architecture, Causality, Mixer, ResolventConstants};
+use resnet_bk_runtime::architecture_validation::ArchitectureError;
+use serde::{Deserialize, Serialize};
+use std::fmt::Display;
+use thiserror::Error;
+
+/// One value for every head, or one for each.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum PerHead {
+    /// The same for every head.
+    All(f32),
+    /// One per head, `[H]`.
+    Each(Vec<f32>),
+}
+
+impl PerHead {
+    fn expand(&self, heads: usize) -> Vec<f32> {
+        match self {
+            Self::All(value) => vec![*value; heads],
+            Self::Each(values) => values.clone(),
+        }
+    }
+}
+
+/// Configuration of a language model.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelConfig {
+    /// Vocabulary size `V`, at most; a smaller text gives a smaller vocabulary.
+    pub vocab_size: usize,
+    /// Model width `D`.
+    pub d_model: usize,
+    /// Number of blocks.
+    pub n_layers: usize,
+    /// Length `T` of a window, in tokens.
+    pub n_seq: usize,
+    /// Experts `E` of a block.
+    pub num_experts: usize,
+    /// Experts that a token is routed to, from 1 to E.
+    pub top_k: usize,
+    /// Hidden width `F` of an expert.
+    pub d_ff: usize,
+    /// Dropout probability in the experts and after the mixer.
+    pub dropout: f32,
+    /// Dropout probability of the embeddings.
+    pub embedding_dropout: f32,
+    /// How a block mixes over time.
+    pub mixer: Mixer,
+    /// Which tokens a position sees.
+    pub causality: Causality,
+    /// Resolvent heads `H`.
+    pub heads: usize,
+    /// Gradient of the diagonal mixer's potential.
+    pub gradient: Gradient,
+    /// Constant part of the matrix diagonal (diagonal mixer).
+    pub a0: PerHead,
+    /// Off-diagonal (diagonal mixer).
+    pub s: PerHead,
+    /// Spectral shift: above 0 for the diagonal mixer, at least 0 for the propagator.
+    pub eta: PerHead,
+    /// Whether eta is trained.
+    pub learned_eta: bool,
+    /// Bound on the diagonal mixer's potential.
+    pub v_max: f32,
+    /// Bound on the diagonal mixer's features.
+    pub feature_clamp: f32,
+    /// Whether learned position embeddings are added.
+    pub positions: bool,
+    /// Whether the head shares the embedding table.
+    pub tied_embeddings: bool,
+    /// Largest global gradient norm.
+    pub grad_clip: f32,
+    /// Weight of the load-balancing loss.
+    pub load_balancing: f32,
+    /// Scale of the Gumbel noise on router logits in training; 0 for none.
+    pub gumbel_noise: f32,
+    /// Whether `qat` stages run.
+    pub use_quantization: bool,
+    /// Bits of the embedding and head tables where a `qat` stage does not name them: 4, 8, 16, or 32 for float.
+    pub quantization_bits: u8,
+    /// Whether `prune` stages run.
+    pub use_pruning: bool,
+    /// Experts used for a smaller share of held-out tokens are removed, where a `prune` stage does not name another.
+    pub prune_threshold: f64,
+    /// Whether `distill` stages run.
+    pub use_distillation: bool,
+}
+
+/// A configuration that can not be used.
+#[derive(Clone, Debug, PartialEq, Error)]
+pub enum ConfigError {
+    /// A field is outside its range.
+    #[error("{field} is {value}, but must be {allowed}")]
+    Range {
+        /// The field.
+        field: &'static str,
+        /// What it holds.
+        value: String,
+        /// What it may hold.
+        allowed: &'static str,
+    },
+    /// The sizes do not make a model.
+    #[error(transparent)]
+    Architecture(#[from] ArchitectureError),
+    /// There is no such preset.
+    #[error("there is no preset {0:?}; there are `seed`, `memory` and `tiny`")]
+    Preset(String),
+}
+
+impl ModelConfig {
+    /// A named configuration.
+    ///
+    /// - `seed`: the system this project follows, 4,146,120 parameters
+    /// - `memory`: the propagator, which remembers content
+    /// - `tiny`: for tests
+    ///
+    /// # Errors
+    /// [`ConfigError::Preset`] for another name.
+    pub fn preset(name: &str) -> Result<Self, ConfigError> {
+        match name {
+            "seed" => Ok(Self::seed()),
+            "memory" => Ok(Self::memory()),
+            "tiny" => Ok(Self::tiny()),
+            other => Err(ConfigError::Preset(other.to_owned())),
+        }
+    }
+
+    fn seed() -> Self {
+        Self {
+            vocab_size: 30_000,
+            d_model: 64,
+            n_layers: 4,
+            n_seq: 128,
+            num_experts: 4,
+            top_k: 1,
+            d_ff: 128,
+            dropout: 0.1,
+            embedding_dropout: 0.1,
+            mixer: Mixer::Diagonal,
+            causality: Causality::Causal,
+            heads: 1,
+            gradient: Gradient::Exact,
+            a0: PerHead::All(-2.0),
+            s: PerHead::All(1.0),
+            eta: PerHead::All(1.0),
+            learned_eta: false,
+            v_max: 3.0,
+            feature_clamp: 10.0,
+            positions: true,
+            tied_embeddings: false,
+            grad_clip: 1.0,
+            load_balancing: 0.01,
+            gumbel_noise: 0.0,
+            use_quantization: true,
+            quantization_bits: 4,
+            use_pruning: true,
+            prune_threshold: 0.05,
+            use_distillation: true,
+        }
+    }
+
+    fn memory() -> Self {
+        Self {
+            mixer: Mixer::Propagator,
+            heads: 64,
+            n_layers: 3,
+            num_experts: 2,
+            eta: PerHead::All(0.0),
+            positions: false,
+            tied_embeddings: true,
+            ..Self::seed()
+        }
+    }
+
+    fn tiny() -> Self {
+        Self { vocab_size: 64, d_model: 16, n_layers: 2, n_seq: 16, num_experts: 2, d_ff: 32, heads: 2, ..Self::seed() }
+    }
+
+    /// Checks every field.
+    ///
+    /// # Errors
+    /// The first field outside its range, with the range.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        fn require(holds: bool, field: &'static str, value: impl Display, allowed: &'static str) -> Result<(), ConfigError> {
+            if holds { Ok(()) } else { Err(ConfigError::Range { field, value: value.to_string(), allowed }) }
+        }
+        let probability = |p: f32| (0.0..1.0).contains(&p);
+        require(probability(self.dropout), "dropout", self.dropout, "at least 0 and below 1")?;
+        require(probability(self.embedding_dropout), "embedding_dropout", self.embedding_dropout, "at least 0 and below 1")?;
+        require(self.vocab_size >= 2, "vocab_size", self.vocab_size, "at least 2: `<unk>` and `<eos>`")?;
+        require((1..=self.num_experts).contains(&self.top_k), "top_k", self.top_k, "from 1 to num_experts")?;
+        require(self.grad_clip > 0.0, "grad_clip", self.grad_clip, "above 0")?;
+        require(self.v_max > 0.0, "v_max", self.v_max, "above 0")?;
+        require(self.feature_clamp > 0.0, "feature_clamp", self.feature_clamp, "above 0")?;
+        require(self.load_balancing >= 0.0, "load_balancing", self.load_balancing, "at least 0")?;
+        require(self.gumbel_noise >= 0.0, "gumbel_noise", self.gumbel_noise, "at least 0")?;
+        let bits = self.quantization_bits;
+        require([4, 8, 16, 32].contains(&bits), "quantization_bits", bits, "4, 8, 16 or 32")?;
+        let threshold = self.prune_threshold;
+        require((0.0..=1.0).contains(&threshold), "prune_threshold", threshold, "from 0 to 1")?;
+        if let Gradient::Blended(blend) = self.gradient {
+            require((0.0..=1.0).contains(&blend), "gradient.blended", blend, "from 0 to 1")?;
+            require(self.mixer == Mixer::Diagonal, "gradient", "blended", "exact where the mixer is the propagator")?;
+        }
+        Ok(self.architecture().validate()?)
+    }
+
+    /// The float model's architecture.
+    pub fn architecture(&self) -> Architecture {
+        Architecture {
+            vocab_size: self.vocab_size,
+            d_model: self.d_model,
+            n_seq: self.n_seq,
+            d_ff: self.d_ff,
+            experts: vec![self.num_experts; self.n_layers],
+            top_k: self.top_k,
+            mixer: self.mixer,
+            causality: self.causality,
+            heads: self.heads,
+            positions: self.positions,
+            tied_embeddings: self.tied_embeddings,
+            resolvent: ResolventConstants {
+                diagonal: self.a0.expand(self.heads),
+                hopping: self.s.expand(self.heads),
+                eta: self.eta.expand(self.heads),
+            },
+            learned_eta: self.learned_eta,
+            v_max: self.v_max,
+            feature_clamp: self.feature_clamp,
+            quantization: None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn presets_are_valid_and_the_seed_has_its_parameters() {
+        for name in ["seed", "memory", "tiny"] {
+            ModelConfig::preset(name).unwrap().validate().unwrap();
+        }
+        let seed = ModelConfig::preset("seed").unwrap().architecture();
+        assert_eq!(seed.parameter_count(), 4_146_120);
+        assert!(ModelConfig::preset("large").unwrap_err().to_string().contains("`memory`"));
+    }
+
+    #[test]
+    fn wrong_values_are_refused_with_field_and_range() {
+        let refuse = |change: fn(&mut ModelConfig), message: &str| {
+            let mut config = ModelConfig::tiny();
+            change(&mut config);
+            assert_eq!(config.validate().unwrap_err().to_string(), message);
+        };
+        refuse(|c| c.top_k = 3, "top_k is 3, but must be from 1 to num_experts");
+        refuse(|c| c.top_k = 0, "top_k is 0, but must be from 1 to num_experts");
+        refuse(|c| c.dropout = 1.0, "dropout is 1, but must be at least 0 and below 1");
+        refuse(|c| c.quantization_bits = 5, "quantization_bits is 5, but must be 4, 8, 16 or 32");
+        refuse(|c| c.grad_clip = 0.0, "grad_clip is 0, but must be above 0");
+        refuse(|c| c.prune_threshold = f64::NAN, "prune_threshold is NaN, but must be from 0 to 1");
+        refuse(|c| c.gradient = Gradient::Blended(2.0), "gradient.blended is 2, but must be from 0 to 1");
+        let mut config = ModelConfig::tiny();
+        config.eta = PerHead::All(0.0);
+        assert!(config.validate().unwrap_err().to_string().contains("eta"));
+    }
+}

@@ -1,0 +1,25 @@
+//! The global gradient norm.
+
+use rayon::prelude::*;
+
+/// Elements that one task squares.
+const CHUNK: usize = 1 << 16;
+
+/// Euclidean norm of all gradients together.
+pub fn global_norm(gradients: &[Option<Vec<f32>>]) -> f64 {
+    let squares = |gradient: &Vec<f32>| -> f64 {
+        let partial = |chunk: &[f32]| chunk.iter().map(|g| f64::from(g * g)).sum::<f64>();
+        gradient.par_chunks(CHUNK).map(partial).collect::<Vec<f64>>().iter().sum()
+    };
+    gradients.iter().flatten().map(squares).sum::<f64>().sqrt()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_norm_is_over_all_tensors() {
+        assert_eq!(global_norm(&[Some(vec![3.0]), None, Some(vec![0.0, 4.0])]), 5.0);
+    }
+}

@@ -1,0 +1,231 @@
+//! The one training loop. Stages differ in their [`Objective`]: the loss, and what happens to the model between steps.
+
+mod adamw;
+mod gradients;
+mod schedule;
+
+pub use adamw::AdamW;
+pub use gradients::global_norm;
+pub use schedule::learning_rate;
+
+use crate::batch::{Batch, BatchError, Batches};
+use crate::checkpoint::{Checkpoint, CheckpointError, Progress};
+use crate::config::Schedule;
+use crate::evaluate::evaluate_parameters;
+use crate::model::{LanguageModel, Leaves, Mode, Noise, Output};
+use crate::observer::{Event, Observer};
+use crate::random::Random;
+use burn_tensor::{Tensor, TensorData, activation::softmax};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+use thiserror::Error;
+
+/// Token streams of a run.
+#[derive(Clone, Debug)]
+pub struct TokenStreams {
+    /// Trained on.
+    pub train: Arc<[u32]>,
+    /// Held out: measured after each epoch, and asked which experts are used.
+    pub valid: Arc<[u32]>,
+}
+
+/// A training that could not go on.
+#[derive(Debug, Error)]
+pub enum TrainError {
+    /// The loss is not a number any more.
+    #[error("the loss became {loss} at step {step} of stage {stage}; a lower learning_rate or grad_clip may help")]
+    Diverged {
+        /// The stage, from 1.
+        stage: usize,
+        /// The step, from 0.
+        step: usize,
+        /// The loss.
+        loss: f32,
+    },
+    /// The held-out text has no token to predict.
+    #[error("the held-out text has {tokens} tokens, but at least 2 are needed")]
+    NothingHeldOut {
+        /// Tokens found.
+        tokens: usize,
+    },
+    /// The training text does not make a batch.
+    #[error(transparent)]
+    Batch(#[from] BatchError),
+    /// A checkpoint could not be written.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+}
+
+/// What makes a stage different from plain training.
+pub trait Objective {
+    /// Called before every step; may change the checkpoint's parameters.
+    fn before_step(&mut self, _: &mut Checkpoint, _: &mut StepContext) {}
+
+    /// Loss of one batch, `[1]`.
+    fn loss(&mut self, model: &LanguageModel, output: &Output, leaves: &Leaves, batch: &Batch) -> Tensor<1>;
+}
+
+/// What an objective sees of the loop before a step.
+pub struct StepContext<'a> {
+    /// The stage, from 1.
+    pub stage: usize,
+    /// The step, from 0.
+    pub step: usize,
+    /// Steps of an epoch.
+    pub steps_per_epoch: usize,
+    /// Steps of the stage.
+    pub steps: usize,
+    /// The streams.
+    pub streams: &'a TokenStreams,
+    /// Who is told of changes.
+    pub observer: &'a mut dyn Observer,
+}
+
+/// Where and how a stage trains.
+#[derive(Clone, Debug)]
+pub struct Stage<'a> {
+    /// Its number, from 1.
+    pub number: usize,
+    /// Its kind, for the record.
+    pub kind: crate::config::StageKind,
+    /// The optimizer's schedule.
+    pub schedule: &'a Schedule,
+    /// The run's seed.
+    pub seed: u64,
+    /// Where the checkpoint of each epoch goes; `None` keeps nothing.
+    pub save_to: Option<PathBuf>,
+}
+
+/// Trains a checkpoint's model for one stage, going on from the checkpoint's progress if it has any.
+///
+/// After each epoch the held-out text is measured and the checkpoint saved. At the end the checkpoint has neither progress nor
+/// optimizer moments left.
+///
+/// # Errors
+/// [`TrainError`]: a text too short, a loss that is not finite, a disk that is full.
+pub fn train(
+    checkpoint: &mut Checkpoint,
+    stage: &Stage,
+    streams: &TokenStreams,
+    objective: &mut dyn Objective,
+    observer: &mut dyn Observer,
+) -> Result<(), TrainError> {
+    if streams.valid.len() < 2 {
+        return Err(TrainError::NothingHeldOut { tokens: streams.valid.len() });
+    }
+    let schedule = stage.schedule;
+    let key = [stage.seed, stage.number as u64];
+    let shuffle_seed = Random::keyed(&key).next_u64();
+    let n_seq = checkpoint.config.n_seq;
+    let batches = |epoch: usize| {
+        Batches::new(streams.train.clone(), n_seq, schedule.batch_size, shuffle_seed, epoch as u64)
+    };
+    let steps_per_epoch = batches(0)?.steps();
+    let steps = schedule.epochs * steps_per_epoch;
+    let progress = checkpoint.progress.take().unwrap_or_else(|| Progress::new(stage.number));
+    let first_epoch = progress.epochs_done;
+    let mut seconds_before = progress.seconds;
+    observer.event(&Event::StageStarted {
+        stage: stage.number,
+        kind: stage.kind,
+        epochs: schedule.epochs,
+        steps_per_epoch,
+        first_step: first_epoch * steps_per_epoch,
+        parameters: checkpoint.parameters.architecture().parameter_count(),
+    });
+    let mut clock = Instant::now();
+    for epoch in first_epoch..schedule.epochs {
+        let batches = batches(epoch)?;
+        let mut total = 0.0;
+        for (offset, batch) in batches.iter().enumerate() {
+            let step = epoch * steps_per_epoch + offset;
+            let started = Instant::now();
+            let mut context =
+                StepContext { stage: stage.number, step, steps_per_epoch, steps, streams, observer: &mut *observer };
+            objective.before_step(checkpoint, &mut context);
+            let noise = Random::keyed(&[key[0], key[1], step as u64 + 1]);
+            let (loss, mut gradients) = gradient_step(checkpoint, &batch, objective, noise);
+            if !loss.is_finite() {
+                return Err(TrainError::Diverged { stage: stage.number, step, loss });
+            }
+            let rate = learning_rate(schedule, step, steps);
+            let norm = global_norm(&gradients);
+            let clip = (f64::from(checkpoint.config.grad_clip) / (norm + 1e-6)).min(1.0);
+            let optimizer = AdamW { schedule, rate, step: step as u64 + 1, gradient_scale: clip as f32 };
+            let trained = checkpoint.parameters.as_mut_slice().iter_mut().chain(&mut checkpoint.auxiliary);
+            optimizer.update(trained, &mut gradients);
+            total += f64::from(loss);
+            observer.event(&Event::Step {
+                stage: stage.number,
+                step,
+                loss: f64::from(loss),
+                learning_rate: rate,
+                gradient_norm: norm,
+                tokens_per_second: batch.inputs.len() as f64 / started.elapsed().as_secs_f64(),
+            });
+        }
+        let evaluation = evaluate_parameters(&checkpoint.parameters, &streams.valid);
+        let seconds = seconds_before + clock.elapsed().as_secs_f64();
+        observer.event(&Event::EpochEnded {
+            stage: stage.number,
+            epoch: epoch + 1,
+            train_loss: total / steps_per_epoch as f64,
+            valid_perplexity: evaluation.perplexity(),
+            seconds,
+        });
+        if let Some(path) = &stage.save_to {
+            checkpoint.progress = Some(Progress { stage: stage.number, epochs_done: epoch + 1, seconds });
+            checkpoint.write(path)?;
+            checkpoint.progress = None;
+        }
+        (seconds_before, clock) = (seconds, Instant::now());
+    }
+    checkpoint.finish_stage();
+    Ok(())
+}
+
+/// Loss of a batch and the gradients of all parameters, then of the auxiliary ones; `None` where there is none.
+fn gradient_step(
+    checkpoint: &Checkpoint,
+    batch: &Batch,
+    objective: &mut dyn Objective,
+    random: Random,
+) -> (f32, Vec<Option<Vec<f32>>>) {
+    let config = &checkpoint.config;
+    let mut leaves = Leaves::tracked(&checkpoint.parameters);
+    for parameter in &checkpoint.auxiliary {
+        leaves.push_auxiliary(parameter);
+    }
+    let model = LanguageModel::bind(checkpoint.parameters.architecture(), config.gradient, &leaves);
+    let mut mode = Mode::Train(Noise {
+        random,
+        dropout: config.dropout,
+        embedding_dropout: config.embedding_dropout,
+        gumbel_noise: config.gumbel_noise,
+    });
+    let output = model.forward(&batch.inputs, batch.n_seq, &mut mode);
+    let mut loss = objective.loss(&model, &output, &leaves, batch);
+    if config.load_balancing > 0.0 {
+        loss = loss + load_balancing_loss(&output) * config.load_balancing;
+    }
+    let value = loss.to_data().as_slice::<f32>().expect("a float32 loss")[0];
+    let gradients = loss.backward();
+    (value, leaves.gradients(gradients))
+}
+
+/// `sum over blocks of E sum_e f_e P_e`: `f_e` the share of tokens routed to an expert, `P_e` its mean router probability. Least,
+/// 1 a block, when all experts are used alike (Fedus, Zoph, Shazeer, "Switch Transformers", arXiv 2101.03961).
+fn load_balancing_loss(output: &Output) -> Tensor<1> {
+    let device = output.hidden.device();
+    let mut total = Tensor::<1>::zeros([1], &device);
+    for layer in &output.layers {
+        let [_, experts] = layer.router_logits.dims();
+        let routed: usize = layer.usage.iter().sum();
+        let share: Vec<f32> = layer.usage.iter().map(|&used| (experts * used) as f32 / routed as f32).collect();
+        let share = Tensor::<2>::from_data(TensorData::new(share, [1, experts]), &device);
+        let probability = softmax(layer.router_logits.clone(), 1).mean_dim(0);
+        total = total + (probability * share).sum();
+    }
+    total
+}
