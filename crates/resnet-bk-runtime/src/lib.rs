@@ -3,3 +3,4 @@
 
 pub mod architecture;
 pub mod quantization;
+pub mod tokenizer;
