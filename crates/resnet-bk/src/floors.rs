@@ -108,8 +108,7 @@ impl KneserNey {
     fn count(train: &[u32], vocabulary: usize) -> Self {
         let mut keys: Vec<u64> = train.windows(2).map(|pair| key(pair[0], pair[1])).collect();
         keys.sort_unstable();
-        let pairs: Vec<(u64, u32)> =
-            keys.chunk_by(|a, b| a == b).map(|same| (same[0], same.len() as u32)).collect();
+        let pairs: Vec<(u64, u32)> = keys.chunk_by(|a, b| a == b).map(|same| (same[0], same.len() as u32)).collect();
         let [mut followed, mut followers, mut preceders] = [(); 3].map(|()| vec![0u32; vocabulary]);
         let mut pairs_counted = [0usize; 3];
         for &(pair, count) in &pairs {
@@ -129,8 +128,7 @@ impl KneserNey {
 
     fn probability(&self, history: u32, word: u32) -> f64 {
         let vocabulary = self.followed.len();
-        let continuation =
-            (f64::from(self.preceders[word as usize]) + 1.0) / (self.pairs.len() + vocabulary) as f64;
+        let continuation = (f64::from(self.preceders[word as usize]) + 1.0) / (self.pairs.len() + vocabulary) as f64;
         let followed = f64::from(self.followed[history as usize]);
         if followed == 0.0 {
             return continuation;

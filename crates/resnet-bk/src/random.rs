@@ -25,7 +25,8 @@ impl Random {
 
     /// The stream of a key. Keys that differ in a part, in the order of their parts or in length have unrelated streams.
     pub fn keyed(key: &[u64]) -> Self {
-        let state = key.iter().fold(mix(key.len() as u64), |state, &part| mix(state.wrapping_add(INCREMENT) ^ mix(part)));
+        let state =
+            key.iter().fold(mix(key.len() as u64), |state, &part| mix(state.wrapping_add(INCREMENT) ^ mix(part)));
         Self { state }
     }
 
