@@ -3,12 +3,12 @@
 //! ```text
 //! unigram  p(w)     = (c(w) + 1) / (N + V)                                            add-one smoothing
 //! bigram   p(w | h) = max(c(h w) - D, 0) / c(h .)  +  D n(h .) / c(h .) * p_cont(w)   interpolated Kneser-Ney
-//!          p_cont(w) = (n(. w) + 1) / (n(. .) + V)                                    add-one, so that every word can occur
+//!          p_cont(w) = max(n(. w) - D, 0) / n(. .)  +  D n(.) / n(. .) * 1 / V       so every word can occur
 //!          D         = n_1 / (n_1 + 2 n_2)
 //! ```
 //!
-//! c counts occurrences and n distinct pairs in the train stream, N is its length, V the vocabulary's; n_k is the number of
-//! distinct pairs that occur k times. A word h that nothing follows in training predicts p_cont. Perplexity is
+//! c counts occurrences and n distinct pairs in the train stream, N is its length, V the vocabulary's; n(.) is the number of
+//! words that follow another, n_k that of distinct pairs that occur k times. A word h that nothing follows in training predicts p_cont. Perplexity is
 //! `exp(-mean ln p)` over every token of the valid stream but its first, which no model predicts.
 //! Source: Kneser and Ney 1995; Chen and Goodman 1999.
 
@@ -102,6 +102,8 @@ struct KneserNey {
     followers: Vec<u32>,
     /// n(. w) of each word.
     preceders: Vec<u32>,
+    /// n(.): words that something precedes.
+    preceded: usize,
 }
 
 impl KneserNey {
@@ -123,12 +125,18 @@ impl KneserNey {
         let [_, once, twice] = pairs_counted;
         // With no pair seen once nothing is known of unseen ones; half a count is the customary guess.
         let discount = if once == 0 { 0.5 } else { once as f64 / (once + 2 * twice) as f64 };
-        Self { pairs, discount, followed, followers, preceders }
+        let preceded = preceders.iter().filter(|&&n| n > 0).count();
+        Self { pairs, discount, followed, followers, preceders, preceded }
+    }
+
+    fn continuation(&self, word: u32) -> f64 {
+        let (pairs, vocabulary) = (self.pairs.len() as f64, self.followed.len() as f64);
+        let kept = (f64::from(self.preceders[word as usize]) - self.discount).max(0.0);
+        (kept + self.discount * self.preceded as f64 / vocabulary) / pairs
     }
 
     fn probability(&self, history: u32, word: u32) -> f64 {
-        let vocabulary = self.followed.len();
-        let continuation = (f64::from(self.preceders[word as usize]) + 1.0) / (self.pairs.len() + vocabulary) as f64;
+        let continuation = self.continuation(word);
         let followed = f64::from(self.followed[history as usize]);
         if followed == 0.0 {
             return continuation;
@@ -177,7 +185,8 @@ mod tests {
         // Pairs of 0 1 0 1 2: 01 twice, 10 once, 12 once. D = 2 / (2 + 2) = 0.5, V = 3, three distinct pairs.
         let bigram = KneserNey::count(&[0, 1, 0, 1, 2], 3);
         assert_eq!(bigram.discount, 0.5);
-        let continuation = |n: f64| (n + 1.0) / 6.0;
+        // All three words follow another: 1.5 of the three pairs' counts are spread over them.
+        let continuation = |n: f64| (n - 0.5 + 0.5 * 3.0 / 3.0) / 3.0;
         let expected = (2.0 - 0.5) / 2.0 + 0.5 * 1.0 / 2.0 * continuation(1.0);
         assert!((bigram.probability(0, 1) - expected).abs() < ROUNDING);
         let expected = 0.5 * 2.0 / 2.0 * continuation(1.0);

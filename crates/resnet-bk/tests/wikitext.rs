@@ -7,8 +7,10 @@ use resnet_bk::floors::Floors;
 use resnet_bk_runtime::tokenizer::Pretokenizer;
 use std::path::Path;
 
-/// The reference figures were measured by another program, which may smooth unseen words in another way.
-const TOLERANCE: f64 = 0.015;
+/// The reference figures were measured by another program, with other smoothing and discounts.
+const REFERENCE: f64 = 0.015;
+/// The same program on the same text: the figures are given to four digits.
+const REPEATED: f64 = 0.001;
 const DATA_LIMIT: usize = 500_000;
 const VOCABULARY: usize = 30_000;
 
@@ -22,8 +24,8 @@ fn wikitext_2() -> Option<Corpus> {
     Some(load(folder.to_str().expect("a UTF-8 path")).expect("the corpus"))
 }
 
-fn assert_near(measured: f64, expected: f64) {
-    assert!((measured / expected - 1.0).abs() < TOLERANCE, "measured {measured}, expected {expected}");
+fn assert_near(measured: f64, expected: f64, tolerance: f64) {
+    assert!((measured / expected - 1.0).abs() < tolerance, "measured {measured}, expected {expected}");
 }
 
 #[test]
@@ -31,8 +33,13 @@ fn the_protocol_gives_the_published_counts() {
     let Some(corpus) = wikitext_2() else { return };
     let vocabulary = build_vocabulary(&corpus.train, usize::MAX, Pretokenizer::Whitespace).expect("a vocabulary");
     assert_eq!(vocabulary.len(), 33_278);
-    assert_eq!(vocabulary.encode(&corpus.train).len(), 2_088_628);
-    assert_eq!(vocabulary.encode(&corpus.valid).len(), 217_646);
+    // The published counts give blank lines an `<eos>` too, which this protocol drops.
+    let tokens_and_blanks = |text: &str| {
+        let blank = text.lines().filter(|line| line.trim().is_empty()).count();
+        (vocabulary.encode(text).len(), vocabulary.encode(text).len() + blank)
+    };
+    assert_eq!(tokens_and_blanks(&corpus.train), (2_075_677, 2_088_628));
+    assert_eq!(tokens_and_blanks(&corpus.valid).1, 217_646);
 }
 
 #[test]
@@ -42,26 +49,9 @@ fn floors_match_the_reference() {
     assert_eq!(vocabulary.len(), VOCABULARY);
     let [train, valid] = [&corpus.train, &corpus.valid].map(|text| vocabulary.encode(text));
     let floors = Floors::measure(&train, &valid, vocabulary.len()).expect("floors");
-    assert_near(floors.unigram, 940.0);
-    assert_near(floors.bigram, 279.0);
+    assert_near(floors.unigram, 940.0, REFERENCE);
+    assert_near(floors.bigram, 279.0, REFERENCE);
     let limited = Floors::measure(limit_tokens(&train, Some(DATA_LIMIT)), &valid, vocabulary.len()).expect("floors");
-    let mut taken = 0;
-    let prefix: String = corpus
-        .train
-        .lines()
-        .take_while(|line| {
-            let words = line.split_whitespace().count();
-            taken += words + usize::from(words > 0);
-            taken <= DATA_LIMIT
-        })
-        .fold(String::new(), |text, line| text + line + "\n");
-    let own = build_vocabulary(&prefix, VOCABULARY, Pretokenizer::Whitespace).expect("a vocabulary");
-    let valid_own = own.encode(&corpus.valid);
-    let o = Floors::measure(&own.encode(&prefix), &valid_own, own.len()).expect("floors");
-    panic!(
-        "{floors:?} {limited:?} own {} {o:?} unk {} vs {}",
-        own.len(),
-        valid_own.iter().filter(|x| **x == 0).count(),
-        valid.iter().filter(|x| **x == 0).count()
-    );
+    assert_near(limited.unigram, 984.2, REPEATED);
+    assert_near(limited.bigram, 395.7, REPEATED);
 }
