@@ -12,3 +12,4 @@ pub mod moe;
 pub mod norm;
 pub mod quantization;
 pub mod resolvent;
+pub mod tokenizer;

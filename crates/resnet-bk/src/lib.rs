@@ -1,6 +1,21 @@
 //! Training and compression of ResNet-BK language models.
+//!
+//! ```text
+//! corpus -> tokenizer -> batches -> model -> training stages -> artifact -> runtime -> report
+//! ```
 
+pub mod batch;
+pub mod checkpoint;
+pub mod compress;
+pub mod config;
+pub mod corpus;
+pub mod evaluate;
+pub mod export;
+pub mod floors;
 pub mod model;
+pub mod observer;
 pub mod ops;
 pub mod parameters;
+pub mod pipeline;
 pub mod random;
+pub mod train;

@@ -1,0 +1,296 @@
+//! The table of words: a word's id is its index.
+
+use std::collections::HashMap;
+
+use super::Pretokenizer;
+
+/// Stands for every word outside the vocabulary. Its id is 0.
+pub const UNKNOWN: &str = "<unk>";
+/// Ends every line of text.
+pub const END_OF_LINE: &str = "<eos>";
+
+const UNKNOWN_ID: u32 = 0;
+
+/// Why a list of words is not a vocabulary.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum VocabularyError {
+    /// Id 0 is not `<unk>`.
+    #[error("word 0 is {found:?}, expected {UNKNOWN:?}: put it first in the list")]
+    UnknownNotFirst {
+        /// The word at id 0; `None` for an empty list.
+        found: Option<String>,
+    },
+    /// `<eos>` is not in the list.
+    #[error("none of the {words} words is {END_OF_LINE:?}: add it, every line of text ends with it")]
+    NoEndOfLine {
+        /// Length of the list.
+        words: usize,
+    },
+    /// The same word has two ids.
+    #[error("word {word:?} has two ids, {first} and {second}: remove one")]
+    Duplicate {
+        /// The word.
+        word: String,
+        /// Its first index.
+        first: usize,
+        /// Its second index.
+        second: usize,
+    },
+    /// A word has no characters.
+    #[error("word {id} is empty: remove it")]
+    Empty {
+        /// Its index.
+        id: usize,
+    },
+    /// A word holds white space, so no text can ever contain it.
+    #[error("word {id} is {word:?}, which holds white space: split it")]
+    WhiteSpace {
+        /// Its index.
+        id: usize,
+        /// The word.
+        word: String,
+    },
+    /// More words than ids.
+    #[error("{words} words do not fit 32-bit ids: keep the most frequent ones")]
+    TooLarge {
+        /// Length of the list.
+        words: usize,
+    },
+}
+
+/// A word-level vocabulary and the pretokenizer which goes with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Vocabulary {
+    words: Vec<String>,
+    ids: HashMap<String, u32>,
+    end_of_line: u32,
+    pretokenizer: Pretokenizer,
+}
+
+impl Vocabulary {
+    /// Makes `words[id]` the word of each id.
+    ///
+    /// # Errors
+    ///
+    /// `<unk>` must be first and `<eos>` present; no word may occur twice, be empty or hold white space.
+    pub fn new(words: Vec<String>, pretokenizer: Pretokenizer) -> Result<Self, VocabularyError> {
+        if words.first().is_none_or(|word| word != UNKNOWN) {
+            return Err(VocabularyError::UnknownNotFirst { found: words.into_iter().next() });
+        }
+        if u32::try_from(words.len()).is_err() {
+            return Err(VocabularyError::TooLarge { words: words.len() });
+        }
+        let mut ids = HashMap::with_capacity(words.len());
+        for (id, word) in words.iter().enumerate() {
+            if word.is_empty() {
+                return Err(VocabularyError::Empty { id });
+            }
+            if word.contains(char::is_whitespace) {
+                return Err(VocabularyError::WhiteSpace { id, word: word.clone() });
+            }
+            if let Some(first) = ids.insert(word.clone(), id as u32) {
+                return Err(VocabularyError::Duplicate { word: word.clone(), first: first as usize, second: id });
+            }
+        }
+        let end_of_line = *ids.get(END_OF_LINE).ok_or(VocabularyError::NoEndOfLine { words: words.len() })?;
+        Ok(Self { words, ids, end_of_line, pretokenizer })
+    }
+
+    /// Number of words, with `<unk>` and `<eos>`.
+    pub fn len(&self) -> usize {
+        self.words.len()
+    }
+
+    /// Always false: `<unk>` and `<eos>` are in every vocabulary.
+    pub fn is_empty(&self) -> bool {
+        self.words.is_empty()
+    }
+
+    /// The word of `id`.
+    ///
+    /// # Panics
+    ///
+    /// If `id` is not below [`len`](Self::len).
+    pub fn word(&self, id: u32) -> &str {
+        &self.words[id as usize]
+    }
+
+    /// The id of `word`, or that of `<unk>`.
+    pub fn id(&self, word: &str) -> u32 {
+        self.ids.get(word).copied().unwrap_or(UNKNOWN_ID)
+    }
+
+    /// The id of `<unk>`, 0.
+    pub fn unknown(&self) -> u32 {
+        UNKNOWN_ID
+    }
+
+    /// The id of `<eos>`.
+    pub fn end_of_line(&self) -> u32 {
+        self.end_of_line
+    }
+
+    /// All words, by id.
+    pub fn words(&self) -> &[String] {
+        &self.words
+    }
+
+    /// The rule which cuts text into words of this vocabulary.
+    pub fn pretokenizer(&self) -> Pretokenizer {
+        self.pretokenizer
+    }
+
+    /// The ids of `text`: blank lines are dropped, `<eos>` follows every other line.
+    pub fn encode(&self, text: &str) -> Vec<u32> {
+        let mut ids = Vec::new();
+        for line in text.lines() {
+            let before = ids.len();
+            ids.extend(self.pretokenizer.split(line).map(|word| self.id(word)));
+            if ids.len() > before {
+                ids.push(self.end_of_line);
+            }
+        }
+        ids
+    }
+
+    /// The ids of a text which a model is to continue: as [`encode`](Self::encode), without the last `<eos>`.
+    pub fn encode_prompt(&self, text: &str) -> Vec<u32> {
+        let mut ids = self.encode(text);
+        ids.pop();
+        ids
+    }
+
+    /// Readable text for `ids`.
+    ///
+    /// Words are separated by one space, except that
+    /// - `<eos>` becomes a line break;
+    /// - closing marks (`, . ! ? ; : % ) ] }`) and parts such as `'s`, `'ll`, `n't` follow the word before directly;
+    /// - opening marks (`( [ { $ £`) are followed directly;
+    /// - every second `"` of a line closes;
+    /// - WikiText's `@-@`, `@,@` and `@.@` join their neighbours as `-`, `,` and `.`.
+    ///
+    /// # Panics
+    ///
+    /// If an id is not below [`len`](Self::len).
+    pub fn decode(&self, ids: &[u32]) -> String {
+        let mut text = String::new();
+        // Nothing precedes the first word of a line, so no space does.
+        let mut tight = true;
+        let mut quoted = false;
+        for &id in ids {
+            if id == self.end_of_line {
+                text.push('\n');
+                (tight, quoted) = (true, false);
+                continue;
+            }
+            let word = self.word(id);
+            let (before, after, shown) = match word {
+                "\"" => {
+                    quoted = !quoted;
+                    (!quoted, quoted, word)
+                }
+                "@-@" | "@,@" | "@.@" => (true, true, &word[1..2]),
+                "(" | "[" | "{" | "$" | "£" | "“" | "‘" => (false, true, word),
+                _ => (follows_directly(word), false, word),
+            };
+            if !tight && !before {
+                text.push(' ');
+            }
+            text.push_str(shown);
+            tight = after;
+        }
+        text
+    }
+}
+
+/// Whether no space is written before `word`.
+fn follows_directly(word: &str) -> bool {
+    let closes = |c: char| matches!(c, ',' | '.' | '!' | '?' | ';' | ':' | '%' | ')' | ']' | '}' | '”' | '…');
+    word == "n't"
+        || word.chars().all(closes)
+        || word.strip_prefix(['\'', '’']).is_some_and(|rest| rest.chars().all(char::is_alphabetic))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn vocabulary(words: &[&str], pretokenizer: Pretokenizer) -> Result<Vocabulary, VocabularyError> {
+        Vocabulary::new(words.iter().map(|word| word.to_string()).collect(), pretokenizer)
+    }
+
+    fn of_text(text: &str, pretokenizer: Pretokenizer) -> Vocabulary {
+        let mut words = vec![UNKNOWN, END_OF_LINE];
+        for word in pretokenizer.split(text) {
+            if !words.contains(&word) {
+                words.push(word);
+            }
+        }
+        vocabulary(&words, pretokenizer).expect("a sound vocabulary")
+    }
+
+    #[test]
+    fn ids_are_indices() {
+        let vocabulary = vocabulary(&["<unk>", "the", "<eos>", "cat"], Pretokenizer::Whitespace).expect("sound");
+        assert_eq!((vocabulary.len(), vocabulary.is_empty()), (4, false));
+        assert_eq!((vocabulary.unknown(), vocabulary.end_of_line()), (0, 2));
+        for (id, word) in vocabulary.words().iter().enumerate() {
+            assert_eq!(vocabulary.id(word), id as u32);
+            assert_eq!(vocabulary.word(id as u32), word);
+        }
+        assert_eq!(vocabulary.id("The"), 0, "case is kept, so `The` is unknown");
+    }
+
+    #[test]
+    fn unsound_lists_are_refused_with_the_values() {
+        let refused = |words: &[&str]| vocabulary(words, Pretokenizer::Words).expect_err("unsound").to_string();
+        assert_eq!(refused(&[]), "word 0 is None, expected \"<unk>\": put it first in the list");
+        assert_eq!(refused(&["a", "<unk>"]), "word 0 is Some(\"a\"), expected \"<unk>\": put it first in the list");
+        let missing = refused(&["<unk>", "a"]);
+        assert_eq!(missing, "none of the 2 words is \"<eos>\": add it, every line of text ends with it");
+        assert_eq!(refused(&["<unk>", "<eos>", "a", "b", "a"]), "word \"a\" has two ids, 2 and 4: remove one");
+        assert_eq!(refused(&["<unk>", ""]), "word 1 is empty: remove it");
+        assert_eq!(refused(&["<unk>", "<eos>", "a b"]), "word 2 is \"a b\", which holds white space: split it");
+        assert!(refused(&["<unk>", "<eos>", "a\u{a0}b"]).contains("white space"));
+    }
+
+    #[test]
+    fn encode_drops_blank_lines_and_ends_every_other() {
+        let vocabulary = vocabulary(&["<unk>", "<eos>", "a", "b"], Pretokenizer::Whitespace).expect("sound");
+        assert_eq!(vocabulary.encode(""), [0u32; 0]);
+        assert_eq!(vocabulary.encode(" \n\n\t\n"), [0u32; 0]);
+        assert_eq!(vocabulary.encode("a b\n\n  \nx b a"), [2, 3, 1, 0, 3, 2, 1]);
+        assert_eq!(vocabulary.encode("a\r\nb\r\n"), [2, 1, 3, 1]);
+    }
+
+    #[test]
+    fn a_prompt_has_no_last_end_of_line() {
+        let vocabulary = vocabulary(&["<unk>", "<eos>", "a", "b"], Pretokenizer::Words).expect("sound");
+        assert_eq!(vocabulary.encode_prompt(""), [0u32; 0]);
+        assert_eq!(vocabulary.encode_prompt("a b"), [2, 3]);
+        assert_eq!(vocabulary.encode_prompt("a\n\nb\n"), [2, 1, 3]);
+    }
+
+    #[test]
+    fn decode_restores_ordinary_text() {
+        let text =
+            "\"Wait,\" he said (twice); \"it's John's well-known dog...\"\nHe paid $5.50, didn't he? Yes: 100%!\n";
+        let vocabulary = of_text(text, Pretokenizer::Words);
+        assert_eq!(vocabulary.decode(&vocabulary.encode(text)), text);
+    }
+
+    #[test]
+    fn decode_reads_well_for_wikitext() {
+        let text = "the 2 @,@ 000 well @-@ known 3 @.@ 5 dogs 's ( do n't ) \" bark \" . ";
+        let vocabulary = of_text(text, Pretokenizer::Whitespace);
+        let decoded = vocabulary.decode(&vocabulary.encode_prompt(text));
+        assert_eq!(decoded, "the 2,000 well-known 3.5 dogs's (don't) \"bark\".");
+    }
+
+    #[test]
+    fn decode_starts_each_line_without_a_space() {
+        let vocabulary = vocabulary(&["<unk>", "<eos>", "a", "\""], Pretokenizer::Words).expect("sound");
+        assert_eq!(vocabulary.decode(&[2, 3, 1, 2, 3, 2, 1, 0]), "a \"\na \"a\n<unk>");
+        assert_eq!(vocabulary.decode(&[]), "");
+    }
+}

@@ -1,0 +1,265 @@
+//! Tokens to training batches and evaluation windows.
+//!
+//! ```text
+//! tokens    t0 t1 t2 t3 t4 t5 t6 t7 t8 t9 ...        n_seq = 4, phase = 1
+//! window 0     [t1 t2 t3 t4]                         inputs
+//!                 [t2 t3 t4 t5]                      targets: the next token of each input
+//! window 1                 [t5 t6 t7 t8]
+//! ```
+//!
+//! Each epoch visits the windows in another order and moves their borders by another phase, both drawn from (seed, epoch)
+//! alone: any step of any epoch can be computed by itself, so a resumed run sees what an uninterrupted one would have seen.
+
+use std::sync::Arc;
+
+use crate::random::Random;
+
+/// Why a token stream cannot be cut into batches.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BatchError {
+    /// A size is zero.
+    #[error("n_seq is {n_seq} and batch_size {batch_size}: both must be at least 1")]
+    ZeroSize {
+        /// Tokens of a window.
+        n_seq: usize,
+        /// Windows of a batch.
+        batch_size: usize,
+    },
+    /// Not one batch fits.
+    #[error(
+        "{tokens} tokens are too few for one batch of {batch_size} x {n_seq}, which needs {needed}: use a longer text or a smaller batch"
+    )]
+    TooFewTokens {
+        /// Length of the stream.
+        tokens: usize,
+        /// Windows of a batch.
+        batch_size: usize,
+        /// Tokens of a window.
+        n_seq: usize,
+        /// Length of the shortest stream that would do.
+        needed: usize,
+    },
+}
+
+/// Inputs and targets of one training step.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Batch {
+    /// `[B, T]`, row-major.
+    pub inputs: Vec<u32>,
+    /// `[B, T]`, row-major: `targets[i]` follows `inputs[i]` in the text.
+    pub targets: Vec<u32>,
+    /// B.
+    pub batch_size: usize,
+    /// T.
+    pub n_seq: usize,
+}
+
+/// The batches of one epoch.
+#[derive(Debug, Clone)]
+pub struct Batches {
+    tokens: Arc<[u32]>,
+    n_seq: usize,
+    batch_size: usize,
+    phase: usize,
+    /// Window numbers in the order of this epoch.
+    order: Vec<u32>,
+}
+
+impl Batches {
+    /// Cuts `tokens` into the batches of one epoch.
+    ///
+    /// # Errors
+    ///
+    /// If a size is zero or the stream is too short for one batch.
+    pub fn new(
+        tokens: impl Into<Arc<[u32]>>,
+        n_seq: usize,
+        batch_size: usize,
+        seed: u64,
+        epoch: u64,
+    ) -> Result<Self, BatchError> {
+        let tokens = tokens.into();
+        if n_seq == 0 || batch_size == 0 {
+            return Err(BatchError::ZeroSize { n_seq, batch_size });
+        }
+        // The last window must end one token before the stream for the largest phase, n_seq - 1, too.
+        let windows = (tokens.len() / n_seq).saturating_sub(1);
+        if windows < batch_size {
+            let needed = (batch_size + 1) * n_seq;
+            return Err(BatchError::TooFewTokens { tokens: tokens.len(), batch_size, n_seq, needed });
+        }
+        let mut random = Random::keyed(&[seed, epoch]);
+        let phase = random.below(n_seq as u64) as usize;
+        let mut order: Vec<u32> = (0..windows as u32).collect();
+        random.shuffle(&mut order);
+        Ok(Self { tokens, n_seq, batch_size, phase, order })
+    }
+
+    /// Batches in an epoch, the same for every epoch and seed: `floor(floor((tokens - n_seq) / n_seq) / batch_size)`.
+    ///
+    /// An epoch leaves out the windows that do not fill a batch, other ones each time, and less than a window at each end.
+    pub fn steps(&self) -> usize {
+        self.order.len() / self.batch_size
+    }
+
+    /// The batch of `step`.
+    ///
+    /// # Panics
+    ///
+    /// If `step` is not below [`steps`](Self::steps).
+    pub fn batch(&self, step: usize) -> Batch {
+        assert!(step < self.steps(), "step {step} of an epoch of {} steps", self.steps());
+        let capacity = self.batch_size * self.n_seq;
+        let mut inputs = Vec::with_capacity(capacity);
+        let mut targets = Vec::with_capacity(capacity);
+        for &window in &self.order[step * self.batch_size..][..self.batch_size] {
+            let start = self.phase + window as usize * self.n_seq;
+            inputs.extend_from_slice(&self.tokens[start..][..self.n_seq]);
+            targets.extend_from_slice(&self.tokens[start + 1..][..self.n_seq]);
+        }
+        Batch { inputs, targets, batch_size: self.batch_size, n_seq: self.n_seq }
+    }
+
+    /// The batches from step `first` to the end of the epoch.
+    pub fn iter_from(&self, first: usize) -> impl ExactSizeIterator<Item = Batch> + '_ {
+        (first.min(self.steps())..self.steps()).map(|step| self.batch(step))
+    }
+
+    /// All batches of the epoch.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = Batch> + '_ {
+        self.iter_from(0)
+    }
+}
+
+/// The first `data_limit` tokens; all of them for `None`.
+pub fn limit_tokens(tokens: &[u32], data_limit: Option<usize>) -> &[u32] {
+    &tokens[..tokens.len().min(data_limit.unwrap_or(usize::MAX))]
+}
+
+/// Consecutive windows for evaluation, as (inputs, targets): every token but the first is a target exactly once.
+///
+/// Both slices have `n_seq` tokens, those of the last window 1 to `n_seq`. Fewer than two tokens give no window.
+///
+/// # Panics
+///
+/// If `n_seq` is 0.
+pub fn windows(tokens: &[u32], n_seq: usize) -> impl ExactSizeIterator<Item = (&[u32], &[u32])> {
+    let predicted = tokens.len().saturating_sub(1);
+    tokens[..predicted].chunks(n_seq).zip(tokens[tokens.len() - predicted..].chunks(n_seq))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    fn counting(length: usize) -> Vec<u32> {
+        (0..length as u32).collect()
+    }
+
+    #[test]
+    fn every_target_is_the_next_word_of_its_input() {
+        // A corpus whose next word is known: word w is followed by (5 w + 3) mod 64, a cycle through all 64 words.
+        let next = |word: u32| (5 * word + 3) % 64;
+        let text: Vec<u32> = std::iter::successors(Some(0), |&word| Some(next(word))).take(5_000).collect();
+        for epoch in 0..5 {
+            let batches = Batches::new(text.clone(), 33, 7, 1, epoch).expect("long enough");
+            assert!(batches.steps() > 10);
+            for batch in batches.iter() {
+                assert_eq!((batch.inputs.len(), batch.targets.len()), (7 * 33, 7 * 33));
+                for (row, (&input, &target)) in batch.inputs.iter().zip(&batch.targets).enumerate() {
+                    assert_eq!(target, next(input), "position {row}");
+                }
+                for row in batch.inputs.chunks(33) {
+                    assert!(row.windows(2).all(|pair| pair[1] == next(pair[0])), "a row is consecutive text");
+                }
+            }
+        }
+        for (inputs, targets) in windows(&text, 33) {
+            assert!(inputs.iter().zip(targets).all(|(&input, &target)| target == next(input)));
+        }
+    }
+
+    #[test]
+    fn steps_depend_on_length_alone() {
+        let steps = |tokens, n_seq, batch_size, epoch| {
+            Batches::new(counting(tokens), n_seq, batch_size, 9, epoch).map(|batches| batches.steps())
+        };
+        for epoch in 0..20 {
+            assert_eq!(steps(500_000, 128, 20, epoch), Ok(195));
+            assert_eq!(steps(12, 4, 1, epoch), Ok(2));
+        }
+    }
+
+    #[test]
+    fn windows_of_an_epoch_do_not_overlap() {
+        for epoch in 0..50 {
+            let batches = Batches::new(counting(107), 5, 3, 2, epoch).expect("long enough");
+            let inputs: Vec<u32> = batches.iter().flat_map(|batch| batch.inputs).collect();
+            assert_eq!(inputs.len(), batches.steps() * 15);
+            assert_eq!(inputs.iter().collect::<BTreeSet<_>>().len(), inputs.len());
+        }
+    }
+
+    #[test]
+    fn borders_and_order_move_with_the_epoch() {
+        let mut phases = BTreeSet::new();
+        let mut seen = BTreeSet::new();
+        for epoch in 0..200 {
+            let batches = Batches::new(counting(43), 4, 2, 3, epoch).expect("long enough");
+            phases.insert(batches.batch(0).inputs[0] % 4);
+            seen.extend(batches.iter().flat_map(|batch| batch.targets));
+        }
+        assert_eq!(phases.len(), 4);
+        // 43 tokens are ten whole windows and three tokens more.
+        assert_eq!(seen, (1..40).collect(), "over the epochs all of them but the first are targets");
+        let first = |seed, epoch| Batches::new(counting(5_000), 4, 8, seed, epoch).expect("long enough").batch(0);
+        assert_eq!(first(1, 1), first(1, 1));
+        assert_ne!(first(1, 1).inputs, first(1, 2).inputs);
+        assert_ne!(first(1, 1).inputs, first(2, 1).inputs);
+    }
+
+    #[test]
+    fn a_resumed_epoch_continues_where_it_stopped() {
+        let whole: Vec<Batch> = Batches::new(counting(1_000), 8, 4, 5, 6).expect("long enough").iter().collect();
+        let again = Batches::new(counting(1_000), 8, 4, 5, 6).expect("long enough");
+        assert_eq!(again.iter_from(11).collect::<Vec<_>>(), whole[11..]);
+        assert_eq!(again.batch(17), whole[17]);
+        assert_eq!(again.iter_from(whole.len() + 3).len(), 0);
+    }
+
+    #[test]
+    fn streams_that_are_too_short_are_refused() {
+        let error = Batches::new(counting(11), 4, 2, 0, 0).expect_err("too short");
+        assert_eq!(error, BatchError::TooFewTokens { tokens: 11, batch_size: 2, n_seq: 4, needed: 12 });
+        assert!(Batches::new(counting(12), 4, 2, 0, 0).is_ok(), "`needed` is enough");
+        assert!(matches!(Batches::new(counting(9), 0, 2, 0, 0), Err(BatchError::ZeroSize { .. })));
+        assert!(matches!(Batches::new(counting(9), 2, 0, 0, 0), Err(BatchError::ZeroSize { .. })));
+        assert!(Batches::new(Vec::new(), 2, 1, 0, 0).is_err());
+    }
+
+    #[test]
+    fn evaluation_windows_score_every_token_but_the_first_once() {
+        for n_seq in [1, 2, 15, 16, 17, 33] {
+            for length in [0, 1, 2, 15, 16, 17, 18, 33, 34, 100] {
+                let tokens = counting(length);
+                let all: Vec<_> = windows(&tokens, n_seq).collect();
+                let targets: Vec<u32> = all.iter().flat_map(|(_, targets)| targets.to_vec()).collect();
+                assert_eq!(targets, (1..length.max(1) as u32).collect::<Vec<_>>());
+                for (at, (inputs, targets)) in all.iter().enumerate() {
+                    assert_eq!(inputs.len(), targets.len());
+                    assert!(inputs.iter().zip(*targets).all(|(input, target)| input + 1 == *target));
+                    assert!(inputs.len() == n_seq || at + 1 == all.len(), "only the last window is shorter");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_limit_keeps_the_first_tokens() {
+        let tokens = counting(10);
+        assert_eq!(limit_tokens(&tokens, Some(3)), [0, 1, 2]);
+        assert_eq!(limit_tokens(&tokens, Some(11)), &tokens[..]);
+        assert_eq!(limit_tokens(&tokens, None), &tokens[..]);
+    }
+}

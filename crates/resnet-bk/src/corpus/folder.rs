@@ -1,0 +1,143 @@
+//! A corpus in a folder: train.txt, valid.txt, and test.txt if it exists.
+
+use super::{Corpus, CorpusError};
+use resnet_bk_runtime::tokenizer::Pretokenizer;
+use std::path::{Path, PathBuf};
+
+/// Reads the texts of `folder`.
+///
+/// A folder holds tokenized text unless told otherwise: [`Corpus::with_pretokenizer`].
+pub(super) fn load(folder: &Path) -> Result<Corpus, CorpusError> {
+    if !folder.is_dir() {
+        return Err(CorpusError::NotAFolder { path: folder.to_owned() });
+    }
+    let [train, valid, test] = ["train.txt", "valid.txt", "test.txt"].map(|name| folder.join(name));
+    Ok(Corpus {
+        name: folder.display().to_string(),
+        train: read(train)?,
+        valid: read(valid)?,
+        test: if test.exists() { Some(read(test)?) } else { None },
+        pretokenizer: Pretokenizer::Whitespace,
+        licence: None,
+    })
+}
+
+fn read(path: PathBuf) -> Result<String, CorpusError> {
+    let bytes = match std::fs::read(&path) {
+        Ok(bytes) => bytes,
+        Err(source) if source.kind() == std::io::ErrorKind::NotFound => return Err(CorpusError::Missing { path }),
+        Err(source) => return Err(CorpusError::Read { path, source }),
+    };
+    let text = String::from_utf8(bytes).map_err(|error| {
+        let offset = error.utf8_error().valid_up_to();
+        let bytes = error.as_bytes();
+        let line = 1 + bytes[..offset].iter().filter(|&&byte| byte == b'\n').count();
+        CorpusError::NotUtf8 { path: path.clone(), line, offset, byte: bytes[offset] }
+    })?;
+    // Editors on Windows put a byte-order mark first, which would become part of the first word.
+    let text = text.strip_prefix('\u{FEFF}').map(str::to_owned).unwrap_or(text);
+    if text.trim().is_empty() {
+        return Err(CorpusError::Empty { path, bytes: text.len() });
+    }
+    Ok(text)
+}
+
+/// `; did you mean ...?` with the corpus folders beside `missing` whose names are like its own, or nothing.
+pub(super) fn hint(missing: &Path) -> String {
+    let Some(name) = missing.file_name().map(|name| name.to_string_lossy().to_lowercase()) else {
+        return String::new();
+    };
+    let parent = missing.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let Ok(entries) = std::fs::read_dir(parent) else {
+        return String::new();
+    };
+    let mut close: Vec<String> = entries
+        .flatten()
+        .filter(|entry| entry.path().join("train.txt").is_file())
+        .filter(|entry| is_like(&entry.file_name().to_string_lossy().to_lowercase(), &name))
+        .map(|entry| parent.join(entry.file_name()).display().to_string())
+        .collect();
+    close.sort();
+    if close.is_empty() { String::new() } else { format!("; did you mean {}?", close.join(" or ")) }
+}
+
+/// Whether one name is part of the other or a third of the longer one at most has to be edited.
+fn is_like(a: &str, b: &str) -> bool {
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
+    let longer = a.len().max(b.len());
+    let contains =
+        |long: &[char], short: &[char]| short.len() > 2 && long.windows(short.len()).any(|part| part == short);
+    contains(&a, &b) || contains(&b, &a) || edit_distance(&a, &b) * 3 <= longer
+}
+
+/// Insertions, deletions and substitutions from `a` to `b` (Levenshtein).
+fn edit_distance(a: &[char], b: &[char]) -> usize {
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.iter().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
+        for (j, y) in b.iter().enumerate() {
+            let substituted = diagonal + usize::from(x != y);
+            diagonal = row[j + 1];
+            row[j + 1] = substituted.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tempfile::TempDir;
+
+    fn folder(files: &[(&str, &[u8])]) -> TempDir {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        for (name, bytes) in files {
+            std::fs::write(folder.path().join(name), bytes).expect("a file");
+        }
+        folder
+    }
+
+    fn refused(files: &[(&str, &[u8])]) -> String {
+        let folder = folder(files);
+        let error = load(folder.path()).expect_err("unsound").to_string();
+        error.replace(&folder.path().display().to_string(), "F")
+    }
+
+    #[test]
+    fn texts_are_read_as_they_stand() {
+        let with_test = folder(&[("train.txt", b"\xEF\xBB\xBFa b\r\n"), ("valid.txt", b"c\n"), ("test.txt", b"d")]);
+        let corpus = load(with_test.path()).expect("sound");
+        assert_eq!((corpus.train.as_str(), corpus.valid.as_str()), ("a b\r\n", "c\n"));
+        assert_eq!(corpus.test.as_deref(), Some("d"));
+        assert_eq!(corpus.pretokenizer, Pretokenizer::Whitespace);
+        let without = folder(&[("train.txt", b"a"), ("valid.txt", b"b")]);
+        assert_eq!(load(without.path()).expect("sound").test, None);
+    }
+
+    #[test]
+    fn errors_name_the_file_the_place_and_the_mend() {
+        let missing = refused(&[("train.txt", b"a")]);
+        assert_eq!(
+            missing,
+            "F/valid.txt is missing: a corpus folder holds train.txt, valid.txt and optionally test.txt"
+        );
+        let invalid = refused(&[("train.txt", b"a\nb\nc \xE9t\xE9"), ("valid.txt", b"b")]);
+        assert_eq!(invalid, "F/train.txt is not UTF-8 at line 3, byte 6 (0xE9): convert it to UTF-8");
+        let empty = refused(&[("train.txt", b"a"), ("valid.txt", b" \n \n")]);
+        assert_eq!(empty, "F/valid.txt holds no words in its 4 bytes: put one sentence or paragraph a line");
+        let empty_test = refused(&[("train.txt", b"a"), ("valid.txt", b"b"), ("test.txt", b"")]);
+        assert!(empty_test.starts_with("F/test.txt holds no words in its 0 bytes"), "{empty_test}");
+        let files = folder(&[("train.txt", b"a")]);
+        let error = load(&files.path().join("train.txt")).expect_err("a file").to_string();
+        assert!(error.contains("train.txt is a file: pass the folder that holds it"), "{error}");
+    }
+
+    #[test]
+    fn edit_distance_counts_edits() {
+        let distance = |a: &str, b: &str| edit_distance(&a.chars().collect::<Vec<_>>(), &b.chars().collect::<Vec<_>>());
+        assert_eq!(distance("", "abc"), 3);
+        assert_eq!(distance("kitten", "sitting"), 3);
+        assert_eq!(distance("same", "same"), 0);
+        assert!(is_like("my-corpus", "my-corpis") && is_like("notes-2024", "notes") && !is_like("abc", "xyz"));
+    }
+}

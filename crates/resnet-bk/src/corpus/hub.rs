@@ -1,0 +1,189 @@
+//! Corpora of the Hugging Face hub.
+//!
+//! ```text
+//! <endpoint>/datasets/<data set>/resolve/main/<file>.parquet     column `text`, one row a line or a document
+//! <cache>/datasets--<owner>--<name>/snapshots/<commit>/<file>    where it is kept; other programs use the same place
+//! ```
+//!
+//! A file that is in the cache is never asked for again. The data sets are public: no token is sent.
+
+use super::split::{Side, fingerprint, side};
+use super::{Corpus, CorpusError, HUB_CORPORA, HubCorpus};
+use hf_hub::Cache;
+use hf_hub::api::sync::{ApiBuilder, ApiError, ApiRepo};
+use parquet::column::reader::ColumnReader;
+use parquet::errors::ParquetError;
+use parquet::file::reader::{FileReader, SerializedFileReader};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+/// Documents of 1,000 held out for each of valid and test, where the hub has a training file only.
+const HELD_OUT: u64 = 5;
+/// Attempts to continue a download that broke off.
+const RETRIES: usize = 3;
+/// Rows read at a time.
+const ROWS: usize = 1_024;
+
+/// Where the hub is and where its files are kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HubSettings {
+    /// Address of the hub; `None` for the Hugging Face hub itself.
+    pub endpoint: Option<String>,
+    /// Folder of the downloads.
+    pub cache: PathBuf,
+    /// Rows to take of each training file; `None` for all of them.
+    pub row_limit: Option<usize>,
+}
+
+impl HubSettings {
+    /// Reads `HF_ENDPOINT` and `HF_HOME`, with the hub's own defaults: the Hugging Face hub and `~/.cache/huggingface`.
+    ///
+    /// # Errors
+    ///
+    /// If neither `HF_HOME` nor a home directory is known.
+    pub fn from_env() -> Result<Self, CorpusError> {
+        let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+        let home = variable("HF_HOME")
+            .map(PathBuf::from)
+            .or_else(|| Some(std::env::home_dir()?.join(".cache").join("huggingface")))
+            .ok_or(CorpusError::NoCacheFolder)?;
+        let endpoint = variable("HF_ENDPOINT").map(|value| value.to_string_lossy().trim_end_matches('/').to_owned());
+        Ok(Self { endpoint, cache: home.join("hub"), row_limit: None })
+    }
+
+    /// Loads `wikitext-2`, `wikitext-103` or `openwebtext`.
+    ///
+    /// Of OpenWebText it takes the first of 80 shards (303 MB to download, 100,173 documents) and holds out five documents
+    /// of 1,000 for each of valid and test, by a hash of the document.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such corpus, or a file is neither in the cache nor to be had from the endpoint.
+    pub fn load(&self, name: &str) -> Result<Corpus, CorpusError> {
+        match HUB_CORPORA.iter().find(|corpus| corpus.name == name) {
+            Some(corpus) => load(corpus, self),
+            None => Err(CorpusError::Unknown {
+                source_name: name.to_owned(),
+                known: HUB_CORPORA.map(|corpus| corpus.name).join(", "),
+                hint: String::new(),
+            }),
+        }
+    }
+}
+
+/// Downloads what is not in the cache and joins the rows.
+pub(super) fn load(corpus: &HubCorpus, settings: &HubSettings) -> Result<Corpus, CorpusError> {
+    let hub = Hub::new(corpus, settings)?;
+    let [mut train, mut valid, mut test] = [const { String::new() }; 3];
+    for file in corpus.train {
+        for_each_text(&hub.get(file)?, settings.row_limit, |text| {
+            let part = match corpus.held_out {
+                Some(_) => &mut train,
+                None => match side(fingerprint(text), HELD_OUT) {
+                    Side::Train => &mut train,
+                    Side::Valid => &mut valid,
+                    Side::Test => &mut test,
+                },
+            };
+            push_lines(part, text);
+        })?;
+    }
+    for (file, part) in corpus.held_out.into_iter().flatten().zip([&mut valid, &mut test]) {
+        for_each_text(&hub.get(file)?, None, |text| push_lines(part, text))?;
+    }
+    for (split, text) in [("train", &train), ("valid", &valid), ("test", &test)] {
+        if text.trim().is_empty() {
+            return Err(CorpusError::NothingOnASide { name: corpus.name, split });
+        }
+    }
+    Ok(Corpus {
+        name: corpus.name.to_owned(),
+        train,
+        valid,
+        test: Some(test),
+        pretokenizer: corpus.pretokenizer,
+        licence: Some(corpus.licence.to_owned()),
+    })
+}
+
+fn push_lines(part: &mut String, text: &str) {
+    part.push_str(text);
+    if !text.ends_with('\n') {
+        part.push('\n');
+    }
+}
+
+/// The files of one data set.
+struct Hub<'a> {
+    repo: ApiRepo,
+    corpus: &'a HubCorpus,
+    endpoint: String,
+}
+
+impl<'a> Hub<'a> {
+    fn new(corpus: &'a HubCorpus, settings: &HubSettings) -> Result<Self, CorpusError> {
+        let mut builder = ApiBuilder::from_cache(Cache::new(settings.cache.clone()))
+            .with_token(None)
+            .with_progress(false)
+            .with_retries(RETRIES);
+        if let Some(endpoint) = &settings.endpoint {
+            builder = builder.with_endpoint(endpoint.clone());
+        }
+        let endpoint = settings.endpoint.clone().unwrap_or_else(|| "the Hugging Face hub".to_owned());
+        let api = builder.build().map_err(|error| download_error(corpus, &endpoint, corpus.train[0], &error))?;
+        Ok(Self { repo: api.dataset(corpus.dataset.to_owned()), corpus, endpoint })
+    }
+
+    /// The path of `file` in the cache, after a download if need be.
+    fn get(&self, file: &str) -> Result<PathBuf, CorpusError> {
+        self.repo.get(file).map_err(|error| download_error(self.corpus, &self.endpoint, file, &error))
+    }
+}
+
+fn download_error(corpus: &HubCorpus, endpoint: &str, file: &str, error: &ApiError) -> CorpusError {
+    CorpusError::Download {
+        file: file.to_owned(),
+        dataset: corpus.dataset,
+        endpoint: endpoint.to_owned(),
+        reason: error.to_string(),
+        manual: corpus.manual(),
+    }
+}
+
+/// Calls `visit` with the `text` column of the first `limit` rows.
+fn for_each_text(path: &Path, limit: Option<usize>, visit: impl FnMut(&str)) -> Result<(), CorpusError> {
+    let file = File::open(path).map_err(|source| CorpusError::Read { path: path.to_owned(), source })?;
+    read_text_column(file, limit.unwrap_or(usize::MAX), visit)
+        .map_err(|error| CorpusError::Parquet { path: path.to_owned(), reason: error.to_string() })
+}
+
+fn read_text_column(file: File, limit: usize, mut visit: impl FnMut(&str)) -> Result<(), ParquetError> {
+    let reader = SerializedFileReader::new(file)?;
+    let schema = reader.metadata().file_metadata().schema_descr();
+    let column = schema.columns().iter().position(|column| column.path().string() == "text");
+    let column = column.ok_or_else(|| ParquetError::General("there is no column `text`".to_owned()))?;
+    let mut left = limit;
+    let (mut values, mut definition_levels) = (Vec::new(), Vec::new());
+    for row_group in 0..reader.num_row_groups() {
+        let row_group = reader.get_row_group(row_group)?;
+        let ColumnReader::ByteArrayColumnReader(mut rows) = row_group.get_column_reader(column)? else {
+            return Err(ParquetError::General("the column `text` is not made of strings".to_owned()));
+        };
+        while left > 0 {
+            let (read, _, _) = rows.read_records(left.min(ROWS), Some(&mut definition_levels), None, &mut values)?;
+            if read == 0 {
+                break;
+            }
+            left -= read;
+            // A missing text has a definition level but no value.
+            for value in values.drain(..) {
+                visit(value.as_utf8()?);
+            }
+            definition_levels.clear();
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,211 @@
+//! Against a small hub on 127.0.0.1 which serves Parquet files that the tests write.
+
+use super::*;
+use parquet::basic::Compression;
+use parquet::data_type::{ByteArray, ByteArrayType};
+use parquet::file::properties::WriterProperties;
+use parquet::file::writer::SerializedFileWriter;
+use parquet::schema::parser::parse_message_type;
+use std::collections::HashMap;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+
+/// A Snappy-compressed file in row groups of `rows_per_group`, with a second column beside the text.
+fn parquet_file(rows: &[Option<&str>], rows_per_group: usize) -> Vec<u8> {
+    let schema = parse_message_type("message schema { required binary id (UTF8); optional binary text (UTF8); }");
+    let properties = WriterProperties::builder().set_compression(Compression::SNAPPY).build();
+    let mut bytes = Vec::new();
+    let mut writer = SerializedFileWriter::new(&mut bytes, Arc::new(schema.expect("a schema")), Arc::new(properties))
+        .expect("a file");
+    for rows in rows.chunks(rows_per_group) {
+        let ids: Vec<ByteArray> = rows.iter().map(|_| ByteArray::from("not the text")).collect();
+        let texts: Vec<ByteArray> = rows.iter().flatten().map(|text| ByteArray::from(*text)).collect();
+        let levels: Vec<i16> = rows.iter().map(|text| i16::from(text.is_some())).collect();
+        let mut group = writer.next_row_group().expect("a row group");
+        for (values, levels) in [(ids, None), (texts, Some(levels))] {
+            let mut column = group.next_column().expect("valid").expect("a column");
+            column.typed::<ByteArrayType>().write_batch(&values, levels.as_deref(), None).expect("rows");
+            column.close().expect("a column");
+        }
+        group.close().expect("a row group");
+    }
+    writer.close().expect("a file");
+    bytes
+}
+
+/// Serves files by path until it is dropped.
+struct LocalHub {
+    endpoint: String,
+    requests: Arc<AtomicUsize>,
+    stopped: Arc<AtomicBool>,
+    server: Option<JoinHandle<()>>,
+}
+
+impl LocalHub {
+    fn serving(files: HashMap<String, Vec<u8>>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let (requests, stopped) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+        let server = std::thread::spawn({
+            let (requests, stopped) = (requests.clone(), stopped.clone());
+            move || {
+                for stream in listener.incoming() {
+                    if stopped.load(Ordering::SeqCst) {
+                        break;
+                    }
+                    requests.fetch_add(1, Ordering::SeqCst);
+                    answer(stream.expect("a connection"), &files);
+                }
+            }
+        });
+        Self { endpoint: format!("http://{address}"), requests, stopped, server: Some(server) }
+    }
+
+    fn requests(&self) -> usize {
+        self.requests.load(Ordering::SeqCst)
+    }
+
+    fn settings(&self, cache: &Path) -> HubSettings {
+        HubSettings { endpoint: Some(self.endpoint.clone()), cache: cache.to_owned(), row_limit: None }
+    }
+}
+
+impl Drop for LocalHub {
+    fn drop(&mut self) {
+        self.stopped.store(true, Ordering::SeqCst);
+        // One more connection wakes the server, which then sees that it has to stop.
+        let woken = TcpStream::connect(self.endpoint.trim_start_matches("http://"));
+        if let (Ok(_), Some(server)) = (woken, self.server.take()) {
+            let _ = server.join();
+        }
+    }
+}
+
+/// Answers one request as the hub does: a part of the file, its etag and the commit.
+fn answer(stream: TcpStream, files: &HashMap<String, Vec<u8>>) {
+    let mut lines = BufReader::new(&stream).lines().map_while(Result::ok).take_while(|line| !line.is_empty());
+    let request = lines.next().unwrap_or_default();
+    let path = request.split(' ').nth(1).unwrap_or_default().to_owned();
+    let range = lines.find_map(|line| line.to_lowercase().strip_prefix("range: bytes=").map(str::to_owned));
+    for _rest in lines {}
+    let mut stream = &stream;
+    let sent = match (files.get(&path), range) {
+        (Some(file), Some(range)) => {
+            let (first, last) = range.split_once('-').expect("a range");
+            let first: usize = first.parse().expect("a number");
+            let end = last.parse().map_or(file.len(), |last: usize| last + 1);
+            let body = &file[first..end];
+            let head = format!(
+                "HTTP/1.1 206 Partial Content\r\nContent-Length: {}\r\nContent-Range: bytes {first}-{}/{}\r\n\
+                 ETag: \"{}\"\r\nx-repo-commit: 0123abc\r\nConnection: close\r\n\r\n",
+                body.len(),
+                end - 1,
+                file.len(),
+                path.replace('/', "-"),
+            );
+            stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body))
+        }
+        _ => stream.write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"),
+    };
+    sent.expect("the client listens");
+}
+
+fn wikitext_path(split: &str) -> String {
+    format!("/datasets/Salesforce/wikitext/resolve/main/wikitext-2-v1/{split}-00000-of-00001.parquet")
+}
+
+fn wikitext_hub() -> LocalHub {
+    let train = [Some(""), Some(" = A title = \n"), None, Some(" the <unk> cat \n"), Some(" no line break")];
+    LocalHub::serving(HashMap::from([
+        (wikitext_path("train"), parquet_file(&train, 2)),
+        (wikitext_path("validation"), parquet_file(&[Some(" valid \n")], 1)),
+        (wikitext_path("test"), parquet_file(&[Some(" test \n")], 1)),
+    ]))
+}
+
+fn cache() -> tempfile::TempDir {
+    tempfile::tempdir().expect("a temporary folder")
+}
+
+#[test]
+fn wikitext_rows_become_lines() {
+    let (hub, cache) = (wikitext_hub(), cache());
+    let corpus = hub.settings(cache.path()).load("wikitext-2").expect("served");
+    assert_eq!(corpus.train, "\n = A title = \n the <unk> cat \n no line break\n");
+    assert_eq!((corpus.valid.as_str(), corpus.test.as_deref()), (" valid \n", Some(" test \n")));
+    assert_eq!((corpus.name.as_str(), corpus.pretokenizer), ("wikitext-2", super::super::Pretokenizer::Whitespace));
+    assert!(corpus.licence.is_some_and(|licence| licence.contains("CC BY-SA 3.0")));
+}
+
+#[test]
+fn a_second_load_asks_for_nothing() {
+    let (hub, cache) = (wikitext_hub(), cache());
+    let first = hub.settings(cache.path()).load("wikitext-2").expect("served");
+    let requests = hub.requests();
+    assert!(requests >= 3, "{requests}");
+    assert_eq!(hub.settings(cache.path()).load("wikitext-2").expect("cached"), first);
+    assert_eq!(hub.requests(), requests);
+    let settings = hub.settings(cache.path());
+    drop(hub);
+    assert_eq!(settings.load("wikitext-2").expect("cached, offline"), first);
+}
+
+#[test]
+fn offline_the_error_tells_how_to_do_without() {
+    // A port that was free a moment ago and that nobody listens on.
+    let address = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port");
+    let cache = cache();
+    let settings =
+        HubSettings { endpoint: Some(format!("http://{address}")), cache: cache.path().to_owned(), row_limit: None };
+    let error = settings.load("wikitext-2").expect_err("nobody listens").to_string();
+    let expected = format!(
+        "cannot download wikitext-2-v1/train-00000-of-00001.parquet of Salesforce/wikitext from http://{address}: "
+    );
+    assert!(error.starts_with(&expected), "{error}");
+    assert!(error.contains("train.txt, valid.txt and test.txt in a folder and pass --corpus FOLDER"), "{error}");
+}
+
+#[test]
+fn a_file_the_hub_lacks_is_named() {
+    let (hub, cache) = (wikitext_hub(), cache());
+    let error = hub.settings(cache.path()).load("wikitext-103").expect_err("not served").to_string();
+    assert!(error.contains("wikitext-103-v1/train-00000-of-00002.parquet") && error.contains("404"), "{error}");
+    assert!(
+        hub.settings(cache.path()).load("wikitext-3").is_err_and(|error| error.to_string().contains("wikitext-103"))
+    );
+}
+
+#[test]
+fn openwebtext_holds_documents_out_by_their_text() {
+    let documents: Vec<String> = (0..3_000).map(|n| format!("Document {n}.\n\nIt says: \"{}\"", n * n)).collect();
+    let rows: Vec<Option<&str>> = documents.iter().map(|document| Some(document.as_str())).collect();
+    let path = "/datasets/Skylion007/openwebtext/resolve/main/plain_text/train-00000-of-00080.parquet".to_owned();
+    let hub = LocalHub::serving(HashMap::from([(path, parquet_file(&rows, 1_100))]));
+    let cache = cache();
+    let corpus = hub.settings(cache.path()).load("openwebtext").expect("served");
+    let count = |text: &str| text.matches("Document").count();
+    let test = corpus.test.as_deref().expect("a test text");
+    assert_eq!(count(&corpus.train) + count(&corpus.valid) + count(test), 3_000);
+    assert!(count(&corpus.valid).abs_diff(15) < 14 && count(test).abs_diff(15) < 14);
+    assert!(documents.iter().all(|document| {
+        [&corpus.train, &corpus.valid, test].iter().filter(|part| part.contains(&format!("{document}\n"))).count() == 1
+    }));
+
+    let limited = HubSettings { row_limit: Some(2_000), ..hub.settings(cache.path()) }.load("openwebtext");
+    let limited = limited.expect("cached");
+    assert!(corpus.train.starts_with(&limited.train) && corpus.valid.starts_with(&limited.valid));
+    assert_eq!(count(&limited.train) + count(&limited.valid) + count(limited.test.as_deref().expect("test")), 2_000);
+    let error = HubSettings { row_limit: Some(1), ..hub.settings(cache.path()) }.load("openwebtext");
+    assert!(error.is_err_and(|error| error.to_string().contains("of openwebtext is empty: take more rows")));
+}
+
+#[test]
+fn a_file_that_is_not_parquet_is_named() {
+    let hub = LocalHub::serving(HashMap::from([(wikitext_path("train"), b"<html>no</html>".to_vec())]));
+    let cache = cache();
+    let error = hub.settings(cache.path()).load("wikitext-2").expect_err("not Parquet").to_string();
+    assert!(error.contains("is not a Parquet file with a text column"), "{error}");
+}

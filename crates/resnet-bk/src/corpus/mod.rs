@@ -1,0 +1,200 @@
+//! Sources of text.
+//!
+//! ```text
+//! "embedded"                      sentences that are compiled in                       words are split from punctuation
+//! "wikitext-2", "wikitext-103"    Hugging Face hub, kept in its cache                  tokenized already
+//! "openwebtext"                   the same; the first shard of it                      words are split from punctuation
+//! a folder                        train.txt, valid.txt, and test.txt if it exists      taken as tokenized already
+//! ```
+//!
+//! A corpus has a training text, a validation text that shares no document with it, and perhaps a test text.
+
+mod embedded;
+mod error;
+mod folder;
+#[cfg(feature = "hub")]
+mod hub;
+mod near_duplicates;
+mod split;
+mod vocabulary;
+
+pub use error::CorpusError;
+#[cfg(feature = "hub")]
+pub use hub::HubSettings;
+pub use vocabulary::build_vocabulary;
+
+use resnet_bk_runtime::tokenizer::Pretokenizer;
+use std::path::Path;
+
+/// A corpus on the Hugging Face hub.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct HubCorpus {
+    name: &'static str,
+    dataset: &'static str,
+    train: &'static [&'static str],
+    /// Validation and test files; none if they are held out of `train`.
+    held_out: Option<[&'static str; 2]>,
+    pretokenizer: Pretokenizer,
+    licence: &'static str,
+}
+
+const WIKITEXT_LICENCE: &str = "CC BY-SA 3.0, GFDL: WikiText, Merity et al. 2016; text by Wikipedia contributors";
+
+/// The word-level version of WikiText (`-v1`, with `<unk>`), and OpenWebText's first of 80 shards.
+const HUB_CORPORA: [HubCorpus; 3] = [
+    HubCorpus {
+        name: "wikitext-2",
+        dataset: "Salesforce/wikitext",
+        train: &["wikitext-2-v1/train-00000-of-00001.parquet"],
+        held_out: Some([
+            "wikitext-2-v1/validation-00000-of-00001.parquet",
+            "wikitext-2-v1/test-00000-of-00001.parquet",
+        ]),
+        pretokenizer: Pretokenizer::Whitespace,
+        licence: WIKITEXT_LICENCE,
+    },
+    HubCorpus {
+        name: "wikitext-103",
+        dataset: "Salesforce/wikitext",
+        train: &["wikitext-103-v1/train-00000-of-00002.parquet", "wikitext-103-v1/train-00001-of-00002.parquet"],
+        held_out: Some([
+            "wikitext-103-v1/validation-00000-of-00001.parquet",
+            "wikitext-103-v1/test-00000-of-00001.parquet",
+        ]),
+        pretokenizer: Pretokenizer::Whitespace,
+        licence: WIKITEXT_LICENCE,
+    },
+    HubCorpus {
+        name: "openwebtext",
+        dataset: "Skylion007/openwebtext",
+        // 303 MB and 100,173 documents a shard: one is more than this trainer reads in a day on a small machine.
+        train: &["plain_text/train-00000-of-00080.parquet"],
+        held_out: None,
+        pretokenizer: Pretokenizer::Words,
+        licence: "CC0 1.0 for the collection: OpenWebText, Gokaslan and Cohen 2019; each page belongs to its authors",
+    },
+];
+
+impl HubCorpus {
+    /// What to do without the hub.
+    fn manual(&self) -> String {
+        let Self { dataset, train, held_out, .. } = self;
+        let folder = train[0].split_once('/').map_or("", |(folder, _)| folder);
+        let files = if held_out.is_some() { "" } else { " (hold some documents out yourself)" };
+        format!(
+            "download {folder} of the data set {dataset} elsewhere, write its text to train.txt, valid.txt and test.txt \
+             in a folder{files} and pass --corpus FOLDER"
+        )
+    }
+}
+
+/// Text to train on and text to measure with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Corpus {
+    /// What it was loaded as.
+    pub name: String,
+    /// Text to train on.
+    pub train: String,
+    /// Held-out text to choose by.
+    pub valid: String,
+    /// Held-out text to report, looked at once.
+    pub test: Option<String>,
+    /// How lines are cut into words.
+    pub pretokenizer: Pretokenizer,
+    /// Licence and credit, where known.
+    pub licence: Option<String>,
+}
+
+impl Corpus {
+    /// The same text, cut into words by another rule.
+    #[must_use]
+    pub fn with_pretokenizer(self, pretokenizer: Pretokenizer) -> Self {
+        Self { pretokenizer, ..self }
+    }
+}
+
+/// Loads the corpus `source`: `embedded`, a named corpus of the Hugging Face hub, or a folder.
+///
+/// A name wins over a folder of that name; write `./wikitext-2` for the folder. The first use of a hub corpus downloads it;
+/// `HF_ENDPOINT` says from where and `HF_HOME` where to keep it, as for other programs that use the hub.
+///
+/// # Errors
+///
+/// If there is no such source, a file of it is missing, empty or not UTF-8, or a download fails.
+pub fn load(source: &str) -> Result<Corpus, CorpusError> {
+    if source == embedded::NAME {
+        return Ok(embedded::load());
+    }
+    if let Some(corpus) = HUB_CORPORA.iter().find(|corpus| corpus.name == source) {
+        return load_from_hub(corpus);
+    }
+    let path = Path::new(source);
+    if !path.exists() {
+        let known: Vec<&str> =
+            [embedded::NAME].into_iter().chain(HUB_CORPORA.iter().map(|corpus| corpus.name)).collect();
+        return Err(CorpusError::Unknown {
+            source_name: source.to_owned(),
+            known: known.join(", "),
+            hint: folder::hint(path),
+        });
+    }
+    folder::load(path)
+}
+
+#[cfg(feature = "hub")]
+fn load_from_hub(corpus: &HubCorpus) -> Result<Corpus, CorpusError> {
+    hub::load(corpus, &HubSettings::from_env()?)
+}
+
+#[cfg(not(feature = "hub"))]
+fn load_from_hub(corpus: &HubCorpus) -> Result<Corpus, CorpusError> {
+    Err(CorpusError::HubDisabled { name: corpus.name, manual: corpus.manual() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_source_lists_the_known_ones_and_close_folders() {
+        let place = tempfile::tempdir().expect("a temporary folder");
+        for name in ["my-corpus", "other"] {
+            let folder = place.path().join(name);
+            std::fs::create_dir(&folder).expect("a folder");
+            std::fs::write(folder.join("train.txt"), "a").expect("a file");
+        }
+        std::fs::create_dir(place.path().join("my-corpsu")).expect("a folder without a train.txt");
+        let missing = place.path().join("my-corpis");
+        let error = load(missing.to_str().expect("UTF-8")).expect_err("nothing there").to_string();
+        assert!(error.contains("embedded, wikitext-2, wikitext-103, openwebtext"), "{error}");
+        let close = place.path().join("my-corpus");
+        assert!(error.ends_with(&format!("; did you mean {}?", close.display())), "{error}");
+        let error = load("wikitext2").expect_err("misspelt").to_string();
+        assert_eq!(
+            error,
+            "there is no corpus or folder \"wikitext2\": use a folder with train.txt and valid.txt, \
+             or one of embedded, wikitext-2, wikitext-103, openwebtext"
+        );
+    }
+
+    #[test]
+    fn a_pretokenizer_can_be_chosen_for_any_corpus() {
+        let corpus = Corpus {
+            name: "x".into(),
+            train: "a b.".into(),
+            valid: "a".into(),
+            test: None,
+            pretokenizer: Pretokenizer::Whitespace,
+            licence: None,
+        };
+        let raw = corpus.clone().with_pretokenizer(Pretokenizer::Words);
+        assert_eq!(raw.pretokenizer, Pretokenizer::Words);
+        assert_eq!(raw.with_pretokenizer(Pretokenizer::Whitespace), corpus);
+    }
+
+    #[test]
+    fn the_manual_alternative_names_the_data_set() {
+        let manual = HUB_CORPORA[0].manual();
+        assert!(manual.contains("wikitext-2-v1 of the data set Salesforce/wikitext"), "{manual}");
+    }
+}
