@@ -18,4 +18,5 @@ pub mod ops;
 pub mod parameters;
 pub mod pipeline;
 pub mod random;
+pub mod summary;
 pub mod train;
