@@ -39,7 +39,7 @@ pub enum LoadError {
 pub fn pack(checkpoint: &Checkpoint) -> Result<Artifact, ArtifactError> {
     let parameters = &checkpoint.parameters;
     let values = |name: &str| parameters.get(name).map(|parameter| parameter.values.as_slice());
-    Artifact::quantize(parameters.architecture().clone(), checkpoint.vocabulary.words().to_vec(), "words", values)
+    Artifact::quantize(parameters.architecture().clone(), checkpoint.vocabulary.clone(), values)
 }
 
 /// Reads a model: an artifact, or a checkpoint, which is packed in memory.

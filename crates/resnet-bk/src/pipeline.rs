@@ -247,7 +247,7 @@ impl<'a> Run<'a> {
         let artifact = ArtifactSummary {
             bytes_total,
             bytes_weights: ledger.weights_bytes(),
-            valid_perplexity: evaluate_model(&self.checkpoint.parameters.to_model(), &self.streams.valid).perplexity(),
+            valid_perplexity: evaluate_model(&decoded.to_model(), &self.streams.valid).perplexity(),
             ledger,
         };
         let path = self.request.out.join("summary.json");

@@ -52,8 +52,12 @@ fn every_order_of_stages_leaves_a_quantized_pruned_student() {
         assert!(policy.activation_bits.is_some(), "{order:?}");
         for parameter in checkpoint.parameters.iter() {
             let large = parameter.spec.shape.len() == 2 && !parameter.spec.name.contains("positions");
-            assert_eq!(architecture.scheme(&parameter.spec).is_some(), large || parameter.spec.name == "head.bias"
-                || parameter.spec.name.contains("positions"), "{order:?}: {}", parameter.spec.name);
+            assert_eq!(
+                architecture.scheme(&parameter.spec).is_some(),
+                large || parameter.spec.name == "head.bias" || parameter.spec.name.contains("positions"),
+                "{order:?}: {}",
+                parameter.spec.name
+            );
             if large {
                 let zeros = parameter.values.iter().filter(|x| **x == 0.0).count() as f64;
                 let share = zeros / parameter.values.len() as f64;
@@ -106,7 +110,9 @@ fn experts_above_the_threshold_stay_and_at_least_top_k_do() {
 fn a_cascade_makes_smaller_and_smaller_students() {
     let (streams, mut checkpoint) = streams_and_checkpoint(config(Mixer::Diagonal));
     let mut sizes = vec![checkpoint.parameters.architecture().parameter_count()];
-    for (number, config) in recipe(&[("train", ""), ("distill", ""), ("distill", ""), ("distill", "")]).stages.iter().enumerate() {
+    for (number, config) in
+        recipe(&[("train", ""), ("distill", ""), ("distill", ""), ("distill", "")]).stages.iter().enumerate()
+    {
         run_stage(&mut checkpoint, None, config, &stage(number + 1, config), &streams, &mut Silent).unwrap();
         sizes.push(checkpoint.parameters.architecture().parameter_count());
     }
@@ -133,7 +139,12 @@ impl Observer for Interrupt {
 const STEPS: usize = 40;
 
 fn request(out: &Path, resume: bool) -> RunRequest {
-    let stages = [("train", "schedule.epochs = 2"), ("qat", ""), ("prune", PRUNE), ("distill", "student.heads = 1\nschedule.epochs = 3")];
+    let stages = [
+        ("train", "schedule.epochs = 2"),
+        ("qat", ""),
+        ("prune", PRUNE),
+        ("distill", "student.heads = 1\nschedule.epochs = 3"),
+    ];
     let mut recipe = recipe(&stages);
     // Dropout and Gumbel noise must be drawn again as they would have been.
     (recipe.model.dropout, recipe.model.gumbel_noise) = (0.1, 0.5);

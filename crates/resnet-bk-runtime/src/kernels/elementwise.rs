@@ -25,7 +25,7 @@ pub fn exp(x: f32) -> f32 {
     let p = p * r + 8.333_452e-3;
     let p = p * r + 4.166_579_6e-2;
     let p = p * r + 1.666_666_5e-1;
-    let p = p * r + 5.000_000_1e-1;
+    let p = p * r + 0.5;
     let p = p * (r * r) + r + 1.0;
     // The low bits of `rounded` hold n; a conversion of n itself would saturate, at a cost.
     let exponent = rounded.to_bits().wrapping_sub(ROUND.to_bits()).wrapping_add(127);
@@ -46,7 +46,7 @@ pub fn softplus(x: f32) -> f32 {
 
 /// `x * sigmoid(x)`.
 #[inline(always)]
-pub fn silu(x: f32) -> f32 {
+fn silu(x: f32) -> f32 {
     x * sigmoid(x)
 }
 
@@ -169,12 +169,6 @@ pub fn softmax_in_place(row: &mut [f32]) {
     for x in row {
         *x /= total;
     }
-}
-
-/// Inner product, summed in order.
-#[inline(always)]
-pub fn dot(a: &[f32], b: &[f32]) -> f32 {
-    a.iter().zip(b).fold(0.0, |sum, (a, b)| sum + a * b)
 }
 
 #[cfg(test)]

@@ -49,16 +49,15 @@ pub fn config(mixer: Mixer) -> ModelConfig {
 pub fn streams_and_checkpoint(config: ModelConfig) -> (TokenStreams, Checkpoint) {
     let corpus = corpus();
     let vocabulary = build_vocabulary(&corpus.train, config.vocab_size, corpus.pretokenizer).unwrap();
-    let streams = TokenStreams {
-        train: vocabulary.encode(&corpus.train).into(),
-        valid: vocabulary.encode(&corpus.valid).into(),
-    };
+    let streams =
+        TokenStreams { train: vocabulary.encode(&corpus.train).into(), valid: vocabulary.encode(&corpus.valid).into() };
     (streams, Checkpoint::initialise(config, vocabulary, 1))
 }
 
 /// A recipe over the tiny model with the given stages, each `kind` with more TOML lines.
 pub fn recipe(stages: &[(&str, &str)]) -> Recipe {
-    let mut text = "seed = 1\n[model]\npreset = \"tiny\"\n[schedule]\nbatch_size = 8\nlearning_rate = 1e-2\n".to_owned();
+    let mut text =
+        "seed = 1\n[model]\npreset = \"tiny\"\n[schedule]\nbatch_size = 8\nlearning_rate = 1e-2\n".to_owned();
     for (kind, more) in stages {
         text.push_str(&format!("[[stage]]\nkind = \"{kind}\"\n{more}\n"));
     }
