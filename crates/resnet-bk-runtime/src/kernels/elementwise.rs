@@ -90,7 +90,7 @@ fn sigmoid_in_place_body(values: &mut [f32]) {
 
 dispatched! {
     /// Replaces every `x` by `e^(x - shift)` and returns their sum.
-    pub fn exp_minus_in_place(row: &mut [f32], shift: f32) -> f32 = exp_minus_body
+    fn exp_minus_in_place(row: &mut [f32], shift: f32) -> f32 = exp_minus_body
 }
 
 #[inline(always)]
@@ -109,19 +109,6 @@ fn exp_minus_body(row: &mut [f32], shift: f32) -> f32 {
         total += *x;
     }
     total
-}
-
-dispatched! {
-    /// Multiplies a row by `factor` and adds it to `sums`.
-    pub fn scale_and_add(row: &mut [f32], factor: f32, sums: &mut [f32]) = scale_and_add_body
-}
-
-#[inline(always)]
-fn scale_and_add_body(row: &mut [f32], factor: f32, sums: &mut [f32]) {
-    for (x, sum) in row.iter_mut().zip(sums) {
-        *x *= factor;
-        *sum += *x;
-    }
 }
 
 dispatched! {

@@ -1,0 +1,143 @@
+//! Rows of the head's losses: sums for the normalizer, and gradients in place of the logits.
+
+use super::dispatch::dispatched;
+use super::elementwise::exp;
+
+/// Lanes of a row reduction.
+const LANES: usize = 32;
+
+/// A running `sum e^(x)` that never overflows: `sum e^(x - largest)` beside the largest `x` so far.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Normalizer {
+    /// Largest entry so far.
+    pub largest: f32,
+    /// Sum relative to it.
+    pub sum: f32,
+}
+
+impl Normalizer {
+    /// Of no entries.
+    pub const EMPTY: Self = Self { largest: f32::MIN, sum: 0.0 };
+
+    /// Takes in the entries of a row times `scale`.
+    pub fn extend(&mut self, row: &[f32], scale: f32) {
+        let largest = self.largest.max(super::largest(row) * scale);
+        let sum = scaled_exp_sum(row, scale, largest);
+        self.merge(Self { largest, sum });
+    }
+
+    /// Takes in another running sum.
+    pub fn merge(&mut self, other: Self) {
+        let largest = self.largest.max(other.largest);
+        self.sum = self.sum * exp(self.largest - largest) + other.sum * exp(other.largest - largest);
+        self.largest = largest;
+    }
+
+    /// `ln sum e^x`.
+    pub fn ln(self) -> f32 {
+        self.largest + self.sum.ln()
+    }
+}
+
+dispatched! {
+    /// `sum_i e^(scale x_i - shift)`.
+    fn scaled_exp_sum(row: &[f32], scale: f32, shift: f32) -> f32 = scaled_exp_sum_body
+}
+
+#[inline(always)]
+fn scaled_exp_sum_body(row: &[f32], scale: f32, shift: f32) -> f32 {
+    let mut sums = [0.0f32; LANES];
+    let (chunks, rest) = row.as_chunks::<LANES>();
+    for chunk in chunks {
+        for (x, sum) in chunk.iter().zip(&mut sums) {
+            *sum += exp(scale * x - shift);
+        }
+    }
+    let mut total: f32 = sums.iter().sum();
+    for x in rest {
+        total += exp(scale * x - shift);
+    }
+    total
+}
+
+dispatched! {
+    /// Adds a row to another.
+    pub fn add_row(row: &mut [f32], other: &[f32]) = add_row_body
+}
+
+#[inline(always)]
+fn add_row_body(row: &mut [f32], other: &[f32]) {
+    for (x, y) in row.iter_mut().zip(other) {
+        *x += y;
+    }
+}
+
+dispatched! {
+    /// Replaces logits by `weight * softmax`, given their `ln sum e^x`.
+    pub fn softmax_gradient(logits: &mut [f32], normalizer: f32, weight: f32) = softmax_gradient_body
+}
+
+#[inline(always)]
+fn softmax_gradient_body(logits: &mut [f32], normalizer: f32, weight: f32) {
+    for x in logits {
+        *x = exp(*x - normalizer) * weight;
+    }
+}
+
+/// Normalizers and weights of one token's mixed loss.
+#[derive(Clone, Copy, Debug)]
+pub struct MixedRow {
+    /// `1 / tau`.
+    pub inverse_temperature: f32,
+    /// Of the student's logits.
+    pub hard: f32,
+    /// Of the student's logits over tau.
+    pub student: f32,
+    /// Of the teacher's logits over tau.
+    pub teacher: f32,
+    /// Weight of the soft gradient.
+    pub soft_weight: f32,
+    /// Weight of the hard gradient.
+    pub hard_weight: f32,
+}
+
+dispatched! {
+    /// Replaces a student's logits by `soft_weight (softmax(l / tau) - softmax(l' / tau)) + hard_weight softmax(l)`, and returns the
+    /// row's part of `KL(softmax(l' / tau) || softmax(l / tau))`.
+    pub fn mixed_gradient(logits: &mut [f32], teacher: &[f32], row: MixedRow) -> f32 = mixed_gradient_body
+}
+
+#[inline(always)]
+fn mixed_gradient_body(logits: &mut [f32], teacher: &[f32], row: MixedRow) -> f32 {
+    let mut divergence = [0.0f32; LANES];
+    for (logits, teacher) in logits.chunks_mut(LANES).zip(teacher.chunks(LANES)) {
+        for ((x, t), divergence) in logits.iter_mut().zip(teacher).zip(&mut divergence) {
+            let student = *x * row.inverse_temperature - row.student;
+            let teacher = t * row.inverse_temperature - row.teacher;
+            let p = exp(teacher);
+            *divergence += p * (teacher - student);
+            *x = row.soft_weight * (exp(student) - p) + row.hard_weight * exp(*x - row.hard);
+        }
+    }
+    divergence.iter().sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn running_normalizers_equal_the_sum_in_double_precision() {
+        let row: Vec<f32> = (0..1000).map(|i| ((i * 31 % 97) as f32 - 40.0) * 0.7).collect();
+        for scale in [1.0, 0.5] {
+            let expected = row.iter().map(|&x| f64::from(x * scale).exp()).sum::<f64>().ln();
+            for part in [1, 33, 512, 1000] {
+                let mut whole = Normalizer::EMPTY;
+                for part in row.chunks(part) {
+                    whole.extend(part, scale);
+                }
+                assert!((f64::from(whole.ln()) - expected).abs() < 1e-5, "parts of {part}, scale {scale}");
+            }
+        }
+    }
+}
