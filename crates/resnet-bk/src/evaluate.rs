@@ -14,7 +14,7 @@ use resnet_bk_runtime::model::Model;
 /// Windows that go through the Burn model at once.
 const WINDOWS: usize = 16;
 /// Rows of hidden states that one task scores.
-const ROWS: usize = 64;
+const ROWS: usize = 256;
 
 /// Result of an evaluation.
 #[derive(Clone, Debug, PartialEq)]

@@ -1,10 +1,13 @@
 //! What a run depends on: the model's configuration, and the recipe that trains and compresses it.
 
+mod expand;
 mod model;
 mod recipe;
+mod stage;
 
 pub use model::{ConfigError, ModelConfig, PerHead};
-pub use recipe::{
-    CorpusConfig, DistillConfig, ExpertPruning, LearningRateShape, MagnitudePruning, Milestone, PruneConfig, QatConfig,
-    Recipe, RecipeError, Schedule, StageConfig, StageKind, StudentConfig, Target, TrainConfig,
+pub use recipe::{CorpusConfig, Recipe, RecipeError, Target};
+pub use stage::{
+    DistillConfig, ExpertPruning, LearningRateShape, MagnitudePruning, Milestone, PruneConfig, QatConfig, Schedule,
+    StageConfig, StageKind, StudentConfig, TrainConfig,
 };

@@ -15,16 +15,15 @@
 use super::HostOp;
 use burn_tensor::Tensor;
 use rayon::prelude::*;
-use resnet_bk_runtime::head::Head;
+use resnet_bk_runtime::head::{Head, WORDS};
 use resnet_bk_runtime::kernels::{
     Matrix, MixedRow, Normalizer, Threads, Write, add_row, matmul, mixed_gradient, softmax_gradient,
 };
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
-/// Tokens and words of a tile: its logits (512 kB) stay in a core's cache between being made and being used.
+/// Tokens of a tile: with [`WORDS`] words its logits (512 kB) stay in a core's cache between being made and being used.
 const TOKENS: usize = 256;
-const WORDS: usize = 512;
 
 /// The teacher's side of a distillation loss.
 #[derive(Clone, Debug)]
@@ -168,10 +167,12 @@ impl Tiles<'_> {
             for first_token in (0..tokens).step_by(TOKENS) {
                 let rows = first_token..tokens.min(first_token + TOKENS);
                 let size = rows.len() * words.len();
-                tile_logits(self.hidden, self.head, rows.clone(), words.clone(), &mut logits[..size]);
+                let elements = |width: usize| rows.start * width..rows.end * width;
+                self.head.logits_of(words.clone(), &self.hidden[elements(self.width)], &mut logits[..size]);
                 if let Some(soft) = &self.loss.soft {
                     let head = Head { table: &soft.table, bias: &soft.bias };
-                    tile_logits(&soft.hidden, head, rows.clone(), words.clone(), &mut teacher[..size]);
+                    let hidden = &soft.hidden[elements(head.width())];
+                    head.logits_of(words.clone(), hidden, &mut teacher[..size]);
                 }
                 let seen = if self.loss.soft.is_some() { &teacher[..size] } else { &[] };
                 visit(rows, words.clone(), &mut logits[..size], seen);
@@ -249,17 +250,6 @@ impl SoftTargets {
             soft_weight: self.alpha * self.temperature * scale,
             hard_weight: (1.0 - self.alpha) * scale,
         }
-    }
-}
-
-/// Logits of some tokens and words. `hidden` is `[n, D]`; `out` is `[tokens, words]`.
-fn tile_logits(hidden: &[f32], head: Head, tokens: Range<usize>, words: Range<usize>, out: &mut [f32]) {
-    let width = head.table.len() / head.bias.len();
-    let hidden = Matrix::new(&hidden[tokens.start * width..tokens.end * width], tokens.len(), width);
-    let table = Matrix::new(&head.table[words.start * width..words.end * width], words.len(), width);
-    matmul(out, Write::Overwrite, hidden, table.transposed(), Threads::One);
-    for row in out.chunks_mut(words.len()) {
-        add_row(row, &head.bias[words.clone()]);
     }
 }
 
