@@ -3,8 +3,9 @@
 use crate::failure::Failure;
 use crate::run_folder::ARTIFACT;
 use anyhow::{Context, Result};
-use resnet_bk::export::{self, Artifact};
+use resnet_bk::export;
 use resnet_bk_runtime::architecture::Causality;
+use resnet_bk_runtime::artifact::Artifact;
 use resnet_bk_runtime::model::ModelError;
 use std::path::Path;
 
