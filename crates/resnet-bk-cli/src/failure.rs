@@ -10,9 +10,9 @@ use anyhow::Error;
 use resnet_bk::checkpoint::CheckpointError;
 use resnet_bk::config::RecipeError;
 use resnet_bk::corpus::CorpusError;
-use resnet_bk_runtime::artifact::ArtifactError;
 use resnet_bk::pipeline::RunError;
 use resnet_bk::train::TrainError;
+use resnet_bk_runtime::artifact::ArtifactError;
 use resnet_bk_runtime::model::ModelError;
 use resnet_bk_runtime::sample::SampleError;
 use std::io;
@@ -76,7 +76,9 @@ fn hint(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
     } else if let Some(error) = cause.downcast_ref::<CheckpointError>() {
         match error {
             CheckpointError::Read { .. } => "pass RUN/NN-stage/model.safetensors of a run",
-            CheckpointError::Write { .. } => "make room or choose another --out; `--resume` then goes on from the last epoch",
+            CheckpointError::Write { .. } => {
+                "make room or choose another --out; `--resume` then goes on from the last epoch"
+            }
             _ => "pass RUN/NN-stage/model.safetensors of a run, or its RUN/model.rbk",
         }
     } else if let Some(ModelError::NotCausal) = cause.downcast_ref::<ModelError>() {
@@ -100,7 +102,9 @@ fn of_recipe(error: &RecipeError) -> &'static str {
     match error {
         RecipeError::Read { .. } => "pass the path of a recipe, such as recipes/demo.toml",
         RecipeError::Format { .. } => "mend the line that is shown; the files in recipes/ show every field",
-        RecipeError::Assignment { .. } => "dotted keys name a field, stages are numbered from 0: --set stage.0.schedule.epochs=3",
+        RecipeError::Assignment { .. } => {
+            "dotted keys name a field, stages are numbered from 0: --set stage.0.schedule.epochs=3"
+        }
         _ => "mend the recipe, or override the value: --set model.d_model=64, --set stage.0.schedule.epochs=3",
     }
 }
@@ -117,8 +121,12 @@ fn of_corpus(error: &CorpusError) -> Option<&'static str> {
 fn of_run(error: &RunError) -> Option<&'static str> {
     match error {
         RunError::Exists { .. } => Some("`--resume` goes on with that run; another --out begins a new one"),
-        RunError::OtherRecipe { .. } => Some("choose another --out, or go on with that folder's recipe.toml and no --set"),
-        RunError::NothingToCompress(_) => Some("give a checkpoint by --model, or begin the recipe with a stage of kind \"train\""),
+        RunError::OtherRecipe { .. } => {
+            Some("choose another --out, or go on with that folder's recipe.toml and no --set")
+        }
+        RunError::NothingToCompress(_) => {
+            Some("give a checkpoint by --model, or begin the recipe with a stage of kind \"train\"")
+        }
         _ => None,
     }
 }
@@ -128,10 +136,14 @@ fn of_artifact(error: &ArtifactError) -> &'static str {
         ArtifactError::NewerFormat { .. } => {
             "update resnet-bk, or pack the model again with `resnet-bk compress --resume`"
         }
-        ArtifactError::NotAnArtifact { .. } => "pass an artifact (RUN/model.rbk) or a checkpoint (RUN/NN-stage/model.safetensors)",
+        ArtifactError::NotAnArtifact { .. } => {
+            "pass an artifact (RUN/model.rbk) or a checkpoint (RUN/NN-stage/model.safetensors)"
+        }
         ArtifactError::Read { .. } => "check the path and its permissions",
         ArtifactError::Write { .. } => "make room or choose another --out",
-        _ => "the file was changed after it was written: copy it again, or pack it again with `resnet-bk compress --resume`",
+        _ => {
+            "the file was changed after it was written: copy it again, or pack it again with `resnet-bk compress --resume`"
+        }
     }
 }
 

@@ -33,7 +33,10 @@ pub fn check(path: &Path) -> Result<()> {
     let failure = if packed.is_file() {
         Failure::new(format!("{} is a folder", path.display()), format!("pass {}", packed.display()))
     } else if path.is_dir() {
-        Failure::new(format!("{} is a folder", path.display()), "pass an artifact (model.rbk) or a checkpoint (model.safetensors)")
+        Failure::new(
+            format!("{} is a folder", path.display()),
+            "pass an artifact (model.rbk) or a checkpoint (model.safetensors)",
+        )
     } else {
         Failure::new(
             format!("there is no file {}", path.display()),

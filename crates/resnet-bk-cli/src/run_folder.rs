@@ -144,7 +144,8 @@ mod tests {
     #[test]
     fn a_resumed_stage_replaces_what_was_lost() {
         let first = [started(1, 0), step(1, 0, 5.0), step(1, 1, 4.0), ended(1, 1, 50.0), step(1, 2, 9.0)];
-        let resumed = [started(1, 2), step(1, 2, 3.0), step(1, 3, 2.0), ended(1, 2, 20.0), started(2, 0), step(2, 0, 1.0)];
+        let resumed =
+            [started(1, 2), step(1, 2, 3.0), step(1, 3, 2.0), ended(1, 2, 20.0), started(2, 0), step(2, 0, 1.0)];
         let mut stages = Vec::new();
         for event in first.iter().chain(&resumed) {
             add(&mut stages, event);

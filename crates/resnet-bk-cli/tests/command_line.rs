@@ -93,7 +93,9 @@ fn a_model_is_compressed_measured_and_used() {
     assert_eq!((evaluation["bytes_total"].as_u64(), evaluation["causality"].as_str()), (Some(length), Some("causal")));
     let valid = corpus.join("valid.txt");
     assert_eq!(json(&["eval", &model, "--text", text(&valid), "--json"]), evaluation);
-    assert!(stdout(&resnet_bk(&["eval", &model, "--corpus", text(&corpus), "--split", "test"]), 0).contains("perplexity"));
+    assert!(
+        stdout(&resnet_bk(&["eval", &model, "--corpus", text(&corpus), "--split", "test"]), 0).contains("perplexity")
+    );
     let streaming = resnet_bk(&["eval", &model, "--text", text(&valid), "--streaming"]);
     assert!(stderr(&streaming).contains("position embeddings") && streaming.status.code() == Some(2));
 
@@ -108,9 +110,8 @@ fn a_model_is_compressed_measured_and_used() {
     assert_eq!(suggestions.len(), 3);
     assert!(suggestions[0]["word"].is_string() && suggestions[0]["probability"].as_f64() > Some(0.0));
 
-    let generate = |seed| {
-        stdout(&resnet_bk(&["generate", &model, "--prompt", "the cat", "--tokens", "12", "--seed", seed]), 0)
-    };
+    let generate =
+        |seed| stdout(&resnet_bk(&["generate", &model, "--prompt", "the cat", "--tokens", "12", "--seed", seed]), 0);
     let generated = generate("3");
     assert!(generated.starts_with("the cat") && generated.ends_with('\n') && generated.len() > 12, "{generated}");
     assert_eq!(generated, generate("3"));
@@ -142,8 +143,15 @@ fn bidirectional_models_are_labelled_and_can_not_generate() {
     let place = Place::new();
     let (corpus, out) = (place.path("corpus"), place.path("run"));
     let output = resnet_bk(&[
-        "train", "--recipe", RECIPE, "--corpus", text(&corpus), "--out", text(&out),
-        "--set", "model.causality=bidirectional",
+        "train",
+        "--recipe",
+        RECIPE,
+        "--corpus",
+        text(&corpus),
+        "--out",
+        text(&out),
+        "--set",
+        "model.causality=bidirectional",
     ]);
     let table = stdout(&output, 0);
     assert!(table.contains("(not causal)") && !table.contains("2 qat"), "{table}");

@@ -32,8 +32,7 @@ pub struct Generate {
 
 /// Prints the prompt and what follows, as it comes.
 pub fn run(arguments: &Generate, printer: &mut Printer) -> Result<Outcome> {
-    let sampler =
-        Sampler { temperature: arguments.temperature, top_k: arguments.top_k, seed: arguments.seed };
+    let sampler = Sampler { temperature: arguments.temperature, top_k: arguments.top_k, seed: arguments.seed };
     sampler.validate()?;
     let artifact = model_file::load_causal(&arguments.model)?;
     let model = artifact.to_model();

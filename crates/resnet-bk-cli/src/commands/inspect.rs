@@ -79,7 +79,11 @@ fn print(inspection: &Inspection, printer: &mut Printer) -> Result<()> {
         printer.line(format_args!("{name:<10}  {value}"))?;
     }
     if inspection.bytes_file != inspection.bytes_total {
-        printer.line(format_args!("{:<10}  {} bytes; packed, as follows", "checkpoint", grouped(inspection.bytes_file)))?;
+        printer.line(format_args!(
+            "{:<10}  {} bytes; packed, as follows",
+            "checkpoint",
+            grouped(inspection.bytes_file)
+        ))?;
     }
     printer.line("")?;
     printer.line(tables::ledger(&inspection.ledger))?;

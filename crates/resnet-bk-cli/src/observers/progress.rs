@@ -90,7 +90,8 @@ impl Observer for Progress {
     fn event(&mut self, event: &Event) {
         match event {
             &Event::StageStarted { stage, kind, epochs, steps_per_epoch, first_step, parameters } => {
-                self.stage = Stage { number: stage, kind, epochs, steps_per_epoch, loss: None, tokens_per_second: None };
+                self.stage =
+                    Stage { number: stage, kind, epochs, steps_per_epoch, loss: None, tokens_per_second: None };
                 let from = if first_step > 0 { format!(", goes on from step {first_step}") } else { String::new() };
                 self.say(&format!("{parameters} parameters, {epochs} epochs of {steps_per_epoch} steps{from}"));
                 self.start(first_step);

@@ -42,7 +42,7 @@ impl Axis {
     pub fn ticks(&self, count: usize) -> Vec<f64> {
         let (low, high) = self.range;
         // A short logarithmic axis has few powers of ten to mark; round steps serve it better.
-        if self.logarithmic && high / low > 4.0 {
+        if self.logarithmic && high / low > 8.0 {
             for steps in [&[1.0, 2.0, 5.0][..], &[1.0, 3.0], &[1.0]] {
                 let ticks = decades(low, high, steps);
                 if ticks.len() <= count + 2 {

@@ -52,6 +52,11 @@ pub fn vertical() -> (i32, i32) {
     (SIZE.1 as i32 - MARGINS[3], MARGINS[1])
 }
 
+/// About the width of a text, in pixels.
+pub fn width(text: &str) -> i32 {
+    text.chars().count() as i32 * (TEXT / 2)
+}
+
 /// Draws a picture and returns its PNG file.
 pub fn paint(draw: impl FnOnce(&Canvas) -> Result<()>) -> Result<Vec<u8>> {
     static REGISTER: Once = Once::new();
@@ -86,7 +91,12 @@ pub struct Canvas<'a> {
 
 impl Canvas<'_> {
     /// Title, grid, ticks and names of both axes.
-    pub fn frame(&self, title: &str, x: (&Axis, &str, &[(f64, String)]), y: (&Axis, &str, &[(f64, String)])) -> Result<()> {
+    pub fn frame(
+        &self,
+        title: &str,
+        x: (&Axis, &str, &[(f64, String)]),
+        y: (&Axis, &str, &[(f64, String)]),
+    ) -> Result<()> {
         let ((left, right), (bottom, top)) = (horizontal(), vertical());
         for (value, label) in x.2 {
             let place = x.0.pixel(*value);
@@ -122,7 +132,9 @@ impl Canvas<'_> {
             let part = part.min(length);
             (from.0 + (to.0 - from.0).signum() * part, from.1 + (to.1 - from.1).signum() * part)
         };
-        (0..length).step_by(2 * DASH as usize).try_for_each(|start| self.line(&[at(start), at(start + DASH)], colour, 2))
+        (0..length)
+            .step_by(2 * DASH as usize)
+            .try_for_each(|start| self.line(&[at(start), at(start + DASH)], colour, 2))
     }
 
     /// A round mark with a white rim.
@@ -150,6 +162,8 @@ impl Canvas<'_> {
             Align::Right => HPos::Right,
         };
         let style = TextStyle::from((FONT, size).into_font()).color(&colour).pos(Pos::new(horizontal, VPos::Center));
+        // The font's letters stand higher than their boxes.
+        let place = (place.0, place.1 + size / 8);
         self.area.draw(&Text::new(text.to_owned(), place, style)).map_err(failed)
     }
 }

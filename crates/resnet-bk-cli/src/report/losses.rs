@@ -42,9 +42,8 @@ pub fn draw(stages: &[StageLog], summary: &Summary) -> Result<Vec<u8>> {
         for (index, stage) in stages.iter().enumerate() {
             let colour = COLOURS[index % COLOURS.len()];
             let start = offsets[index];
-            let place = |&(step, loss): &(usize, f64)| {
-                (x.pixel((start + step) as f64), y.pixel(loss).clamp(top, bottom))
-            };
+            let place =
+                |&(step, loss): &(usize, f64)| (x.pixel((start + step) as f64), y.pixel(loss).clamp(top, bottom));
             let line = |points: &[(usize, f64)]| thinned(points).map(place).collect::<Vec<_>>();
             canvas.pale_line(&line(&raw[index]), colour)?;
             canvas.line(&line(&smooth[index]), colour, 4)?;

@@ -2,6 +2,7 @@
 
 mod axis;
 mod canvas;
+mod labels;
 mod losses;
 mod page;
 mod tradeoff;

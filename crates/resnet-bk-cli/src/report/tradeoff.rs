@@ -1,7 +1,8 @@
 //! Bytes of the weights against perplexity: the way from the baseline to the artifact, above the floors.
 
 use super::axis::Axis;
-use super::canvas::{Align, COLOURS, Canvas, FAINT, INK, horizontal, paint, vertical};
+use super::canvas::{Align, COLOURS, FAINT, INK, horizontal, paint, vertical};
+use super::labels::{Area, Labels};
 use crate::printer::{grouped, perplexity, ratio};
 use crate::tables::mark;
 use anyhow::Result;
@@ -13,27 +14,39 @@ struct Point {
     valid: f64,
 }
 
+/// Floors further than this factor from every model are named, but do not squeeze the picture.
+const NEAR: f64 = 1.5;
+
 /// Draws the picture and returns its PNG file.
 pub fn draw(summary: &Summary) -> Result<Vec<u8>> {
     let points = points(summary);
     let floors = [("unigram", summary.floors.unigram), ("bigram", summary.floors.bigram)];
-    let valid = points.iter().map(|point| point.valid).chain(floors.map(|floor| floor.1));
+    let valid = || points.iter().map(|point| point.valid);
+    let (best, worst) = (valid().fold(f64::INFINITY, f64::min), valid().fold(0.0, f64::max));
+    let (near, far): (Vec<_>, Vec<_>) =
+        floors.into_iter().partition(|floor| (best / NEAR..=worst * NEAR).contains(&floor.1));
     let x = Axis::logarithmic(points.iter().map(|point| point.bytes), horizontal());
-    let y = Axis::logarithmic(valid, vertical());
+    let y = Axis::logarithmic(valid().chain(near.iter().map(|floor| floor.1)), vertical());
     let bytes: Vec<(f64, String)> = x.ticks(7).iter().map(|&bytes| (bytes, short_bytes(bytes))).collect();
     let perplexities: Vec<(f64, String)> = y.ticks(7).iter().map(|&value| (value, short(value))).collect();
+    let far: String =
+        far.iter().map(|(name, value)| format!("; {name} floor not shown: {}", perplexity(*value))).collect();
+    let mark = mark(summary.causality);
     paint(|canvas| {
         canvas.frame(
             &format!("{} smaller, {}", ratio(summary.ratio), verdict(summary)),
             (&x, "bytes of weights (logarithmic)", &bytes),
-            (&y, &format!("valid perplexity{}, logarithmic; less is better", mark(summary.causality)), &perplexities),
+            (&y, &format!("valid perplexity{mark}, logarithmic; less is better{far}"), &perplexities),
         )?;
-        for (name, value) in floors {
-            let (left, right) = horizontal();
+        let mut labels = Labels::default();
+        let (left, right) = horizontal();
+        for (name, value) in near {
             let height = y.pixel(value);
             canvas.dashed((left, height), (right, height), FAINT)?;
-            let label = format!("{name} {}", perplexity(value));
-            canvas.text(&label, (right - 8, height - 20), Align::Right, FAINT)?;
+            labels.avoid(Area { left, right, top: height - 3, bottom: height + 3 });
+            let label = format!("{name} floor: {}", perplexity(value));
+            labels.avoid(Area::of_label(&label, (left + 14, height - 22), Align::Left));
+            canvas.text(&label, (left + 14, height - 22), Align::Left, FAINT)?;
         }
         let places: Vec<(i32, i32)> = points.iter().map(|point| (x.pixel(point.bytes), y.pixel(point.valid))).collect();
         canvas.line(&places, FAINT, 2)?;
@@ -44,55 +57,44 @@ pub fn draw(summary: &Summary) -> Result<Vec<u8>> {
             } else {
                 canvas.dot(place, colour, 10)?;
             }
+            labels.avoid(Area { left: place.0 - 16, right: place.0 + 16, top: place.1 - 16, bottom: place.1 + 16 });
         }
-        label(canvas, &points, &places)
+        for (index, (point, &place)) in points.iter().zip(&places).enumerate() {
+            let text = format!("{}: {} bytes, {}", point.name, grouped(point.bytes as u64), perplexity(point.valid));
+            let is_end = index == 0 || index + 1 == points.len();
+            labels.write(canvas, &text, place, if is_end { INK } else { FAINT })?;
+        }
+        Ok(())
     })
 }
 
-/// The baseline, each stage and the artifact.
+/// The baseline, each stage and the artifact. A stage that looks like the baseline or the artifact shares its mark.
 fn points(summary: &Summary) -> Vec<Point> {
-    let point = |name: String, bytes: u64, valid: f64| Point { name, bytes: bytes as f64, valid };
-    let baseline = &summary.baseline;
-    let mut points = vec![point("baseline".to_owned(), baseline.float32_bytes, baseline.valid_perplexity)];
-    let artifact = &summary.artifact;
-    points.extend(
-        summary.stages.iter().map(|s| point(format!("{} {}", s.stage, s.kind), s.weights_bytes, s.valid_perplexity)),
-    );
-    points.push(point("model.rbk".to_owned(), artifact.bytes_weights, artifact.valid_perplexity));
+    let (baseline, artifact) = (&summary.baseline, &summary.artifact);
+    let point = |name: &str, bytes: u64, valid: f64| Point { name: name.to_owned(), bytes: bytes as f64, valid };
+    let mut points = vec![point("baseline", baseline.float32_bytes, baseline.valid_perplexity)];
+    let mut last = point("model.rbk", artifact.bytes_weights, artifact.valid_perplexity);
+    for stage in &summary.stages {
+        let name = format!("{} {}", stage.stage, stage.kind);
+        let point = point(&name, stage.weights_bytes, stage.valid_perplexity);
+        if point.covers(&points[0]) {
+            points[0].name += &format!(", {name}");
+        } else if point.covers(&last) {
+            last.name = format!("{name}, {}", last.name);
+        } else {
+            points.push(point);
+        }
+    }
+    points.push(last);
     points
 }
 
-/// Writes the points' names beside them. One that would cover another label moves on to the next free line.
-fn label(canvas: &Canvas, points: &[Point], places: &[(i32, i32)]) -> Result<()> {
-    const LINE: i32 = 32;
-    /// Room that is kept for a label, in pixels.
-    const WIDTH: i32 = 430;
-    let (left, right) = horizontal();
-    let mut taken: Vec<(i32, i32)> = Vec::new();
-    for (index, (point, &(x, y))) in points.iter().zip(places).enumerate() {
-        let text = format!("{}: {} bytes, {}", point.name, grouped(point.bytes as u64), perplexity(point.valid));
-        let is_free = |candidate: i32| {
-            let covers = |&(other_x, other_y): &(i32, i32)| {
-                (other_x - x).abs() < WIDTH && (other_y - candidate).abs() < LINE
-            };
-            !taken.iter().any(covers)
-        };
-        let (bottom, top) = vertical();
-        let offsets = (1..40).flat_map(|n| [-n * LINE, n * LINE]);
-        let mut candidates = offsets.map(|offset| y + offset).filter(|y| (top + LINE..bottom - LINE).contains(y));
-        let height = candidates.find(|&candidate| is_free(candidate)).unwrap_or(y - LINE);
-        taken.push((x, height));
-        let align = if x - left < WIDTH / 2 {
-            Align::Left
-        } else if right - x < WIDTH / 2 {
-            Align::Right
-        } else {
-            Align::Centre
-        };
-        let is_end = index == 0 || index + 1 == points.len();
-        canvas.text(&text, (x, height), align, if is_end { INK } else { FAINT })?;
+impl Point {
+    /// Whether two marks would lie on each other: within 2 % both ways.
+    fn covers(&self, other: &Self) -> bool {
+        let near = |a: f64, b: f64| (a / b - 1.0).abs() < 0.02;
+        near(self.bytes, other.bytes) && near(self.valid, other.valid)
     }
-    Ok(())
 }
 
 fn verdict(summary: &Summary) -> String {
