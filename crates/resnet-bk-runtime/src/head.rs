@@ -40,9 +40,13 @@ impl Head<'_> {
     /// - `hidden`: `[n, D]`
     /// - `targets`: `[n]`
     /// - returns `[n]`
+    ///
+    /// # Panics
+    /// If the lengths do not fit together, or a target is not in the vocabulary.
     pub fn negative_log_likelihoods(&self, hidden: &[f32], targets: &[u32]) -> Vec<f32> {
         let vocab_size = self.bias.len();
         let width = self.table.len() / vocab_size;
+        assert_eq!(hidden.len(), targets.len() * width, "elements of {} hidden states", targets.len());
         let mut logits = vec![0.0; TILE.min(targets.len()) * vocab_size];
         let mut losses = Vec::with_capacity(targets.len());
         for (hidden, targets) in hidden.chunks(TILE * width).zip(targets.chunks(TILE)) {

@@ -12,4 +12,5 @@ pub mod moe;
 pub mod norm;
 pub mod quantization;
 pub mod resolvent;
+pub mod sample;
 pub mod tokenizer;

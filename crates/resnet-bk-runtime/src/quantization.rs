@@ -133,14 +133,13 @@ impl Scheme {
 impl Quantized {
     /// The values that the codes stand for.
     pub fn dequantize(&self) -> Vec<f32> {
-        self.codes
-            .chunks(self.scheme.group as usize)
-            .zip(&self.scales)
-            .flat_map(|(group, scale)| {
-                let step = scale.to_f32();
-                group.iter().map(move |&code| f32::from(code) * step)
-            })
-            .collect()
+        // Tables have millions of elements: `flat_map` would not know how many, and grow as it goes.
+        let mut values = Vec::with_capacity(self.codes.len());
+        for (group, scale) in self.codes.chunks(self.scheme.group as usize).zip(&self.scales) {
+            let step = scale.to_f32();
+            values.extend(group.iter().map(|&code| f32::from(code) * step));
+        }
+        values
     }
 }
 

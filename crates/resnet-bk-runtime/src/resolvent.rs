@@ -33,10 +33,11 @@ pub struct Chain<'a> {
     pub eta: &'a [f32],
 }
 
-/// `1 / (re + i im)`.
+/// `1 / (re + i im)`, finite for finite numbers.
 #[inline(always)]
 pub fn reciprocal(re: f32, im: f32) -> (f32, f32) {
-    let scale = 1.0 / (re * re + im * im);
+    // A modulus below 1e-19 squares to zero, and zero times its reciprocal would be NaN.
+    let scale = 1.0 / (re * re + im * im).max(f32::MIN_POSITIVE);
     (re * scale, -im * scale)
 }
 

@@ -244,10 +244,7 @@ impl Checkpoint {
         safetensors::serialize(views, Some(HashMap::from([(METADATA.to_owned(), json)]))).map_err(std::io::Error::other)
     }
 
-    fn from_tensors(
-        tensors: &SafeTensors,
-        metadata: Option<&HashMap<String, String>>,
-    ) -> Result<Self, ContentError> {
+    fn from_tensors(tensors: &SafeTensors, metadata: Option<&HashMap<String, String>>) -> Result<Self, ContentError> {
         #[derive(Deserialize)]
         struct Version {
             version: u32,
@@ -273,7 +270,8 @@ impl Checkpoint {
         let mut auxiliary = Vec::new();
         for name in tensors.names() {
             let Some(name) = name.strip_prefix("auxiliary/") else { continue };
-            let shape = tensors.tensor(&format!("auxiliary/{name}")).map(|view| view.shape().to_vec()).unwrap_or_default();
+            let shape =
+                tensors.tensor(&format!("auxiliary/{name}")).map(|view| view.shape().to_vec()).unwrap_or_default();
             let spec = TensorSpec { name: name.to_owned(), shape, role: Role::Mixer };
             auxiliary.extend(read_parameter(tensors, "auxiliary/", &spec)?);
         }

@@ -69,7 +69,9 @@ fn score(head: Head, hidden: &[f32], targets: &[u32], width: usize) -> f64 {
     hidden
         .par_chunks(ROWS * width)
         .zip(targets.par_chunks(ROWS))
-        .map(|(hidden, targets)| head.negative_log_likelihoods(hidden, targets).iter().map(|&x| f64::from(x)).sum::<f64>())
+        .map(|(hidden, targets)| {
+            head.negative_log_likelihoods(hidden, targets).iter().map(|&x| f64::from(x)).sum::<f64>()
+        })
         .collect::<Vec<f64>>()
         .iter()
         .sum()
@@ -98,12 +100,7 @@ pub fn evaluate_streaming(model: &Model, tokens: &[u32]) -> Evaluation {
     Evaluation { tokens: tokens.len().saturating_sub(1), nats, usage: Vec::new() }
 }
 
-fn window_nats(
-    model: &Model,
-    inputs: &[u32],
-    targets: &[u32],
-    state: &mut resnet_bk_runtime::model::State,
-) -> f64 {
+fn window_nats(model: &Model, inputs: &[u32], targets: &[u32], state: &mut resnet_bk_runtime::model::State) -> f64 {
     let hidden = model.hidden(inputs, state);
     model.head().negative_log_likelihoods(&hidden, targets).iter().map(|&x| f64::from(x)).sum()
 }

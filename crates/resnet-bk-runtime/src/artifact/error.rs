@@ -2,6 +2,7 @@
 
 use super::container::Section;
 use crate::architecture_validation::ArchitectureError;
+use crate::tokenizer::VocabularyError;
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
@@ -93,7 +94,10 @@ pub enum ArtifactError {
         /// `vocab_size` of the architecture.
         expected: usize,
     },
-    /// A word that is cut off or not UTF-8.
+    /// The words do not make a vocabulary.
+    #[error("the vocabulary is not valid")]
+    Vocabulary(#[from] VocabularyError),
+    /// A word that is cut off, too long or not UTF-8.
     #[error("word {index} of the vocabulary is {fault}")]
     Word {
         /// Id of the word.

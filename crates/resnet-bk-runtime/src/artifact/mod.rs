@@ -40,6 +40,9 @@ pub use tensor::StoredTensor;
 
 use crate::architecture::Architecture;
 use crate::atomic::write_atomically;
+use crate::model::Model;
+use crate::tokenizer::Vocabulary;
+use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
 
@@ -48,10 +51,8 @@ use std::path::Path;
 pub struct Artifact {
     /// Sizes, mixer and quantization.
     pub architecture: Architecture,
-    /// Words in the order of their ids, `[V]`.
-    pub words: Vec<String>,
-    /// How text is split into words.
-    pub pretokenizer: String,
+    /// The `V` words, and how text is split into them.
+    pub vocabulary: Vocabulary,
     /// The tensors, in the order of [`Architecture::tensors`].
     pub tensors: Vec<StoredTensor>,
 }
@@ -64,14 +65,11 @@ impl Artifact {
     /// number of elements or holds NaN or infinity.
     pub fn quantize<'a>(
         architecture: Architecture,
-        words: Vec<String>,
-        pretokenizer: impl Into<String>,
+        vocabulary: Vocabulary,
         values: impl Fn(&str) -> Option<&'a [f32]>,
     ) -> Result<Self, ArtifactError> {
         architecture.validate()?;
-        if words.len() != architecture.vocab_size {
-            return Err(ArtifactError::VocabularySize { found: words.len(), expected: architecture.vocab_size });
-        }
+        vocabulary::check_size(vocabulary.len(), architecture.vocab_size)?;
         let mut tensors = Vec::new();
         for spec in architecture.tensors() {
             let values =
@@ -82,7 +80,20 @@ impl Artifact {
                 None => StoredTensor::Float(values.to_vec()),
             });
         }
-        Ok(Self { architecture, words, pretokenizer: pretokenizer.into(), tensors })
+        Ok(Self { architecture, vocabulary, tensors })
+    }
+
+    /// The model that the file stands for: every tensor decoded to float32.
+    ///
+    /// # Panics
+    /// If the fields were changed into what [`to_bytes`](Self::to_bytes) refuses.
+    pub fn to_model(&self) -> Model {
+        // A model looks for each of its tensors once, in another order than the file's.
+        let specs = self.architecture.tensors();
+        let stored: HashMap<&str, &StoredTensor> =
+            specs.iter().map(|spec| spec.name.as_str()).zip(&self.tensors).collect();
+        Model::new(self.architecture.clone(), |name| stored.get(name).map(|tensor| tensor.to_f32()))
+            .expect("the tensors of an artifact are those of its architecture")
     }
 
     /// The bytes of the file.
@@ -90,8 +101,8 @@ impl Artifact {
     /// # Errors
     /// Whatever [`from_bytes`](Self::from_bytes) would refuse.
     pub fn to_bytes(&self) -> Result<Vec<u8>, ArtifactError> {
-        let config = config::encode(&self.architecture, &self.pretokenizer)?;
-        let vocabulary = vocabulary::encode(&self.words, self.architecture.vocab_size)?;
+        let config = config::encode(&self.architecture, self.vocabulary.pretokenizer())?;
+        let vocabulary = vocabulary::encode(self.vocabulary.words(), self.architecture.vocab_size)?;
         let weights = weights::encode(&self.architecture, &self.tensors)?;
         Ok(container::encode([&config, &vocabulary, &weights]))
     }
@@ -104,8 +115,9 @@ impl Artifact {
         let [config, vocabulary, weights] = container::decode(bytes)?;
         let (architecture, pretokenizer) = config::decode(config)?;
         let words = vocabulary::decode(vocabulary, architecture.vocab_size)?;
+        let vocabulary = Vocabulary::new(words, pretokenizer)?;
         let tensors = weights::decode(&architecture, weights)?;
-        Ok(Self { architecture, words, pretokenizer, tensors })
+        Ok(Self { architecture, vocabulary, tensors })
     }
 
     /// Reads a file.
@@ -133,8 +145,8 @@ impl Artifact {
     /// # Errors
     /// An architecture that is not valid, or a vocabulary of another size.
     pub fn ledger(&self) -> Result<Ledger, ArtifactError> {
-        let config = config::encode(&self.architecture, &self.pretokenizer)?;
-        let vocabulary = vocabulary::encode(&self.words, self.architecture.vocab_size)?;
+        let config = config::encode(&self.architecture, self.vocabulary.pretokenizer())?;
+        let vocabulary = vocabulary::encode(self.vocabulary.words(), self.architecture.vocab_size)?;
         Ok(Ledger::new(&self.architecture, config.len() as u64, vocabulary.len() as u64))
     }
 }

@@ -12,6 +12,7 @@ use super::error::ArtifactError;
 /// Longest word, in bytes: four bytes of LEB128.
 const MAX_WORD_BYTES: usize = (1 << 28) - 1;
 
+/// The bytes of the section.
 pub(super) fn encode(words: &[String], vocab_size: usize) -> Result<Vec<u8>, ArtifactError> {
     check_size(words.len(), vocab_size)?;
     let mut out = (words.len() as u32).to_le_bytes().to_vec();
@@ -25,6 +26,7 @@ pub(super) fn encode(words: &[String], vocab_size: usize) -> Result<Vec<u8>, Art
     Ok(out)
 }
 
+/// The words as stored; whether they make a vocabulary is for [`Vocabulary::new`](crate::tokenizer::Vocabulary::new).
 pub(super) fn decode(bytes: &[u8], vocab_size: usize) -> Result<Vec<String>, ArtifactError> {
     let (count, mut rest) = bytes.split_first_chunk().ok_or(cut_off(0))?;
     check_size(u32::from_le_bytes(*count) as usize, vocab_size)?;
@@ -46,7 +48,8 @@ pub(super) fn decode(bytes: &[u8], vocab_size: usize) -> Result<Vec<String>, Art
     Ok(words)
 }
 
-fn check_size(found: usize, expected: usize) -> Result<(), ArtifactError> {
+/// Checks that the vocabulary has as many words as the architecture says.
+pub(super) fn check_size(found: usize, expected: usize) -> Result<(), ArtifactError> {
     if found == expected { Ok(()) } else { Err(ArtifactError::VocabularySize { found, expected }) }
 }
 

@@ -17,16 +17,19 @@ pub fn exp(x: f32) -> f32 {
     const LN2_HIGH: f32 = 0.693_359_4;
     const LN2_LOW: f32 = -2.121_944_4e-4;
     let x = x.clamp(-87.0, 88.0);
-    let n = (x * std::f32::consts::LOG2_E + ROUND) - ROUND;
+    let rounded = x * std::f32::consts::LOG2_E + ROUND;
+    let n = rounded - ROUND;
     let r = x - n * LN2_HIGH - n * LN2_LOW;
     let p = 1.987_569_1e-4;
     let p = p * r + 1.398_199_9e-3;
     let p = p * r + 8.333_452e-3;
     let p = p * r + 4.166_579_6e-2;
     let p = p * r + 1.666_666_5e-1;
-    let p = p * r + 5.000_000_1e-1;
+    let p = p * r + 0.5;
     let p = p * (r * r) + r + 1.0;
-    p * f32::from_bits(((n as i32 + 127) << 23) as u32)
+    // The low bits of `rounded` hold n; a conversion of n itself would saturate, at a cost.
+    let exponent = rounded.to_bits().wrapping_sub(ROUND.to_bits()).wrapping_add(127);
+    p * f32::from_bits(exponent << 23)
 }
 
 /// `1 / (1 + e^-x)`.
@@ -43,7 +46,7 @@ pub fn softplus(x: f32) -> f32 {
 
 /// `x * sigmoid(x)`.
 #[inline(always)]
-pub fn silu(x: f32) -> f32 {
+fn silu(x: f32) -> f32 {
     x * sigmoid(x)
 }
 
@@ -109,13 +112,26 @@ fn exp_minus_body(row: &mut [f32], shift: f32) -> f32 {
 }
 
 dispatched! {
+    /// Multiplies a row by `factor` and adds it to `sums`.
+    pub fn scale_and_add(row: &mut [f32], factor: f32, sums: &mut [f32]) = scale_and_add_body
+}
+
+#[inline(always)]
+fn scale_and_add_body(row: &mut [f32], factor: f32, sums: &mut [f32]) {
+    for (x, sum) in row.iter_mut().zip(sums) {
+        *x *= factor;
+        *sum += *x;
+    }
+}
+
+dispatched! {
     /// `ln sum_i e^(x_i)`, stable for any size of the entries.
     pub fn log_sum_exp(row: &[f32]) -> f32 = log_sum_exp_body
 }
 
 #[inline(always)]
 fn log_sum_exp_body(row: &[f32]) -> f32 {
-    let largest = largest(row);
+    let largest = largest_body(row);
     let mut sums = [0.0f32; LANES];
     let (chunks, rest) = row.as_chunks::<LANES>();
     for chunk in chunks {
@@ -130,9 +146,13 @@ fn log_sum_exp_body(row: &[f32]) -> f32 {
     largest + total.ln()
 }
 
-/// Largest entry of a row, -inf for an empty one.
+dispatched! {
+    /// Largest entry of a row, -inf for an empty one.
+    pub fn largest(row: &[f32]) -> f32 = largest_body
+}
+
 #[inline(always)]
-fn largest(row: &[f32]) -> f32 {
+fn largest_body(row: &[f32]) -> f32 {
     let mut maxima = [f32::NEG_INFINITY; LANES];
     let (chunks, rest) = row.as_chunks::<LANES>();
     for chunk in chunks {
@@ -149,12 +169,6 @@ pub fn softmax_in_place(row: &mut [f32]) {
     for x in row {
         *x /= total;
     }
-}
-
-/// Inner product, summed in order.
-#[inline(always)]
-pub fn dot(a: &[f32], b: &[f32]) -> f32 {
-    a.iter().zip(b).fold(0.0, |sum, (a, b)| sum + a * b)
 }
 
 #[cfg(test)]

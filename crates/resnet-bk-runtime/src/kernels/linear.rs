@@ -26,9 +26,11 @@ dispatched! {
 #[inline(always)]
 fn linear_body(x: &[f32], weight: &[f32], bias: &[f32], out: &mut [f32]) {
     let output = bias.len();
-    assert!(output > 0 && weight.len() % output == 0, "weight of {} elements for {output} outputs", weight.len());
+    assert!(output > 0 && !weight.is_empty(), "weight of {} elements for {output} outputs", weight.len());
     let input = weight.len() / output;
-    assert_eq!(x.len() * output, out.len() * input, "x and out differ in rows");
+    assert_eq!(input * output, weight.len(), "weight for {output} outputs");
+    let rows = x.len() / input;
+    assert_eq!((rows * input, rows * output), (x.len(), out.len()), "elements of {rows} rows in and out");
     for (x, out) in x.chunks(ROWS * input).zip(out.chunks_mut(ROWS * output)) {
         match x.len() / input {
             ROWS => row_block::<ROWS>(x, weight, bias, out, input),

@@ -20,15 +20,6 @@ impl<'a> Matrix<'a> {
         Self { data, rows, columns, row_stride: columns, column_stride: 1 }
     }
 
-    /// The first `columns` columns of a row-major matrix whose rows are `row_stride` apart.
-    ///
-    /// # Panics
-    /// If the last row ends past `data`.
-    pub fn with_stride(data: &'a [f32], rows: usize, columns: usize, row_stride: usize) -> Self {
-        assert!(columns <= row_stride && (rows == 0 || (rows - 1) * row_stride + columns <= data.len()));
-        Self { data, rows, columns, row_stride, column_stride: 1 }
-    }
-
     /// The same elements with rows and columns exchanged.
     pub fn transposed(self) -> Self {
         Self {
@@ -73,7 +64,7 @@ pub fn matmul(out: &mut [f32], write: Write, a: Matrix, b: Matrix, threads: Thre
         Threads::One => gemm::Parallelism::None,
         Threads::All => gemm::Parallelism::Rayon(0),
     };
-    // SAFETY: `out` holds rows * columns elements and is borrowed mutably; the constructors of `Matrix` checked that every
+    // SAFETY: `out` holds rows * columns elements and is borrowed mutably; the constructor of `Matrix` checked that every
     // element reached through its strides lies inside its slice; `transposed` keeps that set of elements.
     #[expect(unsafe_code, reason = "gemm takes raw pointers")]
     unsafe {

@@ -16,7 +16,8 @@ mod linear;
 mod matmul;
 
 pub use elementwise::{
-    dot, exp, exp_minus_in_place, log_sum_exp, sigmoid, sigmoid_in_place, silu, silu_gate, softmax_in_place, softplus,
+    exp, exp_minus_in_place, largest, log_sum_exp, scale_and_add, sigmoid, sigmoid_in_place, silu_gate,
+    softmax_in_place, softplus,
 };
 pub use linear::linear;
 pub use matmul::{Matrix, Threads, Write, matmul};

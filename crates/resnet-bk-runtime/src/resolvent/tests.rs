@@ -214,3 +214,14 @@ fn without_barrier_the_propagator_tends_to_a_gated_linear_recurrence() {
         assert!((ratios[2 * t] - 1.0).abs() < 1e-6 && (waves[2 * t] - expected).abs() < 1e-5);
     }
 }
+
+#[test]
+fn reciprocals_of_finite_numbers_are_finite() {
+    assert_eq!(reciprocal(0.6, 0.8).0.to_bits(), (0.6 / (0.6f32 * 0.6 + 0.8 * 0.8)).to_bits());
+    for re in [0.0, 1e-45, -1e-30, 1e-19, 1.0, -1e30, f32::MAX] {
+        for im in [-0.0, -1e-45, -1e-30, -1e-19, -1.0, -1e30, f32::MIN] {
+            let (x, y) = reciprocal(re, im);
+            assert!(x.is_finite() && y.is_finite(), "1 / ({re} + {im} i) = {x} + {y} i");
+        }
+    }
+}

@@ -185,12 +185,22 @@ impl ModelConfig {
     /// # Errors
     /// The first field outside its range, with the range.
     pub fn validate(&self) -> Result<(), ConfigError> {
-        fn require(holds: bool, field: &'static str, value: impl Display, allowed: &'static str) -> Result<(), ConfigError> {
+        fn require(
+            holds: bool,
+            field: &'static str,
+            value: impl Display,
+            allowed: &'static str,
+        ) -> Result<(), ConfigError> {
             if holds { Ok(()) } else { Err(ConfigError::Range { field, value: value.to_string(), allowed }) }
         }
         let probability = |p: f32| (0.0..1.0).contains(&p);
         require(probability(self.dropout), "dropout", self.dropout, "at least 0 and below 1")?;
-        require(probability(self.embedding_dropout), "embedding_dropout", self.embedding_dropout, "at least 0 and below 1")?;
+        require(
+            probability(self.embedding_dropout),
+            "embedding_dropout",
+            self.embedding_dropout,
+            "at least 0 and below 1",
+        )?;
         require(self.vocab_size >= 2, "vocab_size", self.vocab_size, "at least 2: `<unk>` and `<eos>`")?;
         require((1..=self.num_experts).contains(&self.top_k), "top_k", self.top_k, "from 1 to num_experts")?;
         require(self.grad_clip > 0.0, "grad_clip", self.grad_clip, "above 0")?;

@@ -422,8 +422,18 @@ impl StageConfig {
             (share(schedule.warmup), "warmup", schedule.warmup.to_string(), "from 0 to 1"),
             (share(schedule.final_fraction), "final_fraction", schedule.final_fraction.to_string(), "from 0 to 1"),
             (schedule.weight_decay >= 0.0, "weight_decay", schedule.weight_decay.to_string(), "at least 0"),
-            (share(schedule.beta1) && schedule.beta1 < 1.0, "beta1", schedule.beta1.to_string(), "at least 0 and below 1"),
-            (share(schedule.beta2) && schedule.beta2 < 1.0, "beta2", schedule.beta2.to_string(), "at least 0 and below 1"),
+            (
+                share(schedule.beta1) && schedule.beta1 < 1.0,
+                "beta1",
+                schedule.beta1.to_string(),
+                "at least 0 and below 1",
+            ),
+            (
+                share(schedule.beta2) && schedule.beta2 < 1.0,
+                "beta2",
+                schedule.beta2.to_string(),
+                "at least 0 and below 1",
+            ),
         ];
         match self {
             Self::Train(_) => {}
@@ -438,12 +448,22 @@ impl StageConfig {
                 rules.push((share(threshold), "experts.threshold", threshold.to_string(), "from 0 to 1"));
                 for milestone in &prune.experts.milestones {
                     let placed = milestone.step.is_some() != milestone.epoch.is_some();
-                    rules.push((placed, "experts.milestones", format!("{milestone:?}"), "placed by `step` or by `epoch`"));
+                    rules.push((
+                        placed,
+                        "experts.milestones",
+                        format!("{milestone:?}"),
+                        "placed by `step` or by `epoch`",
+                    ));
                     rules.push((milestone.experts >= 1, "experts.milestones.experts", "0".to_owned(), "at least 1"));
                 }
                 match prune.magnitude {
                     Some(MagnitudePruning::Sparsity(s)) => {
-                        rules.push(((0.0..1.0).contains(&s), "magnitude.sparsity", s.to_string(), "at least 0 and below 1"));
+                        rules.push((
+                            (0.0..1.0).contains(&s),
+                            "magnitude.sparsity",
+                            s.to_string(),
+                            "at least 0 and below 1",
+                        ));
                     }
                     Some(MagnitudePruning::Threshold(t)) => {
                         rules.push((t >= 0.0, "magnitude.threshold", t.to_string(), "at least 0"));
@@ -454,7 +474,12 @@ impl StageConfig {
             Self::Distill(distill) => {
                 rules.push((distill.temperature > 0.0, "temperature", distill.temperature.to_string(), "above 0"));
                 rules.push((share(f64::from(distill.alpha)), "alpha", distill.alpha.to_string(), "from 0 to 1"));
-                rules.push((distill.feature_weight >= 0.0, "feature_weight", distill.feature_weight.to_string(), "at least 0"));
+                rules.push((
+                    distill.feature_weight >= 0.0,
+                    "feature_weight",
+                    distill.feature_weight.to_string(),
+                    "at least 0",
+                ));
                 rules.push((share(distill.compress_at), "compress_at", distill.compress_at.to_string(), "from 0 to 1"));
             }
         }

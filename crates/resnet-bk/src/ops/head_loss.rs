@@ -14,11 +14,13 @@ use super::HostOp;
 use burn_tensor::Tensor;
 use rayon::prelude::*;
 use resnet_bk_runtime::head::Head;
-use resnet_bk_runtime::kernels::{Matrix, Threads, Write, exp_minus_in_place, log_sum_exp, matmul};
-use std::sync::Arc;
+use resnet_bk_runtime::kernels::{
+    Matrix, Threads, Write, exp_minus_in_place, largest, log_sum_exp, matmul, scale_and_add,
+};
+use std::sync::{Arc, Mutex};
 
 /// Tokens of a tile.
-const TILE: usize = 64;
+const TILE: usize = 128;
 
 /// The teacher's side of a distillation loss.
 #[derive(Clone, Debug)]
@@ -47,7 +49,8 @@ pub struct HeadLoss {
 #[derive(Debug)]
 struct Op {
     loss: HeadLoss,
-    gradients: Option<[Vec<f32>; 3]>,
+    /// Made by the forward pass, taken by the backward pass.
+    gradients: Mutex<Option<[Vec<f32>; 3]>>,
 }
 
 /// Sums over the tokens that one thread took.
@@ -75,12 +78,13 @@ impl HostOp<3> for Op {
             total.dtable.par_iter_mut().zip(&partial.dtable).for_each(|(a, b)| *a += b);
             total.dbias.iter_mut().zip(&partial.dbias).for_each(|(a, b)| *a += b);
         }
-        self.gradients = Some([dhidden, total.dtable, total.dbias]);
+        self.gradients = Mutex::new(Some([dhidden, total.dtable, total.dbias]));
         vec![(total.loss / tokens as f64) as f32]
     }
 
     fn backward(&self, _: [&[f32]; 3], _: &[f32], gradient: &[f32], _: [bool; 3]) -> [Vec<f32>; 3] {
-        let mut gradients = self.gradients.clone().expect("the forward pass came first");
+        let taken = self.gradients.lock().expect("no thread panics while it holds the gradients").take();
+        let mut gradients = taken.expect("one backward pass follows the forward pass");
         if gradient[0] != 1.0 {
             for x in gradients.iter_mut().flatten() {
                 *x *= gradient[0];
@@ -111,15 +115,13 @@ impl HeadLoss {
             }
             for (row, logits) in logits.chunks_mut(words).enumerate() {
                 let target = self.targets[first + row] as usize;
-                sums.loss += match &self.soft {
-                    None => hard(logits, target, 1.0),
+                // The rows hold gradients up to a factor that one last pass applies.
+                let (loss, factor) = match &self.soft {
+                    None => hard(logits, target),
                     Some(soft) => mixed(logits, &mut teacher[row * words..][..words], target, soft),
                 };
-                let scale = 1.0 / self.targets.len() as f32;
-                for (logit, dbias) in logits.iter_mut().zip(&mut sums.dbias) {
-                    *logit *= scale;
-                    *dbias += *logit;
-                }
+                sums.loss += loss;
+                scale_and_add(logits, factor / self.targets.len() as f32, &mut sums.dbias);
             }
             let dlogits = Matrix::new(logits, count, words);
             matmul(dhidden, Write::Overwrite, dlogits, Matrix::new(head.table, words, width), Threads::One);
@@ -130,45 +132,36 @@ impl HeadLoss {
     }
 }
 
-/// Turns a row of logits into `weight` times the gradient of the hard loss; returns `weight` times the loss.
-fn hard(logits: &mut [f32], target: usize, weight: f32) -> f64 {
-    let normalizer = log_sum_exp(logits);
-    let loss = f64::from(weight) * f64::from(normalizer - logits[target]);
-    exp_minus_in_place(logits, normalizer);
-    for p in logits.iter_mut() {
-        *p *= weight;
-    }
-    logits[target] -= weight;
-    loss
+/// Turns a row of logits into the gradient of the hard loss, up to the factor returned beside the loss.
+fn hard(logits: &mut [f32], target: usize) -> (f64, f32) {
+    let shift = largest(logits);
+    let target_logit = logits[target];
+    let sum = exp_minus_in_place(logits, shift);
+    logits[target] -= sum;
+    (f64::from(shift - target_logit) + f64::from(sum).ln(), 1.0 / sum)
 }
 
-/// Turns the student's logits into the gradient of the mixed loss and returns the loss. The teacher's row is used up.
-fn mixed(logits: &mut [f32], teacher: &mut [f32], target: usize, soft: &SoftTargets) -> f64 {
+/// Turns the student's logits into the gradient of the mixed loss, up to the factor returned beside the loss. The teacher's row is
+/// used up.
+fn mixed(logits: &mut [f32], teacher: &mut [f32], target: usize, soft: &SoftTargets) -> (f64, f32) {
     let tau = soft.temperature;
-    let target_logit = logits[target];
-    let normalizer = log_sum_exp(logits);
     let mut softened: Vec<f32> = logits.iter().map(|l| l / tau).collect();
-    let student_normalizer = log_sum_exp(&softened);
     for l in teacher.iter_mut() {
         *l /= tau;
     }
-    let teacher_normalizer = log_sum_exp(teacher);
+    let (student_normalizer, teacher_normalizer) = (log_sum_exp(&softened), log_sum_exp(teacher));
     // KL = sum p' (l' - n' - l + n), with the teacher's probabilities p'.
-    let mut divergence = 0.0f64;
     let offset = student_normalizer - teacher_normalizer;
     let difference: Vec<f32> = teacher.iter().zip(&softened).map(|(t, s)| t - s + offset).collect();
     exp_minus_in_place(teacher, teacher_normalizer);
-    for (p, d) in teacher.iter().zip(&difference) {
-        divergence += f64::from(p * d);
-    }
+    let divergence: f64 = teacher.iter().zip(&difference).map(|(p, d)| f64::from(p * d)).sum();
     exp_minus_in_place(&mut softened, student_normalizer);
-    exp_minus_in_place(logits, normalizer);
-    let (soft_weight, hard_weight) = (soft.alpha * tau, 1.0 - soft.alpha);
+    let (hard_loss, hard_factor) = hard(logits, target);
+    let (soft_weight, hard_weight) = (soft.alpha * tau, (1.0 - soft.alpha) * hard_factor);
     for ((dlogit, s), t) in logits.iter_mut().zip(&softened).zip(teacher.iter()) {
         *dlogit = soft_weight * (s - t) + hard_weight * *dlogit;
     }
-    logits[target] -= hard_weight;
-    f64::from(soft.alpha * tau * tau) * divergence + f64::from(hard_weight) * f64::from(normalizer - target_logit)
+    (f64::from(soft.alpha * tau * tau) * divergence + f64::from(1.0 - soft.alpha) * hard_loss, 1.0)
 }
 
 /// Mean loss of the head over all tokens, in nats.
@@ -179,7 +172,7 @@ fn mixed(logits: &mut [f32], teacher: &mut [f32], target: usize, soft: &SoftTarg
 /// - `bias`: `[V]`
 /// - returns `[1]`
 pub fn head_loss(loss: HeadLoss, hidden: &Tensor<2>, table: &Tensor<2>, bias: &Tensor<1>) -> Tensor<1> {
-    Op { loss, gradients: None }.apply([hidden.into(), table.into(), bias.into()], [1])
+    Op { loss, gradients: Mutex::new(None) }.apply([hidden.into(), table.into(), bias.into()], [1])
 }
 
 #[cfg(test)]
@@ -191,7 +184,7 @@ mod tests {
 
     fn op(tokens: usize, soft: Option<SoftTargets>) -> Op {
         let targets = (0..tokens as u32).map(|t| t * 7 % WORDS as u32).collect();
-        Op { loss: HeadLoss { targets, soft }, gradients: None }
+        Op { loss: HeadLoss { targets, soft }, gradients: Mutex::new(None) }
     }
 
     fn teacher(tokens: usize, alpha: f32) -> SoftTargets {
@@ -240,8 +233,8 @@ mod tests {
             }
             plain /= tokens as f64;
             assert!((f64::from(loss) - plain).abs() < RELATIVE * plain, "{tokens} tokens: {loss} against {plain}");
-            let got = &op.gradients.as_ref().unwrap()[0];
-            for (got, expected) in got.iter().zip(&dx) {
+            let got = op.gradients.into_inner().unwrap().unwrap();
+            for (got, expected) in got[0].iter().zip(&dx) {
                 assert!((f64::from(*got) - expected).abs() < RELATIVE / tokens as f64, "{tokens} tokens");
             }
         }
@@ -256,6 +249,6 @@ mod tests {
         let mut op = op(6, Some(soft));
         let loss = op.forward([&values(24, 1), &values(4 * WORDS, 2), &values(WORDS, 3)])[0];
         assert!(loss.abs() < 1e-6, "{loss}");
-        assert!(op.gradients.unwrap().iter().flatten().all(|g| g.abs() < 1e-6));
+        assert!(op.gradients.into_inner().unwrap().unwrap().iter().flatten().all(|g| g.abs() < 1e-6));
     }
 }

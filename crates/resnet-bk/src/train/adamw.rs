@@ -30,11 +30,7 @@ pub struct AdamW<'a> {
 
 impl AdamW<'_> {
     /// Updates every parameter that has a gradient, and keeps masked values at zero.
-    pub fn update<'p>(
-        &self,
-        parameters: impl Iterator<Item = &'p mut Parameter>,
-        gradients: &mut [Option<Vec<f32>>],
-    ) {
+    pub fn update<'p>(&self, parameters: impl Iterator<Item = &'p mut Parameter>, gradients: &mut [Option<Vec<f32>>]) {
         for (parameter, gradient) in parameters.zip(gradients) {
             if let Some(gradient) = gradient.take() {
                 self.update_one(parameter, &gradient);

@@ -118,9 +118,8 @@ pub fn train(
     let key = [stage.seed, stage.number as u64];
     let shuffle_seed = Random::keyed(&key).next_u64();
     let n_seq = checkpoint.config.n_seq;
-    let batches = |epoch: usize| {
-        Batches::new(streams.train.clone(), n_seq, schedule.batch_size, shuffle_seed, epoch as u64)
-    };
+    let batches =
+        |epoch: usize| Batches::new(streams.train.clone(), n_seq, schedule.batch_size, shuffle_seed, epoch as u64);
     let steps_per_epoch = batches(0)?.steps();
     let steps = schedule.epochs * steps_per_epoch;
     let progress = checkpoint.progress.take().unwrap_or_else(|| Progress::new(stage.number));

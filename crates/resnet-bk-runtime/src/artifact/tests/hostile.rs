@@ -109,6 +109,7 @@ fn every_bad_config_is_refused() {
     for (from, to) in [
         ("{", "["),
         (r#""pretokenizer":"words""#, r#""pretokenizer":3"#),
+        (r#""pretokenizer":"words""#, r#""pretokenizer":"letters""#),
         (r#""heads":2"#, r#""heads":2,"surprise":1"#),
         (r#""heads":2"#, r#""heads":-2"#),
         (r#""heads":2"#, r#""heads":3"#),
@@ -126,6 +127,24 @@ fn every_bad_config_is_refused() {
     }
     let deep = forged(|[config, ..]| *config = b"[".repeat(1 << 20));
     assert!(matches!(deep, Err(ArtifactError::Config(_))));
+}
+
+#[test]
+fn words_that_make_no_vocabulary_are_refused() {
+    // The count takes four bytes, then `<unk>` and `<eos>` six each with their lengths, then come w2 and w3.
+    let told =
+        |at: usize, bytes: &[u8]| told(forged(|[_, words, _]| words[at..at + bytes.len()].copy_from_slice(bytes)));
+    let refused = "the vocabulary is not valid: ";
+    assert_eq!(
+        told(5, b"<UNK>"),
+        format!(r#"{refused}word 0 is Some("<UNK>"), expected "<unk>": put it first in the list"#)
+    );
+    assert_eq!(
+        told(11, b"<EOS>"),
+        format!(r#"{refused}none of the 13 words is "<eos>": add it, every line of text ends with it"#)
+    );
+    assert_eq!(told(17, b"w3"), format!(r#"{refused}word "w3" has two ids, 2 and 3: remove one"#));
+    assert_eq!(told(17, b"w "), format!(r#"{refused}word 2 is "w ", which holds white space: split it"#));
 }
 
 #[test]
@@ -166,19 +185,21 @@ proptest! {
 
     #[test]
     fn changed_bytes_behind_sound_checksums_never_panic(section in 0usize..3, at in any::<u32>(), byte in any::<u8>()) {
-        // What is accepted must be sound enough to be written again.
+        // What is accepted must be sound enough to be written again, and to run.
         let result = forged(|sections| {
             let at = at as usize % sections[section].len();
             sections[section][at] = byte;
         });
         if let Ok(artifact) = result {
             prop_assert!(artifact.to_bytes().is_ok());
+            let model = artifact.to_model();
+            prop_assert_eq!(model.hidden(&[0, 12, 5], &mut model.start()).len(), 3 * model.architecture().d_model);
         }
     }
 
     #[test]
     fn any_small_sizes_round_trip(
-        vocab_size in 1usize..20, d_model in 1usize..9, d_ff in 1usize..9, bits in 2..=MAX_BITS, group in 1u32..40,
+        vocab_size in 2usize..20, d_model in 1usize..9, d_ff in 1usize..9, bits in 2..=MAX_BITS, group in 1u32..40,
     ) {
         let architecture = Architecture { vocab_size, d_model, d_ff, ..with_bits(diagonal(), Some(bits), group) };
         let artifact = quantize(architecture);

@@ -6,6 +6,7 @@ mod round_trip;
 use super::Artifact;
 use crate::architecture::{Architecture, Causality, Mixer, ResolventConstants};
 use crate::quantization::QuantizationPolicy;
+use crate::tokenizer::{END_OF_LINE, Pretokenizer, UNKNOWN, Vocabulary};
 use std::collections::HashMap;
 
 /// A small diagonal model with every optional tensor.
@@ -64,8 +65,10 @@ fn with_bits(architecture: Architecture, bits: Option<u8>, group_size: u32) -> A
     Architecture { quantization: Some(policy), ..architecture }
 }
 
-fn words(architecture: &Architecture) -> Vec<String> {
-    (0..architecture.vocab_size).map(|id| format!("w{id}")).collect()
+fn vocabulary(architecture: &Architecture) -> Vocabulary {
+    let words = [UNKNOWN, END_OF_LINE].map(str::to_owned).into_iter();
+    let words = words.chain((2..).map(|id| format!("w{id}"))).take(architecture.vocab_size);
+    Vocabulary::new(words.collect(), Pretokenizer::Words).unwrap()
 }
 
 /// Values in about ±1 for each tensor, from a fixed formula.
@@ -77,6 +80,6 @@ fn values(architecture: &Architecture) -> HashMap<String, Vec<f32>> {
 }
 
 fn quantize(architecture: Architecture) -> Artifact {
-    let (words, values) = (words(&architecture), values(&architecture));
-    Artifact::quantize(architecture, words, "words", |name| values.get(name).map(Vec::as_slice)).unwrap()
+    let (vocabulary, values) = (vocabulary(&architecture), values(&architecture));
+    Artifact::quantize(architecture, vocabulary, |name| values.get(name).map(Vec::as_slice)).unwrap()
 }

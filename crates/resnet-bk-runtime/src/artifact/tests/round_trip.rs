@@ -1,6 +1,6 @@
 //! What goes in comes out, and the ledger knows every byte.
 
-use super::{diagonal, propagator, quantize, seed, values, with_bits, words};
+use super::{diagonal, propagator, quantize, seed, values, vocabulary, with_bits};
 use crate::architecture::{Architecture, Causality, ResolventConstants};
 use crate::artifact::{Artifact, ArtifactError, Ledger, LedgerKind, StoredTensor};
 use proptest::prelude::*;
@@ -105,8 +105,8 @@ fn quantizing_refuses_what_is_missing_of_wrong_length_or_not_finite() {
         if !change(values.get_mut(name).unwrap()) {
             values.remove(name);
         }
-        let words = words(&architecture);
-        let result = Artifact::quantize(architecture, words, "words", |name| values.get(name).map(Vec::as_slice));
+        let vocabulary = vocabulary(&architecture);
+        let result = Artifact::quantize(architecture, vocabulary, |name| values.get(name).map(Vec::as_slice));
         result.unwrap_err().to_string()
     };
     let name = "blocks.1.moe.router.weight";
@@ -118,8 +118,9 @@ fn quantizing_refuses_what_is_missing_of_wrong_length_or_not_finite() {
     let infinite = |values: &mut Vec<f32>| std::mem::replace(&mut values[0], f32::NEG_INFINITY).is_finite();
     assert_eq!(told("norm.beta", infinite), "tensor norm.beta holds -inf at index 0");
 
-    let no_words = Artifact::quantize(diagonal(), vec![], "words", |_| None).unwrap_err();
-    assert_eq!(no_words.to_string(), "the vocabulary has 0 words, but the architecture has 13");
+    let few = vocabulary(&Architecture { vocab_size: 2, ..diagonal() });
+    let few_words = Artifact::quantize(diagonal(), few, |_| None).unwrap_err();
+    assert_eq!(few_words.to_string(), "the vocabulary has 2 words, but the architecture has 13");
 }
 
 #[test]
@@ -142,7 +143,9 @@ fn writing_refuses_what_reading_would() {
              but the architecture says 4-bit codes in groups of 16",
             |a| quantized(a).scheme.group = 9,
         ),
-        ("the vocabulary has 12 words, but the architecture has 13", |a| a.words.truncate(12)),
+        ("the vocabulary has 12 words, but the architecture has 13", |a| {
+            a.vocabulary = vocabulary(&Architecture { vocab_size: 12, ..diagonal() });
+        }),
         ("the architecture is not valid", |a| a.architecture.v_max = f32::NAN),
     ];
     for (told, fault) in faults {

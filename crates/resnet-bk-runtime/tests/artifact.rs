@@ -1,0 +1,28 @@
+//! What must hold of a model that comes out of a file.
+
+mod common;
+
+use common::{N_SEQ, fixtures, tokens, vocabulary};
+use resnet_bk_runtime::artifact::Artifact;
+
+#[test]
+fn a_model_from_a_file_equals_the_fake_quantized_model() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.rbk");
+    for fixture in fixtures() {
+        let find = |name: &str| fixture.values.get(name).map(Vec::as_slice);
+        let artifact = Artifact::quantize(fixture.architecture.clone(), vocabulary(), find).unwrap();
+        artifact.write(&path).unwrap();
+        let read = Artifact::read(&path).unwrap();
+        assert_eq!(read.vocabulary, vocabulary());
+
+        let (trained, decoded) = (fixture.model(), read.to_model());
+        assert_eq!(decoded.architecture(), trained.architecture());
+        let tokens = tokens(N_SEQ + 5, 8);
+        let hidden = |model: &resnet_bk_runtime::model::Model| model.hidden(&tokens, &mut model.start());
+        let bits = |values: &[f32]| values.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+        assert_eq!(bits(&hidden(&decoded)), bits(&hidden(&trained)), "{:?}", fixture.architecture);
+        assert_eq!(bits(decoded.head().table), bits(trained.head().table));
+        assert_eq!(bits(decoded.head().bias), bits(trained.head().bias));
+    }
+}

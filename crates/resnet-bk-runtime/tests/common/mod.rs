@@ -1,0 +1,142 @@
+//! Small random models of every kind.
+
+#![allow(dead_code, reason = "each file of tests is a program of its own and uses a part of this")]
+
+use resnet_bk_runtime::architecture::{Architecture, Causality, Mixer, ResolventConstants, Role};
+use resnet_bk_runtime::model::Model;
+use resnet_bk_runtime::quantization::QuantizationPolicy;
+use resnet_bk_runtime::tokenizer::{END_OF_LINE, Pretokenizer, UNKNOWN, Vocabulary};
+use std::collections::HashMap;
+
+/// Words of every model.
+pub const VOCAB_SIZE: usize = 45;
+/// Window of every model, in tokens.
+pub const N_SEQ: usize = 12;
+/// Width of every model: one strip of 32 columns, one of 8 and a rest.
+pub const D_MODEL: usize = 42;
+
+/// An architecture and random values for its tensors, not yet quantized.
+pub struct Fixture {
+    pub architecture: Architecture,
+    pub values: HashMap<String, Vec<f32>>,
+}
+
+impl Fixture {
+    pub fn new(architecture: Architecture) -> Self {
+        architecture.validate().unwrap();
+        let specs = architecture.tensors().into_iter().enumerate();
+        let values = specs.map(|(t, spec)| (spec.name.clone(), values(&spec.name, spec.role, spec.len(), t as u64)));
+        Self { values: values.collect(), architecture }
+    }
+
+    /// The model with every tensor rounded by its quantizer, as training sees it.
+    pub fn model(&self) -> Model {
+        let schemes: HashMap<_, _> = self
+            .architecture
+            .tensors()
+            .into_iter()
+            .map(|spec| (spec.name.clone(), self.architecture.scheme(&spec)))
+            .collect();
+        let find = |name: &str| {
+            let mut values = self.values.get(name)?.clone();
+            if let Some(scheme) = schemes[name] {
+                scheme.fake_quantize(&mut values);
+            }
+            Some(values)
+        };
+        Model::new(self.architecture.clone(), find).unwrap()
+    }
+
+    pub fn is_causal(&self) -> bool {
+        self.architecture.causality == Causality::Causal
+    }
+}
+
+fn values(name: &str, role: Role, len: usize, seed: u64) -> Vec<f32> {
+    let (center, spread) = match role {
+        Role::ActivationScale => (0.02, 0.01),
+        Role::Small if name.ends_with("gamma") => (1.0, 0.3),
+        Role::Embedding | Role::Positions => (0.0, 1.0),
+        _ => (0.0, 0.4),
+    };
+    random(len, seed).into_iter().map(|x| center + spread * x).collect()
+}
+
+/// Numbers in -1..1, from an xorshift generator.
+pub fn random(len: usize, seed: u64) -> Vec<f32> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 40) as f32 / (1 << 23) as f32 - 1.0
+    };
+    (0..len + 8).map(|_| next()).skip(8).collect()
+}
+
+/// Random token ids.
+pub fn tokens(len: usize, seed: u64) -> Vec<u32> {
+    random(len, seed).into_iter().map(|x| ((x + 1.0) / 2.0 * VOCAB_SIZE as f32) as u32).collect()
+}
+
+/// `<unk>`, `<eos>` and words of no meaning.
+pub fn vocabulary() -> Vocabulary {
+    let words = [UNKNOWN, END_OF_LINE].map(str::to_owned).into_iter().chain((2..VOCAB_SIZE).map(|id| format!("w{id}")));
+    Vocabulary::new(words.collect(), Pretokenizer::Whitespace).unwrap()
+}
+
+/// A float propagator: positions, a head of its own, two experts for each token.
+pub fn propagator() -> Architecture {
+    Architecture {
+        vocab_size: VOCAB_SIZE,
+        d_model: D_MODEL,
+        n_seq: N_SEQ,
+        d_ff: 35,
+        experts: vec![2, 2],
+        top_k: 2,
+        mixer: Mixer::Propagator,
+        causality: Causality::Causal,
+        heads: 3,
+        positions: true,
+        tied_embeddings: false,
+        // It computes diagonal and hopping from its input.
+        resolvent: ResolventConstants { diagonal: vec![], hopping: vec![], eta: vec![0.0, 0.1, 1.0] },
+        learned_eta: false,
+        v_max: 3.0,
+        feature_clamp: 10.0,
+        quantization: None,
+    }
+}
+
+/// The seed's mixer with three heads.
+pub fn diagonal(causality: Causality) -> Architecture {
+    let resolvent =
+        ResolventConstants { diagonal: vec![-2.0, 0.5, 0.0], hopping: vec![1.0, 0.7, 1.3], eta: vec![1.0, 0.5, 0.8] };
+    Architecture { mixer: Mixer::Diagonal, causality, resolvent, ..propagator() }
+}
+
+/// Both mixers, both causalities, one expert for a token or all, positions or none, tied or not, learned eta or constant,
+/// float or quantized.
+pub fn fixtures() -> Vec<Fixture> {
+    let mut list = Vec::new();
+    for base in [diagonal(Causality::Causal), diagonal(Causality::Bidirectional), propagator()] {
+        for options in 0..1 << 5 {
+            let has = |option: u32| options >> option & 1 == 1;
+            let mut architecture = Architecture {
+                positions: has(0),
+                tied_embeddings: has(1),
+                learned_eta: has(2),
+                quantization: has(3).then(|| QuantizationPolicy { group_size: 16, ..QuantizationPolicy::default() }),
+                ..base.clone()
+            };
+            if has(4) {
+                (architecture.top_k, architecture.experts) = (1, vec![4, 3]);
+            }
+            if architecture.learned_eta {
+                architecture.resolvent.eta = vec![1.0; 3];
+            }
+            list.push(Fixture::new(architecture));
+        }
+    }
+    list
+}

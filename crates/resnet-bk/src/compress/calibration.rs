@@ -1,0 +1,60 @@
+//! Steps of the activation quantizers, from the largest activations of a sample of training text.
+//!
+//! ```text
+//! potential   one step a block          step = max |v| / q_max
+//! features    one step a channel        step_c = max |f_c| / q_max       real and imaginary parts are channels of their own
+//! ```
+
+use crate::model::{LanguageModel, Leaves, Mode};
+use crate::ops::Gradient;
+use crate::parameters::Parameters;
+use crate::random::Random;
+use resnet_bk_runtime::quantization::q_max;
+
+/// Windows that go through the model at once.
+const WINDOWS: usize = 16;
+
+/// Puts calibrated activation quantizers of `bits` bits into a model. Its weights may be quantized already.
+///
+/// `samples` windows of `tokens`, drawn at random, calibrate; all of them if there are fewer.
+pub fn calibrate(parameters: Parameters, tokens: &[u32], samples: usize, bits: u8, seed: u64) -> Parameters {
+    let architecture = parameters.architecture().clone();
+    let length = architecture.n_seq.min(tokens.len());
+    let mut starts: Vec<usize> = (0..tokens.len() / length).map(|window| window * length).collect();
+    Random::keyed(&[seed, CALIBRATION]).shuffle(&mut starts);
+    starts.truncate(samples);
+    let leaves = Leaves::plain(&parameters);
+    let model = LanguageModel::bind(&architecture, Gradient::Exact, &leaves);
+    let mut largest = vec![(0.0f32, vec![0.0f32; 2 * architecture.heads]); architecture.n_layers()];
+    for group in starts.chunks(WINDOWS) {
+        let inputs: Vec<u32> = group.iter().flat_map(|&start| &tokens[start..start + length]).copied().collect();
+        let output = model.forward(&inputs, length, &mut Mode::Evaluate);
+        for (layer, (potential, features)) in output.layers.into_iter().zip(&mut largest) {
+            let values = |tensor: burn_tensor::Tensor<2>| tensor.into_data().try_into_vec::<f32>().expect("float32");
+            *potential = values(layer.potential).iter().fold(*potential, |max, v| max.max(v.abs()));
+            for row in values(layer.features).chunks(features.len()) {
+                for (max, f) in features.iter_mut().zip(row) {
+                    *max = max.max(f.abs());
+                }
+            }
+        }
+    }
+    let mut policy = architecture.quantization.clone().expect("a quantized model is calibrated");
+    policy.activation_bits = Some(bits);
+    let quantized = resnet_bk_runtime::architecture::Architecture { quantization: Some(policy), ..architecture };
+    let mut parameters = parameters.with_architecture(quantized);
+    let limit = f32::from(q_max(bits));
+    for (block, (potential, features)) in largest.iter().enumerate() {
+        let mut set = |name: &str, values: Vec<f32>| {
+            let name = format!("blocks.{block}.mixer.{name}");
+            let parameter = parameters.as_mut_slice().iter_mut().find(|p| p.spec.name == name);
+            parameter.expect("a quantized architecture has its steps").values = values;
+        };
+        set("potential_step", vec![potential / limit]);
+        set("feature_step", features.iter().map(|max| max / limit).collect());
+    }
+    parameters
+}
+
+/// Sets the stream of random numbers apart from the others of the seed.
+const CALIBRATION: u64 = 0xca11b;

@@ -1,0 +1,157 @@
+//! Distillation: a smaller student learns the teacher's distribution, the text, and the teacher's resolvent features.
+//!
+//! ```text
+//! L = alpha tau^2 KL(teacher || student) + (1 - alpha) CE + w sum over matched blocks |P f_student - f_teacher|^2 / |f_teacher|^2
+//! ```
+//!
+//! `P` is a learned projection where the numbers of heads differ, the identity where they agree. Block `i` of `n` students
+//! matches the teacher's block at the same relative depth. A part of the way through, the student is compressed as its teacher
+//! was: the same quantizers, the same sparsity, the same bar for experts.
+
+use super::{prune, qat};
+use crate::batch::Batch;
+use crate::checkpoint::Checkpoint;
+use crate::config::{DistillConfig, ModelConfig};
+use crate::model::{LanguageModel, Leaves, Mode, Output};
+use crate::ops::{Gradient, HeadLoss, SoftTargets, head_loss};
+use crate::parameters::Parameter;
+use crate::random::Random;
+use crate::train::{Objective, Stage, StepContext};
+use burn_tensor::{Tensor, TensorData};
+use resnet_bk_runtime::architecture::{Role, TensorSpec};
+use std::sync::Arc;
+
+/// Sets the streams of random numbers of student and projections apart from the others of the seed.
+const STUDENT: u64 = 0x57d;
+
+/// The stage's objective.
+#[derive(Debug)]
+pub struct Distillation<'a> {
+    config: &'a DistillConfig,
+    seed: u64,
+    teacher: Checkpoint,
+    teacher_model: LanguageModel,
+    table: Arc<Vec<f32>>,
+    bias: Arc<Vec<f32>>,
+}
+
+/// Puts a fresh student in the checkpoint and returns the teacher that it held.
+pub fn begin(checkpoint: &mut Checkpoint, config: &DistillConfig, stage: &Stage) -> Checkpoint {
+    let student = config.student.of(&checkpoint.config);
+    let seed = Random::keyed(&[stage.seed, stage.number as u64, STUDENT]).next_u64();
+    let fresh = Checkpoint {
+        auxiliary: projections(checkpoint, &student, seed),
+        stages: checkpoint.stages.clone(),
+        removals: checkpoint.removals.clone(),
+        ..Checkpoint::initialise(student, checkpoint.vocabulary.clone(), seed)
+    };
+    std::mem::replace(checkpoint, fresh)
+}
+
+/// The teacher's block that matches a student's: the same relative depth, counted from the end of each.
+fn matching_block(student_block: usize, student_layers: usize, teacher_layers: usize) -> usize {
+    ((student_block + 1) * teacher_layers).div_ceil(student_layers).min(teacher_layers) - 1
+}
+
+fn projection_name(block: usize) -> String {
+    format!("projection.{block}")
+}
+
+/// One projection of features a student block, none where the numbers of heads agree.
+fn projections(teacher: &Checkpoint, student: &ModelConfig, seed: u64) -> Vec<Parameter> {
+    let (from, to) = (2 * student.heads, 2 * teacher.config.heads);
+    if from == to {
+        return Vec::new();
+    }
+    let projection = |block: usize| {
+        let mut random = Random::keyed(&[seed, STUDENT, block as u64]);
+        let spec = TensorSpec { name: projection_name(block), shape: vec![from, to], role: Role::Mixer };
+        let values = (0..from * to).map(|_| random.normal() / (from as f32).sqrt()).collect();
+        Parameter::new(spec, values)
+    };
+    (0..student.n_layers).map(projection).collect()
+}
+
+impl<'a> Distillation<'a> {
+    /// Learning from `teacher`, whose values do not change.
+    pub fn new(teacher: Checkpoint, config: &'a DistillConfig, seed: u64) -> Self {
+        let architecture = teacher.parameters.architecture();
+        let model = LanguageModel::bind(architecture, Gradient::Exact, &Leaves::plain(&teacher.parameters));
+        let values = |data: TensorData| Arc::new(data.try_into_vec::<f32>().expect("float32 values"));
+        let (table, bias) = (values(model.head().0.to_data()), values(model.head().1.to_data()));
+        Self { config, seed, teacher, teacher_model: model, table, bias }
+    }
+
+    fn compress_like_teacher(&self, checkpoint: &mut Checkpoint, context: &mut StepContext) {
+        let compression = &self.teacher.compression;
+        if let Some(threshold) = compression.expert_threshold {
+            prune::remove_unused_experts(checkpoint, threshold, context);
+        }
+        if let Some(magnitude) = compression.magnitude {
+            prune::mask_small_weights(checkpoint, magnitude, context);
+        }
+        if let Some(config) = &compression.quantization {
+            qat::quantize(checkpoint, config, self.seed, context);
+        }
+    }
+
+    /// Mean over the matched blocks of the squared distance of features, relative to the teacher's mean square.
+    fn feature_loss(&self, student: &Output, teacher: &Output, leaves: &Leaves, projected: bool) -> Tensor<1> {
+        let device = student.hidden.device();
+        let (count, teacher_count) = (student.layers.len(), teacher.layers.len());
+        let mut total = Tensor::<1>::zeros([1], &device);
+        for (block, layer) in student.layers.iter().enumerate() {
+            let target = &teacher.layers[matching_block(block, count, teacher_count)].features;
+            let scale: f32 = target.clone().square().mean().into_scalar();
+            let target = Tensor::<2>::from_data(target.to_data(), &device);
+            let features = match projected {
+                true => layer.features.clone().matmul(leaves.matrix(&projection_name(block))),
+                false => layer.features.clone(),
+            };
+            total = total + (features - target).square().mean() / (scale + 1e-8);
+        }
+        total / count as f32
+    }
+}
+
+impl Objective for Distillation<'_> {
+    fn before_step(&mut self, checkpoint: &mut Checkpoint, context: &mut StepContext) {
+        // With compress_at = 1 it is compressed before the last step, so that every student is.
+        let at = (self.config.compress_at * context.steps as f64) as usize;
+        if context.step == at.min(context.steps - 1) {
+            self.compress_like_teacher(checkpoint, context);
+        }
+    }
+
+    fn loss(&mut self, model: &LanguageModel, output: &Output, leaves: &Leaves, batch: &Batch) -> Tensor<1> {
+        let teacher = self.teacher_model.forward(&batch.inputs, batch.n_seq, &mut Mode::Evaluate);
+        let soft = SoftTargets {
+            hidden: teacher.hidden.to_data().try_into_vec::<f32>().expect("float32 values"),
+            table: self.table.clone(),
+            bias: self.bias.clone(),
+            temperature: self.config.temperature,
+            alpha: self.config.alpha,
+        };
+        let (table, bias) = model.head();
+        let loss = HeadLoss { targets: batch.targets.as_slice().into(), soft: Some(soft) };
+        let mut loss = head_loss(loss, &output.hidden, table, bias);
+        if self.config.feature_weight > 0.0 {
+            let projected = output.layers[0].features.dims() != teacher.layers[0].features.dims();
+            loss = loss + self.feature_loss(output, &teacher, leaves, projected) * self.config.feature_weight;
+        }
+        loss
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_match_at_the_same_relative_depth() {
+        assert_eq!([0, 1].map(|block| matching_block(block, 2, 4)), [1, 3]);
+        assert_eq!([0, 1, 2, 3].map(|block| matching_block(block, 4, 4)), [0, 1, 2, 3]);
+        assert_eq!([0, 1, 2].map(|block| matching_block(block, 3, 4)), [1, 2, 3]);
+        assert_eq!([0, 1, 2].map(|block| matching_block(block, 3, 1)), [0, 0, 0]);
+    }
+}

@@ -1,0 +1,68 @@
+//! The stages that compress a model: quantization-aware training, pruning, distillation.
+//!
+//! Each takes a checkpoint, its settings and an observer and leaves a checkpoint behind. What a checkpoint carries (quantizers,
+//! masks, removed experts) holds in every later stage, so stages run in any order.
+
+pub mod calibration;
+pub mod distill;
+pub mod prune;
+pub mod qat;
+
+use crate::checkpoint::Checkpoint;
+use crate::config::{StageConfig, StageKind};
+use crate::model::{LanguageModel, Leaves, Output};
+use crate::observer::Observer;
+use crate::ops::{HeadLoss, head_loss};
+use crate::train::{Objective, Stage, TokenStreams, TrainError, train};
+use burn_tensor::Tensor;
+
+/// Runs one stage. Where `checkpoint` has progress, it goes on from there.
+///
+/// A `distill` stage replaces the checkpoint's model by the student; to go on with one that was interrupted, `teacher` is the
+/// model that the student learns from.
+///
+/// # Errors
+/// [`TrainError`].
+pub fn run_stage(
+    checkpoint: &mut Checkpoint,
+    teacher: Option<Checkpoint>,
+    config: &StageConfig,
+    stage: &Stage,
+    streams: &TokenStreams,
+    observer: &mut dyn Observer,
+) -> Result<(), TrainError> {
+    match config {
+        StageConfig::Train(_) => train(checkpoint, stage, streams, &mut CrossEntropy, observer),
+        StageConfig::Qat(config) => {
+            train(checkpoint, stage, streams, &mut qat::QuantizationAware { config, seed: stage.seed }, observer)
+        }
+        StageConfig::Prune(config) => train(checkpoint, stage, streams, &mut prune::Pruning { config }, observer),
+        StageConfig::Distill(config) => {
+            let teacher = teacher.unwrap_or_else(|| distill::begin(checkpoint, config, stage));
+            let mut objective = distill::Distillation::new(teacher, config, stage.seed);
+            train(checkpoint, stage, streams, &mut objective, observer)
+        }
+    }
+}
+
+/// Whether the model's configuration lets stages of this kind run.
+pub fn is_enabled(kind: StageKind, config: &crate::config::ModelConfig) -> bool {
+    match kind {
+        StageKind::Train => true,
+        StageKind::Qat => config.use_quantization,
+        StageKind::Prune => config.use_pruning,
+        StageKind::Distill => config.use_distillation,
+    }
+}
+
+/// The plain loss of the next word.
+#[derive(Clone, Copy, Debug)]
+pub struct CrossEntropy;
+
+impl Objective for CrossEntropy {
+    fn loss(&mut self, model: &LanguageModel, output: &Output, _: &Leaves, batch: &crate::batch::Batch) -> Tensor<1> {
+        let (table, bias) = model.head();
+        let loss = HeadLoss { targets: batch.targets.as_slice().into(), soft: None };
+        head_loss(loss, &output.hidden, table, bias)
+    }
+}

@@ -1,0 +1,61 @@
+//! Quantization-aware training: quantizers go in before the first step, then the model trains through them.
+
+use super::CrossEntropy;
+use super::calibration::calibrate;
+use crate::batch::Batch;
+use crate::checkpoint::Checkpoint;
+use crate::config::QatConfig;
+use crate::model::{LanguageModel, Leaves, Output};
+use crate::observer::Event;
+use crate::train::{Objective, StepContext};
+use burn_tensor::Tensor;
+use resnet_bk_runtime::architecture::Architecture;
+use resnet_bk_runtime::quantization::{MAX_BITS, QuantizationPolicy};
+
+/// The stage's objective.
+#[derive(Clone, Debug)]
+pub struct QuantizationAware<'a> {
+    /// Its settings.
+    pub config: &'a QatConfig,
+    /// The run's seed, for the calibration sample.
+    pub seed: u64,
+}
+
+impl Objective for QuantizationAware<'_> {
+    fn before_step(&mut self, checkpoint: &mut Checkpoint, context: &mut StepContext) {
+        if context.step == 0 {
+            quantize(checkpoint, self.config, self.seed, context);
+        }
+    }
+
+    fn loss(&mut self, model: &LanguageModel, output: &Output, leaves: &Leaves, batch: &Batch) -> Tensor<1> {
+        CrossEntropy.loss(model, output, leaves, batch)
+    }
+}
+
+/// Puts quantizers into a checkpoint's model: weights by the policy, activations by calibration.
+pub fn quantize(checkpoint: &mut Checkpoint, config: &QatConfig, seed: u64, context: &mut StepContext) {
+    let policy = config.quantization.clone().unwrap_or_else(|| default_policy(checkpoint.config.quantization_bits));
+    let activation_bits = policy.activation_bits;
+    // Quantized weights first: they shape the activations that are calibrated. Old steps go, whatever they were.
+    let weights = Architecture {
+        quantization: Some(QuantizationPolicy { activation_bits: None, ..policy }),
+        ..checkpoint.parameters.architecture().clone()
+    };
+    let mut parameters = checkpoint.parameters.clone().with_architecture(weights);
+    if let Some(bits) = activation_bits {
+        parameters = calibrate(parameters, &context.streams.train, config.calibration_samples, bits, seed);
+    }
+    checkpoint.parameters = parameters;
+    checkpoint.compression.quantization = Some(config.clone());
+    let calibration_samples = if activation_bits.is_some() { config.calibration_samples } else { 0 };
+    context.observer.event(&Event::Quantized { stage: context.stage, calibration_samples });
+}
+
+/// The policy of a configuration that only says the tables' bits; 32 keeps them in float.
+fn default_policy(table_bits: u8) -> QuantizationPolicy {
+    QuantizationPolicy {
+        embedding_bits: (table_bits <= MAX_BITS).then_some(table_bits),
+        ..QuantizationPolicy::default()
+    }
+}

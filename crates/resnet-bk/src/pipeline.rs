@@ -1,0 +1,289 @@
+//! A whole run: stage after stage, then the artifact, decoded again and measured.
+//!
+//! ```text
+//! RUN/recipe.toml   RUN/01-train/model.safetensors   RUN/02-qat/model.safetensors ...   RUN/model.rbk   RUN/summary.json
+//! ```
+//!
+//! A stage's file holds an unfinished stage until the stage is done, and then the model that the next one starts from.
+
+use crate::batch::limit_tokens;
+use crate::checkpoint::{Checkpoint, CheckpointError};
+use crate::compress::{is_enabled, run_stage};
+use crate::config::{Recipe, StageConfig, StageKind};
+use crate::corpus::{Corpus, CorpusError, build_vocabulary};
+use crate::evaluate::{evaluate_model, evaluate_parameters};
+use crate::export::pack;
+use crate::floors::{Floors, FloorsError};
+use crate::observer::{Event, Observer};
+use crate::summary::{ArtifactSummary, BaselineSummary, CorpusSummary, StageSummary, Summary};
+use crate::train::{Stage, TokenStreams, TrainError};
+use resnet_bk_runtime::artifact::{Artifact, ArtifactError};
+use resnet_bk_runtime::atomic::write_atomically;
+use resnet_bk_runtime::tokenizer::Vocabulary;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+use thiserror::Error;
+
+/// What to run.
+#[derive(Clone, Debug)]
+pub struct RunRequest {
+    /// The stages and the baseline.
+    pub recipe: Recipe,
+    /// The text.
+    pub corpus: Corpus,
+    /// The run's folder.
+    pub out: PathBuf,
+    /// Whether a run in this folder goes on where it stopped.
+    pub resume: bool,
+    /// A checkpoint to start from instead of a fresh model.
+    pub model: Option<PathBuf>,
+}
+
+/// A run that could not be finished. What was done is in its folder.
+#[derive(Debug, Error)]
+pub enum RunError {
+    /// The folder holds a run, and resuming was not asked for.
+    #[error("{path} already holds a run; go on with it by --resume, or choose another --out")]
+    Exists {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// The folder holds a run of another recipe.
+    #[error("{path} holds a run of another recipe: it differs from this one, so it can not go on with it")]
+    OtherRecipe {
+        /// The recipe of that run.
+        path: PathBuf,
+    },
+    /// A file of the run can not be read or written.
+    #[error("can not access {path}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The first stage has no model to work on.
+    #[error("the first stage is `{0}`, but there is no model: begin with a `train` stage, or give --model")]
+    NothingToCompress(StageKind),
+    /// Every stage is switched off in `[model]`.
+    #[error("no stage is left to run: use_quantization, use_pruning and use_distillation switch them off")]
+    NoStages,
+    /// The text makes no vocabulary.
+    #[error(transparent)]
+    Corpus(#[from] CorpusError),
+    /// The text is too short for floors.
+    #[error(transparent)]
+    Floors(#[from] FloorsError),
+    /// A checkpoint can not be read or written.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// A stage failed.
+    #[error(transparent)]
+    Train(#[from] TrainError),
+    /// The model can not be packed.
+    #[error("the model can not be packed")]
+    Artifact(#[from] ArtifactError),
+}
+
+/// Name of a stage's file in its folder.
+const CHECKPOINT: &str = "model.safetensors";
+
+/// Runs a recipe.
+///
+/// # Errors
+/// [`RunError`]. Everything up to the last epoch is in the run's folder, and a resumed run goes on from there.
+pub fn run(request: &RunRequest, observer: &mut dyn Observer) -> Result<Summary, RunError> {
+    let recipe = &request.recipe;
+    let stages: Vec<&StageConfig> =
+        recipe.stages.iter().filter(|stage| is_enabled(stage.kind(), &recipe.model)).collect();
+    let first = stages.first().ok_or(RunError::NoStages)?;
+    if request.model.is_none() && first.kind() != StageKind::Train {
+        return Err(RunError::NothingToCompress(first.kind()));
+    }
+    open_folder(request)?;
+    let mut run = Run::prepare(request)?;
+    for (index, config) in stages.iter().enumerate() {
+        run.stage(index + 1, config, observer)?;
+    }
+    run.finish()
+}
+
+/// Makes the run's folder, or checks that the one that is there may be gone on with.
+fn open_folder(request: &RunRequest) -> Result<(), RunError> {
+    let path = request.out.join("recipe.toml");
+    let text = request.recipe.to_toml();
+    if path.exists() {
+        if !request.resume {
+            return Err(RunError::Exists { path: request.out.clone() });
+        }
+        let old = std::fs::read_to_string(&path).map_err(|source| RunError::File { path: path.clone(), source })?;
+        let same = Recipe::parse(&old, "recipe.toml", &[]).is_ok_and(|old| same_work(&old, &request.recipe));
+        return if same { write(&path, text.as_bytes()) } else { Err(RunError::OtherRecipe { path }) };
+    }
+    write(&path, text.as_bytes())
+}
+
+/// Whether two recipes train the same: a target may change on resuming.
+fn same_work(a: &Recipe, b: &Recipe) -> bool {
+    Recipe { target: b.target, ..a.clone() } == *b
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Result<(), RunError> {
+    let written = path.parent().map_or(Ok(()), std::fs::create_dir_all).and_then(|()| write_atomically(path, bytes));
+    written.map_err(|source| RunError::File { path: path.to_owned(), source })
+}
+
+struct Run<'a> {
+    request: &'a RunRequest,
+    streams: TokenStreams,
+    checkpoint: Checkpoint,
+    baseline: Option<BaselineSummary>,
+}
+
+impl<'a> Run<'a> {
+    fn prepare(request: &'a RunRequest) -> Result<Self, RunError> {
+        let recipe = &request.recipe;
+        let pretokenizer = recipe.corpus.pretokenizer.unwrap_or(request.corpus.pretokenizer);
+        let checkpoint = match &request.model {
+            Some(path) => {
+                let mut checkpoint = Checkpoint::read(path)?;
+                checkpoint.finish_stage();
+                checkpoint
+            }
+            None => {
+                let vocabulary = build_vocabulary(&request.corpus.train, recipe.model.vocab_size, pretokenizer)?;
+                Checkpoint::initialise(recipe.model.clone(), vocabulary, recipe.seed)
+            }
+        };
+        let encode = |text: &str, vocabulary: &Vocabulary| vocabulary.encode(text);
+        let train = encode(&request.corpus.train, &checkpoint.vocabulary);
+        let streams = TokenStreams {
+            train: limit_tokens(&train, recipe.corpus.data_limit).into(),
+            valid: encode(&request.corpus.valid, &checkpoint.vocabulary).into(),
+        };
+        let mut run = Self { request, streams, checkpoint, baseline: None };
+        if run.request.model.is_some() {
+            let perplexity = evaluate_parameters(&run.checkpoint.parameters, &run.streams.valid).perplexity();
+            run.set_baseline(perplexity);
+        }
+        Ok(run)
+    }
+
+    /// The float32 model that the artifact is compared with.
+    fn set_baseline(&mut self, valid_perplexity: f64) {
+        let parameters = self.checkpoint.parameters.architecture().parameter_count();
+        self.baseline = Some(BaselineSummary { parameters, float32_bytes: 4 * parameters as u64, valid_perplexity });
+    }
+
+    /// Runs a stage, goes on with it, or takes its result if it is done already.
+    fn stage(&mut self, number: usize, config: &StageConfig, observer: &mut dyn Observer) -> Result<(), RunError> {
+        let path = self.request.out.join(format!("{number:02}-{}", config.kind())).join(CHECKPOINT);
+        let mut teacher = None;
+        let saved = if path.exists() { Some(Checkpoint::read(&path)?) } else { None };
+        let before = saved.as_ref().and_then(|saved| saved.progress).map_or(0.0, |progress| progress.seconds);
+        match saved {
+            Some(saved) if saved.progress.is_none() => {
+                self.checkpoint = saved;
+                self.note_baseline(config.kind());
+                return Ok(());
+            }
+            Some(saved) => {
+                let previous = std::mem::replace(&mut self.checkpoint, saved);
+                teacher = (config.kind() == StageKind::Distill).then_some(previous);
+            }
+            None => {}
+        }
+        let started = Instant::now();
+        let stage = Stage {
+            number,
+            kind: config.kind(),
+            schedule: config.schedule(),
+            seed: self.request.recipe.seed,
+            save_to: Some(path.clone()),
+        };
+        run_stage(&mut self.checkpoint, teacher, config, &stage, &self.streams, observer)?;
+        let summary = self.summarise(number, config.kind(), before + started.elapsed().as_secs_f64())?;
+        observer.event(&Event::StageEnded {
+            stage: number,
+            kind: config.kind(),
+            valid_perplexity: summary.valid_perplexity,
+            seconds: summary.seconds,
+        });
+        self.checkpoint.stages.push(summary);
+        self.checkpoint.write(&path)?;
+        self.note_baseline(config.kind());
+        Ok(())
+    }
+
+    /// Training before any compression moves the baseline.
+    fn note_baseline(&mut self, kind: StageKind) {
+        let only_trained = self.checkpoint.stages.iter().all(|stage| stage.kind == StageKind::Train);
+        if let (StageKind::Train, true, Some(stage)) = (kind, only_trained, self.checkpoint.stages.last()) {
+            self.set_baseline(stage.valid_perplexity);
+        }
+    }
+
+    fn summarise(&self, stage: usize, kind: StageKind, seconds: f64) -> Result<StageSummary, RunError> {
+        let parameters = &self.checkpoint.parameters;
+        Ok(StageSummary {
+            stage,
+            kind,
+            parameters: parameters.architecture().parameter_count(),
+            nonzero_parameters: parameters.nonzero_count(),
+            experts: parameters.architecture().experts.clone(),
+            weights_bytes: pack(&self.checkpoint)?.ledger()?.weights_bytes(),
+            valid_perplexity: evaluate_parameters(parameters, &self.streams.valid).perplexity(),
+            seconds,
+        })
+    }
+
+    /// Writes the artifact, reads it again and measures what was read.
+    fn finish(self) -> Result<Summary, RunError> {
+        let path = self.request.out.join("model.rbk");
+        pack(&self.checkpoint)?.write(&path)?;
+        let decoded = Artifact::read(&path)?;
+        let bytes_total = std::fs::metadata(&path).map_err(|source| RunError::File { path, source })?.len();
+        let ledger = decoded.ledger()?;
+        let artifact = ArtifactSummary {
+            bytes_total,
+            bytes_weights: ledger.weights_bytes(),
+            valid_perplexity: evaluate_model(&decoded.to_model(), &self.streams.valid).perplexity(),
+            ledger,
+        };
+        let path = self.request.out.join("summary.json");
+        let summary = self.summary(artifact)?;
+        let json = serde_json::to_vec_pretty(&summary).expect("a summary is plain data");
+        write(&path, &json)?;
+        Ok(summary)
+    }
+
+    fn summary(self, artifact: ArtifactSummary) -> Result<Summary, RunError> {
+        let baseline = self.baseline.expect("a run starts from a model or a train stage");
+        let vocabulary = &self.checkpoint.vocabulary;
+        let text_bytes: usize = vocabulary.words().iter().map(|word| word.len() + 1).sum();
+        let ratio = baseline.float32_bytes as f64 / artifact.bytes_weights as f64;
+        let loss = artifact.valid_perplexity / baseline.valid_perplexity - 1.0;
+        let target = self.request.recipe.target;
+        let missed = target.ratio.is_some_and(|least| ratio < least) || target.max_loss.is_some_and(|most| loss > most);
+        Ok(Summary {
+            corpus: CorpusSummary {
+                name: self.request.corpus.name.clone(),
+                train_tokens: self.streams.train.len(),
+                valid_tokens: self.streams.valid.len(),
+                vocab_size: vocabulary.len(),
+            },
+            causality: self.checkpoint.config.causality,
+            floors: Floors::measure(&self.streams.train, &self.streams.valid, vocabulary.len())?,
+            ratio_with_vocabulary: (baseline.float32_bytes + text_bytes as u64) as f64 / artifact.bytes_total as f64,
+            seconds: self.checkpoint.stages.iter().map(|stage| stage.seconds).sum(),
+            stages: self.checkpoint.stages,
+            removals: self.checkpoint.removals,
+            target_reached: (target.ratio.is_some() || target.max_loss.is_some()).then_some(!missed),
+            artifact,
+            baseline,
+            ratio,
+            loss,
+            target,
+        })
+    }
+}

@@ -1,0 +1,97 @@
+//! The model in training and the decoded artifact are one model.
+
+mod common;
+
+use common::{config, recipe, streams_and_checkpoint, text};
+use resnet_bk::checkpoint::Checkpoint;
+use resnet_bk::compress::run_stage;
+use resnet_bk::config::ModelConfig;
+use resnet_bk::export::pack;
+use resnet_bk::model::{LanguageModel, Leaves, Mode};
+use resnet_bk::observer::Silent;
+use resnet_bk::ops::Gradient;
+use resnet_bk::train::Stage;
+use resnet_bk_runtime::architecture::{Causality, Mixer};
+use resnet_bk_runtime::artifact::Artifact;
+
+/// Trained, then quantized: weights and activations.
+fn quantized(config: ModelConfig) -> Checkpoint {
+    let (streams, mut checkpoint) = streams_and_checkpoint(config);
+    for (index, config) in recipe(&[("train", ""), ("qat", "")]).stages.iter().enumerate() {
+        let stage =
+            Stage { number: index + 1, kind: config.kind(), schedule: config.schedule(), seed: 1, save_to: None };
+        run_stage(&mut checkpoint, None, config, &stage, &streams, &mut Silent).unwrap();
+    }
+    checkpoint
+}
+
+/// Log-probabilities of every word after every token, on Burn: `[n, V]`.
+fn burn_log_probabilities(checkpoint: &Checkpoint, tokens: &[u32], length: usize) -> Vec<f64> {
+    let leaves = Leaves::plain(&checkpoint.parameters);
+    let model = LanguageModel::bind(checkpoint.parameters.architecture(), Gradient::Exact, &leaves);
+    let hidden = model.forward(tokens, length, &mut Mode::Evaluate).hidden;
+    let (table, bias) = model.head();
+    let logits = hidden.matmul(table.clone().transpose()) + bias.clone().unsqueeze();
+    log_softmax(&logits.into_data().try_into_vec::<f32>().unwrap(), bias.dims()[0])
+}
+
+fn log_softmax(logits: &[f32], words: usize) -> Vec<f64> {
+    let row = |row: &[f32]| {
+        let normalizer = row.iter().map(|&x| f64::from(x).exp()).sum::<f64>().ln();
+        row.iter().map(|&x| f64::from(x) - normalizer).collect::<Vec<f64>>()
+    };
+    logits.chunks(words).flat_map(row).collect()
+}
+
+#[test]
+fn fake_quantized_model_and_decoded_artifact_agree_on_ten_thousand_tokens() {
+    // The head's sums are the only ones whose order may differ.
+    const TOLERANCE: f64 = 1e-4;
+    let learned_eta = ModelConfig { learned_eta: true, ..config(Mixer::Diagonal) };
+    let both = ModelConfig { top_k: 2, ..config(Mixer::Propagator) };
+    let bidirectional = ModelConfig { causality: Causality::Bidirectional, ..config(Mixer::Diagonal) };
+    for config in [config(Mixer::Diagonal), config(Mixer::Propagator), learned_eta, both, bidirectional] {
+        let checkpoint = quantized(config);
+        let bytes = pack(&checkpoint).unwrap().to_bytes().unwrap();
+        let model = Artifact::from_bytes(&bytes).unwrap().to_model();
+        let length = checkpoint.config.n_seq;
+        let mut tokens = checkpoint.vocabulary.encode(&text(800, 3));
+        tokens.truncate(10_000 / length * length + length);
+        assert!(tokens.len() >= 10_000);
+        let burn = burn_log_probabilities(&checkpoint, &tokens, length);
+        let words = checkpoint.vocabulary.len();
+        for (window, burn) in tokens.chunks(length).zip(burn.chunks(length * words)) {
+            let mut logits = vec![0.0; length * words];
+            model.head().logits(&model.hidden(window, &mut model.start()), &mut logits);
+            for (runtime, burn) in log_softmax(&logits, words).iter().zip(burn) {
+                assert!((runtime - burn).abs() < TOLERANCE, "{runtime} decoded, {burn} in training");
+            }
+        }
+    }
+}
+
+#[test]
+fn future_tokens_change_nothing() {
+    for (mixer, causality) in [
+        (Mixer::Diagonal, Causality::Causal),
+        (Mixer::Propagator, Causality::Causal),
+        (Mixer::Diagonal, Causality::Bidirectional),
+    ] {
+        let (streams, checkpoint) = streams_and_checkpoint(ModelConfig { causality, ..config(mixer) });
+        let leaves = Leaves::plain(&checkpoint.parameters);
+        let model = LanguageModel::bind(checkpoint.parameters.architecture(), Gradient::Exact, &leaves);
+        let length = checkpoint.config.n_seq;
+        let hidden = |tokens: &[u32]| {
+            model.forward(tokens, length, &mut Mode::Evaluate).hidden.into_data().try_into_vec::<f32>().unwrap()
+        };
+        let tokens = &streams.valid[..length];
+        let mut changed = tokens.to_vec();
+        let at = length / 2;
+        changed[at] = (changed[at] + 1) % checkpoint.vocabulary.len() as u32;
+        let (before, after) = (hidden(tokens), hidden(&changed));
+        let past = at * checkpoint.config.d_model;
+        let same = before[..past] == after[..past];
+        assert_eq!(same, causality == Causality::Causal, "{mixer:?}, {causality:?}");
+        assert_ne!(before[past..], after[past..], "the changed token must matter");
+    }
+}

@@ -1,0 +1,189 @@
+//! Stages compose: whatever the order, what one achieved holds to the end.
+
+mod common;
+
+use common::{config, corpus, recipe, streams_and_checkpoint};
+use resnet_bk::checkpoint::Checkpoint;
+use resnet_bk::compress::run_stage;
+use resnet_bk::config::{Recipe, StageConfig};
+use resnet_bk::evaluate::{evaluate_model, evaluate_parameters};
+use resnet_bk::observer::{Event, Observer, Silent};
+use resnet_bk::pipeline::{RunError, RunRequest, run};
+use resnet_bk::train::{Stage, TokenStreams};
+use resnet_bk_runtime::architecture::Mixer;
+use std::path::Path;
+
+fn stage<'a>(number: usize, config: &'a StageConfig) -> Stage<'a> {
+    Stage { number, kind: config.kind(), schedule: config.schedule(), seed: 1, save_to: None }
+}
+
+fn run_all(checkpoint: &mut Checkpoint, streams: &TokenStreams, recipe: &Recipe) {
+    for (index, config) in recipe.stages.iter().enumerate() {
+        run_stage(checkpoint, None, config, &stage(index + 1, config), streams, &mut Silent).unwrap();
+    }
+}
+
+const PRUNE: &str = "magnitude.sparsity = 0.5\nexperts.milestones = [{ step = 3, experts = 1 }]";
+const DISTILL: &str = "student.d_model = 12\nschedule.epochs = 2";
+
+#[test]
+fn the_model_learns_a_language_whose_next_word_is_known() {
+    // The grammar offers two words after each: perplexity 2 inside a line, 20 words to begin one. Inputs that were not aligned
+    // with their targets would leave it at the unigram perplexity, about 20.
+    for mixer in [Mixer::Diagonal, Mixer::Propagator] {
+        let (streams, mut checkpoint) = streams_and_checkpoint(config(mixer));
+        run_all(&mut checkpoint, &streams, &recipe(&[("train", "schedule.epochs = 6")]));
+        let perplexity = evaluate_parameters(&checkpoint.parameters, &streams.valid).perplexity();
+        assert!(perplexity < 3.2, "{mixer:?}: {perplexity}");
+    }
+}
+
+#[test]
+fn every_order_of_stages_leaves_a_quantized_pruned_student() {
+    let stages = [("qat", ""), ("prune", PRUNE), ("distill", DISTILL)];
+    for order in [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]] {
+        let mut list = vec![("train", "schedule.epochs = 2")];
+        list.extend(order.map(|index| stages[index]));
+        let (streams, mut checkpoint) = streams_and_checkpoint(config(Mixer::Diagonal));
+        run_all(&mut checkpoint, &streams, &recipe(&list));
+        let architecture = checkpoint.parameters.architecture();
+        assert_eq!(architecture.d_model, 12, "{order:?}: the student's width");
+        let policy = architecture.quantization.as_ref().unwrap_or_else(|| panic!("{order:?}: not quantized"));
+        assert!(policy.activation_bits.is_some(), "{order:?}");
+        for parameter in checkpoint.parameters.iter() {
+            let large = parameter.spec.shape.len() == 2 && !parameter.spec.name.contains("positions");
+            assert_eq!(
+                architecture.scheme(&parameter.spec).is_some(),
+                large || parameter.spec.name == "head.bias" || parameter.spec.name.contains("positions"),
+                "{order:?}: {}",
+                parameter.spec.name
+            );
+            if large {
+                let zeros = parameter.values.iter().filter(|x| **x == 0.0).count() as f64;
+                let share = zeros / parameter.values.len() as f64;
+                assert!(share >= 0.45, "{order:?}: {} is {share} zero", parameter.spec.name);
+            }
+        }
+        if order[2] == 1 {
+            assert_eq!(architecture.experts, [1], "{order:?}: one block of one expert");
+        }
+        let fake = evaluate_parameters(&checkpoint.parameters, &streams.valid).perplexity();
+        let decoded = evaluate_model(&checkpoint.parameters.to_model(), &streams.valid).perplexity();
+        assert!((fake / decoded - 1.0).abs() < 1e-6, "{order:?}: {fake} in training, {decoded} decoded");
+        assert!(fake < 15.0, "{order:?}: {fake}");
+    }
+}
+
+#[test]
+fn masks_stay_zero_through_later_training_and_removals_are_recorded() {
+    let (streams, mut checkpoint) = streams_and_checkpoint(config(Mixer::Propagator));
+    run_all(&mut checkpoint, &streams, &recipe(&[("train", ""), ("prune", PRUNE), ("qat", ""), ("train", "")]));
+    assert_eq!(checkpoint.parameters.architecture().experts, [1, 1]);
+    assert_eq!(checkpoint.removals.len(), 2);
+    assert!(checkpoint.removals.iter().all(|removal| removal.stage == 2 && removal.usage <= 0.5));
+    let mut masked = 0;
+    for parameter in checkpoint.parameters.iter() {
+        for (value, keep) in parameter.values.iter().zip(parameter.mask.iter().flatten()) {
+            assert!(*keep || *value == 0.0, "{}", parameter.spec.name);
+            masked += usize::from(!keep);
+        }
+    }
+    assert!(masked > 500, "{masked} masked weights");
+    assert_eq!(checkpoint.parameters.nonzero_count() + masked, checkpoint.parameters.architecture().parameter_count());
+}
+
+#[test]
+fn experts_above_the_threshold_stay_and_at_least_top_k_do() {
+    let (streams, mut checkpoint) = streams_and_checkpoint(config(Mixer::Diagonal));
+    run_all(&mut checkpoint, &streams, &recipe(&[("train", ""), ("prune", "experts.threshold = 0.0")]));
+    assert_eq!(checkpoint.parameters.architecture().experts, [2, 2]);
+    run_all(&mut checkpoint, &streams, &recipe(&[("prune", "experts.threshold = 1.0")]));
+    assert_eq!(checkpoint.parameters.architecture().experts, [1, 1]);
+    let mut dense = config(Mixer::Diagonal);
+    dense.top_k = 2;
+    let (streams, mut checkpoint) = streams_and_checkpoint(dense);
+    run_all(&mut checkpoint, &streams, &recipe(&[("train", ""), ("prune", "experts.threshold = 1.0")]));
+    assert_eq!(checkpoint.parameters.architecture().experts, [2, 2], "top_k experts stay");
+}
+
+#[test]
+fn a_cascade_makes_smaller_and_smaller_students() {
+    let (streams, mut checkpoint) = streams_and_checkpoint(config(Mixer::Diagonal));
+    let mut sizes = vec![checkpoint.parameters.architecture().parameter_count()];
+    for (number, config) in
+        recipe(&[("train", ""), ("distill", ""), ("distill", ""), ("distill", "")]).stages.iter().enumerate()
+    {
+        run_stage(&mut checkpoint, None, config, &stage(number + 1, config), &streams, &mut Silent).unwrap();
+        sizes.push(checkpoint.parameters.architecture().parameter_count());
+    }
+    assert!(sizes[1..].is_sorted_by(|a, b| a > b), "{sizes:?}");
+    assert_eq!(checkpoint.parameters.architecture().d_model, 2);
+}
+
+/// Gives up, as an interruption would, after some epochs of a stage.
+struct Interrupt {
+    stage: usize,
+    epoch: usize,
+}
+
+impl Observer for Interrupt {
+    fn event(&mut self, event: &Event) {
+        // The checkpoint of an epoch is written after its event, so the first step of the next epoch is the place to stop.
+        if let Event::Step { stage, step, .. } = event {
+            assert!(*stage < self.stage || *step < self.epoch * STEPS, "interrupted");
+        }
+    }
+}
+
+/// Steps of an epoch of the grammar with batches of 8 windows of 16.
+const STEPS: usize = 40;
+
+fn request(out: &Path, resume: bool) -> RunRequest {
+    let stages = [
+        ("train", "schedule.epochs = 2"),
+        ("qat", ""),
+        ("prune", PRUNE),
+        ("distill", "student.heads = 1\nschedule.epochs = 3"),
+    ];
+    let mut recipe = recipe(&stages);
+    // Dropout and Gumbel noise must be drawn again as they would have been.
+    (recipe.model.dropout, recipe.model.gumbel_noise) = (0.1, 0.5);
+    RunRequest { recipe, corpus: corpus(), out: out.to_owned(), resume, model: None }
+}
+
+#[test]
+fn resume_equals_uninterrupted() {
+    let folder = tempfile::tempdir().unwrap();
+    let whole = run(&request(&folder.path().join("whole"), false), &mut Silent).unwrap();
+    for (stage, epoch) in [(1, 1), (2, 0), (4, 1), (4, 2)] {
+        let out = folder.path().join(format!("parts-{stage}-{epoch}"));
+        let broken = std::panic::catch_unwind(|| {
+            let _ = run(&request(&out, false), &mut Interrupt { stage, epoch });
+        });
+        assert!(broken.is_err(), "stage {stage} was not interrupted");
+        assert!(matches!(run(&request(&out, false), &mut Silent), Err(RunError::Exists { .. })));
+        let resumed = run(&request(&out, true), &mut Silent).unwrap();
+        assert_eq!(
+            std::fs::read(out.join("model.rbk")).unwrap(),
+            std::fs::read(folder.path().join("whole/model.rbk")).unwrap(),
+            "interrupted in stage {stage} after {epoch} epochs"
+        );
+        assert_eq!(resumed.artifact, whole.artifact);
+        assert_eq!(resumed.removals, whole.removals);
+    }
+}
+
+#[test]
+fn a_run_of_another_recipe_is_not_resumed_and_a_first_stage_needs_a_model() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut first = request(folder.path(), false);
+    first.recipe.stages.truncate(1);
+    run(&first, &mut Silent).unwrap();
+    assert!(matches!(run(&request(folder.path(), true), &mut Silent), Err(RunError::OtherRecipe { .. })));
+    let mut headless = request(&folder.path().join("b"), false);
+    headless.recipe.stages.remove(0);
+    assert!(matches!(run(&headless, &mut Silent), Err(RunError::NothingToCompress(_))));
+    headless.model = Some(folder.path().join("01-train/model.safetensors"));
+    let summary = run(&headless, &mut Silent).unwrap();
+    assert_eq!(summary.stages.len(), 4, "the trained stage and three more");
+}
