@@ -10,6 +10,7 @@ use anyhow::Error;
 use resnet_bk::checkpoint::CheckpointError;
 use resnet_bk::config::RecipeError;
 use resnet_bk::corpus::CorpusError;
+use resnet_bk::export::LoadError;
 use resnet_bk::pipeline::RunError;
 use resnet_bk::train::TrainError;
 use resnet_bk_runtime::artifact::ArtifactError;
@@ -74,13 +75,9 @@ fn hint(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
     } else if let Some(error) = cause.downcast_ref::<ArtifactError>() {
         of_artifact(error)
     } else if let Some(error) = cause.downcast_ref::<CheckpointError>() {
-        match error {
-            CheckpointError::Read { .. } => "pass RUN/NN-stage/model.safetensors of a run",
-            CheckpointError::Write { .. } => {
-                "make room or choose another --out; `--resume` then goes on from the last epoch"
-            }
-            _ => "pass RUN/NN-stage/model.safetensors of a run, or its RUN/model.rbk",
-        }
+        of_checkpoint(error)
+    } else if let Some(LoadError::Checkpoint(error)) = cause.downcast_ref::<LoadError>() {
+        of_checkpoint(error)
     } else if let Some(ModelError::NotCausal) = cause.downcast_ref::<ModelError>() {
         "train a causal model for this: --set model.causality=causal"
     } else if let Some(error) = cause.downcast_ref::<SampleError>() {
@@ -90,8 +87,6 @@ fn hint(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
         }
     } else if let Some(error) = cause.downcast_ref::<RunError>() {
         of_run(error)?
-    } else if let Some(TrainError::Diverged { .. }) = cause.downcast_ref::<TrainError>() {
-        "a smaller step for all stages: --set schedule.learning_rate=1e-3"
     } else {
         return None;
     };
@@ -101,7 +96,7 @@ fn hint(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
 fn of_recipe(error: &RecipeError) -> &'static str {
     match error {
         RecipeError::Read { .. } => "pass the path of a recipe, such as recipes/demo.toml",
-        RecipeError::Format { .. } => "mend the line that is shown; the files in recipes/ show every field",
+        RecipeError::Format { .. } => "mend the recipe or the --set value; the files in recipes/ show every field",
         RecipeError::Assignment { .. } => {
             "dotted keys name a field, stages are numbered from 0: --set stage.0.schedule.epochs=3"
         }
@@ -127,7 +122,21 @@ fn of_run(error: &RunError) -> Option<&'static str> {
         RunError::NothingToCompress(_) => {
             Some("give a checkpoint by --model, or begin the recipe with a stage of kind \"train\"")
         }
+        // Transparent: their own types do not show in the chain.
+        RunError::Corpus(error) => of_corpus(error),
+        RunError::Checkpoint(error) | RunError::Train(TrainError::Checkpoint(error)) => Some(of_checkpoint(error)),
+        RunError::Train(TrainError::Diverged { .. }) => {
+            Some("a smaller step for the stages that name none: --set schedule.learning_rate=1e-3")
+        }
         _ => None,
+    }
+}
+
+fn of_checkpoint(error: &CheckpointError) -> &'static str {
+    match error {
+        CheckpointError::Read { .. } => "pass RUN/NN-stage/model.safetensors of a run",
+        CheckpointError::Write { .. } => "make room: `--resume` then goes on from the last epoch that was written",
+        _ => "pass RUN/NN-stage/model.safetensors of a run, or its RUN/model.rbk",
     }
 }
 

@@ -1,7 +1,7 @@
 //! What a summary says, as rows of text. The terminal and the page show the same.
 
 use crate::printer::{Table, change, grouped, percent, perplexity, ratio, seconds};
-use resnet_bk::summary::Summary;
+use resnet_bk::summary::{StageSummary, Summary};
 use resnet_bk_runtime::architecture::Causality;
 use resnet_bk_runtime::artifact::Ledger;
 
@@ -22,10 +22,10 @@ pub fn stages(summary: &Summary) -> Table {
         Table::new(["stage", "parameters", "bytes of weights", "ratio", "valid perplexity", "change", "seconds"]);
     let baseline = &summary.baseline;
     let mark = mark(summary.causality);
-    let row = |name: String, parameters: usize, bytes: u64, valid: f64, time: f64| {
+    let row = |name: String, parameters: String, bytes: u64, valid: f64, time: f64| {
         [
             name,
-            grouped(parameters as u64),
+            parameters,
             grouped(bytes),
             ratio(baseline.float32_bytes as f64 / bytes as f64),
             format!("{}{mark}", perplexity(valid)),
@@ -35,13 +35,19 @@ pub fn stages(summary: &Summary) -> Table {
     };
     for stage in &summary.stages {
         let name = format!("{} {}", stage.stage, stage.kind);
-        table.row(row(name, stage.nonzero_parameters, stage.weights_bytes, stage.valid_perplexity, stage.seconds));
+        table.row(row(name, parameters(stage), stage.weights_bytes, stage.valid_perplexity, stage.seconds));
     }
     let artifact = &summary.artifact;
-    let parameters = summary.stages.last().map_or(baseline.parameters, |stage| stage.nonzero_parameters);
+    let last = summary.stages.last().map_or_else(|| grouped(baseline.parameters as u64), parameters);
     let name = "model.rbk".to_owned();
-    table.row(row(name, parameters, artifact.bytes_weights, artifact.valid_perplexity, summary.seconds));
+    table.row(row(name, last, artifact.bytes_weights, artifact.valid_perplexity, summary.seconds));
     table
+}
+
+/// Trained parameters, and how many of them pruning leaves.
+fn parameters(stage: &StageSummary) -> String {
+    let (all, left) = (grouped(stage.parameters as u64), grouped(stage.nonzero_parameters as u64));
+    if stage.nonzero_parameters == stage.parameters { all } else { format!("{left} of {all}") }
 }
 
 /// What is known besides: a name and a sentence each.

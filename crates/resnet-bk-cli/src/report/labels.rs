@@ -54,17 +54,31 @@ impl Labels {
         self.taken.push(area);
     }
 
-    /// Writes a label above or below its point, at the next free place.
+    /// Keeps labels away from a straight line.
+    pub fn avoid_line(&mut self, from: (i32, i32), to: (i32, i32)) {
+        const STEP: i32 = 8;
+        let steps = ((to.0 - from.0).abs().max((to.1 - from.1).abs()) / STEP).max(1);
+        for n in 0..=steps {
+            let (x, y) = (from.0 + (to.0 - from.0) * n / steps, from.1 + (to.1 - from.1) * n / steps);
+            self.avoid(Area { left: x - STEP / 2, right: x + STEP / 2, top: y - STEP / 2, bottom: y + STEP / 2 });
+        }
+    }
+
+    /// Writes a label beside, above or below its point, at the next free place.
     pub fn write(&mut self, canvas: &Canvas, text: &str, (x, y): (i32, i32), colour: RGBColor) -> Result<()> {
+        /// From the middle of a mark to a label beside it, in pixels.
+        const BESIDE: i32 = 24;
+        let beside = [((x + BESIDE, y), Align::Left), ((x - BESIDE, y), Align::Right)];
         let heights = (1..30).flat_map(|n| [y - n * LINE, y + n * LINE]);
         let sides = [Align::Centre, Align::Left, Align::Right];
-        let place = heights.flat_map(|height| sides.map(|align| (height, align))).find(|&(height, align)| {
-            let area = Area::of_label(text, (x, height), align);
+        let stacked = heights.flat_map(|height| sides.map(|align| ((x, height), align)));
+        let free = beside.into_iter().chain(stacked).find(|&(place, align)| {
+            let area = Area::of_label(text, place, align);
             area.is_inside() && !self.taken.iter().any(|taken| taken.meets(&area))
         });
         // Where there is no room at all, a covered label is better than none.
-        let (height, align) = place.unwrap_or((y - LINE, Align::Centre));
-        self.avoid(Area::of_label(text, (x, height), align));
-        canvas.text(text, (x, height), align, colour)
+        let (place, align) = free.unwrap_or(((x, y - LINE), Align::Centre));
+        self.avoid(Area::of_label(text, place, align));
+        canvas.text(text, place, align, colour)
     }
 }

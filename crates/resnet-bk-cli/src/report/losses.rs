@@ -34,7 +34,7 @@ pub fn draw(stages: &[StageLog], summary: &Summary) -> Result<Vec<u8>> {
         canvas.frame(
             &format!("Training loss by stage{}", mark(summary.causality)),
             (&x, "optimizer step", &steps),
-            (&y, "loss in nats per token; dots: held-out text after each epoch, with its perplexity", &nats),
+            (&y, "loss in nats per token, of each stage's own objective; dots: held-out text after each epoch, with its perplexity", &nats),
         )?;
         if stages.is_empty() {
             canvas.text("no metrics.jsonl: no step was logged", (horizontal().0 + 20, top + 40), Align::Left, FAINT)?;

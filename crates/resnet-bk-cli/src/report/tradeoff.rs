@@ -1,7 +1,7 @@
 //! Bytes of the weights against perplexity: the way from the baseline to the artifact, above the floors.
 
 use super::axis::Axis;
-use super::canvas::{Align, COLOURS, FAINT, INK, horizontal, paint, vertical};
+use super::canvas::{Align, COLOURS, FAINT, horizontal, paint, vertical};
 use super::labels::{Area, Labels};
 use crate::printer::{grouped, perplexity, ratio};
 use crate::tables::mark;
@@ -50,6 +50,7 @@ pub fn draw(summary: &Summary) -> Result<Vec<u8>> {
         }
         let places: Vec<(i32, i32)> = points.iter().map(|point| (x.pixel(point.bytes), y.pixel(point.valid))).collect();
         canvas.line(&places, FAINT, 2)?;
+        places.windows(2).for_each(|ends| labels.avoid_line(ends[0], ends[1]));
         for (index, &place) in places.iter().enumerate() {
             let colour = COLOURS[index % COLOURS.len()];
             if index == 0 || index + 1 == places.len() {
@@ -61,8 +62,7 @@ pub fn draw(summary: &Summary) -> Result<Vec<u8>> {
         }
         for (index, (point, &place)) in points.iter().zip(&places).enumerate() {
             let text = format!("{}: {} bytes, {}", point.name, grouped(point.bytes as u64), perplexity(point.valid));
-            let is_end = index == 0 || index + 1 == points.len();
-            labels.write(canvas, &text, place, if is_end { INK } else { FAINT })?;
+            labels.write(canvas, &text, place, COLOURS[index % COLOURS.len()])?;
         }
         Ok(())
     })
