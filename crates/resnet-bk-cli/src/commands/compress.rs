@@ -1,0 +1,162 @@
+//! `resnet-bk compress`: all of a recipe's stages, the artifact and the report.
+
+use crate::failure::Failure;
+use crate::observers::{Fanout, MetricsLog, Progress};
+use crate::printer::{Printer, note};
+use crate::run_folder::METRICS;
+use crate::{Outcome, model_file, report, tables};
+use anyhow::Result;
+use clap::Args;
+use resnet_bk::config::Recipe;
+use resnet_bk::corpus;
+use resnet_bk::pipeline::{self, RunRequest};
+use std::path::PathBuf;
+
+/// Train and compress: all stages of a recipe, then the packed model and the report
+///
+/// Prints a table of the stages on stdout. Exits with 1 where the target was missed. An interrupted run (Ctrl-C) loses no
+/// more than the epoch it was in: the same command with --resume goes on.
+#[derive(Args)]
+pub struct Compress {
+    #[command(flatten)]
+    run: RunArguments,
+    /// Start from this checkpoint instead of a fresh model
+    #[arg(long, value_name = "CHECKPOINT")]
+    model: Option<PathBuf>,
+    /// Float32 bytes of the baseline over bytes of the artifact's weights, at least; overrides the recipe's
+    #[arg(long, value_name = "RATIO", value_parser = parse_ratio)]
+    target: Option<f64>,
+    /// Loss of valid perplexity against the baseline, at most: 15% or 0.15; overrides the recipe's
+    #[arg(long, value_name = "LOSS", value_parser = parse_loss)]
+    max_loss: Option<f64>,
+}
+
+/// What `train` and `compress` share.
+#[derive(Args)]
+pub struct RunArguments {
+    /// The recipe, a TOML file
+    #[arg(long, value_name = "FILE")]
+    pub recipe: PathBuf,
+    /// `embedded`, a folder with train.txt and valid.txt, or `wikitext-2`, `wikitext-103`, `openwebtext`
+    #[arg(long)]
+    corpus: String,
+    /// Folder of the run: recipe.toml, metrics.jsonl, checkpoints, model.rbk, summary.json, report.html
+    #[arg(long, value_name = "RUN")]
+    out: PathBuf,
+    /// Go on with the run in that folder
+    #[arg(long)]
+    resume: bool,
+    /// Change a value of the recipe, such as model.d_model=32 or stage.0.schedule.epochs=1; may be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+}
+
+impl RunArguments {
+    /// The recipe with its `--set` values.
+    pub fn recipe(&self) -> Result<Recipe> {
+        Ok(Recipe::read(&self.recipe, &self.set)?)
+    }
+}
+
+/// Runs the stages and prints the summary.
+pub fn run(arguments: &Compress, printer: &mut Printer) -> Result<Outcome> {
+    let mut recipe = arguments.run.recipe()?;
+    recipe.target.ratio = arguments.target.or(recipe.target.ratio);
+    recipe.target.max_loss = arguments.max_loss.or(recipe.target.max_loss);
+    if let Some(model) = &arguments.model {
+        model_file::check(model)?;
+    }
+    Run { recipe, arguments: &arguments.run, model: arguments.model.clone() }.execute(printer)
+}
+
+/// A run that is about to begin.
+pub struct Run<'a> {
+    /// What it does.
+    pub recipe: Recipe,
+    /// Where.
+    pub arguments: &'a RunArguments,
+    /// The checkpoint that it starts from.
+    pub model: Option<PathBuf>,
+}
+
+impl Run<'_> {
+    /// Runs the stages, draws the report and prints the table.
+    pub fn execute(self, printer: &mut Printer) -> Result<Outcome> {
+        let RunArguments { out, resume, .. } = self.arguments;
+        if out.exists() && !out.is_dir() {
+            return Err(Failure::new(format!("{} is not a folder", out.display()), "choose another --out").into());
+        }
+        let corpus = corpus::load(&self.arguments.corpus)?;
+        let mut progress = Progress::new(self.recipe.model.causality);
+        let log = out.join(METRICS);
+        let mut metrics = if *resume { MetricsLog::append(log) } else { MetricsLog::create(log) };
+        let request = RunRequest { recipe: self.recipe, corpus, out: out.clone(), resume: *resume, model: self.model };
+        let result = pipeline::run(&request, &mut Fanout(vec![&mut progress, &mut metrics]));
+        drop(progress);
+        let logged = metrics.finish();
+        let summary = result?;
+        if let Err(error) = logged {
+            note(&format!("warning: {} is not complete: {error}", out.join(METRICS).display()));
+        }
+        report::write(out)?;
+        printer.line(tables::stages(&summary))?;
+        printer.line("")?;
+        for (name, fact) in tables::facts(&summary) {
+            printer.line(format_args!("{name:<10}  {fact}"))?;
+        }
+        printer.flush()?;
+        if summary.target_reached != Some(false) {
+            return Ok(Outcome::Done);
+        }
+        for missed in tables::missed(&summary) {
+            note(&format!("target missed: {missed}"));
+        }
+        Ok(Outcome::TargetMissed)
+    }
+}
+
+/// `100` or `100x`.
+fn parse_ratio(text: &str) -> Result<f64, String> {
+    let number = text.strip_suffix(['x', 'X']).unwrap_or(text);
+    let ratio = number.trim().parse().map_err(|_| "write a number such as 100".to_owned())?;
+    if f64::is_finite(ratio) && ratio > 0.0 { Ok(ratio) } else { Err("it must be above 0".to_owned()) }
+}
+
+/// `15%` or `0.15`.
+fn parse_loss(text: &str) -> Result<f64, String> {
+    let form = || "write a share such as 15% or 0.15".to_owned();
+    let (number, unit) = text.strip_suffix('%').map_or((text, 1.0), |number| (number, 100.0));
+    let number: f64 = number.trim().parse().map_err(|_| form())?;
+    if !number.is_finite() || number < 0.0 {
+        return Err(form());
+    }
+    if unit == 1.0 && number > 1.0 {
+        return Err(format!("{text} would be {} %: write {text}% or {}", 100.0 * number, number / 100.0));
+    }
+    Ok(number / unit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_loss_is_a_share_or_a_percentage() {
+        assert_eq!(parse_loss("15%"), Ok(0.15));
+        assert_eq!(parse_loss("0.15"), Ok(0.15));
+        assert_eq!(parse_loss("0"), Ok(0.0));
+        assert_eq!(parse_loss("250 %"), Ok(2.5));
+        assert_eq!(parse_loss("15"), Err("15 would be 1500 %: write 15% or 0.15".to_owned()));
+        for wrong in ["-1%", "NaN", "", "%", "many"] {
+            assert!(parse_loss(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_ratio_may_have_its_sign() {
+        assert_eq!([parse_ratio("100"), parse_ratio("99.5x")], [Ok(100.0), Ok(99.5)]);
+        for wrong in ["0", "-3", "inf", "ten"] {
+            assert!(parse_ratio(wrong).is_err(), "{wrong}");
+        }
+    }
+}

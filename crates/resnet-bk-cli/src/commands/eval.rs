@@ -1,0 +1,154 @@
+//! `resnet-bk eval`: perplexity of a text by a decoded model.
+
+use crate::failure::Failure;
+use crate::printer::{Printer, grouped, percent, perplexity};
+use crate::tables::{NOT_CAUSAL, mark};
+use crate::{Outcome, model_file};
+use anyhow::{Context, Result};
+use clap::{Args, ValueEnum};
+use resnet_bk::corpus;
+use resnet_bk::evaluate::{evaluate_model, evaluate_streaming};
+use resnet_bk_runtime::architecture::{Architecture, Causality};
+use serde::Serialize;
+use std::path::{Path, PathBuf};
+
+/// Measure the perplexity of a text
+///
+/// Over every token but the first, in windows as long as those of training, the state reset at each.
+#[derive(Args)]
+#[command(group(clap::ArgGroup::new("source").required(true).args(["text", "corpus"])))]
+pub struct Eval {
+    /// An artifact or a checkpoint
+    model: PathBuf,
+    /// A text file, one sentence or paragraph a line
+    #[arg(long, value_name = "FILE")]
+    text: Option<PathBuf>,
+    /// A corpus: `embedded`, a folder, or a name as for `compress`
+    #[arg(long)]
+    corpus: Option<String>,
+    /// Which text of the corpus
+    #[arg(long, value_enum, default_value_t = Split::Valid, conflicts_with = "text")]
+    split: Split,
+    /// Measure it also with the state carried from window to window
+    #[arg(long)]
+    streaming: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Split {
+    Train,
+    Valid,
+    Test,
+}
+
+/// What was measured. The names are a contract.
+#[derive(Serialize)]
+struct Measurement {
+    perplexity: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    streaming_perplexity: Option<f64>,
+    tokens: usize,
+    unknown_tokens: usize,
+    bytes_total: u64,
+    bytes_weights: u64,
+    causality: Causality,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    note: Option<&'static str>,
+}
+
+/// Measures and prints.
+pub fn run(arguments: &Eval, printer: &mut Printer) -> Result<Outcome> {
+    let artifact = model_file::load(&arguments.model)?;
+    let architecture = &artifact.architecture;
+    if arguments.streaming {
+        check_streaming(&arguments.model, architecture)?;
+    }
+    let (text, source) = arguments.text()?;
+    let tokens = artifact.vocabulary.encode(&text);
+    if tokens.len() < 2 {
+        return Err(Failure::new(
+            format!("{source} has {} tokens, but at least 2 are needed", tokens.len()),
+            "pass a text with a sentence or more",
+        )
+        .into());
+    }
+    let unknown = artifact.vocabulary.unknown();
+    let ledger = artifact.ledger().with_context(|| format!("can not pack {}", arguments.model.display()))?;
+    let model = artifact.to_model();
+    let evaluation = evaluate_model(&model, &tokens);
+    let measurement = Measurement {
+        perplexity: evaluation.perplexity(),
+        streaming_perplexity: arguments.streaming.then(|| evaluate_streaming(&model, &tokens).perplexity()),
+        tokens: evaluation.tokens,
+        unknown_tokens: tokens[1..].iter().filter(|&&token| token == unknown).count(),
+        bytes_total: ledger.total_bytes(),
+        bytes_weights: ledger.weights_bytes(),
+        causality: architecture.causality,
+        note: (architecture.causality == Causality::Bidirectional).then_some(NOT_CAUSAL),
+    };
+    if arguments.json {
+        printer.json(&measurement)?;
+    } else {
+        print(&measurement, printer)?;
+    }
+    Ok(Outcome::Done)
+}
+
+impl Eval {
+    /// The text, and what to call it.
+    fn text(&self) -> Result<(String, String)> {
+        if let Some(path) = &self.text {
+            let name = path.display().to_string();
+            let text = std::fs::read_to_string(path).map_err(|error| {
+                Failure::new(format!("can not read {name}: {error}"), "pass a text file in UTF-8 to --text")
+            })?;
+            return Ok((text, name));
+        }
+        let corpus = corpus::load(self.corpus.as_deref().unwrap_or_default())?;
+        let text = match self.split {
+            Split::Train => corpus.train,
+            Split::Valid => corpus.valid,
+            Split::Test => corpus.test.ok_or_else(|| {
+                Failure::new(format!("{} has no test text", corpus.name), "measure its valid text: --split valid")
+            })?,
+        };
+        Ok((text, corpus.name))
+    }
+}
+
+fn check_streaming(path: &Path, architecture: &Architecture) -> Result<()> {
+    let reason = if architecture.causality == Causality::Bidirectional {
+        "sees each window as a whole (bidirectional)"
+    } else if architecture.positions {
+        "has position embeddings, which end with the window"
+    } else {
+        return Ok(());
+    };
+    Err(Failure::new(
+        format!("--streaming carries the state across windows, but {} {reason}", path.display()),
+        "measure it without --streaming, or train a model with model.causality=causal and model.positions=false",
+    )
+    .into())
+}
+
+fn print(measurement: &Measurement, printer: &mut Printer) -> Result<()> {
+    let mark = mark(measurement.causality);
+    printer.line(format_args!("perplexity  {}{mark}", perplexity(measurement.perplexity)))?;
+    if let Some(streaming) = measurement.streaming_perplexity {
+        printer.line(format_args!("streaming   {}, the state carried across windows", perplexity(streaming)))?;
+    }
+    let unknown = measurement.unknown_tokens as f64 / measurement.tokens as f64;
+    printer.line(format_args!("tokens      {}, {} unknown", grouped(measurement.tokens as u64), percent(unknown)))?;
+    printer.line(format_args!(
+        "bytes       {}, {} of them weights",
+        grouped(measurement.bytes_total),
+        grouped(measurement.bytes_weights),
+    ))?;
+    if let Some(note) = measurement.note {
+        printer.line(format_args!("note        {note}: the model sees the tokens that it should predict"))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,93 @@
+//! `resnet-bk generate`: text, word by word.
+
+use crate::printer::Printer;
+use crate::{Outcome, model_file};
+use anyhow::Result;
+use clap::Args;
+use resnet_bk_runtime::sample::{Sampler, generate};
+use resnet_bk_runtime::tokenizer::Vocabulary;
+use std::path::PathBuf;
+
+/// Continue a text, word by word
+#[derive(Args)]
+pub struct Generate {
+    /// An artifact or a checkpoint
+    model: PathBuf,
+    /// The text to continue; empty for the start of a line
+    #[arg(long, value_name = "TEXT")]
+    prompt: String,
+    /// Words to draw, line breaks included
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    tokens: usize,
+    /// Below 1 favours probable words; 0 always takes the most probable one
+    #[arg(long, value_name = "X", default_value_t = 0.8, allow_negative_numbers = true)]
+    temperature: f32,
+    /// Draw from the K most probable words only
+    #[arg(long, value_name = "K")]
+    top_k: Option<usize>,
+    /// Equal seeds draw equal words
+    #[arg(long, value_name = "S", default_value_t = 1)]
+    seed: u64,
+}
+
+/// Prints the prompt and what follows, as it comes.
+pub fn run(arguments: &Generate, printer: &mut Printer) -> Result<Outcome> {
+    let sampler = Sampler { temperature: arguments.temperature, top_k: arguments.top_k, seed: arguments.seed };
+    sampler.validate()?;
+    let artifact = model_file::load_causal(&arguments.model)?;
+    let model = artifact.to_model();
+    let prompt = arguments.prompt.trim_end();
+    let vocabulary = &artifact.vocabulary;
+    let words = generate(&model, vocabulary, prompt, sampler)?;
+    printer.stream(prompt)?;
+    let mut line = Line::after(vocabulary, prompt);
+    for token in words.take(arguments.tokens) {
+        printer.stream(line.push(token))?;
+    }
+    printer.stream("\n")?;
+    Ok(Outcome::Done)
+}
+
+/// The line that is being written. Whether a space precedes a word depends on the words before it.
+struct Line<'a> {
+    vocabulary: &'a Vocabulary,
+    tokens: Vec<u32>,
+    text: String,
+}
+
+impl<'a> Line<'a> {
+    /// A line that begins with the last line of a prompt.
+    fn after(vocabulary: &'a Vocabulary, prompt: &str) -> Self {
+        let tokens = vocabulary.encode_prompt(prompt.lines().last().unwrap_or_default());
+        Self { vocabulary, text: vocabulary.decode(&tokens), tokens }
+    }
+
+    /// Adds a token; the piece of text that it adds.
+    fn push(&mut self, token: u32) -> &str {
+        if token == self.vocabulary.end_of_line() {
+            self.tokens.clear();
+            self.text.clear();
+            return "\n";
+        }
+        self.tokens.push(token);
+        let shown = std::mem::replace(&mut self.text, self.vocabulary.decode(&self.tokens)).len();
+        &self.text[shown..]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use resnet_bk_runtime::tokenizer::Pretokenizer;
+
+    #[test]
+    fn pieces_add_up_to_readable_text() {
+        let words = ["<unk>", "<eos>", "He", "said", ",", "\"", "no", "."].map(str::to_owned).to_vec();
+        let vocabulary = Vocabulary::new(words, Pretokenizer::Words).expect("a sound vocabulary");
+        let prompt = "So he said, \"no";
+        let mut line = Line::after(&vocabulary, prompt);
+        let drawn = [7, 5, 1, 2, 3, 7];
+        let text: String = drawn.iter().map(|&token| line.push(token).to_owned()).collect();
+        assert_eq!(format!("{prompt}{text}"), "So he said, \"no.\"\nHe said.");
+    }
+}

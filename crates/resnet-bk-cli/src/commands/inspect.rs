@@ -1,0 +1,91 @@
+//! `resnet-bk inspect`: what a model is made of, and where its bytes go.
+
+use crate::printer::{Printer, grouped};
+use crate::{Outcome, model_file, tables};
+use anyhow::{Context, Result};
+use clap::Args;
+use resnet_bk_runtime::architecture::Architecture;
+use resnet_bk_runtime::artifact::Ledger;
+use resnet_bk_runtime::tokenizer::Pretokenizer;
+use serde::Serialize;
+use std::path::PathBuf;
+
+/// Show a model's configuration and where its bytes go
+///
+/// The bytes of an artifact add up to the length of its file; those of a checkpoint are what it would take packed.
+#[derive(Args)]
+pub struct Inspect {
+    /// An artifact or a checkpoint
+    model: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Inspection<'a> {
+    parameters: usize,
+    bytes_file: u64,
+    bytes_total: u64,
+    bytes_weights: u64,
+    words: usize,
+    pretokenizer: Pretokenizer,
+    architecture: &'a Architecture,
+    ledger: Ledger,
+}
+
+/// Reads the model and prints it.
+pub fn run(arguments: &Inspect, printer: &mut Printer) -> Result<Outcome> {
+    let path = &arguments.model;
+    let artifact = model_file::load(path)?;
+    let ledger = artifact.ledger().with_context(|| format!("can not pack {}", path.display()))?;
+    let bytes_file = std::fs::metadata(path).with_context(|| format!("can not read {}", path.display()))?.len();
+    let inspection = Inspection {
+        parameters: artifact.architecture.parameter_count(),
+        bytes_file,
+        bytes_total: ledger.total_bytes(),
+        bytes_weights: ledger.weights_bytes(),
+        words: artifact.vocabulary.len(),
+        pretokenizer: artifact.vocabulary.pretokenizer(),
+        architecture: &artifact.architecture,
+        ledger,
+    };
+    if arguments.json {
+        printer.json(&inspection)?;
+    } else {
+        print(&inspection, printer)?;
+    }
+    Ok(Outcome::Done)
+}
+
+fn print(inspection: &Inspection, printer: &mut Printer) -> Result<()> {
+    let architecture = serde_json::to_value(inspection.architecture)?;
+    let name = |key: &str| architecture[key].as_str().unwrap_or_default().to_owned();
+    let Architecture { d_model, n_seq, d_ff, experts, top_k, heads, .. } = inspection.architecture;
+    let experts: Vec<String> = experts.iter().map(usize::to_string).collect();
+    let switch = |on: bool| if on { "yes" } else { "no" };
+    let rows = [
+        ("parameters", grouped(inspection.parameters as u64)),
+        ("words", grouped(inspection.words as u64)),
+        ("mixer", format!("{}, {}, {heads} heads", name("mixer"), name("causality"))),
+        ("width", d_model.to_string()),
+        ("window", format!("{n_seq} tokens")),
+        ("experts", format!("{} in the blocks, {top_k} a token, width {d_ff}", experts.join(" + "))),
+        ("positions", switch(inspection.architecture.positions).to_owned()),
+        ("tied head", switch(inspection.architecture.tied_embeddings).to_owned()),
+        ("quantized", switch(inspection.architecture.quantization.is_some()).to_owned()),
+    ];
+    for (name, value) in rows {
+        printer.line(format_args!("{name:<10}  {value}"))?;
+    }
+    if inspection.bytes_file != inspection.bytes_total {
+        printer.line(format_args!(
+            "{:<10}  {} bytes; packed, as follows",
+            "checkpoint",
+            grouped(inspection.bytes_file)
+        ))?;
+    }
+    printer.line("")?;
+    printer.line(tables::ledger(&inspection.ledger))?;
+    Ok(())
+}

@@ -1,0 +1,39 @@
+//! The subcommands: one file each, its arguments on top.
+
+mod compress;
+mod eval;
+mod generate;
+mod inspect;
+mod report;
+mod suggest;
+mod train;
+
+use crate::Outcome;
+use crate::printer::Printer;
+use anyhow::Result;
+use clap::Subcommand;
+
+/// What to do.
+#[derive(Subcommand)]
+pub enum Command {
+    Train(train::Train),
+    Compress(compress::Compress),
+    Eval(eval::Eval),
+    Generate(generate::Generate),
+    Suggest(suggest::Suggest),
+    Inspect(inspect::Inspect),
+    Report(report::Report),
+}
+
+/// Runs a command.
+pub fn run(command: Command, printer: &mut Printer) -> Result<Outcome> {
+    match command {
+        Command::Train(arguments) => train::run(&arguments, printer),
+        Command::Compress(arguments) => compress::run(&arguments, printer),
+        Command::Eval(arguments) => eval::run(&arguments, printer),
+        Command::Generate(arguments) => generate::run(&arguments, printer),
+        Command::Suggest(arguments) => suggest::run(&arguments, printer),
+        Command::Inspect(arguments) => inspect::run(&arguments, printer),
+        Command::Report(arguments) => report::run(&arguments),
+    }
+}

@@ -1,0 +1,34 @@
+//! `resnet-bk train`: the recipe's `train` stages.
+
+use super::compress::{Run, RunArguments};
+use crate::Outcome;
+use crate::failure::Failure;
+use crate::printer::Printer;
+use anyhow::Result;
+use clap::Args;
+use resnet_bk::config::{StageKind, Target};
+
+/// Train the baseline: the recipe's stages of kind `train`
+///
+/// An interrupted run (Ctrl-C) loses no more than the epoch it was in: the same command with --resume goes on.
+#[derive(Args)]
+pub struct Train {
+    #[command(flatten)]
+    run: RunArguments,
+}
+
+/// Runs the stages and prints the summary.
+pub fn run(arguments: &Train, printer: &mut Printer) -> Result<Outcome> {
+    let mut recipe = arguments.run.recipe()?;
+    recipe.stages.retain(|stage| stage.kind() == StageKind::Train);
+    if recipe.stages.is_empty() {
+        return Err(Failure::new(
+            format!("{} has no [[stage]] of kind \"train\"", arguments.run.recipe.display()),
+            "add one, or run all of its stages with `resnet-bk compress`",
+        )
+        .into());
+    }
+    // The target is one of compression.
+    recipe.target = Target::default();
+    Run { recipe, arguments: &arguments.run, model: None }.execute(printer)
+}

@@ -1,0 +1,185 @@
+//! Errors as a user reads them: what happened, an empty line, and what to do about it.
+//!
+//! ```text
+//! error: artifact format 3 is newer than the supported format 1
+//!
+//! hint: update resnet-bk, or pack the model again with `resnet-bk compress --resume`
+//! ```
+
+use anyhow::Error;
+use resnet_bk::checkpoint::CheckpointError;
+use resnet_bk::config::RecipeError;
+use resnet_bk::corpus::CorpusError;
+use resnet_bk::export::LoadError;
+use resnet_bk::pipeline::RunError;
+use resnet_bk::train::TrainError;
+use resnet_bk_runtime::artifact::ArtifactError;
+use resnet_bk_runtime::model::ModelError;
+use resnet_bk_runtime::sample::SampleError;
+use std::io;
+
+/// An error of the command line itself, with its mend.
+#[derive(Debug)]
+pub struct Failure {
+    message: String,
+    hint: String,
+}
+
+impl Failure {
+    /// What is wrong, and what to do about it.
+    pub fn new(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { message: message.into(), hint: hint.into() }
+    }
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Failure {}
+
+/// The whole message, with its hint where there is one.
+pub fn describe(error: &Error) -> String {
+    let mut message = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        // Some errors repeat their source in their own text.
+        if message.contains(&cause) {
+            continue;
+        }
+        if !message.is_empty() {
+            message.push_str(": ");
+        }
+        message.push_str(cause.trim_end());
+    }
+    match error.chain().find_map(hint) {
+        Some(hint) => format!("error: {message}\n\nhint: {hint}"),
+        None => format!("error: {message}"),
+    }
+}
+
+/// Whether the error is that nobody reads stdout any more.
+pub fn is_closed_pipe(error: &Error) -> bool {
+    error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>()).any(|e| e.kind() == io::ErrorKind::BrokenPipe)
+}
+
+fn hint(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
+    if let Some(failure) = cause.downcast_ref::<Failure>() {
+        return Some(failure.hint.clone());
+    }
+    let hint = if let Some(error) = cause.downcast_ref::<RecipeError>() {
+        of_recipe(error)
+    } else if let Some(error) = cause.downcast_ref::<CorpusError>() {
+        of_corpus(error)?
+    } else if let Some(error) = cause.downcast_ref::<ArtifactError>() {
+        of_artifact(error)
+    } else if let Some(error) = cause.downcast_ref::<CheckpointError>() {
+        of_checkpoint(error)
+    } else if let Some(LoadError::Checkpoint(error)) = cause.downcast_ref::<LoadError>() {
+        of_checkpoint(error)
+    } else if let Some(ModelError::NotCausal) = cause.downcast_ref::<ModelError>() {
+        "train a causal model for this: --set model.causality=causal"
+    } else if let Some(error) = cause.downcast_ref::<SampleError>() {
+        match error {
+            SampleError::Temperature { .. } => "0 always takes the most probable word, 1 draws as the model says",
+            _ => "leave --top-k out to draw from all words",
+        }
+    } else if let Some(error) = cause.downcast_ref::<RunError>() {
+        of_run(error)?
+    } else {
+        return None;
+    };
+    Some(hint.to_owned())
+}
+
+fn of_recipe(error: &RecipeError) -> &'static str {
+    match error {
+        RecipeError::Read { .. } => "pass the path of a recipe, such as recipes/demo.toml",
+        RecipeError::Format { .. } => "mend the recipe or the --set value; the files in recipes/ show every field",
+        RecipeError::Assignment { .. } => {
+            "dotted keys name a field, stages are numbered from 0: --set stage.0.schedule.epochs=3"
+        }
+        _ => "mend the recipe, or override the value: --set model.d_model=64, --set stage.0.schedule.epochs=3",
+    }
+}
+
+fn of_corpus(error: &CorpusError) -> Option<&'static str> {
+    match error {
+        CorpusError::Unknown { .. } | CorpusError::Missing { .. } | CorpusError::Download { .. } => {
+            Some("`--corpus embedded` needs no file and no network")
+        }
+        _ => None,
+    }
+}
+
+fn of_run(error: &RunError) -> Option<&'static str> {
+    match error {
+        RunError::Exists { .. } => Some("`--resume` goes on with that run; another --out begins a new one"),
+        RunError::OtherRecipe { .. } => {
+            Some("choose another --out, or go on with that folder's recipe.toml and no --set")
+        }
+        RunError::NothingToCompress(_) => {
+            Some("give a checkpoint by --model, or begin the recipe with a stage of kind \"train\"")
+        }
+        // Transparent: their own types do not show in the chain.
+        RunError::Corpus(error) => of_corpus(error),
+        RunError::Checkpoint(error) | RunError::Train(TrainError::Checkpoint(error)) => Some(of_checkpoint(error)),
+        RunError::Train(TrainError::Diverged { .. }) => {
+            Some("a smaller step for the stages that name none: --set schedule.learning_rate=1e-3")
+        }
+        _ => None,
+    }
+}
+
+fn of_checkpoint(error: &CheckpointError) -> &'static str {
+    match error {
+        CheckpointError::Read { .. } => "pass RUN/NN-stage/model.safetensors of a run",
+        CheckpointError::Write { .. } => "make room: `--resume` then goes on from the last epoch that was written",
+        _ => "pass RUN/NN-stage/model.safetensors of a run, or its RUN/model.rbk",
+    }
+}
+
+fn of_artifact(error: &ArtifactError) -> &'static str {
+    match error {
+        ArtifactError::NewerFormat { .. } => {
+            "update resnet-bk, or pack the model again with `resnet-bk compress --resume`"
+        }
+        ArtifactError::NotAnArtifact { .. } => {
+            "pass an artifact (RUN/model.rbk) or a checkpoint (RUN/NN-stage/model.safetensors)"
+        }
+        ArtifactError::Read { .. } => "check the path and its permissions",
+        ArtifactError::Write { .. } => "make room or choose another --out",
+        _ => {
+            "the file was changed after it was written: copy it again, or pack it again with `resnet-bk compress --resume`"
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_newer_artifact_is_described_with_its_mend() {
+        let error = Error::new(ArtifactError::NewerFormat { found: 3, supported: 1 }).context("can not load model.rbk");
+        assert_eq!(
+            describe(&error),
+            "error: can not load model.rbk: artifact format 3 is newer than the supported format 1\n\n\
+             hint: update resnet-bk, or pack the model again with `resnet-bk compress --resume`"
+        );
+    }
+
+    #[test]
+    fn a_cause_that_its_error_repeats_is_told_once() {
+        let error = Error::msg("disk full").context("can not write x: disk full");
+        assert_eq!(describe(&error), "error: can not write x: disk full");
+    }
+
+    #[test]
+    fn a_closed_pipe_is_recognised_through_context() {
+        let error = Error::new(io::Error::from(io::ErrorKind::BrokenPipe)).context("can not print");
+        assert!(is_closed_pipe(&error));
+        assert!(!is_closed_pipe(&Error::new(io::Error::from(io::ErrorKind::NotFound))));
+    }
+}

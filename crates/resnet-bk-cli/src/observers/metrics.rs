@@ -1,0 +1,109 @@
+//! `metrics.jsonl`: every event of a run, one a line.
+
+use resnet_bk::observer::{Event, Observer};
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufWriter, Read, Seek, Write};
+use std::path::PathBuf;
+
+/// Writes events to a file, which is opened at the first one: a run that is refused leaves no trace.
+pub struct MetricsLog {
+    path: PathBuf,
+    append: bool,
+    file: Option<BufWriter<File>>,
+    failure: Option<io::Error>,
+}
+
+impl MetricsLog {
+    /// A log at `path`.
+    pub fn create(path: PathBuf) -> Self {
+        Self { path, append: false, file: None, failure: None }
+    }
+
+    /// A log that goes on where an interrupted run stopped.
+    pub fn append(path: PathBuf) -> Self {
+        Self { append: true, ..Self::create(path) }
+    }
+
+    /// Writes out what is left; the first error of all the log's life.
+    pub fn finish(mut self) -> io::Result<()> {
+        match (self.failure.take(), self.file.as_mut()) {
+            (Some(error), _) => Err(error),
+            (None, Some(file)) => file.flush(),
+            (None, None) => Ok(()),
+        }
+    }
+
+    fn write(&mut self, event: &Event) -> io::Result<()> {
+        let file = match &mut self.file {
+            Some(file) => file,
+            none => none.insert(BufWriter::new(open(&self.path, self.append)?)),
+        };
+        serde_json::to_writer(&mut *file, event)?;
+        file.write_all(b"\n")?;
+        // Steps are many and cheap to lose; whatever else happens should be on disk when a run is interrupted.
+        if matches!(event, Event::Step { .. }) { Ok(()) } else { file.flush() }
+    }
+}
+
+impl Observer for MetricsLog {
+    fn event(&mut self, event: &Event) {
+        // Hours of training must not end because a log can not be written.
+        if self.failure.is_none() {
+            self.failure = self.write(event).err();
+        }
+    }
+}
+
+fn open(path: &std::path::Path, append: bool) -> io::Result<File> {
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    if !append {
+        return File::create(path);
+    }
+    let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+    // An interruption can leave half a line.
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)?;
+    let whole = bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |last| last + 1);
+    file.set_len(whole as u64)?;
+    file.seek(io::SeekFrom::End(0))?;
+    Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EVENT: Event = Event::WeightsMasked { stage: 1, sparsity: 0.5 };
+
+    #[test]
+    fn an_appended_log_drops_half_a_line_and_goes_on() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("run/metrics.jsonl");
+        let mut log = MetricsLog::create(path.clone());
+        log.event(&EVENT);
+        log.finish().expect("written");
+        let line = std::fs::read_to_string(&path).expect("a log");
+        std::fs::write(&path, format!("{line}{{\"event\":\"st")).expect("an interrupted log");
+        let mut log = MetricsLog::append(path.clone());
+        log.event(&EVENT);
+        log.finish().expect("written");
+        assert_eq!(std::fs::read_to_string(&path).expect("a log"), format!("{line}{line}"));
+    }
+
+    #[test]
+    fn no_event_leaves_no_file() {
+        let folder = tempfile::tempdir().expect("a folder");
+        MetricsLog::create(folder.path().join("metrics.jsonl")).finish().expect("nothing to do");
+        assert!(!folder.path().join("metrics.jsonl").exists());
+    }
+
+    #[test]
+    fn a_log_that_can_not_be_written_says_so_at_the_end() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut log = MetricsLog::create(folder.path().to_owned());
+        log.event(&EVENT);
+        assert!(log.finish().is_err());
+    }
+}

@@ -1,0 +1,145 @@
+//! How far a run is: a bar where stderr is a terminal, one line an epoch everywhere.
+
+use crate::printer::{note, percent, perplexity, seconds};
+use crate::tables::mark;
+use indicatif::{ProgressBar, ProgressStyle};
+use resnet_bk::config::StageKind;
+use resnet_bk::observer::{Event, Observer};
+use resnet_bk_runtime::architecture::Causality;
+use std::io::{IsTerminal, stderr};
+use std::time::Duration;
+
+/// Weight of the newest step in the loss and speed that the bar shows.
+const SMOOTHING: f64 = 0.1;
+
+/// Shows the events of a run on stderr.
+pub struct Progress {
+    causality: Causality,
+    is_terminal: bool,
+    bar: Option<ProgressBar>,
+    stage: Stage,
+}
+
+/// The running stage.
+struct Stage {
+    number: usize,
+    kind: StageKind,
+    epochs: usize,
+    steps_per_epoch: usize,
+    loss: Option<f64>,
+    tokens_per_second: Option<f64>,
+}
+
+impl Progress {
+    /// For a model of this causality, which its perplexities are marked with.
+    pub fn new(causality: Causality) -> Self {
+        let stage = Stage {
+            number: 0,
+            kind: StageKind::Train,
+            epochs: 0,
+            steps_per_epoch: 1,
+            loss: None,
+            tokens_per_second: None,
+        };
+        Self { causality, is_terminal: stderr().is_terminal(), bar: None, stage }
+    }
+
+    fn say(&self, message: &str) {
+        let line = format!("stage {} {}: {message}", self.stage.number, self.stage.kind);
+        match &self.bar {
+            Some(bar) => bar.suspend(|| note(&line)),
+            None => note(&line),
+        }
+    }
+
+    fn start(&mut self, first_step: usize) {
+        if !self.is_terminal {
+            return;
+        }
+        let steps = self.stage.epochs * self.stage.steps_per_epoch;
+        let style = ProgressStyle::with_template("{prefix} [{bar:24}] {pos}/{len} steps, {msg}{eta} left")
+            .expect("a sound template")
+            .progress_chars("=> ");
+        let bar = ProgressBar::new(steps as u64).with_style(style);
+        bar.set_prefix(format!("stage {} {}", self.stage.number, self.stage.kind));
+        bar.set_position(first_step as u64);
+        // Time left is judged by the steps of this session.
+        bar.reset_eta();
+        // The clock moves on while an epoch's held-out text is measured.
+        bar.enable_steady_tick(Duration::from_millis(500));
+        self.bar = Some(bar);
+    }
+
+    fn step(&mut self, step: usize, loss: f64, tokens_per_second: f64) {
+        let Some(bar) = &self.bar else { return };
+        let smooth = |old: Option<f64>, new: f64| Some(old.map_or(new, |old| old + SMOOTHING * (new - old)));
+        self.stage.loss = smooth(self.stage.loss, loss);
+        self.stage.tokens_per_second = smooth(self.stage.tokens_per_second, tokens_per_second);
+        bar.set_message(format!(
+            "epoch {}/{}, loss {:.3}, {:.0} tokens/s, ",
+            step / self.stage.steps_per_epoch.max(1) + 1,
+            self.stage.epochs,
+            self.stage.loss.unwrap_or(loss),
+            self.stage.tokens_per_second.unwrap_or(tokens_per_second),
+        ));
+        bar.set_position(step as u64 + 1);
+    }
+}
+
+impl Observer for Progress {
+    fn event(&mut self, event: &Event) {
+        match event {
+            &Event::StageStarted { stage, kind, epochs, steps_per_epoch, first_step, parameters } => {
+                self.stage =
+                    Stage { number: stage, kind, epochs, steps_per_epoch, loss: None, tokens_per_second: None };
+                let from = if first_step > 0 { format!(", goes on from step {first_step}") } else { String::new() };
+                self.say(&format!("{parameters} parameters, {epochs} epochs of {steps_per_epoch} steps{from}"));
+                self.start(first_step);
+            }
+            &Event::Step { step, loss, tokens_per_second, .. } => self.step(step, loss, tokens_per_second),
+            &Event::EpochEnded { epoch, train_loss, valid_perplexity, seconds: time, .. } => self.say(&format!(
+                "epoch {epoch}/{}, loss {train_loss:.4}, valid perplexity {}{}, {} s",
+                self.stage.epochs,
+                perplexity(valid_perplexity),
+                mark(self.causality),
+                seconds(time),
+            )),
+            Event::ExpertRemoved(removal) => self.say(&format!(
+                "expert {} of block {} removed before step {}: {} (used for {} of held-out tokens)",
+                removal.expert,
+                removal.block,
+                removal.step,
+                removal.reason,
+                percent(removal.usage),
+            )),
+            &Event::WeightsMasked { sparsity, .. } => {
+                self.say(&format!("{} of the matrices' weights held at zero", percent(sparsity)));
+            }
+            &Event::Quantized { calibration_samples, .. } if calibration_samples > 0 => {
+                self.say(&format!("quantizers put in, calibrated on {calibration_samples} windows"));
+            }
+            Event::Quantized { .. } => self.say("quantizers put in"),
+            &Event::StageEnded { stage, kind, valid_perplexity, seconds: time } => {
+                if let Some(bar) = self.bar.take() {
+                    bar.finish_and_clear();
+                }
+                (self.stage.number, self.stage.kind) = (stage, kind);
+                self.say(&format!(
+                    "done, valid perplexity {}{}, {} s",
+                    perplexity(valid_perplexity),
+                    mark(self.causality),
+                    seconds(time),
+                ));
+            }
+        }
+    }
+}
+
+impl Drop for Progress {
+    /// After an error the bar would stay under the message.
+    fn drop(&mut self) {
+        if let Some(bar) = self.bar.take() {
+            bar.finish_and_clear();
+        }
+    }
+}
