@@ -94,8 +94,10 @@ const CHECKPOINT: &str = "model.safetensors";
 /// [`RunError`]. Everything up to the last epoch is in the run's folder, and a resumed run goes on from there.
 pub fn run(request: &RunRequest, observer: &mut dyn Observer) -> Result<Summary, RunError> {
     let recipe = &request.recipe;
+    // A model that is given takes the place of the training that the recipe begins with.
+    let leading = |stage: &&StageConfig| request.model.is_some() && stage.kind() == StageKind::Train;
     let stages: Vec<&StageConfig> =
-        recipe.stages.iter().filter(|stage| is_enabled(stage.kind(), &recipe.model)).collect();
+        recipe.stages.iter().skip_while(leading).filter(|stage| is_enabled(stage.kind(), &recipe.model)).collect();
     let first = stages.first().ok_or(RunError::NoStages)?;
     if request.model.is_none() && first.kind() != StageKind::Train {
         return Err(RunError::NothingToCompress(first.kind()));
@@ -123,9 +125,11 @@ fn open_folder(request: &RunRequest) -> Result<(), RunError> {
     write(&path, text.as_bytes())
 }
 
-/// Whether two recipes train the same: a target may change on resuming.
-fn same_work(a: &Recipe, b: &Recipe) -> bool {
-    Recipe { target: b.target, ..a.clone() } == *b
+/// Whether a run of the old recipe is a beginning of the new one's, or the other way round. A target may change.
+fn same_work(old: &Recipe, new: &Recipe) -> bool {
+    let shorter = old.stages.len().min(new.stages.len());
+    old.stages[..shorter] == new.stages[..shorter]
+        && Recipe { target: new.target, stages: new.stages.clone(), ..old.clone() } == *new
 }
 
 fn write(path: &Path, bytes: &[u8]) -> Result<(), RunError> {

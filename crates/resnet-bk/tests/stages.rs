@@ -179,11 +179,21 @@ fn a_run_of_another_recipe_is_not_resumed_and_a_first_stage_needs_a_model() {
     let mut first = request(folder.path(), false);
     first.recipe.stages.truncate(1);
     run(&first, &mut Silent).unwrap();
-    assert!(matches!(run(&request(folder.path(), true), &mut Silent), Err(RunError::OtherRecipe { .. })));
+    let mut other = request(folder.path(), true);
+    other.recipe.seed = 2;
+    assert!(matches!(run(&other, &mut Silent), Err(RunError::OtherRecipe { .. })));
+    // A longer recipe with the same beginning goes on.
+    let summary = run(&request(folder.path(), true), &mut Silent).unwrap();
+    assert_eq!(summary.stages.len(), 4);
     let mut headless = request(&folder.path().join("b"), false);
     headless.recipe.stages.remove(0);
     assert!(matches!(run(&headless, &mut Silent), Err(RunError::NothingToCompress(_))));
     headless.model = Some(folder.path().join("01-train/model.safetensors"));
     let summary = run(&headless, &mut Silent).unwrap();
     assert_eq!(summary.stages.len(), 4, "the trained stage and three more");
+    // A recipe that begins with training does not train a given model again.
+    let mut whole = request(&folder.path().join("c"), false);
+    whole.model = headless.model.clone();
+    let again = run(&whole, &mut Silent).unwrap();
+    assert_eq!(again.artifact, summary.artifact);
 }
