@@ -8,7 +8,7 @@
 use crate::config::{MagnitudePruning, ModelConfig, QatConfig};
 use crate::observer::Removal;
 use crate::parameters::{Moments, Parameter, Parameters};
-use crate::summary::StageSummary;
+use crate::summary::{BaselineSummary, StageSummary};
 use resnet_bk_runtime::architecture::{Architecture, Role, TensorSpec};
 use resnet_bk_runtime::architecture_validation::ArchitectureError;
 use resnet_bk_runtime::atomic::write_atomically;
@@ -43,6 +43,8 @@ pub struct Checkpoint {
     pub stages: Vec<StageSummary>,
     /// The experts removed so far.
     pub removals: Vec<Removal>,
+    /// The float model that a compressed one is compared with.
+    pub baseline: Option<BaselineSummary>,
     /// How far an unfinished stage has come.
     pub progress: Option<Progress>,
 }
@@ -57,6 +59,9 @@ pub struct Compression {
     pub magnitude: Option<MagnitudePruning>,
     /// Share of held-out tokens below which experts were removed.
     pub expert_threshold: Option<f64>,
+    /// Experts that a schedule left in each block.
+    #[serde(default)]
+    pub experts: Option<usize>,
 }
 
 /// Progress of an unfinished stage.
@@ -148,6 +153,7 @@ struct Metadata {
     compression: Compression,
     stages: Vec<StageSummary>,
     removals: Vec<Removal>,
+    baseline: Option<BaselineSummary>,
     progress: Option<Progress>,
 }
 
@@ -162,6 +168,7 @@ impl Checkpoint {
             compression: Compression::default(),
             stages: Vec::new(),
             removals: Vec::new(),
+            baseline: None,
             progress: None,
             config,
         }
@@ -212,6 +219,7 @@ impl Checkpoint {
             compression: self.compression.clone(),
             stages: self.stages.clone(),
             removals: self.removals.clone(),
+            baseline: self.baseline.clone(),
             progress: self.progress,
         };
         let mut tensors: Vec<(String, Dtype, Vec<usize>, Vec<u8>)> = Vec::new();
@@ -291,6 +299,7 @@ impl Checkpoint {
             compression: metadata.compression,
             stages: metadata.stages,
             removals: metadata.removals,
+            baseline: metadata.baseline,
             progress: metadata.progress,
         })
     }

@@ -6,7 +6,7 @@
 //!
 //! A stage's file holds an unfinished stage until the stage is done, and then the model that the next one starts from.
 
-use crate::batch::limit_tokens;
+use crate::batch::{BatchError, Batches, limit_tokens};
 use crate::checkpoint::{Checkpoint, CheckpointError};
 use crate::compress::{is_enabled, run_stage};
 use crate::config::{Recipe, StageConfig, StageKind};
@@ -54,6 +54,27 @@ pub enum RunError {
         /// The recipe of that run.
         path: PathBuf,
     },
+    /// The folder holds a run on another text.
+    #[error(
+        "{path} was trained on a text with another vocabulary; go on with the text it began with, or choose another --out"
+    )]
+    OtherText {
+        /// The checkpoint of that run.
+        path: PathBuf,
+    },
+    /// The artifact does not predict as the model that it was packed from.
+    #[error(
+        "the decoded artifact has perplexity {decoded}, the model that was packed {trained}: this is a bug, please report it"
+    )]
+    Parity {
+        /// Perplexity in training.
+        trained: f64,
+        /// Perplexity of the file.
+        decoded: f64,
+    },
+    /// The text does not make a batch.
+    #[error(transparent)]
+    Batch(#[from] BatchError),
     /// A file of the run can not be read or written.
     #[error("can not access {path}")]
     File {
@@ -85,6 +106,9 @@ pub enum RunError {
     Artifact(#[from] ArtifactError),
 }
 
+/// How far the decoded artifact's perplexity may be from the trained model's, relative: both compute alike but for the order of the
+/// head's sums.
+const PARITY: f64 = 1e-4;
 /// Name of a stage's file in its folder.
 const CHECKPOINT: &str = "model.safetensors";
 
@@ -102,27 +126,32 @@ pub fn run(request: &RunRequest, observer: &mut dyn Observer) -> Result<Summary,
     if request.model.is_none() && first.kind() != StageKind::Train {
         return Err(RunError::NothingToCompress(first.kind()));
     }
-    open_folder(request)?;
+    check_folder(request)?;
     let mut run = Run::prepare(request)?;
+    for stage in &stages {
+        // A text that is too short for a stage must not begin a run.
+        let schedule = stage.schedule();
+        Batches::new(run.streams.train.clone(), run.checkpoint.config.n_seq, schedule.batch_size, 0, 0)?;
+    }
+    write(&request.out.join("recipe.toml"), recipe.to_toml().as_bytes())?;
     for (index, config) in stages.iter().enumerate() {
         run.stage(index + 1, config, observer)?;
     }
     run.finish()
 }
 
-/// Makes the run's folder, or checks that the one that is there may be gone on with.
-fn open_folder(request: &RunRequest) -> Result<(), RunError> {
+/// Checks that the run's folder holds no run, or one that may be gone on with.
+fn check_folder(request: &RunRequest) -> Result<(), RunError> {
     let path = request.out.join("recipe.toml");
-    let text = request.recipe.to_toml();
-    if path.exists() {
-        if !request.resume {
-            return Err(RunError::Exists { path: request.out.clone() });
-        }
-        let old = std::fs::read_to_string(&path).map_err(|source| RunError::File { path: path.clone(), source })?;
-        let same = Recipe::parse(&old, "recipe.toml", &[]).is_ok_and(|old| same_work(&old, &request.recipe));
-        return if same { write(&path, text.as_bytes()) } else { Err(RunError::OtherRecipe { path }) };
+    if !path.exists() {
+        return Ok(());
     }
-    write(&path, text.as_bytes())
+    if !request.resume {
+        return Err(RunError::Exists { path: request.out.clone() });
+    }
+    let old = std::fs::read_to_string(&path).map_err(|source| RunError::File { path: path.clone(), source })?;
+    let same = Recipe::parse(&old, "recipe.toml", &[]).is_ok_and(|old| same_work(&old, &request.recipe));
+    if same { Ok(()) } else { Err(RunError::OtherRecipe { path }) }
 }
 
 /// Whether a run of the old recipe is a beginning of the new one's, or the other way round. A target may change.
@@ -141,7 +170,6 @@ struct Run<'a> {
     request: &'a RunRequest,
     streams: TokenStreams,
     checkpoint: Checkpoint,
-    baseline: Option<BaselineSummary>,
 }
 
 impl<'a> Run<'a> {
@@ -152,6 +180,7 @@ impl<'a> Run<'a> {
             Some(path) => {
                 let mut checkpoint = Checkpoint::read(path)?;
                 checkpoint.finish_stage();
+                checkpoint.config = checkpoint.config.with_settings_of(&recipe.model);
                 checkpoint
             }
             None => {
@@ -165,8 +194,11 @@ impl<'a> Run<'a> {
             train: limit_tokens(&train, recipe.corpus.data_limit).into(),
             valid: encode(&request.corpus.valid, &checkpoint.vocabulary).into(),
         };
-        let mut run = Self { request, streams, checkpoint, baseline: None };
-        if run.request.model.is_some() {
+        if streams.valid.len() < 2 {
+            return Err(TrainError::NothingHeldOut { tokens: streams.valid.len() }.into());
+        }
+        let mut run = Self { request, streams, checkpoint };
+        if run.request.model.is_some() && run.checkpoint.baseline.is_none() {
             let perplexity = evaluate_parameters(&run.checkpoint.parameters, &run.streams.valid).perplexity();
             run.set_baseline(perplexity);
         }
@@ -176,7 +208,8 @@ impl<'a> Run<'a> {
     /// The float32 model that the artifact is compared with.
     fn set_baseline(&mut self, valid_perplexity: f64) {
         let parameters = self.checkpoint.parameters.architecture().parameter_count();
-        self.baseline = Some(BaselineSummary { parameters, float32_bytes: 4 * parameters as u64, valid_perplexity });
+        self.checkpoint.baseline =
+            Some(BaselineSummary { parameters, float32_bytes: 4 * parameters as u64, valid_perplexity });
     }
 
     /// Runs a stage, goes on with it, or takes its result if it is done already.
@@ -184,11 +217,13 @@ impl<'a> Run<'a> {
         let path = self.request.out.join(format!("{number:02}-{}", config.kind())).join(CHECKPOINT);
         let mut teacher = None;
         let saved = if path.exists() { Some(Checkpoint::read(&path)?) } else { None };
+        if saved.as_ref().is_some_and(|saved| saved.vocabulary != self.checkpoint.vocabulary) {
+            return Err(RunError::OtherText { path });
+        }
         let before = saved.as_ref().and_then(|saved| saved.progress).map_or(0.0, |progress| progress.seconds);
         match saved {
             Some(saved) if saved.progress.is_none() => {
                 self.checkpoint = saved;
-                self.note_baseline(config.kind());
                 return Ok(());
             }
             Some(saved) => {
@@ -206,7 +241,7 @@ impl<'a> Run<'a> {
             save_to: Some(path.clone()),
         };
         run_stage(&mut self.checkpoint, teacher, config, &stage, &self.streams, observer)?;
-        let summary = self.summarise(number, config.kind(), before + started.elapsed().as_secs_f64())?;
+        let summary = self.summarise(config.kind(), before + started.elapsed().as_secs_f64())?;
         observer.event(&Event::StageEnded {
             stage: number,
             kind: config.kind(),
@@ -214,9 +249,8 @@ impl<'a> Run<'a> {
             seconds: summary.seconds,
         });
         self.checkpoint.stages.push(summary);
-        self.checkpoint.write(&path)?;
         self.note_baseline(config.kind());
-        Ok(())
+        Ok(self.checkpoint.write(&path)?)
     }
 
     /// Training before any compression moves the baseline.
@@ -227,10 +261,10 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn summarise(&self, stage: usize, kind: StageKind, seconds: f64) -> Result<StageSummary, RunError> {
+    fn summarise(&self, kind: StageKind, seconds: f64) -> Result<StageSummary, RunError> {
         let parameters = &self.checkpoint.parameters;
         Ok(StageSummary {
-            stage,
+            stage: self.checkpoint.stages.len() + 1,
             kind,
             parameters: parameters.architecture().parameter_count(),
             nonzero_parameters: parameters.nonzero_count(),
@@ -254,6 +288,10 @@ impl<'a> Run<'a> {
             valid_perplexity: evaluate_model(&decoded.to_model(), &self.streams.valid).perplexity(),
             ledger,
         };
+        let trained = self.checkpoint.stages.last().map_or(f64::NAN, |stage| stage.valid_perplexity);
+        if (artifact.valid_perplexity / trained - 1.0).abs() > PARITY {
+            return Err(RunError::Parity { trained, decoded: artifact.valid_perplexity });
+        }
         let path = self.request.out.join("summary.json");
         let summary = self.summary(artifact)?;
         let json = serde_json::to_vec_pretty(&summary).expect("a summary is plain data");
@@ -262,7 +300,7 @@ impl<'a> Run<'a> {
     }
 
     fn summary(self, artifact: ArtifactSummary) -> Result<Summary, RunError> {
-        let baseline = self.baseline.expect("a run starts from a model or a train stage");
+        let baseline = self.checkpoint.baseline.clone().expect("a run starts from a model or a train stage");
         let vocabulary = &self.checkpoint.vocabulary;
         let text_bytes: usize = vocabulary.words().iter().map(|word| word.len() + 1).sum();
         let ratio = baseline.float32_bytes as f64 / artifact.bytes_weights as f64;

@@ -98,13 +98,15 @@ impl Run<'_> {
         if let Err(error) = logged {
             note(&format!("warning: {} is not complete: {error}", out.join(METRICS).display()));
         }
-        report::write(out)?;
         printer.line(tables::stages(&summary))?;
         printer.line("")?;
         for (name, fact) in tables::facts(&summary) {
             printer.line(format_args!("{name:<10}  {fact}"))?;
         }
         printer.flush()?;
+        if let Err(error) = report::write(out) {
+            note(&format!("warning: the report was not written: {error:#}"));
+        }
         if summary.target_reached != Some(false) {
             return Ok(Outcome::Done);
         }

@@ -1,7 +1,7 @@
 //! Rows of the head's losses: sums for the normalizer, and gradients in place of the logits.
 
 use super::dispatch::dispatched;
-use super::elementwise::exp;
+use super::elementwise::{exp, largest};
 
 /// Lanes of a row reduction.
 const LANES: usize = 32;
@@ -21,9 +21,9 @@ impl Normalizer {
 
     /// Takes in the entries of a row times `scale`.
     pub fn extend(&mut self, row: &[f32], scale: f32) {
-        let largest = self.largest.max(super::largest(row) * scale);
-        let sum = scaled_exp_sum(row, scale, largest);
-        self.merge(Self { largest, sum });
+        let shift = self.largest.max(largest(row) * scale);
+        let sum = scaled_exp_sum(row, scale, shift);
+        self.merge(Self { largest: shift, sum });
     }
 
     /// Takes in another running sum.

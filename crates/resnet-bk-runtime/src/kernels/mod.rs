@@ -4,7 +4,7 @@
 //! | --- | --- | --- |
 //! | `dispatch` | compiles a body once per instruction set and picks one at run time | |
 //! | `linear` | `y = x W + b`, each output summed in the order of the inputs | yes |
-//! | `elementwise` | exp, sigmoid, softplus, SiLU, log-sum-exp | yes |
+//! | `elementwise` | exp, sigmoid, softplus, SiLU, softmax | yes |
 //! | `loss` | rows of the head's losses and their gradients | yes |
 //! | `matmul` | general matrix products through the `gemm` crate | no |
 //!
@@ -17,7 +17,7 @@ mod linear;
 mod loss;
 mod matmul;
 
-pub use elementwise::{exp, largest, log_sum_exp, sigmoid, sigmoid_in_place, silu_gate, softmax_in_place, softplus};
+pub use elementwise::{exp, sigmoid, sigmoid_in_place, silu_gate, softmax_in_place, softplus};
 pub use linear::linear;
 pub use loss::{MixedRow, Normalizer, add_row, mixed_gradient, softmax_gradient};
 pub use matmul::{Matrix, Threads, Write, matmul};

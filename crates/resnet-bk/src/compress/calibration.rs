@@ -16,8 +16,8 @@ const WINDOWS: usize = 16;
 
 /// Puts calibrated activation quantizers of `bits` bits into a model. Its weights may be quantized already.
 ///
-/// `samples` windows of `tokens`, drawn at random, calibrate; all of them if there are fewer.
-pub fn calibrate(parameters: Parameters, tokens: &[u32], samples: usize, bits: u8, seed: u64) -> Parameters {
+/// `samples` windows of `tokens`, drawn at random, calibrate; all of them if there are fewer. Returns how many it were.
+pub fn calibrate(parameters: Parameters, tokens: &[u32], samples: usize, bits: u8, seed: u64) -> (Parameters, usize) {
     let architecture = parameters.architecture().clone();
     let length = architecture.n_seq.min(tokens.len());
     let mut starts: Vec<usize> = (0..tokens.len() / length).map(|window| window * length).collect();
@@ -53,7 +53,7 @@ pub fn calibrate(parameters: Parameters, tokens: &[u32], samples: usize, bits: u
         set("potential_step", vec![potential / limit]);
         set("feature_step", features.iter().map(|max| max / limit).collect());
     }
-    parameters
+    (parameters, starts.len())
 }
 
 /// Sets the stream of random numbers apart from the others of the seed.

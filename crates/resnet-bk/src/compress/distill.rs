@@ -10,7 +10,7 @@
 
 use super::{prune, qat};
 use crate::batch::Batch;
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, Compression};
 use crate::config::{DistillConfig, ModelConfig};
 use crate::model::{LanguageModel, Leaves, Mode, Output};
 use crate::ops::{Gradient, HeadLoss, SoftTargets, head_loss};
@@ -29,8 +29,8 @@ const STUDENT: u64 = 0x57d;
 pub struct Distillation<'a> {
     config: &'a DistillConfig,
     seed: u64,
-    teacher: Checkpoint,
-    teacher_model: LanguageModel,
+    compression: Compression,
+    teacher: LanguageModel,
     table: Arc<Vec<f32>>,
     bias: Arc<Vec<f32>>,
 }
@@ -43,6 +43,7 @@ pub fn begin(checkpoint: &mut Checkpoint, config: &DistillConfig, stage: &Stage)
         auxiliary: projections(checkpoint, &student, seed),
         stages: checkpoint.stages.clone(),
         removals: checkpoint.removals.clone(),
+        baseline: checkpoint.baseline.clone(),
         ..Checkpoint::initialise(student, checkpoint.vocabulary.clone(), seed)
     };
     std::mem::replace(checkpoint, fresh)
@@ -79,13 +80,16 @@ impl<'a> Distillation<'a> {
         let model = LanguageModel::bind(architecture, Gradient::Exact, &Leaves::plain(&teacher.parameters));
         let values = |data: TensorData| Arc::new(data.try_into_vec::<f32>().expect("float32 values"));
         let (table, bias) = (values(model.head().0.to_data()), values(model.head().1.to_data()));
-        Self { config, seed, teacher, teacher_model: model, table, bias }
+        Self { config, seed, compression: teacher.compression, teacher: model, table, bias }
     }
 
     fn compress_like_teacher(&self, checkpoint: &mut Checkpoint, context: &mut StepContext) {
-        let compression = &self.teacher.compression;
+        let compression = &self.compression;
         if let Some(threshold) = compression.expert_threshold {
             prune::remove_unused_experts(checkpoint, threshold, context);
+        }
+        if let Some(experts) = compression.experts {
+            prune::keep_most_used_experts(checkpoint, experts, context);
         }
         if let Some(magnitude) = compression.magnitude {
             prune::mask_small_weights(checkpoint, magnitude, context);
@@ -124,7 +128,7 @@ impl Objective for Distillation<'_> {
     }
 
     fn loss(&mut self, model: &LanguageModel, output: &Output, leaves: &Leaves, batch: &Batch) -> Tensor<1> {
-        let teacher = self.teacher_model.forward(&batch.inputs, batch.n_seq, &mut Mode::Evaluate);
+        let teacher = self.teacher.forward(&batch.inputs, batch.n_seq, &mut Mode::Evaluate);
         let soft = SoftTargets {
             hidden: teacher.hidden.to_data().try_into_vec::<f32>().expect("float32 values"),
             table: self.table.clone(),

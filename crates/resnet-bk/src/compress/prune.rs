@@ -52,6 +52,7 @@ pub fn remove_unused_experts(checkpoint: &mut Checkpoint, threshold: f64, contex
 pub fn keep_most_used_experts(checkpoint: &mut Checkpoint, keep: usize, context: &mut StepContext) {
     let reason = format!("least used, schedule keeps {keep}");
     remove_while(checkpoint, context, &reason, |_, experts| experts > keep);
+    checkpoint.compression.experts = Some(keep);
 }
 
 /// Removes each block's least used expert as long as `goes(its share of held-out tokens, experts left)`.

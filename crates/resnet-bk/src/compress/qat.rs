@@ -43,12 +43,13 @@ pub fn quantize(checkpoint: &mut Checkpoint, config: &QatConfig, seed: u64, cont
         ..checkpoint.parameters.architecture().clone()
     };
     let mut parameters = checkpoint.parameters.clone().with_architecture(weights);
+    let mut calibration_samples = 0;
     if let Some(bits) = activation_bits {
-        parameters = calibrate(parameters, &context.streams.train, config.calibration_samples, bits, seed);
+        (parameters, calibration_samples) =
+            calibrate(parameters, &context.streams.train, config.calibration_samples, bits, seed);
     }
     checkpoint.parameters = parameters;
     checkpoint.compression.quantization = Some(config.clone());
-    let calibration_samples = if activation_bits.is_some() { config.calibration_samples } else { 0 };
     context.observer.event(&Event::Quantized { stage: context.stage, calibration_samples });
 }
 

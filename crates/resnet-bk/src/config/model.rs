@@ -44,7 +44,7 @@ pub struct ModelConfig {
     pub top_k: usize,
     /// Hidden width `F` of an expert.
     pub d_ff: usize,
-    /// Dropout probability in the experts and after the mixer.
+    /// Dropout probability in the experts and, in propagator blocks, after the mixer.
     pub dropout: f32,
     /// Dropout probability of the embeddings.
     pub embedding_dropout: f32,
@@ -202,6 +202,7 @@ impl ModelConfig {
             "at least 0 and below 1",
         )?;
         require(self.vocab_size >= 2, "vocab_size", self.vocab_size, "at least 2: `<unk>` and `<eos>`")?;
+        require(self.num_experts >= 1, "num_experts", self.num_experts, "at least 1")?;
         require((1..=self.num_experts).contains(&self.top_k), "top_k", self.top_k, "from 1 to num_experts")?;
         require(self.grad_clip > 0.0, "grad_clip", self.grad_clip, "above 0")?;
         require(self.v_max > 0.0, "v_max", self.v_max, "above 0")?;
@@ -215,8 +216,32 @@ impl ModelConfig {
         if let Gradient::Blended(blend) = self.gradient {
             require((0.0..=1.0).contains(&blend), "gradient.blended", blend, "from 0 to 1")?;
             require(self.mixer == Mixer::Diagonal, "gradient", "blended", "exact where the mixer is the propagator")?;
+            require(
+                !self.learned_eta,
+                "gradient",
+                "blended",
+                "exact where eta is learned: the blended one has none for it",
+            )?;
         }
         Ok(self.architecture().validate()?)
+    }
+
+    /// This model with the training and compression settings of another configuration.
+    pub fn with_settings_of(&self, other: &Self) -> Self {
+        Self {
+            dropout: other.dropout,
+            embedding_dropout: other.embedding_dropout,
+            gradient: other.gradient,
+            grad_clip: other.grad_clip,
+            load_balancing: other.load_balancing,
+            gumbel_noise: other.gumbel_noise,
+            use_quantization: other.use_quantization,
+            quantization_bits: other.quantization_bits,
+            use_pruning: other.use_pruning,
+            prune_threshold: other.prune_threshold,
+            use_distillation: other.use_distillation,
+            ..self.clone()
+        }
     }
 
     /// The float model's architecture.

@@ -13,6 +13,7 @@
 
 use super::expand::{assign, expand_preset, expand_schedules};
 use super::{ConfigError, ModelConfig, StageConfig, StageKind};
+use resnet_bk_runtime::architecture::Architecture;
 use resnet_bk_runtime::tokenizer::Pretokenizer;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -102,6 +103,16 @@ pub enum RecipeError {
         /// What it may hold.
         allowed: &'static str,
     },
+    /// A student's sizes or a quantization policy do not make a model.
+    #[error("[[stage]] {stage} ({kind}): {source}")]
+    Sizes {
+        /// Its number, from 1.
+        stage: usize,
+        /// Its kind.
+        kind: StageKind,
+        /// What is wrong.
+        source: ConfigError,
+    },
     /// No stage would run.
     #[error("the recipe has no [[stage]]; the first must be of kind \"train\", unless a model is given")]
     Empty,
@@ -150,14 +161,29 @@ impl Recipe {
         if self.stages.is_empty() {
             return Err(RecipeError::Empty);
         }
+        // A student is the model of the stages after it.
+        let mut model = self.model.clone();
         for (index, stage) in self.stages.iter().enumerate() {
-            stage.validate().map_err(|(field, value, allowed)| RecipeError::Stage {
-                stage: index + 1,
-                kind: stage.kind(),
+            let (number, kind) = (index + 1, stage.kind());
+            stage.validate(&model).map_err(|(field, value, allowed)| RecipeError::Stage {
+                stage: number,
+                kind,
                 field,
                 value,
                 allowed,
             })?;
+            let sizes = |source| RecipeError::Sizes { stage: number, kind, source };
+            match stage {
+                StageConfig::Distill(distill) => {
+                    model = distill.student.of(&model);
+                    model.validate().map_err(sizes)?;
+                }
+                StageConfig::Qat(qat) => {
+                    let architecture = Architecture { quantization: qat.quantization.clone(), ..model.architecture() };
+                    architecture.validate().map_err(ConfigError::from).map_err(sizes)?;
+                }
+                StageConfig::Train(_) | StageConfig::Prune(_) => {}
+            }
         }
         Ok(())
     }
@@ -221,5 +247,10 @@ mod tests {
         fails("model.top_k=9", "[model] top_k is 9, but must be from 1 to num_experts");
         fails("stage.0.kind=\"dance\"", "dance");
         fails("stage.2.alpha=2.0", "alpha is 2");
+        fails("stage.2.student.n_layers=0", "[[stage]] 3 (distill): number of blocks is 0");
+        fails("stage.2.student.d_model=0", "d_model is 0");
+        fails("stage.1.experts.milestones=[{epoch=1, experts=1}]", "before the stage's end");
+        fails("stage.1.experts.milestones=[{epoch=0, experts=0}]", "at least top_k");
+        fails("stage.1.kind=\"qat\"", "unknown field");
     }
 }

@@ -254,7 +254,7 @@ impl StageConfig {
 
 impl StageConfig {
     /// Checks every field; a wrong one comes back with its value and what it may hold.
-    pub(super) fn validate(&self) -> Result<(), (&'static str, String, &'static str)> {
+    pub(super) fn validate(&self, model: &ModelConfig) -> Result<(), (&'static str, String, &'static str)> {
         let share = |x: f64| (0.0..=1.0).contains(&x);
         let schedule = self.schedule();
         let mut rules = vec![
@@ -296,7 +296,20 @@ impl StageConfig {
                         format!("{milestone:?}"),
                         "placed by `step` or by `epoch`",
                     ));
-                    rules.push((milestone.experts >= 1, "experts.milestones.experts", "0".to_owned(), "at least 1"));
+                    let experts = milestone.experts;
+                    rules.push((
+                        experts >= model.top_k,
+                        "experts.milestones.experts",
+                        experts.to_string(),
+                        "at least top_k",
+                    ));
+                    let epoch = milestone.epoch.unwrap_or(0);
+                    rules.push((
+                        epoch < schedule.epochs,
+                        "experts.milestones.epoch",
+                        epoch.to_string(),
+                        "before the stage's end",
+                    ));
                 }
                 match prune.magnitude {
                     Some(MagnitudePruning::Sparsity(s)) => {

@@ -18,7 +18,7 @@ pub enum Mode {
 pub struct Noise {
     /// Where masks and noise are drawn from.
     pub random: Random,
-    /// Dropout in the experts and after the mixer.
+    /// Dropout in the experts and, in propagator blocks, after the mixer.
     pub dropout: f32,
     /// Dropout of the embeddings.
     pub embedding_dropout: f32,

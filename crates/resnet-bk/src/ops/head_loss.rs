@@ -297,8 +297,8 @@ mod tests {
         }
     }
 
-    /// Loss and gradient of the hidden states in double precision, with all logits at hand.
-    fn plain(op: &Op, x: &[f32], w: &[f32], b: &[f32]) -> (f64, Vec<f64>) {
+    /// Loss and gradients in double precision, with all logits at hand.
+    fn plain(op: &Op, x: &[f32], w: &[f32], b: &[f32]) -> (f64, [Vec<f64>; 3]) {
         let (words, tokens) = (b.len(), op.loss.targets.len());
         let logits = |x: &[f32], w: &[f32], b: &[f32], t: usize, scale: f64| -> Vec<f64> {
             let width = w.len() / words;
@@ -311,6 +311,7 @@ mod tests {
             (logits.iter().map(|l| (l - normalizer).exp()).collect(), normalizer)
         };
         let (mut loss, mut dx) = (0.0, vec![0.0; x.len()]);
+        let (mut dw, mut db) = (vec![0.0; w.len()], vec![0.0; b.len()]);
         let width = w.len() / words;
         for t in 0..tokens {
             let hard_logits = logits(x, w, b, t, 1.0);
@@ -333,12 +334,14 @@ mod tests {
             }
             loss += token_loss;
             for (v, dlogit) in dlogits.iter().enumerate() {
+                db[v] += dlogit / tokens as f64;
                 for d in 0..width {
                     dx[t * width + d] += dlogit * f64::from(w[v * width + d]) / tokens as f64;
+                    dw[v * width + d] += dlogit * f64::from(x[t * width + d]) / tokens as f64;
                 }
             }
         }
-        (loss / tokens as f64, dx)
+        (loss / tokens as f64, [dx, dw, db])
     }
 
     #[test]
@@ -350,13 +353,13 @@ mod tests {
             for soft in [None, Some(teacher(tokens, words, 0.7))] {
                 let mut op = op(tokens, words, soft);
                 let loss = f64::from(op.forward([&x, &w, &b])[0]);
-                let (expected, dx) = plain(&op, &x, &w, &b);
+                let (expected, gradients) = plain(&op, &x, &w, &b);
                 assert!(
                     (loss - expected).abs() < RELATIVE * expected,
                     "{tokens} x {words}: {loss}, expected {expected}"
                 );
                 let got = op.gradients.into_inner().unwrap().unwrap();
-                for (got, expected) in got[0].iter().zip(&dx) {
+                for (got, expected) in got.iter().flatten().zip(gradients.iter().flatten()) {
                     let error = (f64::from(*got) - expected).abs() * tokens as f64;
                     assert!(error < RELATIVE, "{tokens} x {words}: {got}, expected {expected}");
                 }

@@ -182,6 +182,78 @@ mod tests {
         }
     }
 
+    /// Double precision, one head: every `psi_t` by eliminating its leading block from the last row upwards, which uses none of the
+    /// ratios under test.
+    fn objective(hopping: &[f64], barrier: &[f64], source: &[f64], eta: f64, weights: &[f32]) -> f64 {
+        type Complex = (f64, f64);
+        let mul = |a: Complex, b: Complex| (a.0 * b.0 - a.1 * b.1, a.0 * b.1 + a.1 * b.0);
+        let inverse = |a: Complex| (a.0 / (a.0 * a.0 + a.1 * a.1), -a.1 / (a.0 * a.0 + a.1 * a.1));
+        let s: Vec<f64> = hopping.iter().map(|x| 1.0 / (1.0 + (-x).exp())).collect();
+        let a: Vec<f64> = barrier.iter().zip(&s).map(|(x, s)| 1.0 + s * s + x.exp().ln_1p()).collect();
+        let w: Vec<Complex> =
+            (0..s.len()).map(|t| ((1.0 - s[t]) * source[2 * t], (1.0 - s[t]) * source[2 * t + 1])).collect();
+        let mut total = 0.0;
+        for last in 0..s.len() {
+            let (mut r, mut y) = (vec![(0.0, 0.0); last + 2], vec![(0.0, 0.0); last + 2]);
+            for t in (0..=last).rev() {
+                let s_next = if t < last { s[t + 1] } else { 0.0 };
+                r[t] = inverse((a[t] - s_next * s_next * r[t + 1].0, -eta - s_next * s_next * r[t + 1].1));
+                let moved = mul(r[t + 1], y[t + 1]);
+                y[t] = (w[t].0 + s_next * moved.0, w[t].1 + s_next * moved.1);
+            }
+            let mut psi = (0.0, 0.0);
+            for t in 0..=last {
+                psi = mul(r[t], (y[t].0 + s[t] * psi.0, y[t].1 + s[t] * psi.1));
+            }
+            total += psi.0 * f64::from(weights[2 * last]) + psi.1 * f64::from(weights[2 * last + 1]);
+        }
+        total
+    }
+
+    #[test]
+    fn gradients_match_the_dense_system_in_double_precision() {
+        // Single precision against double, relative to the largest gradient.
+        const RELATIVE: f64 = 1e-5;
+        const STEP: f64 = 1e-5;
+        for length in [1, 2, 3, 17, 128, 1000] {
+            for eta in [0.0f32, 0.7] {
+                let inputs = [values(length, 1), values(length, 2), values(2 * length, 3), vec![eta]];
+                let weights = values(2 * length, 4);
+                let mut op = Propagator { length, ratios: Vec::new() };
+                let slices = inputs.each_ref().map(Vec::as_slice);
+                let output = op.forward(slices);
+                let gradients = op.backward(slices, &output, &weights, [true; 4]);
+                for (which, gradient) in gradients.iter().enumerate() {
+                    let largest = gradient.iter().fold(0.0, |max: f64, g| max.max(f64::from(g.abs())));
+                    // A difference costs the square of the length: the longest sequence is sampled.
+                    for i in (0..gradient.len()).step_by(if length == 1000 { 201 } else { 1 }) {
+                        let shifted = |by: f64| {
+                            let mut wide =
+                                inputs.each_ref().map(|v| v.iter().map(|&x| f64::from(x)).collect::<Vec<f64>>());
+                            wide[which][i] += by;
+                            objective(&wide[0], &wide[1], &wide[2], wide[3][0], &weights)
+                        };
+                        let expected = (shifted(STEP) - shifted(-STEP)) / (2.0 * STEP);
+                        let error = (f64::from(gradient[i]) - expected).abs() / largest;
+                        assert!(error < RELATIVE, "T {length}, eta {eta}, input {which}, {i}: relative error {error}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_million_tokens_stay_finite() {
+        let length = 1_000_000;
+        let (hopping, barrier) = (values(length, 6), values(length, 7));
+        let (source, gradient) = (values(2 * length, 8), values(2 * length, 9));
+        let mut op = Propagator { length, ratios: Vec::new() };
+        let inputs: [&[f32]; 4] = [&hopping, &barrier, &source, &[0.0]];
+        let output = op.forward(inputs);
+        assert!(output.iter().all(|x| x.is_finite()));
+        assert!(op.backward(inputs, &output, &gradient, [true; 4]).iter().flatten().all(|x| x.is_finite()));
+    }
+
     #[test]
     fn gradients_stay_finite_over_long_sequences() {
         let length = 100_000;

@@ -10,8 +10,8 @@
 //!
 //! The blended gradient is that of the system this project follows, kept for comparison. It looks at one entry of the
 //! resolvent only, and multiplies by the feature's gradient itself where the chain rule asks for its conjugate:
-//! `(1 - b) (-Re(G^2 u*)) + b (-Re(u* / G^2))`. It is not the gradient of the loss: `blended_gradient_is_only_an_approximation`
-//! measures its cosine with it.
+//! `(1 - b) (-Re(G^2 u*)) + b (-Re(u* / G^2))`. It is not the gradient of the loss: `blended_gradient_has_the_documented_cosine`
+//! measures its cosine with it on random potentials: 0.389 causal, 0.516 bidirectional.
 
 use super::HostOp;
 use burn_tensor::Tensor;
@@ -238,11 +238,11 @@ mod tests {
     }
 
     #[test]
-    fn blended_gradient_is_only_an_approximation() {
+    fn blended_gradient_has_the_documented_cosine() {
         let length = 128;
         let v: Vec<f32> = values(2 * 8 * length, 6).iter().map(|x| 2.0 * x).collect();
         let weights = values(4 * 8 * length, 7);
-        for causality in [Causality::Causal, Causality::Bidirectional] {
+        for (causality, documented) in [(Causality::Causal, 0.389), (Causality::Bidirectional, 0.516)] {
             let gradient = |kind| {
                 let mut op = op(length, causality, kind);
                 let output = op.forward([&v, &[1.0, 1.0]]);
@@ -253,7 +253,7 @@ mod tests {
                 dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
             };
             let found = cosine(&gradient(Gradient::Exact), &gradient(Gradient::Blended(0.5)));
-            assert!(found.abs() < 0.6, "{causality:?}: cosine {found}, documented as a poor approximation");
+            assert!((found - documented).abs() < 0.01, "{causality:?}: cosine {found}, documented {documented}");
             assert!(gradient(Gradient::Blended(0.5)).iter().all(|x| x.is_finite()));
         }
     }

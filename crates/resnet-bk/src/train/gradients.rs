@@ -8,7 +8,7 @@ const CHUNK: usize = 1 << 16;
 /// Euclidean norm of all gradients together.
 pub fn global_norm(gradients: &[Option<Vec<f32>>]) -> f64 {
     let squares = |gradient: &Vec<f32>| -> f64 {
-        let partial = |chunk: &[f32]| chunk.iter().map(|g| f64::from(g * g)).sum::<f64>();
+        let partial = |chunk: &[f32]| chunk.iter().map(|g| f64::from(*g) * f64::from(*g)).sum::<f64>();
         gradient.par_chunks(CHUNK).map(partial).collect::<Vec<f64>>().iter().sum()
     };
     gradients.iter().flatten().map(squares).sum::<f64>().sqrt()

@@ -150,6 +150,9 @@ pub fn train(
             }
             let rate = learning_rate(schedule, step, steps);
             let norm = global_norm(&gradients);
+            if !norm.is_finite() {
+                return Err(TrainError::Diverged { stage: stage.number, step, loss: f32::NAN });
+            }
             let clip = (f64::from(checkpoint.config.grad_clip) / (norm + 1e-6)).min(1.0);
             let optimizer = AdamW { schedule, rate, step: step as u64 + 1, gradient_scale: clip as f32 };
             let trained = checkpoint.parameters.as_mut_slice().iter_mut().chain(&mut checkpoint.auxiliary);

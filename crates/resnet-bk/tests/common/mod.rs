@@ -1,5 +1,7 @@
 //! A small language, small models and small stages that the integration tests share.
 
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
 use resnet_bk::checkpoint::Checkpoint;
 use resnet_bk::config::{ModelConfig, Recipe};
 use resnet_bk::corpus::{Corpus, build_vocabulary};

@@ -1,0 +1,80 @@
+//! What a student's gradients are made of.
+
+mod common;
+
+use common::{config, streams_and_checkpoint};
+use resnet_bk::batch::Batches;
+use resnet_bk::compress::distill::{Distillation, begin};
+use resnet_bk::config::{DistillConfig, Schedule, StageKind, StudentConfig};
+use resnet_bk::model::{LanguageModel, Leaves, Mode};
+use resnet_bk::ops::Gradient;
+use resnet_bk::train::{Objective, Stage};
+use resnet_bk_runtime::architecture::Mixer;
+use std::collections::HashMap;
+
+/// Gradients of a fresh student's first batch by the names of its parameters; those that the loss does not depend on are missing.
+fn student_gradients(mixer: Mixer, change: impl Fn(&mut DistillConfig)) -> HashMap<String, Vec<f32>> {
+    let mut distill = DistillConfig::default();
+    change(&mut distill);
+    let (streams, mut checkpoint) = streams_and_checkpoint(config(mixer));
+    let schedule = Schedule::default();
+    let stage = Stage { number: 1, kind: StageKind::Distill, schedule: &schedule, seed: 1, save_to: None };
+    let teacher = begin(&mut checkpoint, &distill, &stage);
+    let mut objective = Distillation::new(teacher, &distill, 1);
+    let batch = Batches::new(streams.train, checkpoint.config.n_seq, 4, 1, 0).unwrap().batch(0);
+    let mut leaves = Leaves::tracked(&checkpoint.parameters);
+    for parameter in &checkpoint.auxiliary {
+        leaves.push_auxiliary(parameter);
+    }
+    let model = LanguageModel::bind(checkpoint.parameters.architecture(), Gradient::Exact, &leaves);
+    let output = model.forward(&batch.inputs, batch.n_seq, &mut Mode::Evaluate);
+    let loss = objective.loss(&model, &output, &leaves, &batch);
+    let names = checkpoint.parameters.iter().chain(&checkpoint.auxiliary).map(|p| p.spec.name.clone());
+    names.zip(leaves.gradients(loss.backward())).filter_map(|(name, g)| Some((name, g?))).collect()
+}
+
+/// `|a - b| / |b|`.
+fn relative_difference(a: &[f32], b: &[f32]) -> f32 {
+    let norm = |values: &mut dyn Iterator<Item = f32>| values.map(|x| x * x).sum::<f32>().sqrt();
+    norm(&mut a.iter().zip(b).map(|(a, b)| a - b)) / norm(&mut b.iter().copied())
+}
+
+const POTENTIALS: [(Mixer, &str); 2] =
+    [(Mixer::Diagonal, "blocks.0.mixer.potential.weight"), (Mixer::Propagator, "blocks.0.mixer.source.weight")];
+
+#[test]
+fn features_of_the_teacher_change_the_students_gradients() {
+    for (mixer, name) in POTENTIALS {
+        let without = student_gradients(mixer, |distill| distill.feature_weight = 0.0);
+        let with = student_gradients(mixer, |distill| distill.feature_weight = 1.0);
+        let difference = relative_difference(&with[name], &without[name]);
+        assert!(difference > 0.01, "{mixer:?}: {name} changed by {difference}");
+        // The head only sees the words, whatever the features do.
+        assert!(relative_difference(&with["head.bias"], &without["head.bias"]) < 1e-6, "{mixer:?}");
+    }
+}
+
+#[test]
+fn features_of_another_size_are_projected_and_the_projection_learns() {
+    let heads = |distill: &mut DistillConfig| distill.student = StudentConfig { heads: Some(1), ..Default::default() };
+    for (mixer, name) in POTENTIALS {
+        let without = student_gradients(mixer, |distill| {
+            heads(distill);
+            distill.feature_weight = 0.0;
+        });
+        let with = student_gradients(mixer, |distill| {
+            heads(distill);
+            distill.feature_weight = 1.0;
+        });
+        assert!(relative_difference(&with[name], &without[name]) > 0.01, "{mixer:?}");
+        assert!(with["projection.0"].iter().any(|g| *g != 0.0), "{mixer:?}");
+        assert!(!without.contains_key("projection.0"), "{mixer:?}");
+    }
+}
+
+#[test]
+fn soft_targets_and_hard_targets_pull_differently() {
+    let soft = student_gradients(Mixer::Diagonal, |distill| distill.alpha = 1.0);
+    let hard = student_gradients(Mixer::Diagonal, |distill| distill.alpha = 0.0);
+    assert!(relative_difference(&soft["head.bias"], &hard["head.bias"]) > 0.1);
+}
