@@ -92,6 +92,7 @@ struct Block {
 }
 
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "a model holds a handful of them")]
 enum MixerWeights {
     Diagonal {
         potential: Linear,
@@ -150,7 +151,7 @@ impl LanguageModel {
     /// # Shapes
     /// - `tokens`: `[n]`, a multiple of `length`, each below `V`; `length` at most `n_seq` where there are positions
     pub fn forward(&self, tokens: &[u32], length: usize, mode: &mut Mode) -> Output {
-        assert!(length > 0 && tokens.len() % length == 0, "{} tokens in sequences of {length}", tokens.len());
+        assert!(length > 0 && tokens.len().is_multiple_of(length), "{} tokens in sequences of {length}", tokens.len());
         let rows = |indices: &mut dyn Iterator<Item = usize>| indices.collect();
         let mut x = ops::select_rows(&self.embedding, rows(&mut tokens.iter().map(|&t| t as usize)));
         if let Some(positions) = &self.positions {
