@@ -87,6 +87,9 @@ impl Run<'_> {
             return Err(Failure::new(format!("{} is not a folder", out.display()), "choose another --out").into());
         }
         let corpus = corpus::load(&self.arguments.corpus)?;
+        if let Some(licence) = &corpus.licence {
+            note(&format!("text: {licence}"));
+        }
         let mut progress = Progress::new(self.recipe.model.causality);
         let log = out.join(METRICS);
         let mut metrics = if *resume { MetricsLog::append(log) } else { MetricsLog::create(log) };

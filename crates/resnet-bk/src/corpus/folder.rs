@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// Reads the texts of `folder`.
 ///
-/// A folder holds tokenized text unless told otherwise: [`Corpus::with_pretokenizer`].
+/// A folder holds tokenized text unless a recipe's `corpus.pretokenizer` says otherwise.
 pub(super) fn load(folder: &Path) -> Result<Corpus, CorpusError> {
     if !folder.is_dir() {
         return Err(CorpusError::NotAFolder { path: folder.to_owned() });

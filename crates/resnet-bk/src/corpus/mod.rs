@@ -105,14 +105,6 @@ pub struct Corpus {
     pub licence: Option<String>,
 }
 
-impl Corpus {
-    /// The same text, cut into words by another rule.
-    #[must_use]
-    pub fn with_pretokenizer(self, pretokenizer: Pretokenizer) -> Self {
-        Self { pretokenizer, ..self }
-    }
-}
-
 /// Loads the corpus `source`: `embedded`, a named corpus of the Hugging Face hub, or a folder.
 ///
 /// A name wins over a folder of that name; write `./wikitext-2` for the folder. The first use of a hub corpus downloads it;
@@ -175,21 +167,6 @@ mod tests {
             "there is no corpus or folder \"wikitext2\": use a folder with train.txt and valid.txt, \
              or one of embedded, wikitext-2, wikitext-103, openwebtext"
         );
-    }
-
-    #[test]
-    fn a_pretokenizer_can_be_chosen_for_any_corpus() {
-        let corpus = Corpus {
-            name: "x".into(),
-            train: "a b.".into(),
-            valid: "a".into(),
-            test: None,
-            pretokenizer: Pretokenizer::Whitespace,
-            licence: None,
-        };
-        let raw = corpus.clone().with_pretokenizer(Pretokenizer::Words);
-        assert_eq!(raw.pretokenizer, Pretokenizer::Words);
-        assert_eq!(raw.with_pretokenizer(Pretokenizer::Whitespace), corpus);
     }
 
     #[test]
