@@ -11,6 +11,7 @@
 //! quantization. Scales are rounded to half precision *before* codes are computed: what is stored is what was trained.
 
 use crate::architecture::Role;
+use crate::kernels::{largest_magnitude, round_to_step, round_to_steps};
 use half::f16;
 use serde::{Deserialize, Serialize};
 
@@ -102,8 +103,7 @@ impl Scheme {
 
     /// The scale of one group: `f16(max|x| / q_max)`, saturated to the largest half-precision number.
     pub fn scale(self, group: &[f32]) -> f16 {
-        let largest = group.iter().fold(0.0f32, |largest, x| largest.max(x.abs()));
-        f16::from_f32((largest / f32::from(self.q_max())).min(f16::MAX.to_f32()))
+        f16::from_f32((largest_magnitude(group) / f32::from(self.q_max())).min(f16::MAX.to_f32()))
     }
 
     /// Quantizes `values`.
@@ -123,9 +123,7 @@ impl Scheme {
     pub fn fake_quantize(self, values: &mut [f32]) {
         for group in values.chunks_mut(self.group as usize) {
             let step = self.scale(group).to_f32();
-            for x in group {
-                *x = f32::from(quantize(*x, step, self.q_max())) * step;
-            }
+            round_to_step(group, step, f32::from(self.q_max()));
         }
     }
 }
@@ -164,11 +162,10 @@ pub fn quantize(x: f32, step: f32, q_max: i16) -> i16 {
 /// - `values`: `[n, C]`, changed in place
 /// - `steps`: `[C]`, or `[1]` for a per-tensor step
 pub fn fake_quantize_channels(values: &mut [f32], steps: &[f32], bits: u8) {
-    let q_max = q_max(bits);
-    for row in values.chunks_mut(steps.len()) {
-        for (x, &step) in row.iter_mut().zip(steps) {
-            *x = f32::from(quantize(*x, step, q_max)) * step;
-        }
+    let limit = f32::from(q_max(bits));
+    match *steps {
+        [step] => round_to_step(values, step, limit),
+        _ => values.chunks_mut(steps.len()).for_each(|row| round_to_steps(row, steps, limit)),
     }
 }
 
@@ -184,7 +181,8 @@ mod tests {
                 let scheme = Scheme { bits, group };
                 let mut fake = values.clone();
                 scheme.fake_quantize(&mut fake);
-                assert_eq!(fake, scheme.quantize(&values).dequantize(), "{scheme:?}");
+                let bits = |values: &[f32]| -> Vec<u32> { values.iter().map(|x| x.to_bits()).collect() };
+                assert_eq!(bits(&fake), bits(&scheme.quantize(&values).dequantize()), "{scheme:?}");
             }
         }
     }

@@ -20,26 +20,11 @@
 //!
 //! With `eta = 0` the barrier keeps `0 < g_t <= 1`: no poles. Complex rows are stored as `[Re x H, Im x H]`.
 
-use crate::kernels::{sigmoid, softplus};
+use crate::kernels::lanes::Strips;
+use crate::kernels::{left_ratios, reciprocal, sigmoid, softplus};
 
 /// Matrix constants of the diagonal mixer, one value per head.
-#[derive(Clone, Copy, Debug)]
-pub struct Chain<'a> {
-    /// Constant part of the diagonal, `[H]`.
-    pub diagonal: &'a [f32],
-    /// Off-diagonal, `[H]`.
-    pub hopping: &'a [f32],
-    /// Spectral shift, `[H]`.
-    pub eta: &'a [f32],
-}
-
-/// `1 / (re + i im)`, finite for finite numbers.
-#[inline(always)]
-pub fn reciprocal(re: f32, im: f32) -> (f32, f32) {
-    // A modulus below 1e-19 squares to zero, and zero times its reciprocal would be NaN.
-    let scale = 1.0 / (re * re + im * im).max(f32::MIN_POSITIVE);
-    (re * scale, -im * scale)
-}
+pub use crate::kernels::Chain;
 
 impl Chain<'_> {
     /// Resolvent heads `H`.
@@ -54,11 +39,8 @@ impl Chain<'_> {
     /// - `state`: `[2H]`, the last ratio; zeros at the start; updated
     /// - `features`: `[T, 2H]`, overwritten
     pub fn left(&self, potential: &[f32], state: &mut [f32], features: &mut [f32]) {
-        let heads = self.heads();
-        for (v, row) in potential.chunks(heads).zip(features.chunks_mut(2 * heads)) {
-            self.advance(v, state);
-            row.copy_from_slice(state);
-        }
+        let strips = Strips { length: potential.len() / self.heads(), heads: self.heads() };
+        left_ratios(potential, strips, *self, state, features);
     }
 
     /// The right ratios `h_t` of one whole sequence. Shapes: `potential` `[T, H]`, `ratios` `[T, 2H]`, overwritten.

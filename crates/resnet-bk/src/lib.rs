@@ -5,6 +5,7 @@
 //! ```
 
 pub mod batch;
+pub mod bench;
 pub mod checkpoint;
 pub mod compress;
 pub mod config;
@@ -12,6 +13,7 @@ pub mod corpus;
 pub mod evaluate;
 pub mod export;
 pub mod floors;
+mod kernels;
 pub mod model;
 pub mod observer;
 pub mod ops;

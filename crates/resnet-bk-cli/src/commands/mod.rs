@@ -1,5 +1,6 @@
 //! The subcommands: one file each, its arguments on top.
 
+mod bench;
 mod compress;
 mod eval;
 mod generate;
@@ -23,6 +24,7 @@ pub enum Command {
     Suggest(suggest::Suggest),
     Inspect(inspect::Inspect),
     Report(report::Report),
+    Bench(bench::Bench),
 }
 
 /// Runs a command.
@@ -35,5 +37,6 @@ pub fn run(command: Command, printer: &mut Printer) -> Result<Outcome> {
         Command::Suggest(arguments) => suggest::run(&arguments, printer),
         Command::Inspect(arguments) => inspect::run(&arguments, printer),
         Command::Report(arguments) => report::run(&arguments),
+        Command::Bench(arguments) => bench::run(&arguments, printer),
     }
 }

@@ -2,6 +2,8 @@
 
 /// Defines `fn name(args)` that runs `body(args)` compiled for AVX-512, AVX2 or the build's own target, whichever the processor
 /// has. `body` must be `#[inline(always)]`, so that each copy is compiled with its instruction set.
+#[macro_export]
+#[doc(hidden)]
 macro_rules! dispatched {
     ($(#[$doc:meta])* $vis:vis fn $name:ident($($arg:ident: $ty:ty),* $(,)?) $(-> $ret:ty)? = $body:ident) => {
         $(#[$doc])*
@@ -37,5 +39,3 @@ macro_rules! dispatched {
         }
     };
 }
-
-pub(crate) use dispatched;

@@ -3,7 +3,7 @@
 //! `exp` splits `x = n ln 2 + r` with `|r| <= ln 2 / 2` and evaluates a degree-6 polynomial in `r` (minimax coefficients of the
 //! Cephes library); the rest follows from it. Sums run in a fixed number of lanes, so vectorizing does not change them.
 
-use super::dispatch::dispatched;
+use crate::dispatched;
 
 /// Lanes of a row reduction.
 const LANES: usize = 32;

@@ -2,7 +2,7 @@
 //!
 //! The order does not depend on how many rows come at once, so a batch and a single step give the same bits.
 
-use super::dispatch::dispatched;
+use crate::dispatched;
 
 /// Rows that share a load of the weights.
 const ROWS: usize = 4;

@@ -1,7 +1,7 @@
 //! Rows of the head's losses: sums for the normalizer, and gradients in place of the logits.
 
-use super::dispatch::dispatched;
 use super::elementwise::{exp, largest};
+use crate::dispatched;
 
 /// Lanes of a row reduction.
 const LANES: usize = 32;

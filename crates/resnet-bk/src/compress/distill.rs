@@ -137,7 +137,11 @@ impl Objective for Distillation<'_> {
             alpha: self.config.alpha,
         };
         let (table, bias) = model.head();
-        let loss = HeadLoss { targets: batch.targets.as_slice().into(), soft: Some(soft) };
+        let loss = HeadLoss {
+            targets: batch.targets.as_slice().into(),
+            soft: Some(soft),
+            precision: self.config.schedule.precision,
+        };
         let mut loss = head_loss(loss, &output.hidden, table, bias);
         if self.config.feature_weight > 0.0 {
             let projected = output.layers[0].features.dims() != teacher.layers[0].features.dims();

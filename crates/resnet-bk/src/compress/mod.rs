@@ -12,7 +12,7 @@ use crate::checkpoint::Checkpoint;
 use crate::config::{StageConfig, StageKind};
 use crate::model::{LanguageModel, Leaves, Output};
 use crate::observer::Observer;
-use crate::ops::{HeadLoss, head_loss};
+use crate::ops::{HeadLoss, Precision, head_loss};
 use crate::train::{Objective, Stage, TokenStreams, TrainError, train};
 use burn_tensor::Tensor;
 
@@ -32,7 +32,9 @@ pub fn run_stage(
     observer: &mut dyn Observer,
 ) -> Result<(), TrainError> {
     match config {
-        StageConfig::Train(_) => train(checkpoint, stage, streams, &mut CrossEntropy, observer),
+        StageConfig::Train(config) => {
+            train(checkpoint, stage, streams, &mut CrossEntropy { precision: config.schedule.precision }, observer)
+        }
         StageConfig::Qat(config) => {
             train(checkpoint, stage, streams, &mut qat::QuantizationAware { config, seed: stage.seed }, observer)
         }
@@ -57,12 +59,15 @@ pub fn is_enabled(kind: StageKind, config: &crate::config::ModelConfig) -> bool 
 
 /// The plain loss of the next word.
 #[derive(Clone, Copy, Debug)]
-pub struct CrossEntropy;
+pub struct CrossEntropy {
+    /// Number format of the head's products.
+    pub precision: Precision,
+}
 
 impl Objective for CrossEntropy {
     fn loss(&mut self, model: &LanguageModel, output: &Output, _: &Leaves, batch: &crate::batch::Batch) -> Tensor<1> {
         let (table, bias) = model.head();
-        let loss = HeadLoss { targets: batch.targets.as_slice().into(), soft: None };
+        let loss = HeadLoss { targets: batch.targets.as_slice().into(), soft: None, precision: self.precision };
         head_loss(loss, &output.hidden, table, bias)
     }
 }

@@ -37,7 +37,7 @@ impl Objective for Pruning<'_> {
     }
 
     fn loss(&mut self, model: &LanguageModel, output: &Output, leaves: &Leaves, batch: &Batch) -> Tensor<1> {
-        CrossEntropy.loss(model, output, leaves, batch)
+        CrossEntropy { precision: self.config.schedule.precision }.loss(model, output, leaves, batch)
     }
 }
 

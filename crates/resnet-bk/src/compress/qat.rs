@@ -29,7 +29,7 @@ impl Objective for QuantizationAware<'_> {
     }
 
     fn loss(&mut self, model: &LanguageModel, output: &Output, leaves: &Leaves, batch: &Batch) -> Tensor<1> {
-        CrossEntropy.loss(model, output, leaves, batch)
+        CrossEntropy { precision: self.config.schedule.precision }.loss(model, output, leaves, batch)
     }
 }
 

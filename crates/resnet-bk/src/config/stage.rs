@@ -1,6 +1,7 @@
 //! What the stages can be told.
 
 use super::ModelConfig;
+use crate::ops::Precision;
 use resnet_bk_runtime::quantization::QuantizationPolicy;
 use serde::{Deserialize, Serialize};
 
@@ -75,6 +76,8 @@ pub struct Schedule {
     pub beta1: f64,
     /// Decay of its square's running mean.
     pub beta2: f64,
+    /// Number format of the head's matrix products: `bf16` where the processor multiplies it in hardware, or `float32`.
+    pub precision: Precision,
 }
 
 impl Default for Schedule {
@@ -89,6 +92,7 @@ impl Default for Schedule {
             weight_decay: 0.01,
             beta1: 0.9,
             beta2: 0.999,
+            precision: Precision::Bf16,
         }
     }
 }

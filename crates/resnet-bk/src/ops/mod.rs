@@ -18,12 +18,24 @@ pub use embedding::select_rows;
 pub use experts::{gate_weights, mix_experts};
 pub use fake_quantize::{fake_quantize_activation, fake_quantize_weight};
 pub use gate::{exp, silu_gate};
-pub use head_loss::{HeadLoss, SoftTargets, head_loss};
+pub(crate) use head_loss::loss_and_gradients;
+pub use head_loss::{HeadLoss, Precision, SoftTargets, head_loss};
 pub use host_op::HostOp;
 pub use linear::linear;
 pub use norm::{layer_norm, rms_norm};
 pub use propagator::propagator;
 pub use resolvent::{Gradient, ResolventOp, resolvent};
+
+/// Sums rows of `width` numbers.
+fn sum_rows(rows: &[Vec<f32>], width: usize) -> Vec<f32> {
+    let mut total = vec![0.0; width];
+    for row in rows {
+        for (total, x) in total.iter_mut().zip(row) {
+            *total += x;
+        }
+    }
+    total
+}
 
 #[cfg(test)]
 mod testing;

@@ -9,7 +9,7 @@
 //! a = 1 + s^2 + b          w = (1 - s) u              s' += 2 s a'     s' -= Re(u* w')         u' = (1 - s) w'
 //! ```
 
-use super::HostOp;
+use super::{HostOp, sum_rows};
 use burn_tensor::Tensor;
 use rayon::prelude::*;
 use resnet_bk_runtime::kernels::sigmoid;
@@ -80,7 +80,7 @@ impl HostOp<4> for Propagator {
                 backward_sequence(&Sequence { input, waves, ratios, gradient }, results)
             })
             .collect();
-        [dhopping, dbarrier, dsource, sum(&deta, heads)]
+        [dhopping, dbarrier, dsource, sum_rows(&deta, heads)]
     }
 }
 
@@ -130,17 +130,6 @@ fn backward_sequence(sequence: &Sequence, results: Gradients) -> Vec<f32> {
         }
     }
     deta
-}
-
-/// Sums rows of `width` numbers.
-pub(super) fn sum(rows: &[Vec<f32>], width: usize) -> Vec<f32> {
-    let mut total = vec![0.0; width];
-    for row in rows {
-        for (total, x) in total.iter_mut().zip(row) {
-            *total += x;
-        }
-    }
-    total
 }
 
 /// Waves of sequences of `length` tokens that lie one after another.

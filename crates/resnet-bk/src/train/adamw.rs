@@ -6,6 +6,7 @@
 //! ```
 
 use crate::config::Schedule;
+use crate::kernels::{AdamWStep, adamw_step};
 use crate::parameters::Parameter;
 use rayon::prelude::*;
 use resnet_bk_runtime::architecture::Role;
@@ -42,26 +43,23 @@ impl AdamW<'_> {
         let len = parameter.values.len();
         parameter.moments.first.resize(len, 0.0);
         parameter.moments.second.resize(len, 0.0);
-        let (beta1, beta2) = (self.schedule.beta1 as f32, self.schedule.beta2 as f32);
         let correction = |beta: f64| 1.0 - beta.powf(self.step as f64);
-        let rate = (self.rate / correction(self.schedule.beta1)) as f32;
-        let second_scale = (1.0 / correction(self.schedule.beta2)) as f32;
-        let shrink = 1.0 - (self.rate * self.decay(parameter.spec.role)) as f32;
-        let scale = self.gradient_scale;
+        let step = AdamWStep {
+            beta1: self.schedule.beta1 as f32,
+            beta2: self.schedule.beta2 as f32,
+            gradient_scale: self.gradient_scale,
+            rate: (self.rate / correction(self.schedule.beta1)) as f32,
+            second_scale: (1.0 / correction(self.schedule.beta2)) as f32,
+            shrink: 1.0 - (self.rate * self.decay(parameter.spec.role)) as f32,
+            epsilon: EPSILON,
+        };
         parameter
             .values
             .par_chunks_mut(CHUNK)
             .zip(parameter.moments.first.par_chunks_mut(CHUNK))
             .zip(parameter.moments.second.par_chunks_mut(CHUNK))
             .zip(gradient.par_chunks(CHUNK))
-            .for_each(|(((values, first), second), gradient)| {
-                for (((w, m), v), g) in values.iter_mut().zip(first).zip(second).zip(gradient) {
-                    let g = g * scale;
-                    *m = beta1 * *m + (1.0 - beta1) * g;
-                    *v = beta2 * *v + (1.0 - beta2) * g * g;
-                    *w = *w * shrink - rate * *m / ((*v * second_scale).sqrt() + EPSILON);
-                }
-            });
+            .for_each(|(((values, first), second), gradient)| adamw_step(values, first, second, gradient, step));
         parameter.apply_mask();
     }
 

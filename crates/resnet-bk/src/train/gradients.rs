@@ -1,5 +1,6 @@
 //! The global gradient norm.
 
+use crate::kernels::sum_of_squares;
 use rayon::prelude::*;
 
 /// Elements that one task squares.
@@ -8,8 +9,7 @@ const CHUNK: usize = 1 << 16;
 /// Euclidean norm of all gradients together.
 pub fn global_norm(gradients: &[Option<Vec<f32>>]) -> f64 {
     let squares = |gradient: &Vec<f32>| -> f64 {
-        let partial = |chunk: &[f32]| chunk.iter().map(|g| f64::from(*g) * f64::from(*g)).sum::<f64>();
-        gradient.par_chunks(CHUNK).map(partial).collect::<Vec<f64>>().iter().sum()
+        gradient.par_chunks(CHUNK).map(sum_of_squares).collect::<Vec<f64>>().iter().sum()
     };
     gradients.iter().flatten().map(squares).sum::<f64>().sqrt()
 }

@@ -3,19 +3,21 @@
 mod adamw;
 mod gradients;
 mod schedule;
+mod step;
 
 pub use adamw::AdamW;
 pub use gradients::global_norm;
 pub use schedule::learning_rate;
+pub use step::{Optimization, StepOutcome, optimization_step};
 
 use crate::batch::{Batch, BatchError, Batches};
 use crate::checkpoint::{Checkpoint, CheckpointError, Progress};
 use crate::config::Schedule;
 use crate::evaluate::evaluate_parameters;
-use crate::model::{LanguageModel, Leaves, Mode, Noise, Output};
+use crate::model::{LanguageModel, Leaves, Output};
 use crate::observer::{Event, Observer};
 use crate::random::Random;
-use burn_tensor::{Tensor, TensorData, activation::softmax};
+use burn_tensor::Tensor;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
@@ -143,27 +145,22 @@ pub fn train(
             let mut context =
                 StepContext { stage: stage.number, step, steps_per_epoch, steps, streams, observer: &mut *observer };
             objective.before_step(checkpoint, &mut context);
-            let noise = Random::keyed(&[key[0], key[1], step as u64 + 1]);
-            let (loss, mut gradients) = gradient_step(checkpoint, &batch, objective, noise);
-            if !loss.is_finite() {
-                return Err(TrainError::Diverged { stage: stage.number, step, loss });
-            }
-            let rate = learning_rate(schedule, step, steps);
-            let norm = global_norm(&gradients);
-            if !norm.is_finite() {
-                return Err(TrainError::Diverged { stage: stage.number, step, loss: f32::NAN });
-            }
-            let clip = (f64::from(checkpoint.config.grad_clip) / (norm + 1e-6)).min(1.0);
-            let optimizer = AdamW { schedule, rate, step: step as u64 + 1, gradient_scale: clip as f32 };
-            let trained = checkpoint.parameters.as_mut_slice().iter_mut().chain(&mut checkpoint.auxiliary);
-            optimizer.update(trained, &mut gradients);
+            let optimization = Optimization {
+                schedule,
+                rate: learning_rate(schedule, step, steps),
+                number: step as u64 + 1,
+                random: Random::keyed(&[key[0], key[1], step as u64 + 1]),
+            };
+            let StepOutcome { loss, gradient_norm } =
+                optimization_step(checkpoint, &batch, objective, &optimization)
+                    .map_err(|loss| TrainError::Diverged { stage: stage.number, step, loss })?;
             total += f64::from(loss);
             observer.event(&Event::Step {
                 stage: stage.number,
                 step,
                 loss: f64::from(loss),
-                learning_rate: rate,
-                gradient_norm: norm,
+                learning_rate: optimization.rate,
+                gradient_norm,
                 tokens_per_second: batch.inputs.len() as f64 / started.elapsed().as_secs_f64(),
             });
         }
@@ -185,49 +182,4 @@ pub fn train(
     }
     checkpoint.finish_stage();
     Ok(())
-}
-
-/// Loss of a batch and the gradients of all parameters, then of the auxiliary ones; `None` where there is none.
-fn gradient_step(
-    checkpoint: &Checkpoint,
-    batch: &Batch,
-    objective: &mut dyn Objective,
-    random: Random,
-) -> (f32, Vec<Option<Vec<f32>>>) {
-    let config = &checkpoint.config;
-    let mut leaves = Leaves::tracked(&checkpoint.parameters);
-    for parameter in &checkpoint.auxiliary {
-        leaves.push_auxiliary(parameter);
-    }
-    let model = LanguageModel::bind(checkpoint.parameters.architecture(), config.gradient, &leaves);
-    let mut mode = Mode::Train(Noise {
-        random,
-        dropout: config.dropout,
-        embedding_dropout: config.embedding_dropout,
-        gumbel_noise: config.gumbel_noise,
-    });
-    let output = model.forward(&batch.inputs, batch.n_seq, &mut mode);
-    let mut loss = objective.loss(&model, &output, &leaves, batch);
-    if config.load_balancing > 0.0 {
-        loss = loss + load_balancing_loss(&output) * config.load_balancing;
-    }
-    let value = loss.to_data().as_slice::<f32>().expect("a float32 loss")[0];
-    let gradients = loss.backward();
-    (value, leaves.gradients(gradients))
-}
-
-/// `sum over blocks of E sum_e f_e P_e`: `f_e` the share of tokens routed to an expert, `P_e` its mean router probability. Least,
-/// 1 a block, when all experts are used alike (Fedus, Zoph, Shazeer, "Switch Transformers", arXiv 2101.03961).
-fn load_balancing_loss(output: &Output) -> Tensor<1> {
-    let device = output.hidden.device();
-    let mut total = Tensor::<1>::zeros([1], &device);
-    for layer in &output.layers {
-        let [_, experts] = layer.router_logits.dims();
-        let routed: usize = layer.usage.iter().sum();
-        let share: Vec<f32> = layer.usage.iter().map(|&used| (experts * used) as f32 / routed as f32).collect();
-        let share = Tensor::<2>::from_data(TensorData::new(share, [1, experts]), &device);
-        let probability = softmax(layer.router_logits.clone(), 1).mean_dim(0);
-        total = total + (probability * share).sum();
-    }
-    total
 }

@@ -1,0 +1,139 @@
+//! `resnet-bk bench`: how fast training is here, beside what the machine could do.
+
+use crate::Outcome;
+use crate::printer::{Printer, Table, grouped};
+use anyhow::Result;
+use clap::{Args, Subcommand, ValueEnum};
+use resnet_bk::bench::{KernelReport, StepReport, bench_kernels, bench_step};
+use resnet_bk::ops;
+use std::num::NonZeroUsize;
+
+/// Measure training on this machine
+///
+/// Times are medians. Nothing else should run meanwhile; compare numbers of one run only.
+#[derive(Args)]
+pub struct Bench {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// The head's losses and the resolvent, beside the machine's float32 rate and memory bandwidth
+    Kernel {
+        #[command(flatten)]
+        options: Options,
+    },
+    /// Whole training steps of a preset, on random tokens
+    Step {
+        /// The model: seed, memory or tiny
+        #[arg(long, default_value = "seed")]
+        preset: String,
+        /// Number format of the head's products
+        #[arg(long, value_enum, default_value_t = Precision::Bf16)]
+        precision: Precision,
+        #[command(flatten)]
+        options: Options,
+    },
+}
+
+#[derive(Args)]
+struct Options {
+    /// Timed runs of each thing
+    #[arg(long, default_value = "20")]
+    runs: NonZeroUsize,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Precision {
+    /// bf16 where the processor multiplies it in hardware, else float32
+    Bf16,
+    /// float32
+    Float32,
+}
+
+/// Measures and prints.
+pub fn run(arguments: &Bench, printer: &mut Printer) -> Result<Outcome> {
+    match &arguments.what {
+        What::Kernel { options } => {
+            let report = bench_kernels(options.runs.get());
+            if options.json { printer.json(&report)? } else { print_kernels(&report, printer)? }
+        }
+        What::Step { preset, precision, options } => {
+            let precision = match precision {
+                Precision::Bf16 => ops::Precision::Bf16,
+                Precision::Float32 => ops::Precision::Float32,
+            };
+            let report = bench_step(preset, precision, options.runs.get())?;
+            if options.json { printer.json(&report)? } else { print_step(&report, printer)? }
+        }
+    }
+    Ok(Outcome::Done)
+}
+
+fn print_kernels(report: &KernelReport, printer: &mut Printer) -> Result<()> {
+    printer.line(format_args!(
+        "{} threads; float32 products {:.0} GFLOP/s, copies {:.1} GB/s",
+        report.threads, report.sgemm_gflops, report.copy_gbps
+    ))?;
+    printer.line("")?;
+    let mut table =
+        Table::new(["loss of the head", "products", "tokens", "width", "words", "ms", "floor ms", "over floor"]);
+    for case in &report.head {
+        table.row([
+            case.loss.to_owned(),
+            case.head_products.to_owned(),
+            grouped(case.tokens as u64),
+            case.width.to_string(),
+            grouped(case.words as u64),
+            format!("{:.1}", case.time.median_ms),
+            format!("{:.1}", case.float32_floor_ms),
+            format!("{:.2}", case.over_floor),
+        ]);
+    }
+    printer.line(&table)?;
+    printer.line("")?;
+    let mut table =
+        Table::new(["resolvent", "batch", "heads", "length", "ms", "ns per element", "of a copy's bandwidth"]);
+    for case in &report.resolvent {
+        table.row([
+            "causal".to_owned(),
+            case.batch.to_string(),
+            case.heads.to_string(),
+            grouped(case.length as u64),
+            format!("{:.3}", case.time.median_ms),
+            format!("{:.3}", case.ns_per_element),
+            format!("{:.2}", case.share_of_copy),
+        ]);
+    }
+    printer.line(&table)?;
+    Ok(())
+}
+
+fn print_step(report: &StepReport, printer: &mut Printer) -> Result<()> {
+    let rows = [
+        ("model", format!("{}, {} parameters", report.preset, grouped(report.parameters as u64))),
+        ("batch", format!("{} windows of {} tokens", report.batch_size, report.n_seq)),
+        ("threads", report.threads.to_string()),
+        ("head products", report.head_products.to_owned()),
+        (
+            "step",
+            format!(
+                "{:.1} ms (median of {}, fastest {:.1})",
+                report.step.median_ms, report.step.runs, report.step.fastest_ms
+            ),
+        ),
+        ("tokens", format!("{} a second", grouped(report.tokens_per_second as u64))),
+        (
+            "peak memory",
+            report.peak_memory.map_or("unknown".to_owned(), |bytes| format!("{:.0} MB", bytes as f64 / 1e6)),
+        ),
+    ];
+    for (name, value) in rows {
+        printer.line(format_args!("{name:<13}  {value}"))?;
+    }
+    Ok(())
+}

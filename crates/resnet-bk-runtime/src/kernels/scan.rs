@@ -1,0 +1,180 @@
+//! The left ratios of many chains at once, and of the stretches of one long chain.
+//!
+//! ```text
+//! g_t = 1 / (a_t - i eta - s^2 g_{t-1})           a_t = a0 + v_t
+//! ```
+//!
+//! A step is a Moebius map of the ratio before it, so a stretch is one too: with `g = n / d`, the pair `(n, d)` goes to
+//! `(d, (a_t - i eta) d - s^2 n)`, which is linear. [`compose_left`] finds the stretch's matrix, up to a factor.
+
+use super::lanes::{LANES, Lanes, Place, STEPS, Strips, Tile, per_head};
+use crate::dispatched;
+
+/// Steps after which a matrix is scaled back to size 1: it grows by at most `|a| + eta + s^2` a step.
+const RESCALE: usize = 4;
+
+/// Constants of the diagonal mixer's chains, one number per head.
+#[derive(Clone, Copy, Debug)]
+pub struct Chain<'a> {
+    /// Constant part of the diagonal, `[H]`.
+    pub diagonal: &'a [f32],
+    /// Off-diagonal, `[H]`.
+    pub hopping: &'a [f32],
+    /// Spectral shift, `[H]`.
+    pub eta: &'a [f32],
+}
+
+/// `1 / (re + i im)`, finite for finite numbers.
+#[inline(always)]
+pub fn reciprocal(re: f32, im: f32) -> (f32, f32) {
+    // A modulus below 1e-19 squares to zero, and zero times its reciprocal would be NaN.
+    let size = re * re + im * im;
+    let scale = 1.0 / if size > f32::MIN_POSITIVE { size } else { f32::MIN_POSITIVE };
+    (re * scale, -im * scale)
+}
+
+dispatched! {
+    /// Left ratios of strips, going on from a state for each.
+    ///
+    /// # Shapes
+    /// - `potential`: `[S, T, H]`
+    /// - `states`: `[S, 2H]`, the last ratios; zeros at the start; updated
+    /// - `ratios`: `[S, T, 2H]`, overwritten
+    pub fn left_ratios(potential: &[f32], strips: Strips, chain: Chain, states: &mut [f32], ratios: &mut [f32])
+        = left_ratios_body
+}
+
+#[inline(always)]
+fn left_ratios_body(potential: &[f32], strips: Strips, chain: Chain, states: &mut [f32], ratios: &mut [f32]) {
+    let chains = potential.len() / strips.length;
+    let of_states = Strips { length: 1, ..strips };
+    let (mut v, mut re, mut im): (Tile, Tile, Tile) =
+        ([[0.0; LANES]; STEPS], [[0.0; LANES]; STEPS], [[0.0; LANES]; STEPS]);
+    for first in (0..chains).step_by(LANES) {
+        let count = LANES.min(chains - first);
+        let (a0, s2, eta) = block_constants(chain, first, count);
+        let [real, imaginary] = [0, 1].map(|part| strips.block(first, count, 2, part));
+        let [real_state, imaginary_state] = [0, 1].map(|part| of_states.block(first, count, 2, part));
+        let source = strips.block(first, count, 1, 0);
+        let (mut g_re, mut g_im) = (load_one(&real_state, states), load_one(&imaginary_state, states));
+        for start in (0..strips.length).step_by(STEPS) {
+            let steps = STEPS.min(strips.length - start);
+            source.load(potential, start, steps, &mut v);
+            for step in 0..steps {
+                for lane in 0..LANES {
+                    let a = a0[lane] + v[step][lane] - s2[lane] * g_re[lane];
+                    (g_re[lane], g_im[lane]) = reciprocal(a, -eta[lane] - s2[lane] * g_im[lane]);
+                }
+                re[step] = g_re;
+                im[step] = g_im;
+            }
+            real.store(&re, start, steps, ratios);
+            imaginary.store(&im, start, steps, ratios);
+        }
+        store_one(&real_state, g_re, states);
+        store_one(&imaginary_state, g_im, states);
+    }
+}
+
+/// Diagonal, squared hopping and shift of a block's chains.
+#[inline(always)]
+fn block_constants(chain: Chain, first: usize, count: usize) -> (Lanes, Lanes, Lanes) {
+    let squared = per_head(chain.hopping, first, count).map(|s| s * s);
+    (per_head(chain.diagonal, first, count), squared, per_head(chain.eta, first, count))
+}
+
+#[inline(always)]
+fn load_one(place: &Place, source: &[f32]) -> Lanes {
+    let mut tile = [[0.0; LANES]; STEPS];
+    place.load(source, 0, 1, &mut tile);
+    tile[0]
+}
+
+#[inline(always)]
+fn store_one(place: &Place, lanes: Lanes, out: &mut [f32]) {
+    let mut tile = [[0.0; LANES]; STEPS];
+    tile[0] = lanes;
+    place.store(&tile, 0, 1, out);
+}
+
+/// A stretch's map of the ratio before it: `g -> (n_g g + n_1) / (d_g g + d_1)`, each coefficient complex.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Moebius {
+    n_g: (f32, f32),
+    n_1: (f32, f32),
+    d_g: (f32, f32),
+    d_1: (f32, f32),
+}
+
+impl Moebius {
+    /// The ratio after the stretch.
+    pub fn apply(&self, g: (f32, f32)) -> (f32, f32) {
+        let affine = |slope: (f32, f32), constant: (f32, f32)| {
+            let [a, b, c, d, e, f] = [slope.0, slope.1, g.0, g.1, constant.0, constant.1].map(f64::from);
+            (a * c - b * d + e, a * d + b * c + f)
+        };
+        let (n, d) = (affine(self.n_g, self.n_1), affine(self.d_g, self.d_1));
+        let size = (d.0 * d.0 + d.1 * d.1).max(f64::MIN_POSITIVE);
+        (((n.0 * d.0 + n.1 * d.1) / size) as f32, ((n.1 * d.0 - n.0 * d.1) / size) as f32)
+    }
+}
+
+dispatched! {
+    /// The map of each strip.
+    ///
+    /// # Shapes
+    /// - `potential`: `[S, T, H]`
+    /// - `maps`: `[S, H]`, overwritten
+    pub fn compose_left(potential: &[f32], strips: Strips, chain: Chain, maps: &mut [Moebius]) = compose_left_body
+}
+
+#[inline(always)]
+fn compose_left_body(potential: &[f32], strips: Strips, chain: Chain, maps: &mut [Moebius]) {
+    let mut v: Tile = [[0.0; LANES]; STEPS];
+    for (first, maps) in (0..maps.len()).step_by(LANES).zip(maps.chunks_mut(LANES)) {
+        let count = maps.len();
+        let (a0, s2, eta) = block_constants(chain, first, count);
+        let source = strips.block(first, count, 1, 0);
+        // Real and imaginary parts of n and d, from (1, 0) and from (0, 1).
+        let mut n = [[[1.0f32; LANES], [0.0; LANES]], [[0.0; LANES], [0.0; LANES]]];
+        let mut d = [[[0.0f32; LANES], [0.0; LANES]], [[1.0; LANES], [0.0; LANES]]];
+        for start in (0..strips.length).step_by(STEPS) {
+            let steps = STEPS.min(strips.length - start);
+            source.load(potential, start, steps, &mut v);
+            for step in 0..steps {
+                for (n, d) in n.iter_mut().zip(&mut d) {
+                    for lane in 0..LANES {
+                        let a = a0[lane] + v[step][lane];
+                        let (re, im) = (d[0][lane], d[1][lane]);
+                        d[0][lane] = a * re + eta[lane] * im - s2[lane] * n[0][lane];
+                        d[1][lane] = a * im - eta[lane] * re - s2[lane] * n[1][lane];
+                        (n[0][lane], n[1][lane]) = (re, im);
+                    }
+                }
+                if step % RESCALE == RESCALE - 1 {
+                    rescale(&mut n, &mut d);
+                }
+            }
+        }
+        for (lane, map) in maps.iter_mut().enumerate() {
+            let complex = |x: &[Lanes; 2]| (x[0][lane], x[1][lane]);
+            *map = Moebius { n_g: complex(&n[0]), n_1: complex(&n[1]), d_g: complex(&d[0]), d_1: complex(&d[1]) };
+        }
+    }
+}
+
+#[inline(always)]
+fn rescale(n: &mut [[Lanes; 2]; 2], d: &mut [[Lanes; 2]; 2]) {
+    let mut size = [f32::MIN_POSITIVE; LANES];
+    for part in n.as_flattened().iter().chain(d.as_flattened()) {
+        for (size, x) in size.iter_mut().zip(part) {
+            let x = x.abs();
+            *size = if x > *size { x } else { *size };
+        }
+    }
+    for part in n.as_flattened_mut().iter_mut().chain(d.as_flattened_mut()) {
+        for (x, size) in part.iter_mut().zip(&size) {
+            *x /= size;
+        }
+    }
+}

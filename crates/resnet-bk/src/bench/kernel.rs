@@ -1,0 +1,190 @@
+//! The kernels that a training step spends its time in, beside what the machine could do.
+
+use super::{Timing, measure};
+use crate::ops::{Gradient, HeadLoss, HostOp, Precision, ResolventOp, SoftTargets, loss_and_gradients};
+use crate::random::Random;
+use rayon::prelude::*;
+use resnet_bk_runtime::architecture::Causality;
+use resnet_bk_runtime::head::Head;
+use resnet_bk_runtime::kernels::{Matrix, Threads, Write, matmul};
+use serde::Serialize;
+use std::sync::Arc;
+
+/// Tokens, width and words of the seed model's head.
+const HEAD: (usize, usize, usize) = (2_560, 64, 30_000);
+/// Width of the distillation case's student.
+const STUDENT: usize = 32;
+/// Rows of the square product that measures the float32 rate.
+const SQUARE: usize = 2_048;
+/// Numbers of the copy that measures the memory's bandwidth: far more than the caches hold.
+const COPY: usize = 1 << 28;
+/// Float32 numbers that the resolvent moves per element: forward reads v and writes Re g, Im g; backward reads g and its
+/// gradient and writes that of v.
+const RESOLVENT_TRAFFIC: usize = 3 + 5;
+
+/// What the kernels take.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct KernelReport {
+    /// Threads.
+    pub threads: usize,
+    /// Rate of a large float32 product, in GFLOP/s.
+    pub sgemm_gflops: f64,
+    /// Bytes read and written by a large copy, in GB/s.
+    pub copy_gbps: f64,
+    /// The head's losses.
+    pub head: Vec<HeadCase>,
+    /// The resolvent.
+    pub resolvent: Vec<ResolventCase>,
+}
+
+/// Forward and backward of one of the head's losses.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct HeadCase {
+    /// `cross_entropy` or `distillation`.
+    pub loss: &'static str,
+    /// Number format of the products, and what multiplies them.
+    pub head_products: &'static str,
+    /// Tokens.
+    pub tokens: usize,
+    /// Width.
+    pub width: usize,
+    /// Words.
+    pub words: usize,
+    /// What its products would take at the rate of the large float32 product, in milliseconds. Logits are counted once.
+    pub float32_floor_ms: f64,
+    /// What it takes.
+    pub time: Timing,
+    /// Median over floor.
+    pub over_floor: f64,
+}
+
+/// Forward and backward of the causal resolvent.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ResolventCase {
+    /// Sequences.
+    pub batch: usize,
+    /// Resolvent heads.
+    pub heads: usize,
+    /// Tokens in a sequence.
+    pub length: usize,
+    /// What it takes.
+    pub time: Timing,
+    /// Median over elements.
+    pub ns_per_element: f64,
+    /// Bytes moved per second over those of the copy.
+    pub share_of_copy: f64,
+}
+
+/// Times the kernels.
+pub fn bench_kernels(runs: usize) -> KernelReport {
+    let sgemm_gflops = sgemm_gflops(runs);
+    let copy_gbps = copy_gbps(runs);
+    let mut head = Vec::new();
+    for precision in [Precision::Bf16, Precision::Float32] {
+        head.push(head_case(false, precision, sgemm_gflops, runs));
+        head.push(head_case(true, precision, sgemm_gflops, runs));
+    }
+    let shapes = [
+        (20, 1, 128),
+        (64, 1, 16_384),
+        (1, 64, 16_384),
+        (20, 64, 1_024),
+        (1, 1, 1_000),
+        (1, 1, 10_000),
+        (1, 1, 100_000),
+        (1, 1, 1_000_000),
+    ];
+    let resolvent = shapes.map(|shape| resolvent_case(shape, copy_gbps, runs)).to_vec();
+    KernelReport { threads: rayon::current_num_threads(), sgemm_gflops, copy_gbps, head, resolvent }
+}
+
+fn normal(n: usize, salt: u64, scale: f32) -> Vec<f32> {
+    let mut random = Random::new(salt);
+    (0..n).map(|_| scale * random.normal()).collect()
+}
+
+fn sgemm_gflops(runs: usize) -> f64 {
+    let (a, b) = (normal(SQUARE * SQUARE, 1, 1.0), normal(SQUARE * SQUARE, 2, 1.0));
+    let mut out = vec![0.0; SQUARE * SQUARE];
+    let [a, b] = [&a, &b].map(|x| Matrix::new(x, SQUARE, SQUARE));
+    let time = measure(runs, || matmul(&mut out, Write::Overwrite, a, b, Threads::All));
+    2.0 * (SQUARE as f64).powi(3) / (time.median_ms * 1e6)
+}
+
+fn copy_gbps(runs: usize) -> f64 {
+    let from = vec![1.0f32; COPY / 4];
+    let mut to = vec![0.0f32; COPY / 4];
+    let chunk = from.len() / rayon::current_num_threads() / 4;
+    let time = measure(runs, || {
+        to.par_chunks_mut(chunk).zip(from.par_chunks(chunk)).for_each(|(to, from)| to.copy_from_slice(from));
+    });
+    2.0 * COPY as f64 / (time.median_ms * 1e6)
+}
+
+fn head_case(soft: bool, precision: Precision, sgemm_gflops: f64, runs: usize) -> HeadCase {
+    let (tokens, teacher_width, words) = HEAD;
+    let width = if soft { STUDENT } else { teacher_width };
+    let hidden = normal(tokens * width, 1, 1.0);
+    let (table, bias) = (normal(words * width, 2, 0.3), normal(words, 3, 1.0));
+    let mut random = Random::new(4);
+    let loss = HeadLoss {
+        targets: (0..tokens).map(|_| random.below(words as u64) as u32).collect(),
+        soft: soft.then(|| SoftTargets {
+            hidden: normal(tokens * teacher_width, 5, 1.0),
+            table: Arc::new(normal(words * teacher_width, 6, 0.3)),
+            bias: Arc::new(normal(words, 7, 1.0)),
+            temperature: 2.0,
+            alpha: 0.7,
+        }),
+        precision,
+    };
+    let time = measure(runs, || {
+        std::hint::black_box(loss_and_gradients(&loss, &hidden, Head { table: &table, bias: &bias }));
+    });
+    // Logits, and the gradients of hidden states and table; the teacher's logits.
+    let widths = 3 * width + if soft { teacher_width } else { 0 };
+    let float32_floor_ms = 2.0 * (tokens * words * widths) as f64 / (sgemm_gflops * 1e6);
+    HeadCase {
+        loss: if soft { "distillation" } else { "cross_entropy" },
+        head_products: precision.unit(),
+        tokens,
+        width,
+        words,
+        float32_floor_ms,
+        over_floor: time.median_ms / float32_floor_ms,
+        time,
+    }
+}
+
+fn resolvent_case((batch, heads, length): (usize, usize, usize), copy_gbps: f64, runs: usize) -> ResolventCase {
+    let elements = batch * heads * length;
+    let potential = normal(elements, 1, 1.0);
+    let gradient = normal(2 * elements, 2, 1.0);
+    let eta = vec![1.0; heads];
+    let mut op = ResolventOp {
+        diagonal: vec![-2.0; heads],
+        hopping: vec![1.0; heads],
+        length,
+        causality: Causality::Causal,
+        gradient: Gradient::Exact,
+    };
+    // Short runs are repeated, so that the clock has something to measure.
+    let repeats = (1 << 18) / elements + 1;
+    let mut time = measure(runs, || {
+        for _ in 0..repeats {
+            let features = op.forward([&potential, &eta]);
+            std::hint::black_box(op.backward([&potential, &eta], &features, &gradient, [true; 2]));
+        }
+    });
+    time.median_ms /= repeats as f64;
+    time.fastest_ms /= repeats as f64;
+    let bytes = (4 * RESOLVENT_TRAFFIC * elements) as f64;
+    ResolventCase {
+        batch,
+        heads,
+        length,
+        ns_per_element: time.median_ms * 1e6 / elements as f64,
+        share_of_copy: bytes / (time.median_ms * 1e6) / copy_gbps,
+        time,
+    }
+}

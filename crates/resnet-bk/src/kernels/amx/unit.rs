@@ -1,0 +1,140 @@
+//! The tile unit's instructions. They are assembly because the language has no stable intrinsics for them.
+
+use super::{Block, Operand};
+use resnet_bk_runtime::kernels::Write;
+use std::arch::asm;
+use std::arch::x86_64::{__cpuid_count, _xgetbv};
+
+/// `arch_prctl` and its request for a register state that is too large to be given to every process.
+const SYS_ARCH_PRCTL: i64 = 158;
+const ARCH_REQ_XCOMP_PERM: u64 = 0x1023;
+/// The tile registers among the register states, and both tile states in XCR0.
+const XFEATURE_XTILEDATA: u64 = 18;
+const XCR0_TILES: u64 = 3 << 17;
+
+/// Whether the processor has AMX-BF16 and the AVX-512 that goes with it, and the operating system lets this process use it.
+pub fn request() -> bool {
+    let vectors = is_x86_feature_detected!("avx512f")
+        && is_x86_feature_detected!("avx512bw")
+        && is_x86_feature_detected!("avx512vl")
+        && is_x86_feature_detected!("avx512dq")
+        && is_x86_feature_detected!("fma")
+        && is_x86_feature_detected!("xsave");
+    // Leaf 7: EDX bit 22 is AMX-BF16, bit 24 AMX-TILE. A processor with AVX-512 has the leaf.
+    if !vectors || __cpuid_count(7, 0).edx & (1 << 22 | 1 << 24) != (1 << 22 | 1 << 24) {
+        return false;
+    }
+    // SAFETY: XSAVE was detected, and a system that offers AVX-512 has enabled it.
+    #[expect(unsafe_code, reason = "reads a control register")]
+    let enabled = unsafe { xcr0() };
+    if enabled & XCR0_TILES != XCR0_TILES {
+        return false;
+    }
+    let mut result = SYS_ARCH_PRCTL;
+    // SAFETY: the call changes nothing but which register states this process may use.
+    #[expect(unsafe_code, reason = "the standard library has no such system call")]
+    unsafe {
+        asm!(
+            "syscall",
+            inout("rax") result,
+            in("rdi") ARCH_REQ_XCOMP_PERM,
+            in("rsi") XFEATURE_XTILEDATA,
+            out("rcx") _,
+            out("r11") _,
+            options(nostack),
+        );
+    }
+    result == 0
+}
+
+#[expect(unsafe_code, reason = "reads a control register")]
+#[target_feature(enable = "xsave")]
+unsafe fn xcr0() -> u64 {
+    // SAFETY: the caller has detected XSAVE.
+    unsafe { _xgetbv(0) }
+}
+
+/// Memory operand of `ldtilecfg`: palette 1, eight tiles of 16 rows and 64 bytes.
+#[repr(C, align(64))]
+struct TileConfiguration {
+    palette: u8,
+    start_row: u8,
+    reserved: [u8; 14],
+    row_bytes: [u16; 16],
+    rows: [u8; 16],
+}
+
+pub fn configure() {
+    let mut configuration =
+        TileConfiguration { palette: 1, start_row: 0, reserved: [0; 14], row_bytes: [0; 16], rows: [0; 16] };
+    configuration.row_bytes[..8].fill(64);
+    configuration.rows[..8].fill(16);
+    // SAFETY: an `Amx` exists, so the instruction does; the operand is 64 valid bytes. The compiler keeps nothing in tiles.
+    #[expect(unsafe_code, reason = "an instruction without intrinsic")]
+    unsafe {
+        asm!("ldtilecfg [{}]", in(reg) &raw const configuration, options(nostack, readonly));
+    }
+}
+
+pub fn release() {
+    // SAFETY: a session exists, so the instruction does. The compiler keeps nothing in tiles.
+    #[expect(unsafe_code, reason = "an instruction without intrinsic")]
+    unsafe {
+        asm!("tilerelease", options(nostack, nomem));
+    }
+}
+
+pub fn multiply(out: &mut Block, write: Write, left: &[Operand], right: &[Operand]) {
+    // SAFETY: a session exists, so all eight tiles are configured as 16 rows of 64 bytes. Row strides: 64 bytes on the left
+    // (its second 16 rows start at 1024), 128 on the right and in the output (their second 16 columns start at 64, the
+    // output's second 16 rows at 2048). Every access so lies inside a 2048-byte operand or the 4096-byte output; both
+    // slices hold `left.len()` operands.
+    #[expect(unsafe_code, reason = "instructions without intrinsics")]
+    unsafe {
+        asm!(
+            "test {accumulate}, {accumulate}",
+            "jz 2f",
+            "tileloadd tmm0, [{out} + {wide}]",
+            "tileloadd tmm1, [{out} + {wide} + 64]",
+            "tileloadd tmm2, [{out} + {wide} + 2048]",
+            "tileloadd tmm3, [{out} + {wide} + 2112]",
+            "jmp 3f",
+            "2:",
+            "tilezero tmm0",
+            "tilezero tmm1",
+            "tilezero tmm2",
+            "tilezero tmm3",
+            "3:",
+            "test {blocks}, {blocks}",
+            "jz 5f",
+            "4:",
+            "tileloadd tmm4, [{left} + {narrow}]",
+            "tileloadd tmm6, [{right} + {wide}]",
+            "tdpbf16ps tmm0, tmm4, tmm6",
+            "tileloadd tmm7, [{right} + {wide} + 64]",
+            "tdpbf16ps tmm1, tmm4, tmm7",
+            "tileloadd tmm5, [{left} + {narrow} + 1024]",
+            "tdpbf16ps tmm2, tmm5, tmm6",
+            "tdpbf16ps tmm3, tmm5, tmm7",
+            "add {left}, 2048",
+            "add {right}, 2048",
+            "dec {blocks}",
+            "jnz 4b",
+            "5:",
+            "tilestored [{out} + {wide}], tmm0",
+            "tilestored [{out} + {wide} + 64], tmm1",
+            "tilestored [{out} + {wide} + 2048], tmm2",
+            "tilestored [{out} + {wide} + 2112], tmm3",
+            accumulate = in(reg) u64::from(write == Write::Accumulate),
+            blocks = inout(reg) left.len() => _,
+            left = inout(reg) left.as_ptr() => _,
+            right = inout(reg) right.as_ptr() => _,
+            out = in(reg) std::ptr::from_mut(out),
+            narrow = in(reg) 64usize,
+            wide = in(reg) 128usize,
+            out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+            out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+            options(nostack),
+        );
+    }
+}

@@ -1,0 +1,57 @@
+//! The optimizer's pass over a chunk of a parameter, and the sum of a gradient's squares.
+
+use resnet_bk_runtime::dispatched;
+
+/// Lanes of a reduction.
+const LANES: usize = 16;
+
+/// Constants of one AdamW step; the formula stands in [`crate::train::AdamW`].
+#[derive(Clone, Copy, Debug)]
+pub struct AdamWStep {
+    /// Decay of the first moment.
+    pub beta1: f32,
+    /// Decay of the second moment.
+    pub beta2: f32,
+    /// What the gradient is multiplied with.
+    pub gradient_scale: f32,
+    /// `rate / (1 - beta1^t)`.
+    pub rate: f32,
+    /// `1 / (1 - beta2^t)`.
+    pub second_scale: f32,
+    /// `1 - rate decay`.
+    pub shrink: f32,
+    /// Added to the root of the second moment.
+    pub epsilon: f32,
+}
+
+dispatched! {
+    /// Updates values and moments; all slices have one length.
+    pub fn adamw_step(values: &mut [f32], first: &mut [f32], second: &mut [f32], gradient: &[f32], step: AdamWStep)
+        = adamw_step_body
+}
+
+#[inline(always)]
+fn adamw_step_body(values: &mut [f32], first: &mut [f32], second: &mut [f32], gradient: &[f32], step: AdamWStep) {
+    for (((w, m), v), g) in values.iter_mut().zip(first).zip(second).zip(gradient) {
+        let g = g * step.gradient_scale;
+        *m = step.beta1 * *m + (1.0 - step.beta1) * g;
+        *v = step.beta2 * *v + (1.0 - step.beta2) * g * g;
+        *w = *w * step.shrink - step.rate * *m / ((*v * step.second_scale).sqrt() + step.epsilon);
+    }
+}
+
+dispatched! {
+    /// Sum of squares, in double precision.
+    pub fn sum_of_squares(values: &[f32]) -> f64 = sum_of_squares_body
+}
+
+#[inline(always)]
+fn sum_of_squares_body(values: &[f32]) -> f64 {
+    let mut sums = [0.0f64; LANES];
+    for chunk in values.chunks(LANES) {
+        for (sum, &x) in sums.iter_mut().zip(chunk) {
+            *sum += f64::from(x) * f64::from(x);
+        }
+    }
+    sums.iter().sum()
+}

@@ -1,0 +1,149 @@
+//! The causal resolvent backwards: many chains at once, and stretches of one long chain.
+//!
+//! ```text
+//! m_t = u_t + c_t      x_t = m_t g_t^2      dv_t = -Re x_t      deta -= Im x_t      c_{t-1} = s^2 x_t
+//! ```
+//!
+//! `u` is the conjugate of the features' gradient, `c` the carry from later positions. A stretch's carry out is affine in its
+//! carry in.
+
+use resnet_bk_runtime::dispatched;
+use resnet_bk_runtime::kernels::lanes::{LANES, Lanes, STEPS, Strips, Tile, per_head};
+
+/// A stretch's map of the carry after it: `c -> slope c + constant`.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Affine {
+    slope: (f32, f32),
+    constant: (f32, f32),
+}
+
+impl Affine {
+    /// The carry before the stretch.
+    pub fn apply(&self, c: (f32, f32)) -> (f32, f32) {
+        let (a, k) = (self.slope, self.constant);
+        (a.0 * c.0 - a.1 * c.1 + k.0, a.0 * c.1 + a.1 * c.0 + k.1)
+    }
+}
+
+/// Ratios and the features' gradient of strips.
+#[derive(Clone, Copy, Debug)]
+pub struct LeftBackward<'a> {
+    /// How the chains lie.
+    pub strips: Strips,
+    /// Off-diagonal, `[H]`.
+    pub hopping: &'a [f32],
+    /// The features, `[S, T, 2H]`.
+    pub ratios: &'a [f32],
+    /// Their gradient, `[S, T, 2H]`.
+    pub gradient: &'a [f32],
+}
+
+dispatched! {
+    /// Gradients of the potential and of eta.
+    ///
+    /// # Shapes
+    /// - `carries`: `[S H]`, from the positions after each strip; replaced by those to the positions before it
+    /// - `dv`: `[S, T, H]`, overwritten
+    /// - `deta`: `[H]`, added to
+    pub fn left_backward(input: LeftBackward, carries: &mut [(f32, f32)], dv: &mut [f32], deta: &mut [f32])
+        = left_backward_body
+}
+
+#[inline(always)]
+fn left_backward_body(input: LeftBackward, carries: &mut [(f32, f32)], dv: &mut [f32], deta: &mut [f32]) {
+    let heads = input.strips.heads;
+    let mut tiles = Tiles::new();
+    let mut out: Tile = [[0.0; LANES]; STEPS];
+    for (first, carries) in (0..carries.len()).step_by(LANES).zip(carries.chunks_mut(LANES)) {
+        let count = carries.len();
+        let s2 = per_head(input.hopping, first, count).map(|s| s * s);
+        let target = input.strips.block(first, count, 1, 0);
+        let (mut c_re, mut c_im, mut sum): (Lanes, Lanes, Lanes) = ([0.0; LANES], [0.0; LANES], [0.0; LANES]);
+        for (lane, carry) in carries.iter().enumerate() {
+            (c_re[lane], c_im[lane]) = *carry;
+        }
+        for start in (0..input.strips.length).step_by(STEPS).rev() {
+            let steps = STEPS.min(input.strips.length - start);
+            tiles.load(&input, first, count, start, steps);
+            for step in (0..steps).rev() {
+                for lane in 0..LANES {
+                    let (re, im) = tiles.square(step, lane);
+                    let m = (tiles.u_re[step][lane] + c_re[lane], c_im[lane] - tiles.u_im[step][lane]);
+                    let x = (m.0 * re - m.1 * im, m.0 * im + m.1 * re);
+                    out[step][lane] = -x.0;
+                    sum[lane] -= x.1;
+                    (c_re[lane], c_im[lane]) = (s2[lane] * x.0, s2[lane] * x.1);
+                }
+            }
+            target.store(&out, start, steps, dv);
+        }
+        for (lane, carry) in carries.iter_mut().enumerate() {
+            *carry = (c_re[lane], c_im[lane]);
+            deta[(first + lane) % heads] += sum[lane];
+        }
+    }
+}
+
+dispatched! {
+    /// The map of each strip. Shapes: `maps` `[S H]`, overwritten.
+    pub fn compose_left_backward(input: LeftBackward, maps: &mut [Affine]) = compose_left_backward_body
+}
+
+#[inline(always)]
+fn compose_left_backward_body(input: LeftBackward, maps: &mut [Affine]) {
+    let mut tiles = Tiles::new();
+    for (first, maps) in (0..maps.len()).step_by(LANES).zip(maps.chunks_mut(LANES)) {
+        let count = maps.len();
+        let s2 = per_head(input.hopping, first, count).map(|s| s * s);
+        let (mut a_re, mut a_im): (Lanes, Lanes) = ([1.0; LANES], [0.0; LANES]);
+        let (mut k_re, mut k_im): (Lanes, Lanes) = ([0.0; LANES], [0.0; LANES]);
+        for start in (0..input.strips.length).step_by(STEPS).rev() {
+            let steps = STEPS.min(input.strips.length - start);
+            tiles.load(&input, first, count, start, steps);
+            for step in (0..steps).rev() {
+                for lane in 0..LANES {
+                    let (re, im) = tiles.square(step, lane);
+                    let (re, im) = (s2[lane] * re, s2[lane] * im);
+                    let m = (tiles.u_re[step][lane] + k_re[lane], k_im[lane] - tiles.u_im[step][lane]);
+                    (k_re[lane], k_im[lane]) = (m.0 * re - m.1 * im, m.0 * im + m.1 * re);
+                    (a_re[lane], a_im[lane]) = (a_re[lane] * re - a_im[lane] * im, a_re[lane] * im + a_im[lane] * re);
+                }
+            }
+        }
+        for (lane, map) in maps.iter_mut().enumerate() {
+            *map = Affine { slope: (a_re[lane], a_im[lane]), constant: (k_re[lane], k_im[lane]) };
+        }
+    }
+}
+
+/// Ratios and gradient of a block.
+struct Tiles {
+    g_re: Tile,
+    g_im: Tile,
+    u_re: Tile,
+    u_im: Tile,
+}
+
+impl Tiles {
+    #[inline(always)]
+    fn new() -> Self {
+        let tile = [[0.0; LANES]; STEPS];
+        Self { g_re: tile, g_im: tile, u_re: tile, u_im: tile }
+    }
+
+    #[inline(always)]
+    fn load(&mut self, input: &LeftBackward, first: usize, count: usize, start: usize, steps: usize) {
+        let [real, imaginary] = [0, 1].map(|part| input.strips.block(first, count, 2, part));
+        real.load(input.ratios, start, steps, &mut self.g_re);
+        imaginary.load(input.ratios, start, steps, &mut self.g_im);
+        real.load(input.gradient, start, steps, &mut self.u_re);
+        imaginary.load(input.gradient, start, steps, &mut self.u_im);
+    }
+
+    /// `g^2`.
+    #[inline(always)]
+    fn square(&self, step: usize, lane: usize) -> (f32, f32) {
+        let (re, im) = (self.g_re[step][lane], self.g_im[step][lane]);
+        (re * re - im * im, 2.0 * re * im)
+    }
+}

@@ -1,0 +1,135 @@
+use super::*;
+use crate::ops::testing::{check_gradients, values};
+
+fn op(tokens: usize, words: usize, soft: Option<SoftTargets>, precision: Precision) -> Op {
+    let targets = (0..tokens).map(|t| (t * 7 % words) as u32).collect();
+    Op { loss: HeadLoss { targets, soft, precision }, gradients: Mutex::new(None) }
+}
+
+fn teacher(tokens: usize, words: usize, alpha: f32) -> SoftTargets {
+    SoftTargets {
+        hidden: rounded(3 * tokens, 4),
+        table: Arc::new(rounded(3 * words, 5)),
+        bias: Arc::new(values(words, 6)),
+        temperature: 2.0,
+        alpha,
+    }
+}
+
+#[test]
+fn gradients_match_finite_differences() {
+    // Few words: the loss's own rounding would drown the differences of many.
+    let words = 11;
+    for tokens in [1, 5] {
+        let (x, w, b) = (values(4 * tokens, 1), values(4 * words, 2), values(words, 3));
+        check_gradients([&x, &w, &b], || op(tokens, words, None, Precision::Float32), 3e-3);
+        for alpha in [0.0, 0.7, 1.0] {
+            check_gradients(
+                [&x, &w, &b],
+                || op(tokens, words, Some(teacher(tokens, words, alpha)), Precision::Float32),
+                3e-3,
+            );
+        }
+    }
+}
+
+/// Loss and gradients in double precision, with all logits at hand.
+fn plain(op: &Op, x: &[f32], w: &[f32], b: &[f32]) -> (f64, [Vec<f64>; 3]) {
+    let (words, tokens) = (b.len(), op.loss.targets.len());
+    let logits = |x: &[f32], w: &[f32], b: &[f32], t: usize, scale: f64| -> Vec<f64> {
+        let width = w.len() / words;
+        let dot = |v: usize| (0..width).map(|d| f64::from(x[t * width + d]) * f64::from(w[v * width + d])).sum::<f64>();
+        (0..words).map(|v| (f64::from(b[v]) + dot(v)) * scale).collect()
+    };
+    let softmax = |logits: &[f64]| -> (Vec<f64>, f64) {
+        let normalizer = logits.iter().map(|l| l.exp()).sum::<f64>().ln();
+        (logits.iter().map(|l| (l - normalizer).exp()).collect(), normalizer)
+    };
+    let (mut loss, mut dx) = (0.0, vec![0.0; x.len()]);
+    let (mut dw, mut db) = (vec![0.0; w.len()], vec![0.0; b.len()]);
+    let width = w.len() / words;
+    for t in 0..tokens {
+        let hard_logits = logits(x, w, b, t, 1.0);
+        let (p, normalizer) = softmax(&hard_logits);
+        let target = op.loss.targets[t] as usize;
+        let mut dlogits: Vec<f64> = p.clone();
+        dlogits[target] -= 1.0;
+        let mut token_loss = normalizer - hard_logits[target];
+        if let Some(soft) = &op.loss.soft {
+            let (tau, alpha) = (f64::from(soft.temperature), f64::from(soft.alpha));
+            let (q, q_normalizer) = softmax(&logits(x, w, b, t, 1.0 / tau));
+            let teacher = logits(&soft.hidden, &soft.table, &soft.bias, t, 1.0 / tau);
+            let (r, r_normalizer) = softmax(&teacher);
+            let divergence: f64 =
+                (0..words).map(|v| r[v] * (teacher[v] - r_normalizer - hard_logits[v] / tau + q_normalizer)).sum();
+            token_loss = alpha * tau * tau * divergence + (1.0 - alpha) * token_loss;
+            for v in 0..words {
+                dlogits[v] = alpha * tau * (q[v] - r[v]) + (1.0 - alpha) * dlogits[v];
+            }
+        }
+        loss += token_loss;
+        for (v, dlogit) in dlogits.iter().enumerate() {
+            db[v] += dlogit / tokens as f64;
+            for d in 0..width {
+                dx[t * width + d] += dlogit * f64::from(w[v * width + d]) / tokens as f64;
+                dw[v * width + d] += dlogit * f64::from(x[t * width + d]) / tokens as f64;
+            }
+        }
+    }
+    (loss / tokens as f64, [dx, dw, db])
+}
+
+/// Numbers that bf16 holds exactly.
+fn rounded(n: usize, salt: u32) -> Vec<f32> {
+    values(n, salt).iter().map(|x| f32::from_bits(x.to_bits() & 0xffff_0000)).collect()
+}
+
+/// Compares with the plain loss and gradients; tolerances are relative, a gradient's to at least one token's share.
+fn check_against_plain(precision: Precision, loss_tolerance: f64, gradient_tolerance: f64) {
+    for (tokens, words, width) in
+        [(1, 11, 4), (31, 33, 32), (255, 511, 4), (256, 512, 40), (257, 513, 64), (300, 1100, 33)]
+    {
+        let (x, w, b) = (rounded(width * tokens, 1), rounded(width * words, 2), values(words, 3));
+        for soft in [None, Some(teacher(tokens, words, 0.7))] {
+            let mut op = op(tokens, words, soft, precision);
+            let loss = f64::from(op.forward([&x, &w, &b])[0]);
+            let (expected, gradients) = plain(&op, &x, &w, &b);
+            assert!(
+                (loss - expected).abs() < loss_tolerance * expected,
+                "{tokens} x {words} x {width}: {loss}, expected {expected}"
+            );
+            let got = op.gradients.into_inner().unwrap().unwrap();
+            for (got, expected) in got.iter().flatten().zip(gradients.iter().flatten()) {
+                // A word that many tokens hold likely has the sum of their gradients, and of their errors.
+                let share = expected.abs().max(1.0 / tokens as f64);
+                let error = (f64::from(*got) - expected).abs() / share;
+                assert!(error < gradient_tolerance, "{tokens} x {words} x {width}: {got}, expected {expected}");
+            }
+        }
+    }
+}
+
+#[test]
+fn float32_tiles_and_threads_equal_the_plain_losses_and_gradients() {
+    // Sums over a thousand words in single precision, against double.
+    check_against_plain(Precision::Float32, 1e-5, 1e-5);
+}
+
+#[test]
+fn bf16_tiles_equal_the_plain_losses_and_round_gradients() {
+    // The factors of the logits are exact. Their gradients, which a token's words share out of 1, are rounded to 8 bits.
+    check_against_plain(Precision::Bf16, 1e-5, 2.0 / 256.0);
+}
+
+#[test]
+fn a_student_equal_to_its_teacher_has_no_soft_loss() {
+    let words = 11;
+    let mut soft = teacher(6, words, 1.0);
+    soft.hidden = values(24, 1);
+    soft.table = Arc::new(values(4 * words, 2));
+    soft.bias = Arc::new(values(words, 3));
+    let mut op = op(6, words, Some(soft), Precision::Float32);
+    let loss = op.forward([&values(24, 1), &values(4 * words, 2), &values(words, 3)])[0];
+    assert!(loss.abs() < 1e-6, "{loss}");
+    assert!(op.gradients.into_inner().unwrap().unwrap().iter().flatten().all(|g| g.abs() < 1e-6));
+}
