@@ -9,7 +9,6 @@ pub mod head;
 pub mod kernels;
 pub mod model;
 pub mod moe;
-pub mod norm;
 pub mod quantization;
 pub mod resolvent;
 pub mod sample;

@@ -75,6 +75,13 @@ impl Random {
 }
 
 /// A bijection of 64 bits in which every input bit changes half of the output bits.
+/// The output `index`, from 0, of the stream that [`Random::new`] makes of `seed`.
+#[inline(always)]
+pub fn stream_word(seed: u64, index: u64) -> u64 {
+    mix(seed.wrapping_add(INCREMENT.wrapping_mul(index.wrapping_add(1))))
+}
+
+#[inline(always)]
 fn mix(mut z: u64) -> u64 {
     z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
@@ -84,6 +91,14 @@ fn mix(mut z: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_stream_can_be_entered_anywhere() {
+        let mut random = Random::new(42);
+        for index in 0..10 {
+            assert_eq!(random.next_u64(), stream_word(42, index));
+        }
+    }
 
     const DRAWS: usize = 200_000;
     /// Five standard errors of the mean of `DRAWS` draws with unit variance.

@@ -7,6 +7,7 @@
 //! | `elementwise` | exp, sigmoid, softplus, SiLU, softmax | yes |
 //! | `loss` | rows of the head's losses and their gradients | yes |
 //! | `scan`, `lanes` | recurrences of many chains side by side | yes |
+//! | `norm` | layer and RMS normalization of rows | yes |
 //! | `rounding` | nearest multiples of a step | yes |
 //! | `matmul` | general matrix products through the `gemm` crate | no |
 //!
@@ -19,6 +20,7 @@ pub mod lanes;
 mod linear;
 mod loss;
 mod matmul;
+mod norm;
 mod rounding;
 mod scan;
 
@@ -26,5 +28,6 @@ pub use elementwise::{exp, sigmoid, sigmoid_in_place, silu_gate, softmax_in_plac
 pub use linear::linear;
 pub use loss::{MixedRow, Normalizer, add_row, mixed_gradient, softmax_gradient};
 pub use matmul::{Matrix, Threads, Write, matmul};
+pub use norm::{inverse_rms, layer_norm, moments, rms_norm};
 pub use rounding::{largest_magnitude, round_to_step, round_to_steps};
 pub use scan::{Chain, Moebius, compose_left, left_ratios, reciprocal};

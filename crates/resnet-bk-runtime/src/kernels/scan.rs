@@ -46,6 +46,9 @@ dispatched! {
 
 #[inline(always)]
 fn left_ratios_body(potential: &[f32], strips: Strips, chain: Chain, states: &mut [f32], ratios: &mut [f32]) {
+    if potential.is_empty() {
+        return;
+    }
     let chains = potential.len() / strips.length;
     let of_states = Strips { length: 1, ..strips };
     let (mut v, mut re, mut im): (Tile, Tile, Tile) =

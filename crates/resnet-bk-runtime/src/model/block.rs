@@ -2,8 +2,7 @@
 
 use super::layers::{LayerNorm, Linear, MixtureOfExperts};
 use crate::architecture::{Architecture, Causality};
-use crate::kernels::silu_gate;
-use crate::norm::rms_norm;
+use crate::kernels::{rms_norm, silu_gate};
 use crate::quantization::fake_quantize_channels;
 use crate::resolvent::{Chain, PropagatorInput, PropagatorState, propagate};
 

@@ -1,12 +1,20 @@
 //! Burn tensors of a model's parameters, and their gradients.
+//!
+//! Weights are rounded by their quantizers on the way in. The gradient that comes out is that of the rounded values: the
+//! straight-through estimator (Bengio, Léonard, Courville, arXiv 1308.3432). Scales follow the largest weight of a group, so no
+//! weight is cut off.
 
-use crate::ops::fake_quantize_weight;
 use crate::parameters::{Parameter, Parameters};
 use burn_tensor::{Device, Gradients, Tensor, TensorData};
+use rayon::prelude::*;
 use resnet_bk_runtime::quantization::Scheme;
 use std::collections::HashMap;
 
-/// One tensor per parameter, tracked for a training step or plain for an evaluation.
+/// Groups that one task rounds.
+const GROUPS: usize = 256;
+
+/// One tensor per parameter, tracked for a training step or plain for an evaluation. The parameters of a block's experts are one
+/// vector, `blocks.N.moe.experts`.
 #[derive(Debug)]
 pub struct Leaves {
     device: Device,
@@ -17,13 +25,28 @@ pub struct Leaves {
 #[derive(Debug)]
 struct Leaf {
     tensor: Ranked,
-    scheme: Option<Scheme>,
+    /// Sizes of the parameters that it holds.
+    sizes: Vec<usize>,
 }
 
 #[derive(Debug)]
 enum Ranked {
     Vector(Tensor<1>),
     Matrix(Tensor<2>),
+}
+
+/// The vector that a parameter is part of.
+fn bank(name: &str) -> Option<&str> {
+    const EXPERTS: &str = ".moe.experts";
+    name.find(EXPERTS).map(|place| &name[..place + EXPERTS.len()])
+}
+
+fn rounded(parameter: &Parameter, scheme: Option<Scheme>) -> Vec<f32> {
+    let mut values = parameter.values.clone();
+    if let Some(scheme) = scheme {
+        values.par_chunks_mut(GROUPS * scheme.group as usize).for_each(|groups| scheme.fake_quantize(groups));
+    }
+    values
 }
 
 impl Leaves {
@@ -38,62 +61,75 @@ impl Leaves {
     }
 
     fn new(parameters: &Parameters, device: Device, tracked: bool) -> Self {
+        let architecture = parameters.architecture();
+        let list: Vec<&Parameter> = parameters.iter().collect();
+        let values: Vec<Vec<f32>> =
+            list.par_iter().map(|parameter| rounded(parameter, architecture.scheme(&parameter.spec))).collect();
         let mut leaves = Self { list: Vec::new(), index: HashMap::new(), device };
-        for parameter in parameters.iter() {
-            leaves.push(parameter, parameters.architecture().scheme(&parameter.spec), tracked);
+        let mut values = values.into_iter();
+        for group in list.chunk_by(|a, b| bank(&a.spec.name).is_some_and(|name| bank(&b.spec.name) == Some(name))) {
+            let spec = &group[0].spec;
+            let sizes: Vec<usize> = group.iter().map(|parameter| parameter.spec.len()).collect();
+            let mut values = values.by_ref().take(group.len());
+            match bank(&spec.name) {
+                Some(name) => {
+                    let bank = values.collect::<Vec<_>>().concat();
+                    leaves.push(name, bank, &[sizes.iter().sum()], sizes, tracked);
+                }
+                None => {
+                    let values = values.next().expect("a group is not empty");
+                    leaves.push(&spec.name, values, &spec.shape, sizes, tracked && spec.is_trained());
+                }
+            }
         }
         leaves
     }
 
     /// Adds a leaf that is not part of the model, such as a projection that only a loss uses.
     pub fn push_auxiliary(&mut self, parameter: &Parameter) {
-        self.push(parameter, None, true);
+        let spec = &parameter.spec;
+        self.push(&spec.name, parameter.values.clone(), &spec.shape, vec![spec.len()], true);
     }
 
-    fn push(&mut self, parameter: &Parameter, scheme: Option<Scheme>, tracked: bool) {
-        let spec = &parameter.spec;
-        let data = parameter.values.clone();
-        let tracked = tracked && spec.is_trained();
-        let tensor = match *spec.shape.as_slice() {
+    fn push(&mut self, name: &str, values: Vec<f32>, shape: &[usize], sizes: Vec<usize>, tracked: bool) {
+        let tensor = match *shape {
             [n] => {
-                let tensor = Tensor::<1>::from_data(TensorData::new(data, [n]), &self.device);
+                let tensor = Tensor::<1>::from_data(TensorData::new(values, [n]), &self.device);
                 Ranked::Vector(if tracked { tensor.require_grad() } else { tensor })
             }
             [rows, columns] => {
-                let tensor = Tensor::<2>::from_data(TensorData::new(data, [rows, columns]), &self.device);
+                let tensor = Tensor::<2>::from_data(TensorData::new(values, [rows, columns]), &self.device);
                 Ranked::Matrix(if tracked { tensor.require_grad() } else { tensor })
             }
             _ => unreachable!("the tensor list holds vectors and matrices"),
         };
-        self.index.insert(spec.name.clone(), self.list.len());
-        self.list.push(Leaf { tensor, scheme });
+        self.index.insert(name.to_owned(), self.list.len());
+        self.list.push(Leaf { tensor, sizes });
     }
 
     fn leaf(&self, name: &str) -> &Leaf {
         &self.list[self.index[name]]
     }
 
-    /// A vector, rounded by its quantizer if it has one.
+    /// A vector.
     ///
     /// # Panics
     /// If there is no vector of this name.
     pub fn vector(&self, name: &str) -> Tensor<1> {
-        match self.leaf(name) {
-            Leaf { tensor: Ranked::Vector(tensor), scheme: Some(scheme) } => fake_quantize_weight(tensor, *scheme),
-            Leaf { tensor: Ranked::Vector(tensor), scheme: None } => tensor.clone(),
-            _ => unreachable!("{name} is a vector"),
+        match &self.leaf(name).tensor {
+            Ranked::Vector(tensor) => tensor.clone(),
+            Ranked::Matrix(_) => unreachable!("{name} is a vector"),
         }
     }
 
-    /// A matrix, rounded by its quantizer if it has one.
+    /// A matrix.
     ///
     /// # Panics
     /// If there is no matrix of this name.
     pub fn matrix(&self, name: &str) -> Tensor<2> {
-        match self.leaf(name) {
-            Leaf { tensor: Ranked::Matrix(tensor), scheme: Some(scheme) } => fake_quantize_weight(tensor, *scheme),
-            Leaf { tensor: Ranked::Matrix(tensor), scheme: None } => tensor.clone(),
-            _ => unreachable!("{name} is a matrix"),
+        match &self.leaf(name).tensor {
+            Ranked::Matrix(tensor) => tensor.clone(),
+            Ranked::Vector(_) => unreachable!("{name} is a matrix"),
         }
     }
 
@@ -107,15 +143,28 @@ impl Leaves {
         Tensor::from_data(TensorData::new(values.to_vec(), [values.len()]), &self.device)
     }
 
-    /// Gradients in the order of the leaves; `None` where the loss does not depend on one.
+    /// Gradients in the order of the parameters; `None` where the loss does not depend on one, as on the experts that no token was
+    /// routed to.
     pub fn gradients(&self, mut gradients: Gradients) -> Vec<Option<Vec<f32>>> {
         let values = |data: Option<TensorData>| data.map(|d| d.try_into_vec::<f32>().expect("float32 gradients"));
-        self.list
-            .iter()
-            .map(|leaf| match &leaf.tensor {
+        let mut found = Vec::new();
+        for leaf in &self.list {
+            let whole = match &leaf.tensor {
                 Ranked::Vector(tensor) => values(tensor.grad_remove(&mut gradients).map(Tensor::into_data)),
                 Ranked::Matrix(tensor) => values(tensor.grad_remove(&mut gradients).map(Tensor::into_data)),
-            })
-            .collect()
+            };
+            match (whole, leaf.sizes.as_slice()) {
+                (whole, [_]) => found.push(whole),
+                (None, sizes) => found.extend(sizes.iter().map(|_| None)),
+                (Some(whole), sizes) => {
+                    let mut rest = whole.as_slice();
+                    for &size in sizes {
+                        let part = rest.split_off(..size).expect("the sizes add up");
+                        found.push(part.iter().any(|g| *g != 0.0).then(|| part.to_vec()));
+                    }
+                }
+            }
+        }
+        found
     }
 }

@@ -152,12 +152,8 @@ impl LanguageModel {
     /// - `tokens`: `[n]`, a multiple of `length`, each below `V`; `length` at most `n_seq` where there are positions
     pub fn forward(&self, tokens: &[u32], length: usize, mode: &mut Mode) -> Output {
         assert!(length > 0 && tokens.len().is_multiple_of(length), "{} tokens in sequences of {length}", tokens.len());
-        let rows = |indices: &mut dyn Iterator<Item = usize>| indices.collect();
-        let mut x = ops::select_rows(&self.embedding, rows(&mut tokens.iter().map(|&t| t as usize)));
-        if let Some(positions) = &self.positions {
-            x = x + ops::select_rows(positions, rows(&mut (0..tokens.len()).map(|i| i % length)));
-        }
-        x = mode.dropout_embedding(&x);
+        let mask = mode.embedding_dropout();
+        let mut x = ops::embed(tokens.into(), length, &self.embedding, self.positions.as_ref(), mask);
         let mut layers = Vec::with_capacity(self.blocks.len());
         for block in &self.blocks {
             let (y, layer) = block.forward(self, x, length, mode);
@@ -203,12 +199,7 @@ impl Block {
                     features: leaves.constants(&format!("{mixer}.feature_step")),
                 }
             }),
-            moe: MixtureOfExperts::bind(
-                leaves,
-                &format!("{block}.moe"),
-                architecture.experts[index],
-                architecture.top_k,
-            ),
+            moe: MixtureOfExperts::bind(leaves, &format!("{block}.moe"), architecture.top_k),
         }
     }
 
@@ -232,8 +223,9 @@ impl Block {
                 };
                 let limit = architecture.feature_clamp;
                 let features = ops::resolvent(op, &quantized(&v, true), &self.eta).clamp(-limit, limit);
-                let mixed = output.forward(&quantized(&features, false)) * scale.clone().unsqueeze::<2>();
-                (x + (ffn + mixed), LayerOutput { potential: v, features, router_logits, usage })
+                let mixed = quantized(&features, false);
+                let x = ops::mix_features(&x, &ffn, &mixed, (&output.weight, &output.bias), scale);
+                (x, LayerOutput { potential: v, features, router_logits, usage })
             }
             MixerWeights::Propagator { hopping, barrier, source, norm, gate, output, moe_norm } => {
                 let v = barrier.forward(&normed);
@@ -241,9 +233,9 @@ impl Block {
                 let features = ops::propagator(&hop, &quantized(&v, true), &u, &self.eta, length);
                 let waves = ops::rms_norm(&quantized(&features, false), norm);
                 let mixed = ops::silu_gate(&output.forward(&waves), &gate.forward(&normed));
-                let x = x + mode.dropout(&mixed);
+                let x = ops::add_dropped(&x, &mixed, mode.mixer_dropout());
                 let (ffn, router_logits, usage) = self.moe.forward(&moe_norm.forward(&x), mode);
-                (x + ffn, LayerOutput { potential: v, features, router_logits, usage })
+                (ops::add_dropped(&x, &ffn, None), LayerOutput { potential: v, features, router_logits, usage })
             }
         }
     }

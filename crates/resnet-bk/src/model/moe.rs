@@ -2,22 +2,21 @@
 
 use super::{Leaves, Linear, Mode};
 use crate::ops;
-use burn_tensor::{Tensor, activation::relu};
-use resnet_bk_runtime::moe::assignments;
+use burn_tensor::Tensor;
 
 #[derive(Debug)]
 pub(super) struct MixtureOfExperts {
     router: Linear,
-    experts: Vec<(Linear, Linear)>,
+    /// Parameters of all experts, as [`ops::experts`] takes them.
+    bank: Tensor<1>,
     top_k: usize,
 }
 
 impl MixtureOfExperts {
-    pub fn bind(leaves: &Leaves, name: &str, experts: usize, top_k: usize) -> Self {
-        let expert = |e: usize, part: &str| Linear::bind(leaves, &format!("{name}.experts.{e}.{part}"));
+    pub fn bind(leaves: &Leaves, name: &str, top_k: usize) -> Self {
         Self {
             router: Linear::bind(leaves, &format!("{name}.router")),
-            experts: (0..experts).map(|e| (expert(e, "up"), expert(e, "down"))).collect(),
+            bank: leaves.vector(&format!("{name}.experts")),
             top_k,
         }
     }
@@ -27,17 +26,10 @@ impl MixtureOfExperts {
         let logits = self.router.forward(x);
         let weights = ops::gate_weights(&mode.perturb(&logits), self.top_k);
         let values = weights.to_data();
-        let lists = assignments(values.as_slice::<f32>().expect("float32 weights"), self.experts.len());
-        let usage: Vec<usize> = lists.iter().map(Vec::len).collect();
-        let outputs: Vec<Tensor<2>> = lists
-            .iter()
-            .zip(&self.experts)
-            .filter(|(list, _)| !list.is_empty())
-            .map(|(list, (up, down))| {
-                let gathered = ops::select_rows(x, list.as_slice().into());
-                down.forward(&mode.dropout(&relu(up.forward(&gathered))))
-            })
-            .collect();
-        (ops::mix_experts(&Tensor::cat(outputs, 0), &weights, &lists), logits, usage)
+        let mut usage = vec![0; weights.dims()[1]];
+        for row in values.as_slice::<f32>().expect("float32 weights").chunks(usage.len()) {
+            usage.iter_mut().zip(row).for_each(|(used, weight)| *used += usize::from(*weight != 0.0));
+        }
+        (ops::experts(x, &weights, &self.bank, mode.expert_dropout()), logits, usage)
     }
 }

@@ -1,6 +1,6 @@
 //! What only training adds to a forward pass.
 
-use crate::ops;
+use crate::ops::{DropoutMask, ExpertDropout};
 use crate::random::Random;
 use burn_tensor::{Tensor, TensorData};
 
@@ -27,19 +27,26 @@ pub struct Noise {
 }
 
 impl Mode {
-    /// Dropout inside a block.
-    pub fn dropout(&mut self, x: &Tensor<2>) -> Tensor<2> {
-        match self {
-            Self::Evaluate => x.clone(),
-            Self::Train(noise) => ops::dropout(x, noise.dropout, &mut noise.random),
-        }
+    /// Mask of the mixer's output in a propagator block.
+    pub fn mixer_dropout(&mut self) -> Option<DropoutMask> {
+        self.draw(|noise| noise.dropout).map(|(p, key)| DropoutMask::new(p, key))
     }
 
-    /// Dropout of the embeddings.
-    pub fn dropout_embedding(&mut self, x: &Tensor<2>) -> Tensor<2> {
+    /// Masks of the experts' hidden states.
+    pub fn expert_dropout(&mut self) -> Option<ExpertDropout> {
+        self.draw(|noise| noise.dropout).map(|(p, key)| ExpertDropout { p, key })
+    }
+
+    /// Mask of the embeddings.
+    pub fn embedding_dropout(&mut self) -> Option<DropoutMask> {
+        self.draw(|noise| noise.embedding_dropout).map(|(p, key)| DropoutMask::new(p, key))
+    }
+
+    /// A probability above zero, and the key of a mask.
+    fn draw(&mut self, probability: impl Fn(&Noise) -> f32) -> Option<(f32, u64)> {
         match self {
-            Self::Evaluate => x.clone(),
-            Self::Train(noise) => ops::dropout(x, noise.embedding_dropout, &mut noise.random),
+            Self::Train(noise) if probability(noise) > 0.0 => Some((probability(noise), noise.random.next_u64())),
+            _ => None,
         }
     }
 

@@ -1,31 +1,54 @@
-//! Inverted dropout with a mask from a keyed random stream, so that a resumed run draws the masks it would have drawn.
+//! A residual connection with dropout: `x + mask * y` (inverted dropout, Srivastava et al. 2014).
 
 use super::HostOp;
-use crate::random::Random;
+use crate::kernels::DropoutMask;
 use burn_tensor::Tensor;
+use rayon::prelude::*;
+use resnet_bk_runtime::kernels::add_row;
+
+/// Elements of one task.
+const CHUNK: usize = 1 << 14;
 
 #[derive(Debug)]
-struct Dropout {
-    mask: Vec<f32>,
+struct AddDropped {
+    mask: Option<DropoutMask>,
 }
 
-impl HostOp<1> for Dropout {
-    fn forward(&mut self, [x]: [&[f32]; 1]) -> Vec<f32> {
-        x.iter().zip(&self.mask).map(|(x, m)| x * m).collect()
+impl HostOp<2> for AddDropped {
+    fn forward(&mut self, [x, y]: [&[f32]; 2]) -> Vec<f32> {
+        let mut out = y.to_vec();
+        out.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).enumerate().for_each(|(index, (out, x))| {
+            if let Some(mask) = self.mask {
+                mask.apply(CHUNK * index, out);
+            }
+            add_row(out, x);
+        });
+        out
     }
 
-    fn backward(&self, _: [&[f32]; 1], _: &[f32], gradient: &[f32], _: [bool; 1]) -> [Vec<f32>; 1] {
-        [gradient.iter().zip(&self.mask).map(|(g, m)| g * m).collect()]
+    fn backward(&self, _: [&[f32]; 2], _: &[f32], gradient: &[f32], _: [bool; 2]) -> [Vec<f32>; 2] {
+        let mut dy = gradient.to_vec();
+        if let Some(mask) = self.mask {
+            dy.par_chunks_mut(CHUNK).enumerate().for_each(|(index, dy)| mask.apply(CHUNK * index, dy));
+        }
+        [gradient.to_vec(), dy]
     }
 }
 
-/// Zeroes each element with probability `p` and scales the others by `1 / (1 - p)`. Shape: any `[n, D]`.
-pub fn dropout(x: &Tensor<2>, p: f32, random: &mut Random) -> Tensor<2> {
-    if p == 0.0 {
-        return x.clone();
+/// `x` plus `y` with some of its elements dropped. Shapes: any `[n, D]`.
+pub fn add_dropped(x: &Tensor<2>, y: &Tensor<2>, mask: Option<DropoutMask>) -> Tensor<2> {
+    AddDropped { mask }.apply([x.into(), y.into()], x.dims())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::testing::{check_gradients, values};
+
+    #[test]
+    fn gradients_match_finite_differences() {
+        for mask in [None, Some(DropoutMask::new(0.4, 5))] {
+            check_gradients([&values(20, 1), &values(20, 2)], || AddDropped { mask }, 1e-3);
+        }
     }
-    let keep = 1.0 / (1.0 - p);
-    let [rows, width] = x.dims();
-    let mask = (0..rows * width).map(|_| if random.uniform() < p { 0.0 } else { keep }).collect();
-    Dropout { mask }.apply([x.into()], [rows, width])
 }

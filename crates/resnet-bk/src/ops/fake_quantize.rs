@@ -1,36 +1,10 @@
-//! Straight-through fake quantization: the forward pass rounds as the artifact will, the backward pass ignores the rounding.
+//! Straight-through fake quantization of activations: the forward pass rounds as the artifact will, the backward pass ignores the rounding.
 //!
 //! Bengio, Léonard, Courville, "Estimating or propagating gradients through stochastic neurons", arXiv 1308.3432.
 
 use super::HostOp;
 use burn_tensor::Tensor;
-use rayon::prelude::*;
-use resnet_bk_runtime::quantization::{Scheme, fake_quantize_channels, q_max};
-
-/// Groups that one task rounds.
-const GROUPS: usize = 256;
-
-#[derive(Debug)]
-struct Weight {
-    scheme: Scheme,
-}
-
-impl HostOp<1> for Weight {
-    fn forward(&mut self, [weight]: [&[f32]; 1]) -> Vec<f32> {
-        let mut out = weight.to_vec();
-        out.par_chunks_mut(GROUPS * self.scheme.group as usize).for_each(|groups| self.scheme.fake_quantize(groups));
-        out
-    }
-
-    fn backward(&self, _: [&[f32]; 1], _: &[f32], gradient: &[f32], _: [bool; 1]) -> [Vec<f32>; 1] {
-        [gradient.to_vec()]
-    }
-}
-
-/// Rounds a weight tensor by its scheme; the gradient passes unchanged (scales follow the largest weight, so none is cut off).
-pub fn fake_quantize_weight<const D: usize>(weight: &Tensor<D>, scheme: Scheme) -> Tensor<D> {
-    Weight { scheme }.apply([weight.into()], weight.dims())
-}
+use resnet_bk_runtime::quantization::{fake_quantize_channels, q_max};
 
 #[derive(Debug)]
 struct Activation {

@@ -1,6 +1,7 @@
 //! Differentiable operations on host slices: forward from the runtime's kernels, so that training computes the bits that
 //! inference will, and a backward of their own.
 
+mod diagonal;
 mod dropout;
 mod embedding;
 mod experts;
@@ -12,11 +13,14 @@ mod linear;
 mod norm;
 mod propagator;
 mod resolvent;
+mod router;
 
-pub use dropout::dropout;
-pub use embedding::select_rows;
-pub use experts::{gate_weights, mix_experts};
-pub use fake_quantize::{fake_quantize_activation, fake_quantize_weight};
+pub use crate::kernels::DropoutMask;
+pub use diagonal::mix_features;
+pub use dropout::add_dropped;
+pub use embedding::embed;
+pub use experts::{ExpertDropout, experts};
+pub use fake_quantize::fake_quantize_activation;
 pub use gate::{exp, silu_gate};
 pub(crate) use head_loss::loss_and_gradients;
 pub use head_loss::{HeadLoss, Precision, SoftTargets, head_loss};
@@ -25,6 +29,7 @@ pub use linear::linear;
 pub use norm::{layer_norm, rms_norm};
 pub use propagator::propagator;
 pub use resolvent::{Gradient, ResolventOp, resolvent};
+pub use router::gate_weights;
 
 /// Sums rows of `width` numbers.
 fn sum_rows(rows: &[Vec<f32>], width: usize) -> Vec<f32> {

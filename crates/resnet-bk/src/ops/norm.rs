@@ -1,14 +1,13 @@
 //! Layer normalization and RMS normalization with their gradients.
-//!
-//! With `x^ = (x - mean) r` and `u = dL/dy * gamma`:
-//!
-//! ```text
-//! layer norm   dx = r (u - mean(u) - x^ mean(u x^))        RMS norm   dx = r (u - x^ mean(u x^))
-//! ```
 
-use super::HostOp;
+use super::{HostOp, sum_rows};
+use crate::kernels::{layer_norm_backward, rms_norm_backward};
 use burn_tensor::Tensor;
-use resnet_bk_runtime::norm::{self, inverse_rms, moments};
+use rayon::prelude::*;
+use resnet_bk_runtime::kernels;
+
+/// Rows of one task.
+const ROWS: usize = 256;
 
 #[derive(Debug)]
 struct LayerNorm {
@@ -18,21 +17,24 @@ struct LayerNorm {
 impl HostOp<3> for LayerNorm {
     fn forward(&mut self, [x, gamma, beta]: [&[f32]; 3]) -> Vec<f32> {
         let mut out = vec![0.0; x.len()];
-        norm::layer_norm(x, gamma, beta, &mut out);
+        let size = ROWS * self.width;
+        out.par_chunks_mut(size).zip(x.par_chunks(size)).for_each(|(out, x)| kernels::layer_norm(x, gamma, beta, out));
         out
     }
 
     fn backward(&self, [x, gamma, _]: [&[f32]; 3], _: &[f32], gradient: &[f32], _: [bool; 3]) -> [Vec<f32>; 3] {
-        let mut grads = [vec![0.0; x.len()], vec![0.0; self.width], vec![0.0; self.width]];
-        let [dx, dgamma, dbeta] = &mut grads;
-        for ((x, g), dx) in x.chunks(self.width).zip(gradient.chunks(self.width)).zip(dx.chunks_mut(self.width)) {
-            let (mean, r) = moments(x);
-            row_backward(x, mean, r, true, gamma, g, dx, dgamma);
-            for (dbeta, g) in dbeta.iter_mut().zip(g) {
-                *dbeta += g;
-            }
-        }
-        grads
+        let mut dx = vec![0.0; x.len()];
+        let size = ROWS * self.width;
+        let (dgamma, dbeta): (Vec<_>, Vec<_>) = dx
+            .par_chunks_mut(size)
+            .zip(x.par_chunks(size).zip(gradient.par_chunks(size)))
+            .map(|(dx, (x, gradient))| {
+                let (mut dgamma, mut dbeta) = (vec![0.0; self.width], vec![0.0; self.width]);
+                layer_norm_backward(x, gamma, gradient, dx, &mut dgamma, &mut dbeta);
+                (dgamma, dbeta)
+            })
+            .unzip();
+        [dx, sum_rows(&dgamma, self.width), sum_rows(&dbeta, self.width)]
     }
 }
 
@@ -44,44 +46,24 @@ struct RmsNorm {
 impl HostOp<2> for RmsNorm {
     fn forward(&mut self, [x, gamma]: [&[f32]; 2]) -> Vec<f32> {
         let mut out = vec![0.0; x.len()];
-        norm::rms_norm(x, gamma, &mut out);
+        let size = ROWS * self.width;
+        out.par_chunks_mut(size).zip(x.par_chunks(size)).for_each(|(out, x)| kernels::rms_norm(x, gamma, out));
         out
     }
 
     fn backward(&self, [x, gamma]: [&[f32]; 2], _: &[f32], gradient: &[f32], _: [bool; 2]) -> [Vec<f32>; 2] {
-        let mut grads = [vec![0.0; x.len()], vec![0.0; self.width]];
-        let [dx, dgamma] = &mut grads;
-        for ((x, g), dx) in x.chunks(self.width).zip(gradient.chunks(self.width)).zip(dx.chunks_mut(self.width)) {
-            row_backward(x, 0.0, inverse_rms(x), false, gamma, g, dx, dgamma);
-        }
-        grads
-    }
-}
-
-/// One row of either backward; `centred` says whether the mean was taken off.
-#[expect(clippy::too_many_arguments, reason = "one row's slices")]
-fn row_backward(
-    x: &[f32],
-    mean: f32,
-    r: f32,
-    centred: bool,
-    gamma: &[f32],
-    gradient: &[f32],
-    dx: &mut [f32],
-    dgamma: &mut [f32],
-) {
-    let n = x.len() as f32;
-    let (mut sum, mut product) = (0.0, 0.0);
-    for i in 0..x.len() {
-        let (normed, u) = ((x[i] - mean) * r, gradient[i] * gamma[i]);
-        sum += u;
-        product += u * normed;
-        dgamma[i] += gradient[i] * normed;
-    }
-    let shift = if centred { sum / n } else { 0.0 };
-    for i in 0..x.len() {
-        let normed = (x[i] - mean) * r;
-        dx[i] = r * (gradient[i] * gamma[i] - shift - normed * product / n);
+        let mut dx = vec![0.0; x.len()];
+        let size = ROWS * self.width;
+        let dgamma: Vec<Vec<f32>> = dx
+            .par_chunks_mut(size)
+            .zip(x.par_chunks(size).zip(gradient.par_chunks(size)))
+            .map(|(dx, (x, gradient))| {
+                let mut dgamma = vec![0.0; self.width];
+                rms_norm_backward(x, gamma, gradient, dx, &mut dgamma);
+                dgamma
+            })
+            .collect();
+        [dx, sum_rows(&dgamma, self.width)]
     }
 }
 

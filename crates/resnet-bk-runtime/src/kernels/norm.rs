@@ -1,0 +1,93 @@
+//! Layer normalization and RMS normalization of rows.
+//!
+//! ```text
+//! layer norm   y = (x - mean) / sqrt(var + eps) * gamma + beta        RMS norm   y = x / sqrt(mean(x^2) + eps) * gamma
+//! ```
+
+use crate::dispatched;
+
+/// Added to variances and mean squares.
+const EPSILON: f32 = 1e-5;
+/// Lanes of a row's sums.
+const LANES: usize = 16;
+
+/// `sum f(x)` over a row, in a fixed number of lanes, so that vectorizing does not change it.
+#[inline(always)]
+fn sum(row: &[f32], f: impl Fn(f32) -> f32) -> f32 {
+    let mut sums = [0.0f32; LANES];
+    let (chunks, rest) = row.as_chunks::<LANES>();
+    for chunk in chunks {
+        for (sum, x) in sums.iter_mut().zip(chunk) {
+            *sum += f(*x);
+        }
+    }
+    for (sum, x) in sums.iter_mut().zip(rest) {
+        *sum += f(*x);
+    }
+    sums.iter().sum()
+}
+
+/// Mean and `1 / sqrt(var + eps)` of a row.
+#[inline(always)]
+pub fn moments(row: &[f32]) -> (f32, f32) {
+    let n = row.len() as f32;
+    let mean = sum(row, |x| x) / n;
+    let variance = sum(row, |x| (x - mean) * (x - mean)) / n;
+    (mean, 1.0 / (variance + EPSILON).sqrt())
+}
+
+/// `1 / sqrt(mean(x^2) + eps)` of a row.
+#[inline(always)]
+pub fn inverse_rms(row: &[f32]) -> f32 {
+    1.0 / (sum(row, |x| x * x) / row.len() as f32 + EPSILON).sqrt()
+}
+
+dispatched! {
+    /// Layer normalization. Shapes: `x`, `out` `[n, D]`; `gamma`, `beta` `[D]`.
+    pub fn layer_norm(x: &[f32], gamma: &[f32], beta: &[f32], out: &mut [f32]) = layer_norm_body
+}
+
+#[inline(always)]
+fn layer_norm_body(x: &[f32], gamma: &[f32], beta: &[f32], out: &mut [f32]) {
+    for (x, out) in x.chunks_exact(gamma.len()).zip(out.chunks_exact_mut(gamma.len())) {
+        let (mean, scale) = moments(x);
+        for (((out, x), gamma), beta) in out.iter_mut().zip(x).zip(gamma).zip(beta) {
+            *out = (x - mean) * scale * gamma + beta;
+        }
+    }
+}
+
+dispatched! {
+    /// RMS normalization. Shapes: `x`, `out` `[n, D]`; `gamma` `[D]`.
+    pub fn rms_norm(x: &[f32], gamma: &[f32], out: &mut [f32]) = rms_norm_body
+}
+
+#[inline(always)]
+fn rms_norm_body(x: &[f32], gamma: &[f32], out: &mut [f32]) {
+    for (x, out) in x.chunks_exact(gamma.len()).zip(out.chunks_exact_mut(gamma.len())) {
+        let scale = inverse_rms(x);
+        for ((out, x), gamma) in out.iter_mut().zip(x).zip(gamma) {
+            *out = x * scale * gamma;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn normalized_rows_have_the_promised_moments() {
+        let x: Vec<f32> = (0..96).map(|i| (i as f32 * 1.3).sin() * 3.0 + 2.0).collect();
+        let mut out = vec![0.0; 96];
+        layer_norm(&x, &[1.0; 32], &[0.0; 32], &mut out);
+        for row in out.chunks(32) {
+            let (mean, scale) = moments(row);
+            assert!(mean.abs() < 1e-6 && (scale - 1.0).abs() < 1e-4);
+        }
+        rms_norm(&x, &[2.0; 32], &mut out);
+        for row in out.chunks(32) {
+            assert!((inverse_rms(row) - 0.5).abs() < 1e-4);
+        }
+    }
+}
