@@ -2,18 +2,21 @@
 //!
 //! ```text
 //! strips   one after another, each [length, row]: sequences of a batch, or stretches of one long sequence
-//! chain    one head of one strip          block   up to 32 chains, staged through tiles of 16 steps
+//! chain    one head of one strip          block   up to 32 chains, staged through tiles of 64 steps
 //! ```
 
 /// Chains of a block.
 pub const LANES: usize = 32;
 /// Steps of a tile.
-pub const STEPS: usize = 16;
+pub const STEPS: usize = 64;
 
 /// One number per chain of a block.
 pub type Lanes = [f32; LANES];
 /// Some steps of a block.
 pub type Tile = [Lanes; STEPS];
+
+/// A tile of zeros.
+pub const EMPTY: Tile = [[0.0; LANES]; STEPS];
 
 /// How chains lie in memory: strips of `length` steps, of `heads` heads each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,64 +27,108 @@ pub struct Strips {
     pub heads: usize,
 }
 
-/// A block's numbers in rows of some width.
+/// A block's numbers in rows of `PARTS * heads`: real numbers, or real parts and imaginary parts.
 #[derive(Clone, Copy, Debug)]
-pub struct Place {
-    /// Of the first step of each lane's chain.
+pub struct Place<const PARTS: usize> {
+    /// Of the first step of each lane's chain, first part.
     offsets: [usize; LANES],
     count: usize,
-    stride: usize,
+    heads: usize,
 }
 
 impl Strips {
-    /// The block of `count` chains from `first` on, in rows of `parts * heads` numbers, of which it takes the `part`-th heads.
+    /// The block of `count` chains from `first` on.
     #[inline(always)]
-    pub fn block(self, first: usize, count: usize, parts: usize, part: usize) -> Place {
-        let stride = parts * self.heads;
+    pub fn block<const PARTS: usize>(self, first: usize, count: usize) -> Place<PARTS> {
         let mut offsets = [0; LANES];
         for (lane, offset) in offsets[..count].iter_mut().enumerate() {
             let chain = first + lane;
-            *offset = chain / self.heads * self.length * stride + part * self.heads + chain % self.heads;
+            *offset = chain / self.heads * self.length * PARTS * self.heads + chain % self.heads;
         }
-        Place { offsets, count, stride }
+        Place { offsets, count, heads: self.heads }
     }
 }
 
-impl Place {
+impl<const PARTS: usize> Place<PARTS> {
     /// Whether the lanes lie side by side.
     #[inline(always)]
     fn is_contiguous(&self) -> bool {
         self.offsets[self.count - 1] == self.offsets[0] + self.count - 1
     }
 
-    /// Copies `steps` steps from `start` on into a tile.
+    /// Copies `steps` steps from `start` on into tiles, one a part.
     #[inline(always)]
-    pub fn load(&self, source: &[f32], start: usize, steps: usize, tile: &mut Tile) {
+    pub fn load(&self, source: &[f32], start: usize, steps: usize, tiles: &mut [Tile; PARTS]) {
+        let stride = PARTS * self.heads;
         if self.is_contiguous() {
-            for (step, lanes) in tile[..steps].iter_mut().enumerate() {
-                let row = &source[self.offsets[0] + (start + step) * self.stride..][..self.count];
-                lanes[..self.count].copy_from_slice(row);
+            for step in 0..steps {
+                let row = &source[self.offsets[0] + (start + step) * stride..];
+                for (part, tile) in tiles.iter_mut().enumerate() {
+                    let row = &row[part * self.heads..];
+                    match row.first_chunk() {
+                        Some(row) if self.count == LANES => tile[step] = *row,
+                        _ => tile[step][..self.count].copy_from_slice(&row[..self.count]),
+                    }
+                }
             }
-        } else {
-            for (lane, offset) in self.offsets[..self.count].iter().enumerate() {
-                let chain = source[offset + start * self.stride..].iter().step_by(self.stride);
-                tile[..steps].iter_mut().zip(chain).for_each(|(lanes, x)| lanes[lane] = *x);
+            return;
+        }
+        // All parts of a lane at once: the lanes of long chains share the cache's few sets.
+        for (lane, offset) in self.offsets[..self.count].iter().enumerate() {
+            let chain = &source[offset + start * stride..];
+            match chain.as_chunks::<PARTS>().0.first_chunk::<STEPS>() {
+                Some(chain) if self.heads == 1 && steps == STEPS => {
+                    for (step, x) in chain.iter().enumerate() {
+                        for part in 0..PARTS {
+                            tiles[part][step][lane] = x[part];
+                        }
+                    }
+                }
+                _ => {
+                    for step in 0..steps {
+                        for (part, tile) in tiles.iter_mut().enumerate() {
+                            tile[step][lane] = chain[step * stride + part * self.heads];
+                        }
+                    }
+                }
             }
         }
     }
 
-    /// Copies `steps` steps of a tile out, from `start` on.
+    /// Copies `steps` steps of tiles out, from `start` on.
     #[inline(always)]
-    pub fn store(&self, tile: &Tile, start: usize, steps: usize, out: &mut [f32]) {
+    pub fn store(&self, tiles: &[Tile; PARTS], start: usize, steps: usize, out: &mut [f32]) {
+        let stride = PARTS * self.heads;
         if self.is_contiguous() {
-            for (step, lanes) in tile[..steps].iter().enumerate() {
-                let row = &mut out[self.offsets[0] + (start + step) * self.stride..][..self.count];
-                row.copy_from_slice(&lanes[..self.count]);
+            for step in 0..steps {
+                let row = &mut out[self.offsets[0] + (start + step) * stride..];
+                for (part, tile) in tiles.iter().enumerate() {
+                    let row = &mut row[part * self.heads..];
+                    match row.first_chunk_mut() {
+                        Some(row) if self.count == LANES => *row = tile[step],
+                        _ => row[..self.count].copy_from_slice(&tile[step][..self.count]),
+                    }
+                }
             }
-        } else {
-            for (lane, offset) in self.offsets[..self.count].iter().enumerate() {
-                let chain = out[offset + start * self.stride..].iter_mut().step_by(self.stride);
-                tile[..steps].iter().zip(chain).for_each(|(lanes, x)| *x = lanes[lane]);
+            return;
+        }
+        for (lane, offset) in self.offsets[..self.count].iter().enumerate() {
+            let chain = &mut out[offset + start * stride..];
+            if self.heads == 1
+                && steps == STEPS
+                && let Some(chain) = chain.as_chunks_mut::<PARTS>().0.first_chunk_mut::<STEPS>()
+            {
+                for (step, x) in chain.iter_mut().enumerate() {
+                    for part in 0..PARTS {
+                        x[part] = tiles[part][step][lane];
+                    }
+                }
+            } else {
+                for step in 0..steps {
+                    for (part, tile) in tiles.iter().enumerate() {
+                        chain[step * stride + part * self.heads] = tile[step][lane];
+                    }
+                }
             }
         }
     }

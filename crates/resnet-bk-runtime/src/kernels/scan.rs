@@ -7,7 +7,7 @@
 //! A step is a Moebius map of the ratio before it, so a stretch is one too: with `g = n / d`, the pair `(n, d)` goes to
 //! `(d, (a_t - i eta) d - s^2 n)`, which is linear. [`compose_left`] finds the stretch's matrix, up to a factor.
 
-use super::lanes::{LANES, Lanes, Place, STEPS, Strips, Tile, per_head};
+use super::lanes::{EMPTY, LANES, Lanes, STEPS, Strips, per_head};
 use crate::dispatched;
 
 /// Steps after which a matrix is scaled back to size 1: it grows by at most `|a| + eta + s^2` a step.
@@ -51,31 +51,28 @@ fn left_ratios_body(potential: &[f32], strips: Strips, chain: Chain, states: &mu
     }
     let chains = potential.len() / strips.length;
     let of_states = Strips { length: 1, ..strips };
-    let (mut v, mut re, mut im): (Tile, Tile, Tile) =
-        ([[0.0; LANES]; STEPS], [[0.0; LANES]; STEPS], [[0.0; LANES]; STEPS]);
+    let (mut v, mut g, mut state) = ([EMPTY], [EMPTY; 2], [EMPTY; 2]);
     for first in (0..chains).step_by(LANES) {
         let count = LANES.min(chains - first);
         let (a0, s2, eta) = block_constants(chain, first, count);
-        let [real, imaginary] = [0, 1].map(|part| strips.block(first, count, 2, part));
-        let [real_state, imaginary_state] = [0, 1].map(|part| of_states.block(first, count, 2, part));
-        let source = strips.block(first, count, 1, 0);
-        let (mut g_re, mut g_im) = (load_one(&real_state, states), load_one(&imaginary_state, states));
+        let (source, target) = (strips.block::<1>(first, count), strips.block::<2>(first, count));
+        let state_place = of_states.block::<2>(first, count);
+        state_place.load(states, 0, 1, &mut state);
+        let (mut re, mut im) = (state[0][0], state[1][0]);
         for start in (0..strips.length).step_by(STEPS) {
             let steps = STEPS.min(strips.length - start);
             source.load(potential, start, steps, &mut v);
             for step in 0..steps {
                 for lane in 0..LANES {
-                    let a = a0[lane] + v[step][lane] - s2[lane] * g_re[lane];
-                    (g_re[lane], g_im[lane]) = reciprocal(a, -eta[lane] - s2[lane] * g_im[lane]);
+                    let a = a0[lane] + v[0][step][lane] - s2[lane] * re[lane];
+                    (re[lane], im[lane]) = reciprocal(a, -eta[lane] - s2[lane] * im[lane]);
                 }
-                re[step] = g_re;
-                im[step] = g_im;
+                (g[0][step], g[1][step]) = (re, im);
             }
-            real.store(&re, start, steps, ratios);
-            imaginary.store(&im, start, steps, ratios);
+            target.store(&g, start, steps, ratios);
         }
-        store_one(&real_state, g_re, states);
-        store_one(&imaginary_state, g_im, states);
+        (state[0][0], state[1][0]) = (re, im);
+        state_place.store(&state, 0, 1, states);
     }
 }
 
@@ -84,20 +81,6 @@ fn left_ratios_body(potential: &[f32], strips: Strips, chain: Chain, states: &mu
 fn block_constants(chain: Chain, first: usize, count: usize) -> (Lanes, Lanes, Lanes) {
     let squared = per_head(chain.hopping, first, count).map(|s| s * s);
     (per_head(chain.diagonal, first, count), squared, per_head(chain.eta, first, count))
-}
-
-#[inline(always)]
-fn load_one(place: &Place, source: &[f32]) -> Lanes {
-    let mut tile = [[0.0; LANES]; STEPS];
-    place.load(source, 0, 1, &mut tile);
-    tile[0]
-}
-
-#[inline(always)]
-fn store_one(place: &Place, lanes: Lanes, out: &mut [f32]) {
-    let mut tile = [[0.0; LANES]; STEPS];
-    tile[0] = lanes;
-    place.store(&tile, 0, 1, out);
 }
 
 /// A stretch's map of the ratio before it: `g -> (n_g g + n_1) / (d_g g + d_1)`, each coefficient complex.
@@ -133,11 +116,11 @@ dispatched! {
 
 #[inline(always)]
 fn compose_left_body(potential: &[f32], strips: Strips, chain: Chain, maps: &mut [Moebius]) {
-    let mut v: Tile = [[0.0; LANES]; STEPS];
+    let mut v = [EMPTY];
     for (first, maps) in (0..maps.len()).step_by(LANES).zip(maps.chunks_mut(LANES)) {
         let count = maps.len();
         let (a0, s2, eta) = block_constants(chain, first, count);
-        let source = strips.block(first, count, 1, 0);
+        let source = strips.block::<1>(first, count);
         // Real and imaginary parts of n and d, from (1, 0) and from (0, 1).
         let mut n = [[[1.0f32; LANES], [0.0; LANES]], [[0.0; LANES], [0.0; LANES]]];
         let mut d = [[[0.0f32; LANES], [0.0; LANES]], [[1.0; LANES], [0.0; LANES]]];
@@ -147,7 +130,7 @@ fn compose_left_body(potential: &[f32], strips: Strips, chain: Chain, maps: &mut
             for step in 0..steps {
                 for (n, d) in n.iter_mut().zip(&mut d) {
                     for lane in 0..LANES {
-                        let a = a0[lane] + v[step][lane];
+                        let a = a0[lane] + v[0][step][lane];
                         let (re, im) = (d[0][lane], d[1][lane]);
                         d[0][lane] = a * re + eta[lane] * im - s2[lane] * n[0][lane];
                         d[1][lane] = a * im - eta[lane] * re - s2[lane] * n[1][lane];

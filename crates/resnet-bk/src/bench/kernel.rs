@@ -1,12 +1,12 @@
 //! The kernels that a training step spends its time in, beside what the machine could do.
 
 use super::{Timing, measure};
-use crate::ops::{Gradient, HeadLoss, HostOp, Precision, ResolventOp, SoftTargets, loss_and_gradients};
+use crate::ops::{HeadLoss, Precision, SoftTargets, causal, loss_and_gradients};
 use crate::random::Random;
 use rayon::prelude::*;
-use resnet_bk_runtime::architecture::Causality;
 use resnet_bk_runtime::head::Head;
 use resnet_bk_runtime::kernels::{Matrix, Threads, Write, matmul};
+use resnet_bk_runtime::resolvent::Chain;
 use serde::Serialize;
 use std::sync::Arc;
 
@@ -58,7 +58,7 @@ pub struct HeadCase {
     pub over_floor: f64,
 }
 
-/// Forward and backward of the causal resolvent.
+/// Forward and backward of the causal resolvent, into buffers that stay.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ResolventCase {
     /// Sequences.
@@ -89,6 +89,7 @@ pub fn bench_kernels(runs: usize) -> KernelReport {
         (64, 1, 16_384),
         (1, 64, 16_384),
         (20, 64, 1_024),
+        (1_024, 1, 1_024),
         (1, 1, 1_000),
         (1, 1, 10_000),
         (1, 1, 100_000),
@@ -160,20 +161,15 @@ fn resolvent_case((batch, heads, length): (usize, usize, usize), copy_gbps: f64,
     let elements = batch * heads * length;
     let potential = normal(elements, 1, 1.0);
     let gradient = normal(2 * elements, 2, 1.0);
-    let eta = vec![1.0; heads];
-    let mut op = ResolventOp {
-        diagonal: vec![-2.0; heads],
-        hopping: vec![1.0; heads],
-        length,
-        causality: Causality::Causal,
-        gradient: Gradient::Exact,
-    };
+    let (diagonal, hopping, eta) = (vec![-2.0; heads], vec![1.0; heads], vec![1.0; heads]);
+    let chain = Chain { diagonal: &diagonal, hopping: &hopping, eta: &eta };
+    let (mut features, mut dv) = (vec![0.0; 2 * elements], vec![0.0; elements]);
     // Short runs are repeated, so that the clock has something to measure.
     let repeats = (1 << 18) / elements + 1;
     let mut time = measure(runs, || {
         for _ in 0..repeats {
-            let features = op.forward([&potential, &eta]);
-            std::hint::black_box(op.backward([&potential, &eta], &features, &gradient, [true; 2]));
+            causal::forward(chain, length, &potential, &mut features);
+            std::hint::black_box(causal::backward(&hopping, length, &features, &gradient, &mut dv));
         }
     });
     time.median_ms /= repeats as f64;

@@ -8,7 +8,7 @@
 //! carry in.
 
 use resnet_bk_runtime::dispatched;
-use resnet_bk_runtime::kernels::lanes::{LANES, Lanes, STEPS, Strips, Tile, per_head};
+use resnet_bk_runtime::kernels::lanes::{EMPTY, LANES, Lanes, STEPS, Strips, Tile, per_head};
 
 /// A stretch's map of the carry after it: `c -> slope c + constant`.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -53,11 +53,11 @@ dispatched! {
 fn left_backward_body(input: LeftBackward, carries: &mut [(f32, f32)], dv: &mut [f32], deta: &mut [f32]) {
     let heads = input.strips.heads;
     let mut tiles = Tiles::new();
-    let mut out: Tile = [[0.0; LANES]; STEPS];
+    let mut out = [EMPTY];
     for (first, carries) in (0..carries.len()).step_by(LANES).zip(carries.chunks_mut(LANES)) {
         let count = carries.len();
         let s2 = per_head(input.hopping, first, count).map(|s| s * s);
-        let target = input.strips.block(first, count, 1, 0);
+        let target = input.strips.block::<1>(first, count);
         let (mut c_re, mut c_im, mut sum): (Lanes, Lanes, Lanes) = ([0.0; LANES], [0.0; LANES], [0.0; LANES]);
         for (lane, carry) in carries.iter().enumerate() {
             (c_re[lane], c_im[lane]) = *carry;
@@ -68,9 +68,9 @@ fn left_backward_body(input: LeftBackward, carries: &mut [(f32, f32)], dv: &mut 
             for step in (0..steps).rev() {
                 for lane in 0..LANES {
                     let (re, im) = tiles.square(step, lane);
-                    let m = (tiles.u_re[step][lane] + c_re[lane], c_im[lane] - tiles.u_im[step][lane]);
+                    let m = (tiles.u[0][step][lane] + c_re[lane], c_im[lane] - tiles.u[1][step][lane]);
                     let x = (m.0 * re - m.1 * im, m.0 * im + m.1 * re);
-                    out[step][lane] = -x.0;
+                    out[0][step][lane] = -x.0;
                     sum[lane] -= x.1;
                     (c_re[lane], c_im[lane]) = (s2[lane] * x.0, s2[lane] * x.1);
                 }
@@ -104,7 +104,7 @@ fn compose_left_backward_body(input: LeftBackward, maps: &mut [Affine]) {
                 for lane in 0..LANES {
                     let (re, im) = tiles.square(step, lane);
                     let (re, im) = (s2[lane] * re, s2[lane] * im);
-                    let m = (tiles.u_re[step][lane] + k_re[lane], k_im[lane] - tiles.u_im[step][lane]);
+                    let m = (tiles.u[0][step][lane] + k_re[lane], k_im[lane] - tiles.u[1][step][lane]);
                     (k_re[lane], k_im[lane]) = (m.0 * re - m.1 * im, m.0 * im + m.1 * re);
                     (a_re[lane], a_im[lane]) = (a_re[lane] * re - a_im[lane] * im, a_re[lane] * im + a_im[lane] * re);
                 }
@@ -118,32 +118,27 @@ fn compose_left_backward_body(input: LeftBackward, maps: &mut [Affine]) {
 
 /// Ratios and gradient of a block.
 struct Tiles {
-    g_re: Tile,
-    g_im: Tile,
-    u_re: Tile,
-    u_im: Tile,
+    g: [Tile; 2],
+    u: [Tile; 2],
 }
 
 impl Tiles {
     #[inline(always)]
     fn new() -> Self {
-        let tile = [[0.0; LANES]; STEPS];
-        Self { g_re: tile, g_im: tile, u_re: tile, u_im: tile }
+        Self { g: [EMPTY; 2], u: [EMPTY; 2] }
     }
 
     #[inline(always)]
     fn load(&mut self, input: &LeftBackward, first: usize, count: usize, start: usize, steps: usize) {
-        let [real, imaginary] = [0, 1].map(|part| input.strips.block(first, count, 2, part));
-        real.load(input.ratios, start, steps, &mut self.g_re);
-        imaginary.load(input.ratios, start, steps, &mut self.g_im);
-        real.load(input.gradient, start, steps, &mut self.u_re);
-        imaginary.load(input.gradient, start, steps, &mut self.u_im);
+        let place = input.strips.block::<2>(first, count);
+        place.load(input.ratios, start, steps, &mut self.g);
+        place.load(input.gradient, start, steps, &mut self.u);
     }
 
     /// `g^2`.
     #[inline(always)]
     fn square(&self, step: usize, lane: usize) -> (f32, f32) {
-        let (re, im) = (self.g_re[step][lane], self.g_im[step][lane]);
+        let (re, im) = (self.g[0][step][lane], self.g[1][step][lane]);
         (re * re - im * im, 2.0 * re * im)
     }
 }

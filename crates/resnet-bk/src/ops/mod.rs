@@ -28,6 +28,7 @@ pub use host_op::HostOp;
 pub use linear::linear;
 pub use norm::{layer_norm, rms_norm};
 pub use propagator::propagator;
+pub(crate) use resolvent::causal;
 pub use resolvent::{Gradient, ResolventOp, resolvent};
 pub use router::gate_weights;
 

@@ -22,8 +22,9 @@ struct Cut {
 
 impl Cut {
     fn new(sequences: usize, heads: usize, length: usize) -> Self {
-        let lanes = rayon::current_num_threads() * LANES;
-        let wanted = if length < LONG { 1 } else { lanes / (sequences * heads) };
+        let threads = rayon::current_num_threads();
+        let to_fill = (threads * LANES / (sequences * heads)).max(threads / sequences);
+        let wanted = if length < LONG { 1 } else { to_fill };
         let count = wanted.min(length / STRETCH).max(1);
         Self { strips: Strips { length: length / count, heads }, count }
     }
@@ -34,20 +35,18 @@ impl Cut {
     }
 }
 
-/// Ratios of every position. Shapes: `v` `[B, T, H]`, returns `[B, T, 2H]`.
-pub fn forward(chain: Chain, length: usize, v: &[f32]) -> Vec<f32> {
+/// Ratios of every position. Shapes: `v` `[B, T, H]`, `ratios` `[B, T, 2H]`, overwritten.
+pub fn forward(chain: Chain, length: usize, v: &[f32], ratios: &mut [f32]) {
     let heads = chain.heads();
     let sequences = v.len() / (length * heads);
-    let mut ratios = vec![0.0; 2 * v.len()];
     let cut = Cut::new(sequences, heads, length);
     if cut.count == 1 {
-        forward_strips(chain, &cut, v, &mut vec![0.0; 2 * heads * sequences], &mut ratios);
+        forward_strips(chain, &cut, v, &mut vec![0.0; 2 * heads * sequences], ratios);
     } else {
         v.par_chunks(length * heads)
             .zip(ratios.par_chunks_mut(2 * length * heads))
             .for_each(|(v, ratios)| forward_stretches(chain, &cut, v, ratios));
     }
-    ratios
 }
 
 fn forward_strips(chain: Chain, cut: &Cut, v: &[f32], states: &mut [f32], ratios: &mut [f32]) {
@@ -83,15 +82,14 @@ fn forward_stretches(chain: Chain, cut: &Cut, v: &[f32], ratios: &mut [f32]) {
     }
 }
 
-/// Gradients of potential and eta. Shapes: `ratios`, `gradient` `[B, T, 2H]`; returns `[B, T, H]` and `[H]`.
-pub fn backward(hopping: &[f32], length: usize, ratios: &[f32], gradient: &[f32]) -> [Vec<f32>; 2] {
+/// Gradients of potential and eta. Shapes: `ratios`, `gradient` `[B, T, 2H]`; `dv` `[B, T, H]`, overwritten; returns `[H]`.
+pub fn backward(hopping: &[f32], length: usize, ratios: &[f32], gradient: &[f32], dv: &mut [f32]) -> Vec<f32> {
     let heads = hopping.len();
     let sequences = ratios.len() / (2 * length * heads);
-    let mut dv = vec![0.0; ratios.len() / 2];
     let cut = Cut::new(sequences, heads, length);
-    let deta = if cut.count == 1 {
+    if cut.count == 1 {
         let input = LeftBackward { strips: cut.strips, hopping, ratios, gradient };
-        backward_strips(input, &cut, &mut vec![(0.0, 0.0); sequences * heads], &mut dv)
+        backward_strips(input, &cut, &mut vec![(0.0, 0.0); sequences * heads], dv)
     } else {
         let wide = 2 * length * heads;
         let per_sequence: Vec<Vec<f32>> = ratios
@@ -103,8 +101,7 @@ pub fn backward(hopping: &[f32], length: usize, ratios: &[f32], gradient: &[f32]
             })
             .collect();
         sum_rows(&per_sequence, heads)
-    };
-    [dv, deta]
+    }
 }
 
 fn backward_strips(input: LeftBackward, cut: &Cut, carries: &mut [(f32, f32)], dv: &mut [f32]) -> Vec<f32> {
@@ -214,8 +211,9 @@ mod tests {
                 let v: Vec<f32> = values(sequences * length * heads, 1).iter().map(|x| 2.0 * x).collect();
                 let gradient = values(2 * v.len(), 2);
                 let [expected, expected_dv, expected_deta] = slow(chain, length, &v, &gradient);
-                let ratios = forward(chain, length, &v);
-                let [dv, deta] = backward(chain.hopping, length, &ratios, &gradient);
+                let (mut ratios, mut dv) = (vec![f32::NAN; 2 * v.len()], vec![f32::NAN; v.len()]);
+                forward(chain, length, &v, &mut ratios);
+                let deta = backward(chain.hopping, length, &ratios, &gradient, &mut dv);
                 let place = format!("{sequences} x {length} x {heads}");
                 let check = |name: &str, got: &[f32], expected: &[f32], tolerance: f32| {
                     assert_eq!(got.len(), expected.len(), "{name}, {place}");
