@@ -240,8 +240,8 @@ impl<'a> Run<'a> {
             seed: self.request.recipe.seed,
             save_to: Some(path.clone()),
         };
-        run_stage(&mut self.checkpoint, teacher, config, &stage, &self.streams, observer)?;
-        let summary = self.summarise(config.kind(), before + started.elapsed().as_secs_f64())?;
+        let perplexity = run_stage(&mut self.checkpoint, teacher, config, &stage, &self.streams, observer)?;
+        let summary = self.summarise(config.kind(), perplexity, before + started.elapsed().as_secs_f64())?;
         observer.event(&Event::StageEnded {
             stage: number,
             kind: config.kind(),
@@ -261,7 +261,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn summarise(&self, kind: StageKind, seconds: f64) -> Result<StageSummary, RunError> {
+    fn summarise(&self, kind: StageKind, valid_perplexity: f64, seconds: f64) -> Result<StageSummary, RunError> {
         let parameters = &self.checkpoint.parameters;
         Ok(StageSummary {
             stage: self.checkpoint.stages.len() + 1,
@@ -270,7 +270,7 @@ impl<'a> Run<'a> {
             nonzero_parameters: parameters.nonzero_count(),
             experts: parameters.architecture().experts.clone(),
             weights_bytes: pack(&self.checkpoint)?.ledger()?.weights_bytes(),
-            valid_perplexity: evaluate_parameters(parameters, &self.streams.valid).perplexity(),
+            valid_perplexity,
             seconds,
         })
     }

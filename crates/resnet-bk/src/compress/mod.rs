@@ -16,7 +16,7 @@ use crate::ops::{HeadLoss, Precision, head_loss};
 use crate::train::{Objective, Stage, TokenStreams, TrainError, train};
 use burn_tensor::Tensor;
 
-/// Runs one stage. Where `checkpoint` has progress, it goes on from there.
+/// Runs one stage and returns the valid perplexity after it. Where `checkpoint` has progress, it goes on from there.
 ///
 /// A `distill` stage replaces the checkpoint's model by the student; to go on with one that was interrupted, `teacher` is the
 /// model that the student learns from.
@@ -30,7 +30,7 @@ pub fn run_stage(
     stage: &Stage,
     streams: &TokenStreams,
     observer: &mut dyn Observer,
-) -> Result<(), TrainError> {
+) -> Result<f64, TrainError> {
     match config {
         StageConfig::Train(config) => {
             train(checkpoint, stage, streams, &mut CrossEntropy { precision: config.schedule.precision }, observer)

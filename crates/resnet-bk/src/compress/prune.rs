@@ -4,7 +4,7 @@ use super::CrossEntropy;
 use crate::batch::Batch;
 use crate::checkpoint::Checkpoint;
 use crate::config::{MagnitudePruning, PruneConfig};
-use crate::evaluate::{Evaluation, evaluate_parameters};
+use crate::evaluate::expert_usage;
 use crate::model::{LanguageModel, Leaves, Output};
 use crate::observer::{Event, Removal};
 use crate::parameters::Parameter;
@@ -71,9 +71,9 @@ fn remove_while(
         if !architecture.experts.iter().any(|&experts| may_shrink(experts)) {
             return;
         }
-        let evaluation = evaluate_parameters(&checkpoint.parameters, &context.streams.valid);
+        let usage = expert_usage(&checkpoint.parameters, &context.streams.valid);
         let mut removed = false;
-        for (block, (expert, usage)) in least_used(&evaluation).into_iter().enumerate() {
+        for (block, (expert, usage)) in usage.iter().map(|usage| least_used(usage)).enumerate() {
             let experts = checkpoint.parameters.architecture().experts[block];
             if may_shrink(experts) && goes(usage, experts) {
                 checkpoint.parameters = checkpoint.parameters.clone().remove_expert(block, expert);
@@ -96,13 +96,10 @@ fn remove_while(
     }
 }
 
-/// The least used expert of each block, and the share of tokens that go through it.
-fn least_used(evaluation: &Evaluation) -> Vec<(usize, f64)> {
-    let least = |usage: &Vec<usize>| {
-        let (expert, used) = usage.iter().enumerate().min_by_key(|(_, used)| **used).expect("a block has an expert");
-        (expert, *used as f64 / evaluation.tokens as f64)
-    };
-    evaluation.usage.iter().map(least).collect()
+/// A block's least used expert and its share.
+fn least_used(usage: &[f64]) -> (usize, f64) {
+    let least = usage.iter().copied().enumerate().min_by(|(_, a), (_, b)| a.total_cmp(b));
+    least.expect("a block has an expert")
 }
 
 /// Masks the smallest weights of every matrix and table; weights that were masked before stay so.

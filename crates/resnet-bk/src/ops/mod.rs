@@ -23,7 +23,7 @@ pub use experts::{ExpertDropout, experts};
 pub use fake_quantize::fake_quantize_activation;
 pub use gate::{exp, silu_gate};
 pub(crate) use head_loss::loss_and_gradients;
-pub use head_loss::{HeadLoss, Precision, SoftTargets, head_loss};
+pub use head_loss::{HeadLoss, Precision, SoftTargets, head_loss, negative_log_likelihoods};
 pub use host_op::HostOp;
 pub use linear::linear;
 pub use norm::{layer_norm, rms_norm};

@@ -102,7 +102,7 @@ pub struct Stage<'a> {
 /// Trains a checkpoint's model for one stage, going on from the checkpoint's progress if it has any.
 ///
 /// After each epoch the held-out text is measured and the checkpoint saved. At the end the checkpoint has neither progress nor
-/// optimizer moments left.
+/// optimizer moments left. Returns the valid perplexity after the last epoch.
 ///
 /// # Errors
 /// [`TrainError`]: a text too short, a loss that is not finite, a disk that is full.
@@ -112,7 +112,7 @@ pub fn train(
     streams: &TokenStreams,
     objective: &mut dyn Objective,
     observer: &mut dyn Observer,
-) -> Result<(), TrainError> {
+) -> Result<f64, TrainError> {
     if streams.valid.len() < 2 {
         return Err(TrainError::NothingHeldOut { tokens: streams.valid.len() });
     }
@@ -136,6 +136,7 @@ pub fn train(
         parameters: checkpoint.parameters.architecture().parameter_count(),
     });
     let mut clock = Instant::now();
+    let mut valid_perplexity = None;
     for epoch in first_epoch..schedule.epochs {
         let batches = batches(epoch)?;
         let mut total = 0.0;
@@ -164,13 +165,14 @@ pub fn train(
                 tokens_per_second: batch.inputs.len() as f64 / started.elapsed().as_secs_f64(),
             });
         }
-        let evaluation = evaluate_parameters(&checkpoint.parameters, &streams.valid);
+        let perplexity = evaluate_parameters(&checkpoint.parameters, &streams.valid).perplexity();
+        valid_perplexity = Some(perplexity);
         let seconds = seconds_before + clock.elapsed().as_secs_f64();
         observer.event(&Event::EpochEnded {
             stage: stage.number,
             epoch: epoch + 1,
             train_loss: total / steps_per_epoch as f64,
-            valid_perplexity: evaluation.perplexity(),
+            valid_perplexity: perplexity,
             seconds,
         });
         if let Some(path) = &stage.save_to {
@@ -181,5 +183,6 @@ pub fn train(
         (seconds_before, clock) = (seconds, Instant::now());
     }
     checkpoint.finish_stage();
-    Ok(())
+    // A run that was interrupted between its last epoch and the stage's end trains no epoch.
+    Ok(valid_perplexity.unwrap_or_else(|| evaluate_parameters(&checkpoint.parameters, &streams.valid).perplexity()))
 }

@@ -41,6 +41,28 @@ impl Block {
 #[repr(C, align(64))]
 pub struct Operand(pub(super) [u16; BLOCK * BLOCK]);
 
+/// A row-major float32 matrix on its way into operands.
+#[derive(Clone, Copy, Debug)]
+pub struct Source<'a> {
+    /// `[rows, width]`.
+    pub values: &'a [f32],
+    /// Columns.
+    pub width: usize,
+    /// What every number is multiplied with.
+    pub scale: f32,
+    /// Which part of every number is taken.
+    pub part: Part,
+}
+
+/// A part of a float32 number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// The nearest bf16.
+    High,
+    /// The bf16 nearest to what that leaves.
+    Low,
+}
+
 /// How a source matrix becomes an operand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Layout {
@@ -58,36 +80,52 @@ impl Operand {
     /// All zero.
     pub const ZERO: Self = Self([0; BLOCK * BLOCK]);
 
-    /// Rounds a block of a row-major matrix, scaled; zeros where the block reaches past the matrix.
-    ///
-    /// # Shapes
-    /// - `source`: `[rows, width]`; the block begins at `row`, `column`
-    pub fn pack(&mut self, source: &[f32], width: usize, (row, column): (usize, usize), scale: f32, layout: Layout) {
-        let rows = (source.len() / width).saturating_sub(row).min(BLOCK);
+    /// Rounds the block of a matrix that begins at `row`, `column`; zeros where it reaches past the matrix.
+    pub fn pack(&mut self, source: Source, corner: (usize, usize), layout: Layout) {
+        let scale = source.scale;
+        match source.part {
+            Part::High => self.pack_with(source, corner, layout, |x| round(x * scale)),
+            Part::Low => self.pack_with(source, corner, layout, |x| round(x * scale - widen(round(x * scale)))),
+        }
+    }
+
+    #[inline(always)]
+    fn pack_with(
+        &mut self,
+        Source { values, width, .. }: Source,
+        (row, column): (usize, usize),
+        layout: Layout,
+        round: impl Fn(f32) -> u16,
+    ) {
+        let rows = (values.len() / width).saturating_sub(row).min(BLOCK);
         let columns = width.saturating_sub(column).min(BLOCK);
         if rows < BLOCK || columns < BLOCK {
             self.0.fill(0);
         }
         for r in 0..rows {
-            let source = &source[(row + r) * width + column..][..columns];
+            let source = &values[(row + r) * width + column..][..columns];
             match layout {
                 Layout::Left => {
                     let out = &mut self.0[r * BLOCK..][..columns];
-                    out.iter_mut().zip(source).for_each(|(out, x)| *out = round(x * scale));
+                    out.iter_mut().zip(source).for_each(|(out, x)| *out = round(*x));
                 }
                 Layout::LeftTransposed => {
-                    source.iter().enumerate().for_each(|(c, x)| self.0[c * BLOCK + r] = round(x * scale));
+                    source.iter().enumerate().for_each(|(c, x)| self.0[c * BLOCK + r] = round(*x));
                 }
                 Layout::Right => {
                     let out = &mut self.0[r / 2 * 2 * BLOCK..][..2 * BLOCK];
-                    source.iter().enumerate().for_each(|(c, x)| out[2 * c + r % 2] = round(x * scale));
+                    source.iter().enumerate().for_each(|(c, x)| out[2 * c + r % 2] = round(*x));
                 }
                 Layout::RightTransposed => source.iter().enumerate().for_each(|(c, x)| {
-                    self.0[c / 2 * 2 * BLOCK + 2 * r + c % 2] = round(x * scale);
+                    self.0[c / 2 * 2 * BLOCK + 2 * r + c % 2] = round(*x);
                 }),
             }
         }
     }
+}
+
+fn widen(bits: u16) -> f32 {
+    f32::from_bits(u32::from(bits) << 16)
 }
 
 /// The nearest bf16, ties to even, of a finite number.

@@ -13,7 +13,7 @@ mod block;
 mod rows;
 mod unit;
 
-pub use block::{Block, Layout, Operand};
+pub use block::{Block, Layout, Operand, Part, Source};
 pub use rows::{GradientBlock, Lanes, MixedShift};
 
 use resnet_bk_runtime::kernels::Write;

@@ -23,7 +23,7 @@ fn products_of_every_layout_equal_the_definition() {
                 .map(|step| {
                     let mut operand = Operand::ZERO;
                     let corner = if along_rows { (step * BLOCK, 0) } else { (0, step * BLOCK) };
-                    operand.pack(source, width, corner, 1.0, layout);
+                    operand.pack(Source { values: source, width, scale: 1.0, part: Part::High }, corner, layout);
                     operand
                 })
                 .collect()

@@ -7,7 +7,9 @@
 //! The target's part of the gradient, one word a token, is added in float32 apart from the products.
 
 use super::{Problem, Share, Tiles, TokenSums};
-use crate::kernels::amx::{Amx, BLOCK, Block, GradientBlock, Lanes, Layout, MixedShift, Operand, Session};
+use crate::kernels::amx::{
+    Amx, BLOCK, Block, GradientBlock, Lanes, Layout, MixedShift, Operand, Part, Session, Source,
+};
 use rayon::prelude::*;
 use resnet_bk_runtime::head::Head;
 use resnet_bk_runtime::kernels::{Normalizer, Write};
@@ -19,32 +21,53 @@ const TILE: usize = 8;
 /// Logit of a word that is not there: its exponential vanishes.
 const ABSENT: f32 = -1e4;
 
+/// How a float32 factor becomes bf16.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Factors {
+    /// Rounded: 8 bits are left.
+    Rounded,
+    /// As the sum of two, `x = h + l`, which leaves 16 bits; `h h' + h l' + l h'` is a product of three times the depth.
+    Pairs,
+}
+
+impl Factors {
+    /// Parts of a word, and of a token, along the inner size.
+    fn parts(self) -> (&'static [Part], &'static [Part]) {
+        match self {
+            Self::Rounded => (&[Part::High], &[Part::High]),
+            Self::Pairs => (&[Part::High, Part::High, Part::Low], &[Part::High, Part::Low, Part::High]),
+        }
+    }
+}
+
 /// A [`Problem`] solved in bf16.
 pub struct Bf16Tiles<'a> {
     amx: Amx,
     problem: Problem<'a>,
     hidden: Packed,
     teacher: Option<Packed>,
-    /// Hidden states over the number of tokens, tokens along the inner size: `[D / 32][n / 32]`.
-    scaled_hidden: Vec<Operand>,
 }
 
-/// Hidden states as right side of the logits' product: `[n / 32][D / 32]`.
+/// Hidden states as right side of the logits' product: `[n / 32][depth]`.
 struct Packed {
     operands: Vec<Operand>,
-    /// Blocks along the width.
+    /// Blocks along the inner size: those of the width, for each part.
     depth: usize,
+    factors: Factors,
 }
 
 impl Packed {
-    fn new(hidden: &[f32], width: usize) -> Self {
-        let depth = width.div_ceil(BLOCK);
+    fn new(hidden: &[f32], width: usize, factors: Factors) -> Self {
+        let blocks = width.div_ceil(BLOCK);
+        let (_, parts) = factors.parts();
+        let depth = blocks * parts.len();
         let mut operands = vec![Operand::ZERO; (hidden.len() / width).div_ceil(BLOCK) * depth];
         operands.par_iter_mut().enumerate().for_each(|(index, operand)| {
-            let corner = (index / depth * BLOCK, index % depth * BLOCK);
-            operand.pack(hidden, width, corner, 1.0, Layout::RightTransposed);
+            let corner = (index / depth * BLOCK, index % blocks * BLOCK);
+            let source = Source { values: hidden, width, scale: 1.0, part: parts[index % depth / blocks] };
+            operand.pack(source, corner, Layout::RightTransposed);
         });
-        Self { operands, depth }
+        Self { operands, depth, factors }
     }
 
     fn token_block(&self, index: usize) -> &[Operand] {
@@ -57,21 +80,27 @@ struct Words {
     /// `[TILE][D / 32]`.
     operands: Vec<Operand>,
     depth: usize,
+    factors: Factors,
     /// `[TILE]`.
     bias: [Lanes; TILE],
 }
 
 impl Words {
-    fn new(depth: usize) -> Self {
-        Self { operands: vec![Operand::ZERO; TILE * depth], depth, bias: [[ABSENT; BLOCK]; TILE] }
+    /// Room for words that go with these tokens.
+    fn new(tokens: &Packed) -> Self {
+        let (depth, factors) = (tokens.depth, tokens.factors);
+        Self { operands: vec![Operand::ZERO; TILE * depth], depth, factors, bias: [[ABSENT; BLOCK]; TILE] }
     }
 
     /// Packs the words of a range, which at most fills the tile.
     fn load(&mut self, head: Head, words: Range<usize>) {
-        let table = &head.table[..words.end * head.width()];
+        let values = &head.table[..words.end * head.width()];
+        let (parts, _) = self.factors.parts();
+        let blocks = self.depth / parts.len();
         for (index, operand) in self.operands.iter_mut().enumerate() {
-            let corner = (words.start + index / self.depth * BLOCK, index % self.depth * BLOCK);
-            operand.pack(table, head.width(), corner, 1.0, Layout::Left);
+            let corner = (words.start + index / self.depth * BLOCK, index % blocks * BLOCK);
+            let part = parts[index % self.depth / blocks];
+            operand.pack(Source { values, width: head.width(), scale: 1.0, part }, corner, Layout::Left);
         }
         self.bias.as_flattened_mut().fill(ABSENT);
         self.bias.as_flattened_mut()[..words.len()].copy_from_slice(&head.bias[words]);
@@ -112,18 +141,22 @@ fn shift(sums: &[TokenSums], block: usize, normalizer: impl Fn(&TokenSums) -> No
 
 impl<'a> Bf16Tiles<'a> {
     /// Packs the hidden states.
-    pub fn new(amx: Amx, problem: Problem<'a>) -> Self {
-        let width = problem.head.width();
-        let hidden = Packed::new(problem.hidden, width);
-        let teacher = problem.loss.soft.as_ref().map(|soft| Packed::new(&soft.hidden, soft.head().width()));
-        let tokens = problem.loss.targets.len();
-        let token_blocks = tokens.div_ceil(BLOCK);
-        let mut scaled_hidden = vec![Operand::ZERO; hidden.depth * token_blocks];
-        scaled_hidden.par_iter_mut().enumerate().for_each(|(index, operand)| {
-            let corner = (index % token_blocks * BLOCK, index / token_blocks * BLOCK);
-            operand.pack(problem.hidden, width, corner, 1.0 / tokens as f32, Layout::Right);
-        });
-        Self { amx, problem, hidden, teacher, scaled_hidden }
+    pub fn new(amx: Amx, problem: Problem<'a>, factors: Factors) -> Self {
+        let hidden = Packed::new(problem.hidden, problem.head.width(), factors);
+        let teacher = problem.loss.soft.as_ref().map(|soft| Packed::new(&soft.hidden, soft.head().width(), factors));
+        Self { amx, problem, hidden, teacher }
+    }
+
+    /// Hidden states over the number of tokens, tokens along the inner size: `[D / 32][n / 32]`.
+    fn scaled_hidden(&self) -> Vec<Operand> {
+        let Problem { loss, hidden: values, head } = self.problem;
+        let (width, token_blocks) = (head.width(), self.token_blocks());
+        let source = Source { values, width, scale: 1.0 / loss.targets.len() as f32, part: Part::High };
+        let mut operands = vec![Operand::ZERO; width.div_ceil(BLOCK) * token_blocks];
+        for (index, operand) in operands.iter_mut().enumerate() {
+            operand.pack(source, (index % token_blocks * BLOCK, index / token_blocks * BLOCK), Layout::Right);
+        }
+        operands
     }
 
     fn token_blocks(&self) -> usize {
@@ -169,9 +202,9 @@ struct TeacherLogits<'a> {
 impl<'a> Logits<'a> {
     fn new(tiles: &'a Bf16Tiles<'a>) -> Self {
         let teacher = tiles.problem.loss.soft.as_ref().zip(tiles.teacher.as_ref()).map(|(soft, hidden)| {
-            TeacherLogits { head: soft.head(), hidden, words: Words::new(hidden.depth), block: Block::ZERO }
+            TeacherLogits { head: soft.head(), hidden, words: Words::new(hidden), block: Block::ZERO }
         });
-        let words = Words::new(tiles.hidden.depth);
+        let words = Words::new(&tiles.hidden);
         Self { tiles, session: tiles.amx.session(), words, block: Block::ZERO, teacher }
     }
 
@@ -241,7 +274,9 @@ impl Tiles for Bf16Tiles<'_> {
 
     fn gradients(&self, share: &mut Share, sums: &[TokenSums]) -> (Vec<f32>, f64) {
         let head = self.problem.head;
-        let (depth, width, token_blocks) = (self.hidden.depth, head.width(), self.token_blocks());
+        let (width, token_blocks) = (head.width(), self.token_blocks());
+        let depth = width.div_ceil(BLOCK);
+        let scaled_hidden = self.scaled_hidden();
         let shifts: Vec<Shifts> = (0..token_blocks).map(|block| Shifts::new(sums, block)).collect();
         let mut divergence = vec![[0.0; BLOCK]; token_blocks];
         let mut logits = Logits::new(self);
@@ -253,7 +288,8 @@ impl Tiles for Bf16Tiles<'_> {
             logits.load(tile.clone());
             for (index, operand) in table_left.iter_mut().enumerate() {
                 let corner = (tile.start + index % TILE * BLOCK, index / TILE * BLOCK);
-                operand.pack(&head.table[..tile.end * width], width, corner, 1.0, Layout::LeftTransposed);
+                let values = &head.table[..tile.end * width];
+                operand.pack(Source { values, width, scale: 1.0, part: Part::High }, corner, Layout::LeftTransposed);
             }
             let mut dtable = vec![Block::ZERO; blocks * depth];
             gradient.bias.fill([[0.0; 16]; BLOCK]);
@@ -269,7 +305,7 @@ impl Tiles for Bf16Tiles<'_> {
                 for (index, dtable) in dtable.iter_mut().enumerate() {
                     let (left, right) = (index / depth * TILE, index % depth * token_blocks);
                     let left = &gradient.left[left..left + tokens.len()];
-                    let right = &self.scaled_hidden[right + tokens.start..right + tokens.end];
+                    let right = &scaled_hidden[right + tokens.start..right + tokens.end];
                     logits.session.multiply(dtable, Write::Accumulate, left, right);
                 }
                 for d in 0..depth {

@@ -6,7 +6,7 @@ use resnet_bk_runtime::kernels::{Matrix, MixedRow, Threads, Write, add_row, matm
 use std::ops::Range;
 
 /// Tokens of a tile: with [`WORDS`] words its logits (512 kB) stay in a core's cache between being made and being used.
-const TOKENS: usize = 256;
+pub const TOKENS: usize = 256;
 
 /// A [`Problem`] solved in float32.
 pub struct Float32Tiles<'a>(pub Problem<'a>);

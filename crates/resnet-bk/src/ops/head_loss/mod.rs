@@ -21,7 +21,7 @@ mod float32;
 
 use super::HostOp;
 use burn_tensor::Tensor;
-use float32::Float32Tiles;
+use float32::{Float32Tiles, TOKENS};
 use rayon::prelude::*;
 use resnet_bk_runtime::head::Head;
 use resnet_bk_runtime::kernels::{Normalizer, add_row};
@@ -150,7 +150,7 @@ pub(crate) fn loss_and_gradients(loss: &HeadLoss, hidden: &[f32], head: Head) ->
     if loss.precision == Precision::Bf16
         && let Some(amx) = crate::kernels::amx::Amx::detect()
     {
-        return run(problem, &bf16::Bf16Tiles::new(amx, problem));
+        return run(problem, &bf16::Bf16Tiles::new(amx, problem, bf16::Factors::Rounded));
     }
     run(problem, &Float32Tiles(problem))
 }
@@ -158,7 +158,7 @@ pub(crate) fn loss_and_gradients(loss: &HeadLoss, hidden: &[f32], head: Head) ->
 fn run(problem: Problem, tiles: &impl Tiles) -> (f32, [Vec<f32>; 3]) {
     let Problem { loss, hidden, head } = problem;
     let (tokens, vocab_size, width) = (loss.targets.len(), head.bias.len(), head.width());
-    let per_thread = vocab_size.div_ceil(rayon::current_num_threads()).next_multiple_of(WORD_BLOCK);
+    let per_thread = words_per_thread(vocab_size);
     let (mut dtable, mut dbias) = (vec![0.0; head.table.len()], vec![0.0; vocab_size]);
     let mut shares: Vec<Share> = dtable
         .chunks_mut(per_thread * width)
@@ -169,11 +169,7 @@ fn run(problem: Problem, tiles: &impl Tiles) -> (f32, [Vec<f32>; 3]) {
             Share { words: start..start + dbias.len(), dtable, dbias }
         })
         .collect();
-    let found: Vec<Vec<TokenSums>> = shares.par_iter().map(|share| tiles.sums(share.words.clone())).collect();
-    let mut sums = vec![TokenSums::EMPTY; tokens];
-    for part in &found {
-        sums.iter_mut().zip(part).for_each(|(sum, part)| sum.merge(part));
-    }
+    let sums = all_sums(problem, tiles);
     let parts: Vec<(Vec<f32>, f64)> = shares.par_iter_mut().map(|share| tiles.gradients(share, &sums)).collect();
     let mut dhidden = vec![0.0; hidden.len()];
     let mut divergence = 0.0;
@@ -182,6 +178,43 @@ fn run(problem: Problem, tiles: &impl Tiles) -> (f32, [Vec<f32>; 3]) {
         divergence += part_divergence;
     }
     ((loss.total(&sums, divergence) / tokens as f64) as f32, [dhidden, dtable, dbias])
+}
+
+fn words_per_thread(vocab_size: usize) -> usize {
+    vocab_size.div_ceil(rayon::current_num_threads()).next_multiple_of(WORD_BLOCK)
+}
+
+/// First pass over the whole vocabulary.
+fn all_sums(problem: Problem, tiles: &impl Tiles) -> Vec<TokenSums> {
+    let vocab_size = problem.head.bias.len();
+    let per_thread = words_per_thread(vocab_size);
+    let shares: Vec<usize> = (0..vocab_size).step_by(per_thread).collect();
+    let found: Vec<Vec<TokenSums>> =
+        shares.par_iter().map(|&start| tiles.sums(start..vocab_size.min(start + per_thread))).collect();
+    let mut sums = vec![TokenSums::EMPTY; problem.loss.targets.len()];
+    for part in &found {
+        sums.iter_mut().zip(part).for_each(|(sum, part)| sum.merge(part));
+    }
+    sums
+}
+
+/// `-ln p(target)` of every token, in nats, with the precision of float32.
+///
+/// # Shapes
+/// - `hidden`: `[n, D]`
+/// - `targets`: `[n]`
+/// - returns `[n]`
+pub fn negative_log_likelihoods(hidden: &[f32], targets: &[u32], head: Head) -> Vec<f32> {
+    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+    if let Some(amx) = crate::kernels::amx::Amx::detect() {
+        let loss = HeadLoss { targets: targets.into(), soft: None, precision: Precision::Bf16 };
+        let problem = Problem { loss: &loss, hidden, head };
+        let sums = all_sums(problem, &bf16::Bf16Tiles::new(amx, problem, bf16::Factors::Pairs));
+        return sums.iter().map(|sum| sum.hard.ln() - sum.target).collect();
+    }
+    let width = head.width();
+    let parts = hidden.par_chunks(TOKENS * width).zip(targets.par_chunks(TOKENS));
+    parts.flat_map_iter(|(hidden, targets)| head.negative_log_likelihoods(hidden, targets)).collect()
 }
 
 impl HostOp<3> for Op {

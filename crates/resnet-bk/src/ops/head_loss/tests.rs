@@ -133,3 +133,18 @@ fn a_student_equal_to_its_teacher_has_no_soft_loss() {
     assert!(loss.abs() < 1e-6, "{loss}");
     assert!(op.gradients.into_inner().unwrap().unwrap().iter().flatten().all(|g| g.abs() < 1e-6));
 }
+
+#[test]
+fn likelihoods_equal_those_of_the_float32_head() {
+    // Sixteen bits of each factor are left of float32's twenty-four, in logits of a few units.
+    const ABSOLUTE: f32 = 1e-4;
+    for (tokens, words, width) in [(1, 11, 4), (33, 513, 64), (300, 1100, 33)] {
+        let (x, w, b) = (values(width * tokens, 1), values(width * words, 2), values(words, 3));
+        let targets: Vec<u32> = (0..tokens).map(|t| (t * 7 % words) as u32).collect();
+        let head = Head { table: &w, bias: &b };
+        let expected = head.negative_log_likelihoods(&x, &targets);
+        for (got, expected) in negative_log_likelihoods(&x, &targets, head).iter().zip(&expected) {
+            assert!((got - expected).abs() < ABSOLUTE, "{tokens} x {words} x {width}: {got}, expected {expected}");
+        }
+    }
+}
