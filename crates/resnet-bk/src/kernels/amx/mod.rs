@@ -14,7 +14,7 @@ mod rows;
 mod unit;
 
 pub use block::{Block, Layout, Operand, Part, Source};
-pub use rows::{GradientBlock, Lanes, MixedShift};
+pub use rows::{BothSums, GradientBlock, Lanes, MixedShift};
 
 use resnet_bk_runtime::kernels::Write;
 use std::marker::PhantomData;
@@ -56,6 +56,21 @@ impl Session {
     pub fn multiply(&self, out: &mut Block, write: Write, left: &[Operand], right: &[Operand]) {
         assert_eq!(left.len(), right.len(), "blocks of the inner size");
         unit::multiply(out, write, left, right);
+    }
+
+    /// `out[i] = left[i] right`, where `left[i]` is as many blocks as the right side has.
+    ///
+    /// # Panics
+    /// If the left side does not have that many blocks for each of the output.
+    pub fn multiply_each(&self, out: &mut [Block], left: &[Operand], right: &[Operand]) {
+        assert_eq!(left.len(), out.len() * right.len(), "blocks of the inner size");
+        if right.len() <= 2 {
+            unit::multiply_each(out, left, right);
+        } else {
+            for (out, left) in out.iter_mut().zip(left.chunks(right.len())) {
+                unit::multiply(out, Write::Overwrite, left, right);
+            }
+        }
     }
 }
 

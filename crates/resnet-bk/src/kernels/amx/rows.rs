@@ -11,19 +11,30 @@ use std::arch::x86_64::{
     _mm512_storeu_si512, _mm512_sub_ps, _mm512_ternarylogic_epi32,
 };
 
+use std::f32::consts::LOG2_E;
+
 /// One number per token of a block.
 pub type Lanes = [f32; BLOCK];
 
 /// Numbers in a register.
 const WIDTH: usize = 16;
 
+/// Running sums of a student's block of tokens, all relative to the largest logit.
+#[derive(Clone, Debug)]
+pub struct BothSums {
+    /// Largest logit so far.
+    pub largest: Lanes,
+    /// `sum e^(l - largest)`.
+    pub hard: Lanes,
+    /// `sum e^((l - largest) / tau)`.
+    pub soft: Lanes,
+}
+
 /// Shifts and weights of a mixed loss's gradient.
 #[derive(Clone, Copy, Debug)]
 pub struct MixedShift<'a> {
-    /// `log2(e)`.
-    pub hard_scale: f32,
-    /// `log2(e) / tau`.
-    pub soft_scale: f32,
+    /// `tau`.
+    pub temperature: f32,
     /// `log2 sum e^l` of the student.
     pub hard: &'a Lanes,
     /// `log2 sum e^(l / tau)` of the student.
@@ -57,6 +68,21 @@ impl Session {
         }
     }
 
+    /// Takes a block of logits into both of every token's sums.
+    pub fn extend_both(&self, block: &Block, bias: &Lanes, temperature: f32, sums: &mut BothSums) {
+        // SAFETY: a session exists only where AVX-512 was detected.
+        #[expect(unsafe_code, reason = "calls a function compiled for detected instructions")]
+        unsafe {
+            match power(temperature) {
+                1 => extend_both::<1>(block, bias, temperature, sums),
+                2 => extend_both::<2>(block, bias, temperature, sums),
+                3 => extend_both::<3>(block, bias, temperature, sums),
+                4 => extend_both::<4>(block, bias, temperature, sums),
+                _ => extend_both::<0>(block, bias, temperature, sums),
+            }
+        }
+    }
+
     /// Gradient of the plain loss: `2^(scale l - shift)`.
     pub fn softmax_block(&self, block: &Block, bias: &Lanes, scale: f32, shift: &Lanes, out: &mut GradientBlock) {
         // SAFETY: a session exists only where AVX-512 was detected.
@@ -79,7 +105,13 @@ impl Session {
         // SAFETY: a session exists only where AVX-512 was detected.
         #[expect(unsafe_code, reason = "calls a function compiled for detected instructions")]
         unsafe {
-            mixed_block(student, teacher, shift, out, divergence);
+            match power(shift.temperature) {
+                1 => mixed_block::<1>(student, teacher, shift, out, divergence),
+                2 => mixed_block::<2>(student, teacher, shift, out, divergence),
+                3 => mixed_block::<3>(student, teacher, shift, out, divergence),
+                4 => mixed_block::<4>(student, teacher, shift, out, divergence),
+                _ => mixed_block::<0>(student, teacher, shift, out, divergence),
+            }
         }
     }
 }
@@ -111,6 +143,62 @@ fn extend_sums(block: &Block, bias: &Lanes, scale: f32, largest: &mut Lanes, sum
     store_lanes(total, sums);
 }
 
+/// The temperature, if the exponential of a logit is a low power of that of the logit over the temperature; else 0.
+fn power(temperature: f32) -> u32 {
+    if (1.0..=4.0).contains(&temperature) && temperature.fract() == 0.0 { temperature as u32 } else { 0 }
+}
+
+/// `x^POWER`.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn raise<const POWER: u32>(x: __m512) -> __m512 {
+    let square = _mm512_mul_ps(x, x);
+    match POWER {
+        1 => x,
+        2 => square,
+        3 => _mm512_mul_ps(square, x),
+        4 => _mm512_mul_ps(square, square),
+        _ => unreachable!("other temperatures take an exponential of their own"),
+    }
+}
+
+#[target_feature(enable = "avx512f,avx512bw")]
+fn extend_both<const POWER: u32>(block: &Block, bias: &Lanes, temperature: f32, sums: &mut BothSums) {
+    let old: [__m512; 2] = load_lanes(&sums.largest);
+    let mut top = old;
+    for (row, bias) in block.0.iter().zip(bias) {
+        let bias = _mm512_set1_ps(*bias);
+        for (top, x) in top.iter_mut().zip(load_lanes(row)) {
+            *top = _mm512_max_ps(*top, _mm512_add_ps(x, bias));
+        }
+    }
+    let (hard_scale, soft_scale) = (_mm512_set1_ps(LOG2_E), _mm512_set1_ps(LOG2_E / temperature));
+    let hard_shift = top.map(|top| _mm512_mul_ps(top, hard_scale));
+    let soft_shift = top.map(|top| _mm512_mul_ps(top, soft_scale));
+    let (mut hard, mut soft) = (load_lanes(&sums.hard), load_lanes(&sums.soft));
+    for half in 0..2 {
+        let fall = _mm512_sub_ps(old[half], top[half]);
+        hard[half] = _mm512_mul_ps(hard[half], exp2(_mm512_mul_ps(fall, hard_scale)));
+        soft[half] = _mm512_mul_ps(soft[half], exp2(_mm512_mul_ps(fall, soft_scale)));
+    }
+    for (row, bias) in block.0.iter().zip(bias) {
+        let bias = _mm512_set1_ps(*bias);
+        for (half, x) in load_lanes(row).into_iter().enumerate() {
+            let logit = _mm512_add_ps(x, bias);
+            let e = exp2(_mm512_fmsub_ps(logit, soft_scale, soft_shift[half]));
+            soft[half] = _mm512_add_ps(soft[half], e);
+            let e = match POWER {
+                0 => exp2(_mm512_fmsub_ps(logit, hard_scale, hard_shift[half])),
+                _ => raise::<POWER>(e),
+            };
+            hard[half] = _mm512_add_ps(hard[half], e);
+        }
+    }
+    store_lanes(top, &mut sums.largest);
+    store_lanes(hard, &mut sums.hard);
+    store_lanes(soft, &mut sums.soft);
+}
+
 #[target_feature(enable = "avx512f,avx512bw")]
 fn softmax_block(block: &Block, bias: &Lanes, scale: f32, shift: &Lanes, out: &mut GradientBlock) {
     let scale = _mm512_set1_ps(scale);
@@ -128,7 +216,7 @@ fn softmax_block(block: &Block, bias: &Lanes, scale: f32, shift: &Lanes, out: &m
 }
 
 #[target_feature(enable = "avx512f,avx512bw")]
-fn mixed_block(
+fn mixed_block<const POWER: u32>(
     (block, bias): (&Block, &Lanes),
     (teacher, teacher_bias): (&Block, &Lanes),
     shift: MixedShift,
@@ -136,8 +224,17 @@ fn mixed_block(
     divergence: &mut Lanes,
 ) {
     let [hard_scale, soft_scale, hard_weight, soft_weight] =
-        [shift.hard_scale, shift.soft_scale, shift.hard_weight, shift.soft_weight].map(|x| _mm512_set1_ps(x));
+        [LOG2_E, LOG2_E / shift.temperature, shift.hard_weight, shift.soft_weight].map(|x| _mm512_set1_ps(x));
     let [hard_shift, student_shift, teacher_shift] = [shift.hard, shift.student, shift.teacher].map(|x| load_lanes(x));
+    // The hard weight, times what takes a power of the soft probability to the hard one.
+    let mut hard_factor = [hard_weight; 2];
+    if POWER > 0 {
+        for half in 0..2 {
+            let power = _mm512_set1_ps(shift.temperature);
+            let exponent = _mm512_fmsub_ps(power, student_shift[half], hard_shift[half]);
+            hard_factor[half] = _mm512_mul_ps(hard_weight, exp2(exponent));
+        }
+    }
     let mut total = load_lanes(divergence);
     for pair in 0..BLOCK / 2 {
         let mut gradient = [[_mm512_setzero_ps(); 2]; 2];
@@ -149,11 +246,14 @@ fn mixed_block(
                 let logit = _mm512_add_ps(x, bias);
                 let student = _mm512_fmsub_ps(logit, soft_scale, student_shift[half]);
                 let teacher = _mm512_fmsub_ps(_mm512_add_ps(y, teacher_bias), soft_scale, teacher_shift[half]);
-                let p = exp2(teacher);
+                let (p, q) = (exp2(teacher), exp2(student));
                 total[half] = _mm512_fmadd_ps(p, _mm512_sub_ps(teacher, student), total[half]);
-                let soft = _mm512_mul_ps(soft_weight, _mm512_sub_ps(exp2(student), p));
-                let hard = exp2(_mm512_fmsub_ps(logit, hard_scale, hard_shift[half]));
-                gradient[half] = _mm512_fmadd_ps(hard_weight, hard, soft);
+                let soft = _mm512_mul_ps(soft_weight, _mm512_sub_ps(q, p));
+                let hard = match POWER {
+                    0 => exp2(_mm512_fmsub_ps(logit, hard_scale, hard_shift[half])),
+                    _ => raise::<POWER>(q),
+                };
+                gradient[half] = _mm512_fmadd_ps(hard_factor[half], hard, soft);
             }
         }
         store_gradient(out, pair, gradient);

@@ -47,6 +47,37 @@ fn products_of_every_layout_equal_the_definition() {
 }
 
 #[test]
+fn products_one_by_one_and_each_with_one_side_are_equal() {
+    let Some(amx) = Amx::detect() else {
+        return;
+    };
+    let session = amx.session();
+    for depth in [1, 2, 3] {
+        for count in [0, 1, 2, 5] {
+            let operands = |n: usize, salt: usize, layout: Layout| -> Vec<Operand> {
+                (0..n)
+                    .map(|i| {
+                        let mut operand = Operand::ZERO;
+                        let source = values(BLOCK * BLOCK, salt + i);
+                        let source = Source { values: &source, width: BLOCK, scale: 1.0, part: Part::High };
+                        operand.pack(source, (0, 0), layout);
+                        operand
+                    })
+                    .collect()
+            };
+            let (left, right) = (operands(count * depth, 1, Layout::Left), operands(depth, 100, Layout::Right));
+            let mut each = vec![Block::ZERO; count];
+            session.multiply_each(&mut each, &left, &right);
+            for (each, left) in each.iter().zip(left.chunks(depth)) {
+                let mut one = Block::ZERO;
+                session.multiply(&mut one, Write::Overwrite, left, &right);
+                assert_eq!(each.0, one.0, "depth {depth}, {count} blocks");
+            }
+        }
+    }
+}
+
+#[test]
 fn stored_blocks_fill_what_fits() {
     let mut block = Block::ZERO;
     for (i, x) in block.0.as_flattened_mut().iter_mut().enumerate() {

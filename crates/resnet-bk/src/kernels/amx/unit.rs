@@ -138,3 +138,63 @@ pub fn multiply(out: &mut Block, write: Write, left: &[Operand], right: &[Operan
         );
     }
 }
+
+/// Blocks of an inner size of 32 or 64: the right side stays in tiles while the left side's strips of 16 rows go by.
+///
+/// # Panics
+/// If the right side has another size.
+pub fn multiply_each(out: &mut [Block], left: &[Operand], right: &[Operand]) {
+    assert!(matches!(right.len(), 1 | 2) && left.len() == out.len() * right.len(), "blocks of the inner size");
+    if out.is_empty() {
+        return;
+    }
+    // SAFETY: a session exists, so all eight tiles are configured as 16 rows of 64 bytes. Strides and places are those of
+    // `multiply`; a strip is 16 rows, 1024 bytes on the left and 2048 in the output, two strips a block. The left side
+    // advances by its whole block, 2048 bytes for each block of the inner size, and holds `out.len()` of them.
+    #[expect(unsafe_code, reason = "instructions without intrinsics")]
+    unsafe {
+        asm!(
+            "tileloadd tmm4, [{right} + {wide}]",
+            "tileloadd tmm5, [{right} + {wide} + 64]",
+            "test {deep}, {deep}",
+            "jz 2f",
+            "tileloadd tmm6, [{right} + {wide} + 2048]",
+            "tileloadd tmm7, [{right} + {wide} + 2112]",
+            "2:",
+            "mov {strips}, 2",
+            "3:",
+            "tileloadd tmm2, [{left} + {narrow}]",
+            "tilezero tmm0",
+            "tdpbf16ps tmm0, tmm2, tmm4",
+            "tilezero tmm1",
+            "tdpbf16ps tmm1, tmm2, tmm5",
+            "test {deep}, {deep}",
+            "jz 4f",
+            "tileloadd tmm3, [{left} + {narrow} + 2048]",
+            "tdpbf16ps tmm0, tmm3, tmm6",
+            "tdpbf16ps tmm1, tmm3, tmm7",
+            "4:",
+            "tilestored [{out} + {wide}], tmm0",
+            "tilestored [{out} + {wide} + 64], tmm1",
+            "add {left}, 1024",
+            "add {out}, 2048",
+            "dec {strips}",
+            "jnz 3b",
+            "add {left}, {deep}",
+            "dec {blocks}",
+            "jnz 2b",
+            // Bytes from the end of a block's first operand to its end.
+            deep = in(reg) (right.len() - 1) * 2048,
+            blocks = inout(reg) out.len() => _,
+            strips = out(reg) _,
+            left = inout(reg) left.as_ptr() => _,
+            right = in(reg) right.as_ptr(),
+            out = inout(reg) out.as_mut_ptr() => _,
+            narrow = in(reg) 64usize,
+            wide = in(reg) 128usize,
+            out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+            out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+            options(nostack),
+        );
+    }
+}

@@ -6,12 +6,12 @@ fn op(tokens: usize, words: usize, soft: Option<SoftTargets>, precision: Precisi
     Op { loss: HeadLoss { targets, soft, precision }, gradients: Mutex::new(None) }
 }
 
-fn teacher(tokens: usize, words: usize, alpha: f32) -> SoftTargets {
+fn teacher(tokens: usize, words: usize, alpha: f32, temperature: f32) -> SoftTargets {
     SoftTargets {
         hidden: rounded(3 * tokens, 4),
         table: Arc::new(rounded(3 * words, 5)),
         bias: Arc::new(values(words, 6)),
-        temperature: 2.0,
+        temperature,
         alpha,
     }
 }
@@ -26,7 +26,7 @@ fn gradients_match_finite_differences() {
         for alpha in [0.0, 0.7, 1.0] {
             check_gradients(
                 [&x, &w, &b],
-                || op(tokens, words, Some(teacher(tokens, words, alpha)), Precision::Float32),
+                || op(tokens, words, Some(teacher(tokens, words, alpha, 2.0)), Precision::Float32),
                 3e-3,
             );
         }
@@ -90,7 +90,8 @@ fn check_against_plain(precision: Precision, loss_tolerance: f64, gradient_toler
         [(1, 11, 4), (31, 33, 32), (255, 511, 4), (256, 512, 40), (257, 513, 64), (300, 1100, 33)]
     {
         let (x, w, b) = (rounded(width * tokens, 1), rounded(width * words, 2), values(words, 3));
-        for soft in [None, Some(teacher(tokens, words, 0.7))] {
+        let temperatures = [1.0, 2.0, 3.0, 4.0, 2.5].map(|tau| Some(teacher(tokens, words, 0.7, tau)));
+        for soft in std::iter::once(None).chain(temperatures) {
             let mut op = op(tokens, words, soft, precision);
             let loss = f64::from(op.forward([&x, &w, &b])[0]);
             let (expected, gradients) = plain(&op, &x, &w, &b);
@@ -124,7 +125,7 @@ fn bf16_tiles_equal_the_plain_losses_and_round_gradients() {
 #[test]
 fn a_student_equal_to_its_teacher_has_no_soft_loss() {
     let words = 11;
-    let mut soft = teacher(6, words, 1.0);
+    let mut soft = teacher(6, words, 1.0, 2.0);
     soft.hidden = values(24, 1);
     soft.table = Arc::new(values(4 * words, 2));
     soft.bias = Arc::new(values(words, 3));
