@@ -194,3 +194,18 @@ fn a_report_is_drawn_from_the_files_of_a_run_alone() {
     std::fs::remove_file(place.path().join("summary.json")).expect("removed");
     assert!(stderr(&resnet_bk(&["report", text(place.path())])).contains("is not finished"));
 }
+
+#[test]
+fn bench_reports_what_it_measured() {
+    for precision in ["bf16", "float32"] {
+        let arguments = ["bench", "step", "--preset", "tiny", "--runs", "3", "--precision", precision, "--json"];
+        let report: Value = serde_json::from_str(&stdout(&resnet_bk(&arguments), 0)).expect("JSON");
+        assert_eq!(report["step"]["runs"], 3);
+        assert!(report["step"]["median_ms"].as_f64().expect("a number") > 0.0);
+        let unit = report["head_products"].as_str().expect("a name");
+        assert!(unit == "float32" || (precision == "bf16" && unit == "bf16 (AMX)"), "{precision} ran as {unit}");
+    }
+    let unknown = resnet_bk(&["bench", "step", "--preset", "huge"]);
+    assert_eq!(unknown.status.code(), Some(2));
+    assert!(stderr(&unknown).contains("no preset"), "{}", stderr(&unknown));
+}

@@ -30,6 +30,9 @@ fn help() {
         "suggest --help",
         "inspect --help",
         "report --help",
+        "bench --help",
+        "bench kernel --help",
+        "bench step --help",
     ]));
 }
 

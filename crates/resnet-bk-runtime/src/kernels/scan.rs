@@ -127,10 +127,10 @@ fn compose_left_body(potential: &[f32], strips: Strips, chain: Chain, maps: &mut
         for start in (0..strips.length).step_by(STEPS) {
             let steps = STEPS.min(strips.length - start);
             source.load(potential, start, steps, &mut v);
-            for step in 0..steps {
+            for (step, v) in v[0][..steps].iter().enumerate() {
                 for (n, d) in n.iter_mut().zip(&mut d) {
                     for lane in 0..LANES {
-                        let a = a0[lane] + v[0][step][lane];
+                        let a = a0[lane] + v[lane];
                         let (re, im) = (d[0][lane], d[1][lane]);
                         d[0][lane] = a * re + eta[lane] * im - s2[lane] * n[0][lane];
                         d[1][lane] = a * im - eta[lane] * re - s2[lane] * n[1][lane];

@@ -1,0 +1,55 @@
+//! The kernels that inference spends its time in. `cargo bench -p resnet-bk-runtime`
+
+use divan::Bencher;
+use divan::counter::ItemsCount;
+use resnet_bk_runtime::kernels::lanes::Strips;
+use resnet_bk_runtime::kernels::{layer_norm, left_ratios, linear};
+use resnet_bk_runtime::quantization::Scheme;
+use resnet_bk_runtime::resolvent::Chain;
+
+fn main() {
+    divan::main();
+}
+
+fn values(n: usize) -> Vec<f32> {
+    (0..n).map(|i| (i * 7919 % 2003) as f32 / 1001.0 - 1.0).collect()
+}
+
+/// Strips, heads and steps.
+#[divan::bench(args = [(1, 1, 128), (20, 1, 128), (1, 64, 128), (64, 1, 16_384)])]
+fn resolvent_left(bencher: Bencher, (strips, heads, length): (usize, usize, usize)) {
+    let (diagonal, hopping, eta) = (vec![-2.0; heads], vec![1.0; heads], vec![1.0; heads]);
+    let chain = Chain { diagonal: &diagonal, hopping: &hopping, eta: &eta };
+    let potential = values(strips * heads * length);
+    let mut ratios = vec![0.0; 2 * potential.len()];
+    bencher.counter(ItemsCount::new(potential.len())).bench_local(|| {
+        let mut states = vec![0.0; 2 * strips * heads];
+        left_ratios(&potential, Strips { length, heads }, chain, &mut states, &mut ratios);
+    });
+}
+
+/// Rows, inputs and outputs.
+#[divan::bench(args = [(1, 64, 128), (128, 64, 128), (128, 128, 64)])]
+fn affine(bencher: Bencher, (rows, input, output): (usize, usize, usize)) {
+    let (x, weight, bias) = (values(rows * input), values(input * output), values(output));
+    let mut out = vec![0.0; rows * output];
+    let counter = ItemsCount::new(rows * input * output);
+    bencher.counter(counter).bench_local(|| linear(&x, &weight, &bias, &mut out));
+}
+
+#[divan::bench]
+fn norm(bencher: Bencher) {
+    let (x, gamma, beta) = (values(128 * 64), values(64), values(64));
+    let mut out = vec![0.0; x.len()];
+    bencher.counter(ItemsCount::new(x.len())).bench_local(|| layer_norm(&x, &gamma, &beta, &mut out));
+}
+
+#[divan::bench(args = [4, 8])]
+fn fake_quantize(bencher: Bencher, bits: u8) {
+    let scheme = Scheme { bits, group: 128 };
+    let x = values(1 << 16);
+    bencher.counter(ItemsCount::new(x.len())).with_inputs(|| x.clone()).bench_local_values(|mut x| {
+        scheme.fake_quantize(&mut x);
+        x
+    });
+}
