@@ -1,4 +1,4 @@
-//! The kernels that inference spends its time in. `cargo bench -p resnet-bk-runtime`
+//! The kernels that inference spends its time in. `cargo bench --workspace --bench kernels`
 
 use divan::Bencher;
 use divan::counter::ItemsCount;

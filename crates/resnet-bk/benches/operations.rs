@@ -1,4 +1,4 @@
-//! The operations that training spends its time in, forward and backward. `cargo bench -p resnet-bk`
+//! The operations that training spends its time in, forward and backward. `cargo bench --workspace --bench operations`
 //!
 //! `resnet-bk bench kernel` measures the same at the seed model's full size, beside the machine's own ceilings.
 
