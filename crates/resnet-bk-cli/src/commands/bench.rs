@@ -4,7 +4,7 @@ use crate::Outcome;
 use crate::printer::{Printer, Table, grouped};
 use anyhow::Result;
 use clap::{Args, Subcommand, ValueEnum};
-use resnet_bk::bench::{KernelReport, StepReport, bench_kernels, bench_step};
+use resnet_bk::bench::{KernelReport, StepReport, Stretches, bench_kernels, bench_step};
 use resnet_bk::ops;
 use std::num::NonZeroUsize;
 
@@ -100,7 +100,10 @@ fn print_kernels(report: &KernelReport, printer: &mut Printer) -> Result<()> {
         Table::new(["resolvent", "batch", "heads", "length", "ms", "ns per element", "of a copy's bandwidth"]);
     for case in &report.resolvent {
         table.row([
-            "causal".to_owned(),
+            match case.stretches {
+                Stretches::Allowed => "causal".to_owned(),
+                Stretches::Never => "causal, never cut".to_owned(),
+            },
             case.batch.to_string(),
             case.heads.to_string(),
             grouped(case.length as u64),

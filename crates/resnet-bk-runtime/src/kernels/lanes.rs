@@ -50,17 +50,18 @@ impl Strips {
 }
 
 impl<const PARTS: usize> Place<PARTS> {
-    /// Whether the lanes lie side by side.
+    /// Whether the lanes lie side by side, enough of them to copy rows rather than chains.
     #[inline(always)]
-    fn is_contiguous(&self) -> bool {
-        self.offsets[self.count - 1] == self.offsets[0] + self.count - 1
+    fn has_rows(&self) -> bool {
+        const FEWEST: usize = 8;
+        self.count >= FEWEST && self.offsets[self.count - 1] == self.offsets[0] + self.count - 1
     }
 
     /// Copies `steps` steps from `start` on into tiles, one a part.
     #[inline(always)]
     pub fn load(&self, source: &[f32], start: usize, steps: usize, tiles: &mut [Tile; PARTS]) {
         let stride = PARTS * self.heads;
-        if self.is_contiguous() {
+        if self.has_rows() {
             for step in 0..steps {
                 let row = &source[self.offsets[0] + (start + step) * stride..];
                 for (part, tile) in tiles.iter_mut().enumerate() {
@@ -99,7 +100,7 @@ impl<const PARTS: usize> Place<PARTS> {
     #[inline(always)]
     pub fn store(&self, tiles: &[Tile; PARTS], start: usize, steps: usize, out: &mut [f32]) {
         let stride = PARTS * self.heads;
-        if self.is_contiguous() {
+        if self.has_rows() {
             for step in 0..steps {
                 let row = &mut out[self.offsets[0] + (start + step) * stride..];
                 for (part, tile) in tiles.iter().enumerate() {

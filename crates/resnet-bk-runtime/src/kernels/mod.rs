@@ -5,29 +5,29 @@
 //! | `dispatch` | compiles a body once per instruction set and picks one at run time | |
 //! | `linear` | `y = x W + b`, each output summed in the order of the inputs | yes |
 //! | `elementwise` | exp, sigmoid, softplus, SiLU, softmax | yes |
-//! | `loss` | rows of the head's losses and their gradients | yes |
+//! | `normalizer` | running sums of exponentials of a row | yes |
 //! | `scan`, `lanes` | recurrences of many chains side by side | yes |
 //! | `norm` | layer and RMS normalization of rows | yes |
 //! | `rounding` | nearest multiples of a step | yes |
 //! | `matmul` | general matrix products through the `gemm` crate | no |
 //!
-//! The first two groups use no fused multiply-add and no reassociation, so a batch, a single step, every instruction set and
+//! All but the last use no fused multiply-add and no reassociation, so a batch, a single step, every instruction set and
 //! training itself give the same bits. Quantizers and routers round and choose; equal bits keep them from choosing differently.
 
 mod dispatch;
 mod elementwise;
 pub mod lanes;
 mod linear;
-mod loss;
 mod matmul;
 mod norm;
+mod normalizer;
 mod rounding;
 mod scan;
 
 pub use elementwise::{exp, sigmoid, sigmoid_in_place, silu_gate, softmax_in_place, softplus};
 pub use linear::linear;
-pub use loss::{MixedRow, Normalizer, add_row, mixed_gradient, softmax_gradient};
 pub use matmul::{Matrix, Threads, Write, matmul};
 pub use norm::{inverse_rms, layer_norm, moments, rms_norm};
+pub use normalizer::{Normalizer, add_row};
 pub use rounding::{largest_magnitude, round_to_step, round_to_steps};
 pub use scan::{Chain, Moebius, compose_left, left_ratios, reciprocal};

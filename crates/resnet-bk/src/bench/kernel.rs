@@ -1,11 +1,13 @@
 //! The kernels that a training step spends its time in, beside what the machine could do.
 
 use super::{Timing, measure};
+use crate::kernels::{LeftBackward, left_backward};
 use crate::ops::{HeadLoss, Precision, SoftTargets, causal, loss_and_gradients};
 use crate::random::Random;
 use rayon::prelude::*;
 use resnet_bk_runtime::head::Head;
-use resnet_bk_runtime::kernels::{Matrix, Threads, Write, matmul};
+use resnet_bk_runtime::kernels::lanes::Strips;
+use resnet_bk_runtime::kernels::{Matrix, Threads, Write, left_ratios, matmul};
 use resnet_bk_runtime::resolvent::Chain;
 use serde::Serialize;
 use std::sync::Arc;
@@ -67,12 +69,24 @@ pub struct ResolventCase {
     pub heads: usize,
     /// Tokens in a sequence.
     pub length: usize,
+    /// Whether few long sequences are cut.
+    pub stretches: Stretches,
     /// What it takes.
     pub time: Timing,
     /// Median over elements.
     pub ns_per_element: f64,
     /// Bytes moved per second over those of the copy.
     pub share_of_copy: f64,
+}
+
+/// Whether few long sequences are cut into stretches that run side by side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Stretches {
+    /// Where that keeps more lanes busy.
+    Allowed,
+    /// Never, and on one thread: the plain recurrence.
+    Never,
 }
 
 /// Times the kernels.
@@ -84,18 +98,14 @@ pub fn bench_kernels(runs: usize) -> KernelReport {
         head.push(head_case(false, precision, sgemm_gflops, runs));
         head.push(head_case(true, precision, sgemm_gflops, runs));
     }
-    let shapes = [
-        (20, 1, 128),
-        (64, 1, 16_384),
-        (1, 64, 16_384),
-        (20, 64, 1_024),
-        (1_024, 1, 1_024),
-        (1, 1, 1_000),
-        (1, 1, 10_000),
-        (1, 1, 100_000),
-        (1, 1, 1_000_000),
-    ];
-    let resolvent = shapes.map(|shape| resolvent_case(shape, copy_gbps, runs)).to_vec();
+    let together = [(20, 1, 128), (64, 1, 16_384), (1, 64, 16_384), (20, 64, 1_024), (1_024, 1, 1_024)];
+    let alone = [1_000, 10_000, 100_000, 1_000_000].map(|length| (1, 1, length));
+    let mut resolvent: Vec<ResolventCase> = together
+        .into_iter()
+        .chain(alone)
+        .map(|shape| resolvent_case(shape, Stretches::Allowed, copy_gbps, runs))
+        .collect();
+    resolvent.extend(alone.map(|shape| resolvent_case(shape, Stretches::Never, copy_gbps, runs)));
     KernelReport { threads: rayon::current_num_threads(), sgemm_gflops, copy_gbps, head, resolvent }
 }
 
@@ -157,7 +167,12 @@ fn head_case(soft: bool, precision: Precision, sgemm_gflops: f64, runs: usize) -
     }
 }
 
-fn resolvent_case((batch, heads, length): (usize, usize, usize), copy_gbps: f64, runs: usize) -> ResolventCase {
+fn resolvent_case(
+    (batch, heads, length): (usize, usize, usize),
+    stretches: Stretches,
+    copy_gbps: f64,
+    runs: usize,
+) -> ResolventCase {
     let elements = batch * heads * length;
     let potential = normal(elements, 1, 1.0);
     let gradient = normal(2 * elements, 2, 1.0);
@@ -168,8 +183,17 @@ fn resolvent_case((batch, heads, length): (usize, usize, usize), copy_gbps: f64,
     let repeats = (1 << 18) / elements + 1;
     let mut time = measure(runs, || {
         for _ in 0..repeats {
-            causal::forward(chain, length, &potential, &mut features);
-            std::hint::black_box(causal::backward(&hopping, length, &features, &gradient, &mut dv));
+            if stretches == Stretches::Allowed {
+                causal::forward(chain, length, &potential, &mut features);
+                std::hint::black_box(causal::backward(&hopping, length, &features, &gradient, &mut dv));
+            } else {
+                let strips = Strips { length, heads };
+                let (mut states, mut deta) = (vec![0.0; 2 * batch * heads], vec![0.0; heads]);
+                left_ratios(&potential, strips, chain, &mut states, &mut features);
+                let input = LeftBackward { strips, hopping: &hopping, ratios: &features, gradient: &gradient };
+                left_backward(input, &mut vec![(0.0, 0.0); batch * heads], &mut dv, &mut deta);
+                std::hint::black_box(deta);
+            }
         }
     });
     time.median_ms /= repeats as f64;
@@ -179,6 +203,7 @@ fn resolvent_case((batch, heads, length): (usize, usize, usize), copy_gbps: f64,
         batch,
         heads,
         length,
+        stretches,
         ns_per_element: time.median_ms * 1e6 / elements as f64,
         share_of_copy: bytes / (time.median_ms * 1e6) / copy_gbps,
         time,

@@ -5,7 +5,7 @@
 mod kernel;
 mod step;
 
-pub use kernel::{HeadCase, KernelReport, ResolventCase, bench_kernels};
+pub use kernel::{HeadCase, KernelReport, ResolventCase, Stretches, bench_kernels};
 pub use step::{StepReport, bench_step};
 
 use serde::Serialize;

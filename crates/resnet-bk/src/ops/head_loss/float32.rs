@@ -1,8 +1,9 @@
 //! Tiles of logits in float32, on any processor.
 
 use super::{Problem, Share, SoftTargets, Tiles, TokenSums};
+use crate::kernels::{MixedRow, mixed_gradient, softmax_gradient};
 use resnet_bk_runtime::head::WORDS;
-use resnet_bk_runtime::kernels::{Matrix, MixedRow, Threads, Write, add_row, matmul, mixed_gradient, softmax_gradient};
+use resnet_bk_runtime::kernels::{Matrix, Threads, Write, add_row, matmul};
 use std::ops::Range;
 
 /// Tokens of a tile: with [`WORDS`] words its logits (512 kB) stay in a core's cache between being made and being used.
