@@ -41,7 +41,8 @@ impl Amx {
     }
 }
 
-/// A thread's configured tile unit, until it is dropped. One at a time on a thread.
+/// A thread's configured tile unit, until it is dropped. One at a time on a thread: while it lives, nothing may be handed to a
+/// thread pool, which could run another's work, with a session of its own, on this thread.
 #[derive(Debug)]
 pub struct Session {
     /// Tile registers belong to a thread.
