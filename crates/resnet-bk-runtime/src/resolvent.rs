@@ -21,10 +21,10 @@
 //! With `eta = 0` the barrier keeps `0 < g_t <= 1`: no poles. Complex rows are stored as `[Re x H, Im x H]`.
 
 use crate::kernels::lanes::Strips;
-use crate::kernels::{left_ratios, reciprocal, sigmoid, softplus};
+use crate::kernels::{self, left_ratios, reciprocal};
 
 /// Matrix constants of the diagonal mixer, one value per head.
-pub use crate::kernels::Chain;
+pub use crate::kernels::{Chain, PropagatorInput};
 
 impl Chain<'_> {
     /// Resolvent heads `H`.
@@ -86,19 +86,6 @@ impl Chain<'_> {
     }
 }
 
-/// Inputs of the propagator for one sequence, before their nonlinearities.
-#[derive(Clone, Copy, Debug)]
-pub struct PropagatorInput<'a> {
-    /// Hopping before the sigmoid, `[T, H]`.
-    pub hopping: &'a [f32],
-    /// Barrier before the softplus, `[T, H]`.
-    pub barrier: &'a [f32],
-    /// Complex source, `[T, 2H]`.
-    pub source: &'a [f32],
-    /// Spectral shift, `[H]`.
-    pub eta: &'a [f32],
-}
-
 /// What a propagator carries from one token to the next, per head.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PropagatorState {
@@ -121,26 +108,7 @@ impl PropagatorState {
 /// - `waves`: `[T, 2H]`, overwritten
 /// - `ratios`: `[T, 2H]`, overwritten with `g_t`, which the backward pass needs
 pub fn propagate(input: PropagatorInput, state: &mut PropagatorState, waves: &mut [f32], ratios: &mut [f32]) {
-    let heads = input.eta.len();
-    let rows = input.hopping.chunks(heads).zip(input.barrier.chunks(heads)).zip(input.source.chunks(2 * heads));
-    for (((hopping, barrier), source), (waves, ratios)) in
-        rows.zip(waves.chunks_mut(2 * heads).zip(ratios.chunks_mut(2 * heads)))
-    {
-        let (g_re, g_im) = state.ratio.split_at_mut(heads);
-        let (psi_re, psi_im) = state.wave.split_at_mut(heads);
-        for h in 0..heads {
-            let s = sigmoid(hopping[h]);
-            let s2 = s * s;
-            let a = 1.0 + s2 + softplus(barrier[h]);
-            let (re, im) = reciprocal(a - s2 * g_re[h], -input.eta[h] - s2 * g_im[h]);
-            let w_re = (1.0 - s) * source[h] + s * psi_re[h];
-            let w_im = (1.0 - s) * source[heads + h] + s * psi_im[h];
-            (g_re[h], g_im[h]) = (re, im);
-            (psi_re[h], psi_im[h]) = (re * w_re - im * w_im, re * w_im + im * w_re);
-        }
-        waves.copy_from_slice(&state.wave);
-        ratios.copy_from_slice(&state.ratio);
-    }
+    kernels::propagate(input, &mut state.ratio, &mut state.wave, waves, ratios);
 }
 
 #[cfg(test)]

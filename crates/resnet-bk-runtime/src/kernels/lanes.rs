@@ -144,3 +144,25 @@ pub fn per_head(values: &[f32], first: usize, count: usize) -> Lanes {
     }
     lanes
 }
+
+/// `count` numbers of a row from `first` on, one a lane; the other lanes are zero.
+#[inline(always)]
+pub fn take(row: &[f32], first: usize, count: usize) -> Lanes {
+    match row[first..].first_chunk() {
+        Some(lanes) if count == LANES => *lanes,
+        _ => {
+            let mut lanes = [0.0; LANES];
+            lanes[..count].copy_from_slice(&row[first..first + count]);
+            lanes
+        }
+    }
+}
+
+/// Puts the first `count` lanes into a row from `first` on.
+#[inline(always)]
+pub fn put(lanes: &Lanes, row: &mut [f32], first: usize, count: usize) {
+    match row[first..].first_chunk_mut() {
+        Some(out) if count == LANES => *out = *lanes,
+        _ => row[first..first + count].copy_from_slice(&lanes[..count]),
+    }
+}

@@ -7,6 +7,7 @@
 //! | `elementwise` | exp, sigmoid, softplus, SiLU, softmax | yes |
 //! | `normalizer` | running sums of exponentials of a row | yes |
 //! | `scan`, `lanes` | recurrences of many chains side by side | yes |
+//! | `propagator` | the propagator of a sequence, heads side by side | yes |
 //! | `norm` | layer and RMS normalization of rows | yes |
 //! | `rounding` | nearest multiples of a step | yes |
 //! | `matmul` | general matrix products through the `gemm` crate | no |
@@ -21,6 +22,7 @@ mod linear;
 mod matmul;
 mod norm;
 mod normalizer;
+mod propagator;
 mod rounding;
 mod scan;
 
@@ -29,5 +31,6 @@ pub use linear::linear;
 pub use matmul::{Matrix, Threads, Write, matmul};
 pub use norm::{inverse_rms, layer_norm, moments, rms_norm};
 pub use normalizer::{Normalizer, add_row};
+pub use propagator::{PropagatorInput, propagate};
 pub use rounding::{largest_magnitude, round_to_step, round_to_steps};
 pub use scan::{Chain, Moebius, compose_left, left_ratios, reciprocal};

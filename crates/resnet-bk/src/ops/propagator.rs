@@ -10,9 +10,9 @@
 //! ```
 
 use super::{HostOp, sum_rows};
+use crate::kernels::{PropagatorGradients, PropagatorSequence, propagator_backward};
 use burn_tensor::Tensor;
 use rayon::prelude::*;
-use resnet_bk_runtime::kernels::sigmoid;
 use resnet_bk_runtime::resolvent::{PropagatorInput, PropagatorState, propagate};
 
 #[derive(Debug)]
@@ -20,21 +20,6 @@ struct Propagator {
     length: usize,
     /// `g_t` of every position, `[B T, 2H]`, from the forward pass.
     ratios: Vec<f32>,
-}
-
-/// One sequence's slices.
-struct Sequence<'a> {
-    input: PropagatorInput<'a>,
-    waves: &'a [f32],
-    ratios: &'a [f32],
-    gradient: &'a [f32],
-}
-
-/// One sequence's gradients.
-struct Gradients<'a> {
-    hopping: &'a mut [f32],
-    barrier: &'a mut [f32],
-    source: &'a mut [f32],
 }
 
 impl HostOp<4> for Propagator {
@@ -72,64 +57,16 @@ impl HostOp<4> for Propagator {
             .par_chunks_mut(narrow)
             .zip(dbarrier.par_chunks_mut(narrow))
             .zip(dsource.par_chunks_mut(wide))
-            .map(|((hopping, barrier), source)| Gradients { hopping, barrier, source });
+            .map(|((hopping, barrier), source)| PropagatorGradients { hopping, barrier, source });
         let deta: Vec<Vec<f32>> = results
             .zip(inputs.zip(saved))
             .map(|(results, (((hopping, barrier), source), ((waves, ratios), gradient)))| {
                 let input = PropagatorInput { hopping, barrier, source, eta };
-                backward_sequence(&Sequence { input, waves, ratios, gradient }, results)
+                propagator_backward(PropagatorSequence { input, waves, ratios, gradient }, results)
             })
             .collect();
         [dhopping, dbarrier, dsource, sum_rows(&deta, heads)]
     }
-}
-
-/// Fills one sequence's gradients and returns that of eta.
-fn backward_sequence(sequence: &Sequence, results: Gradients) -> Vec<f32> {
-    let heads = sequence.input.eta.len();
-    let mut deta = vec![0.0; heads];
-    // What the next position sends back to this one's psi and g.
-    let mut psi_back = vec![0.0; 2 * heads];
-    let mut g_back = vec![0.0; 2 * heads];
-    let nothing = vec![0.0; 2 * heads];
-    let (narrow, wide) = (|t: usize| t * heads, |t: usize| 2 * t * heads);
-    for t in (0..sequence.gradient.len() / (2 * heads)).rev() {
-        let g = &sequence.ratios[wide(t)..wide(t + 1)];
-        let gradient = &sequence.gradient[wide(t)..wide(t + 1)];
-        let source = &sequence.input.source[wide(t)..wide(t + 1)];
-        let (g_before, psi_before) = if t == 0 {
-            (&nothing[..], &nothing[..])
-        } else {
-            (&sequence.ratios[wide(t - 1)..wide(t)], &sequence.waves[wide(t - 1)..wide(t)])
-        };
-        let hopping = &sequence.input.hopping[narrow(t)..narrow(t + 1)];
-        let barrier = &sequence.input.barrier[narrow(t)..narrow(t + 1)];
-        let dhopping = &mut results.hopping[narrow(t)..narrow(t + 1)];
-        let dbarrier = &mut results.barrier[narrow(t)..narrow(t + 1)];
-        let dsource = &mut results.source[wide(t)..wide(t + 1)];
-        for h in 0..heads {
-            let i = heads + h;
-            let s = sigmoid(hopping[h]);
-            let s2 = s * s;
-            let q = ((1.0 - s) * source[h] + s * psi_before[h], (1.0 - s) * source[i] + s * psi_before[i]);
-            let dpsi = (gradient[h] + psi_back[h], gradient[i] + psi_back[i]);
-            let dq = (g[h] * dpsi.0 + g[i] * dpsi.1, g[h] * dpsi.1 - g[i] * dpsi.0);
-            let dg = (q.0 * dpsi.0 + q.1 * dpsi.1 + g_back[h], q.0 * dpsi.1 - q.1 * dpsi.0 + g_back[i]);
-            let square = (g[h] * g[h] - g[i] * g[i], 2.0 * g[h] * g[i]);
-            let dd = (-(square.0 * dg.0 + square.1 * dg.1), -(square.0 * dg.1 - square.1 * dg.0));
-            let mut ds = psi_before[h] * dq.0 + psi_before[i] * dq.1;
-            ds -= 2.0 * s * (g_before[h] * dd.0 + g_before[i] * dd.1);
-            ds += 2.0 * s * dd.0;
-            ds -= source[h] * dq.0 + source[i] * dq.1;
-            deta[h] -= dd.1;
-            dhopping[h] = s * (1.0 - s) * ds;
-            dbarrier[h] = sigmoid(barrier[h]) * dd.0;
-            (dsource[h], dsource[i]) = ((1.0 - s) * dq.0, (1.0 - s) * dq.1);
-            (psi_back[h], psi_back[i]) = (s * dq.0, s * dq.1);
-            (g_back[h], g_back[i]) = (-s2 * dd.0, -s2 * dd.1);
-        }
-    }
-    deta
 }
 
 /// Waves of sequences of `length` tokens that lie one after another.
@@ -227,6 +164,35 @@ mod tests {
                         assert!(error < RELATIVE, "T {length}, eta {eta}, input {which}, {i}: relative error {error}");
                     }
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn heads_side_by_side_equal_each_head_alone() {
+        let length = 5;
+        for heads in [1, 2, 15, 31, 32, 33, 64, 65] {
+            let (rows, wide) = (2 * length, 2 * heads);
+            let inputs = [values(rows * heads, 1), values(rows * heads, 2), values(rows * wide, 3), vec![0.3; heads]];
+            let gradient = values(rows * wide, 4);
+            let run = |inputs: [&[f32]; 4], gradient: &[f32]| {
+                let mut op = Propagator { length, ratios: Vec::new() };
+                let output = op.forward(inputs);
+                let gradients = op.backward(inputs, &output, gradient, [true; 4]);
+                (output, gradients)
+            };
+            let (output, gradients) = run(inputs.each_ref().map(Vec::as_slice), &gradient);
+            for head in 0..heads {
+                let narrow = |x: &[f32]| -> Vec<f32> { x.chunks(heads).map(|row| row[head]).collect() };
+                let both =
+                    |x: &[f32]| -> Vec<f32> { x.chunks(wide).flat_map(|row| [row[head], row[heads + head]]).collect() };
+                let alone = [narrow(&inputs[0]), narrow(&inputs[1]), both(&inputs[2]), vec![0.3]];
+                let (alone_output, alone_gradients) = run(alone.each_ref().map(Vec::as_slice), &both(&gradient));
+                assert_eq!(both(&output), alone_output, "{heads} heads, waves of {head}");
+                assert_eq!(narrow(&gradients[0]), alone_gradients[0], "{heads} heads, hopping of {head}");
+                assert_eq!(narrow(&gradients[1]), alone_gradients[1], "{heads} heads, barrier of {head}");
+                assert_eq!(both(&gradients[2]), alone_gradients[2], "{heads} heads, source of {head}");
+                assert_eq!(gradients[3][head], alone_gradients[3][0], "{heads} heads, eta of {head}");
             }
         }
     }
