@@ -1,5 +1,15 @@
 use super::*;
 
+/// The unit; where there is none, says that the test was skipped.
+#[expect(clippy::print_stderr, reason = "a skipped test must say so")]
+fn detect() -> Option<Amx> {
+    let amx = Amx::detect();
+    if amx.is_none() {
+        eprintln!("skipped: this processor has no AMX");
+    }
+    amx
+}
+
 /// Numbers that bf16 holds exactly.
 fn values(n: usize, salt: usize) -> Vec<f32> {
     (0..n).map(|i| ((i * 7919 + salt * 104_729) % 255) as f32 / 64.0 - 2.0).collect()
@@ -7,7 +17,7 @@ fn values(n: usize, salt: usize) -> Vec<f32> {
 
 #[test]
 fn products_of_every_layout_equal_the_definition() {
-    let Some(amx) = Amx::detect() else {
+    let Some(amx) = detect() else {
         return;
     };
     let session = amx.session();
@@ -48,7 +58,7 @@ fn products_of_every_layout_equal_the_definition() {
 
 #[test]
 fn products_one_by_one_and_each_with_one_side_are_equal() {
-    let Some(amx) = Amx::detect() else {
+    let Some(amx) = detect() else {
         return;
     };
     let session = amx.session();
