@@ -5,6 +5,8 @@
 //! chain    one head of one strip          block   up to 32 chains, staged through tiles of 64 steps
 //! ```
 
+use super::transpose::{SIDE, Square, transpose};
+
 /// Chains of a block.
 pub const LANES: usize = 32;
 /// Steps of a tile.
@@ -74,23 +76,30 @@ impl<const PARTS: usize> Place<PARTS> {
             }
             return;
         }
-        // All parts of a lane at once: the lanes of long chains share the cache's few sets.
+        if self.heads == 1 && steps == STEPS {
+            return self.load_chains(&source[start * stride..], tiles);
+        }
         for (lane, offset) in self.offsets[..self.count].iter().enumerate() {
             let chain = &source[offset + start * stride..];
-            match chain.as_chunks::<PARTS>().0.first_chunk::<STEPS>() {
-                Some(chain) if self.heads == 1 && steps == STEPS => {
-                    for (step, x) in chain.iter().enumerate() {
-                        for part in 0..PARTS {
-                            tiles[part][step][lane] = x[part];
-                        }
-                    }
+            for step in 0..steps {
+                for (part, tile) in tiles.iter_mut().enumerate() {
+                    tile[step][lane] = chain[step * stride + part * self.heads];
                 }
-                _ => {
-                    for step in 0..steps {
-                        for (part, tile) in tiles.iter_mut().enumerate() {
-                            tile[step][lane] = chain[step * stride + part * self.heads];
-                        }
-                    }
+            }
+        }
+    }
+
+    /// Whole tiles of chains of one head each, through squares of 16 lanes and 16 numbers of a chain.
+    #[inline(always)]
+    fn load_chains(&self, source: &[f32], tiles: &mut [Tile; PARTS]) {
+        let mut square: Square = [[0.0; SIDE]; SIDE];
+        for (group, offsets) in self.offsets[..self.count].chunks(SIDE).enumerate() {
+            for first in (0..PARTS * STEPS).step_by(SIDE) {
+                for (row, offset) in square.iter_mut().zip(offsets) {
+                    row.copy_from_slice(&source[offset + first..offset + first + SIDE]);
+                }
+                for (number, lanes) in (first..).zip(transpose(&square)) {
+                    tiles[number % PARTS][number / PARTS][group * SIDE..][..SIDE].copy_from_slice(&lanes);
                 }
             }
         }
@@ -113,22 +122,30 @@ impl<const PARTS: usize> Place<PARTS> {
             }
             return;
         }
+        if self.heads == 1 && steps == STEPS {
+            return self.store_chains(tiles, &mut out[start * stride..]);
+        }
         for (lane, offset) in self.offsets[..self.count].iter().enumerate() {
             let chain = &mut out[offset + start * stride..];
-            if self.heads == 1
-                && steps == STEPS
-                && let Some(chain) = chain.as_chunks_mut::<PARTS>().0.first_chunk_mut::<STEPS>()
-            {
-                for (step, x) in chain.iter_mut().enumerate() {
-                    for part in 0..PARTS {
-                        x[part] = tiles[part][step][lane];
-                    }
+            for step in 0..steps {
+                for (part, tile) in tiles.iter().enumerate() {
+                    chain[step * stride + part * self.heads] = tile[step][lane];
                 }
-            } else {
-                for step in 0..steps {
-                    for (part, tile) in tiles.iter().enumerate() {
-                        chain[step * stride + part * self.heads] = tile[step][lane];
-                    }
+            }
+        }
+    }
+
+    /// The inverse of [`Self::load_chains`].
+    #[inline(always)]
+    fn store_chains(&self, tiles: &[Tile; PARTS], out: &mut [f32]) {
+        for (group, offsets) in self.offsets[..self.count].chunks(SIDE).enumerate() {
+            for first in (0..PARTS * STEPS).step_by(SIDE) {
+                let square: Square = std::array::from_fn(|row| {
+                    let number = first + row;
+                    std::array::from_fn(|lane| tiles[number % PARTS][number / PARTS][group * SIDE + lane])
+                });
+                for (row, offset) in transpose(&square).iter().zip(offsets) {
+                    out[offset + first..offset + first + SIDE].copy_from_slice(row);
                 }
             }
         }

@@ -6,7 +6,7 @@
 //! | `linear` | `y = x W + b`, each output summed in the order of the inputs | yes |
 //! | `elementwise` | exp, sigmoid, softplus, SiLU, softmax | yes |
 //! | `normalizer` | running sums of exponentials of a row | yes |
-//! | `scan`, `lanes` | recurrences of many chains side by side | yes |
+//! | `scan`, `lanes`, `transpose` | recurrences of many chains side by side | yes |
 //! | `propagator` | the propagator of a sequence, heads side by side | yes |
 //! | `norm` | layer and RMS normalization of rows | yes |
 //! | `rounding` | nearest multiples of a step | yes |
@@ -25,6 +25,7 @@ mod normalizer;
 mod propagator;
 mod rounding;
 mod scan;
+mod transpose;
 
 pub use elementwise::{exp, sigmoid, sigmoid_in_place, silu_gate, softmax_in_place, softplus};
 pub use linear::linear;
