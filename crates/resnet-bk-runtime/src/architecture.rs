@@ -5,6 +5,7 @@
 //!
 //! Letters: `V` vocabulary, `D` model width, `H` resolvent heads, `E` experts, `F` expert width, `T` sequence length.
 
+use crate::embedding::{EmbeddingBin, TableLayout};
 use crate::quantization::{QuantizationPolicy, Scheme};
 use serde::{Deserialize, Serialize};
 
@@ -66,6 +67,12 @@ pub struct Architecture {
     pub positions: bool,
     /// Whether the head shares the embedding table.
     pub tied_embeddings: bool,
+    /// Bins of the embedding table where rare words have narrow rows; empty for full rows. They need a shared table.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub embedding_bins: Vec<EmbeddingBin>,
+    /// Knots of the curve over the words' ranks that is part of the head's bias; 0 for none.
+    #[serde(default)]
+    pub bias_knots: usize,
     /// Constants of the tridiagonal matrix.
     pub resolvent: ResolventConstants,
     /// Whether eta is a trained tensor (`mixer.log_eta`) instead of the constant.
@@ -84,6 +91,8 @@ pub struct Architecture {
 pub enum Role {
     /// Input embedding table (and head, where tied).
     Embedding,
+    /// Matrix that widens a bin's rows.
+    Projection,
     /// Position embeddings.
     Positions,
     /// Output head table.
@@ -140,7 +149,16 @@ impl Architecture {
     pub fn tensors(&self) -> Vec<TensorSpec> {
         let mut list = TensorList::default();
         let (v, d, h, f) = (self.vocab_size, self.d_model, self.heads, self.d_ff);
-        list.push("embedding.weight", &[v, d], Role::Embedding);
+        if self.embedding_bins.is_empty() {
+            list.push("embedding.weight", &[v, d], Role::Embedding);
+        }
+        for (index, bin) in self.embedding_bins.iter().enumerate() {
+            let name = format!("embedding.bins.{index}");
+            list.push(&format!("{name}.weight"), &[bin.words, bin.width], Role::Embedding);
+            if bin.is_projected(d) {
+                list.push(&format!("{name}.projection"), &[bin.width, d], Role::Projection);
+            }
+        }
         if self.positions {
             list.push("positions.weight", &[self.n_seq, d], Role::Positions);
         }
@@ -185,7 +203,18 @@ impl Architecture {
             list.push("head.weight", &[v, d], Role::Head);
         }
         list.push("head.bias", &[v], Role::HeadBias);
+        if self.bias_knots > 0 {
+            list.push("head.curve", &[self.bias_knots], Role::Small);
+        }
         list.0
+    }
+
+    /// How the embedding table is laid out.
+    pub fn embedding_layout(&self) -> TableLayout {
+        match self.embedding_bins.as_slice() {
+            [] => TableLayout::full(self.vocab_size, self.d_model),
+            bins => TableLayout { bins: bins.to_vec(), d_model: self.d_model },
+        }
     }
 
     /// Number of trained parameters: elements of all tensors but the activation quantizers' steps.

@@ -23,6 +23,10 @@ pub const MAX_HEADS: usize = 1 << 16;
 pub const MAX_BLOCKS: usize = 256;
 /// Most experts of all blocks together: bounds the list of tensors.
 pub const MAX_EXPERTS: usize = 4096;
+/// Most bins of an embedding table.
+pub const MAX_BINS: usize = 64;
+/// Most knots of the bias's curve.
+pub const MAX_KNOTS: usize = 4096;
 /// Most elements of all tensors together: their float32 bytes are at most 4 GiB.
 pub const MAX_ELEMENTS: u64 = 1 << 30;
 
@@ -61,10 +65,28 @@ impl Architecture {
         within("n_seq", self.n_seq, 1..=MAX_N_SEQ)?;
         within("d_ff", self.d_ff, 1..=MAX_D_FF)?;
         within("heads", self.heads, 1..=MAX_HEADS)?;
+        self.validate_embedding()?;
         self.validate_experts()?;
         self.validate_resolvent()?;
         self.validate_quantization()?;
         within("number of tensor elements", self.elements(), 1..=MAX_ELEMENTS)
+    }
+
+    fn validate_embedding(&self) -> Result<(), ArchitectureError> {
+        require(self.bias_knots != 1, "bias_knots", self.bias_knots, "0, or from 2 to 4096")?;
+        within("bias_knots", self.bias_knots, 0..=MAX_KNOTS)?;
+        let bins = &self.embedding_bins;
+        if bins.is_empty() {
+            return Ok(());
+        }
+        within("number of embedding_bins", bins.len(), 1..=MAX_BINS)?;
+        require(self.tied_embeddings, "tied_embeddings", false, "true where the embedding has bins")?;
+        for (index, bin) in bins.iter().enumerate() {
+            within(&format!("embedding_bins[{index}].words"), bin.words, 1..=self.vocab_size)?;
+            within(&format!("embedding_bins[{index}].width"), bin.width, 1..=self.d_model)?;
+        }
+        let words: usize = bins.iter().map(|bin| bin.words).sum();
+        require(words == self.vocab_size, "words of all embedding_bins", words, format!("vocab_size, {}", self.vocab_size))
     }
 
     fn validate_experts(&self) -> Result<(), ArchitectureError> {
@@ -158,6 +180,8 @@ mod tests {
             heads: 2,
             positions: true,
             tied_embeddings: false,
+            embedding_bins: vec![],
+            bias_knots: 0,
             resolvent: ResolventConstants { diagonal: vec![-2.0; 2], hopping: vec![1.0; 2], eta: vec![1.0; 2] },
             learned_eta: false,
             v_max: 3.0,

@@ -69,7 +69,7 @@ impl QuantizationPolicy {
     pub fn scheme(&self, role: Role) -> Option<Scheme> {
         let bits = match role {
             Role::Embedding | Role::Head | Role::Positions => self.embedding_bits,
-            Role::Expert => self.expert_bits,
+            Role::Projection | Role::Expert => self.expert_bits,
             Role::Router => self.router_bits,
             Role::Mixer => self.mixer_bits,
             Role::HeadBias => self.bias_bits,

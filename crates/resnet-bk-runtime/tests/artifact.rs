@@ -22,7 +22,10 @@ fn a_model_from_a_file_equals_the_fake_quantized_model() {
         let hidden = |model: &resnet_bk_runtime::model::Model| model.hidden(&tokens, &mut model.start());
         let bits = |values: &[f32]| values.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
         assert_eq!(bits(&hidden(&decoded)), bits(&hidden(&trained)), "{:?}", fixture.architecture);
-        assert_eq!(bits(decoded.head().table), bits(trained.head().table));
-        assert_eq!(bits(decoded.head().bias), bits(trained.head().bias));
+        for (decoded, trained) in decoded.head().bins.iter().zip(&trained.head().bins) {
+            assert_eq!(bits(decoded.rows.table), bits(trained.rows.table));
+            assert_eq!(bits(decoded.rows.bias), bits(trained.rows.bias));
+            assert_eq!(decoded.table.projection.map(bits), trained.table.projection.map(bits));
+        }
     }
 }

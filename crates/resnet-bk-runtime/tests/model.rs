@@ -4,6 +4,7 @@ mod common;
 
 use common::{D_MODEL, Fixture, N_SEQ, fixtures, propagator, tokens};
 use resnet_bk_runtime::architecture::Architecture;
+use resnet_bk_runtime::head::HeadBin;
 use resnet_bk_runtime::model::{Model, ModelError};
 
 /// Longer than the window, so that position embeddings run out.
@@ -89,8 +90,15 @@ fn likelihoods_are_those_of_a_softmax_in_double_precision() {
         assert_eq!(losses.len(), targets.len());
         for ((row, &target), loss) in hidden.chunks(D_MODEL).zip(&targets).zip(losses) {
             let product = |word: &[f32]| word.iter().zip(row).map(|(w, x)| f64::from(*w) * f64::from(*x)).sum::<f64>();
-            let words = head.table.chunks(D_MODEL).zip(head.bias);
-            let logits: Vec<f64> = words.map(|(word, bias)| product(word) + f64::from(*bias)).collect();
+            let logits_of = |bin: &HeadBin| -> Vec<f64> {
+                let wide = bin.rows.table.chunks(bin.table.width).map(|row| {
+                    let mut wide = vec![0.0; D_MODEL];
+                    bin.table.widen(row, &mut wide);
+                    product(&wide)
+                });
+                wide.zip(bin.rows.bias).map(|(product, bias)| product + f64::from(*bias)).collect()
+            };
+            let logits: Vec<f64> = head.bins.iter().flat_map(logits_of).collect();
             let expected = logits.iter().map(|x| x.exp()).sum::<f64>().ln() - logits[target as usize];
             assert!((f64::from(loss) - expected).abs() < TOLERANCE, "{loss}, expected {expected}");
         }

@@ -8,7 +8,6 @@ use crate::model::{LanguageModel, Leaves, Mode, Output};
 use crate::ops::{Gradient, negative_log_likelihoods};
 use crate::parameters::Parameters;
 use rayon::prelude::*;
-use resnet_bk_runtime::head::Head;
 use resnet_bk_runtime::model::Model;
 
 /// Windows that go through the Burn model at once.
@@ -33,12 +32,11 @@ impl Evaluation {
 /// Evaluates the model in training, with its fake quantization, on Burn. Logits exist a tile at a time; their precision is
 /// that of float32.
 pub fn evaluate_parameters(parameters: &Parameters, tokens: &[u32]) -> Evaluation {
-    let mut nats = 0.0;
+    let (mut nats, mut head) = (0.0, None);
     run_model(parameters, tokens, |model, output, targets| {
-        let values = |data: burn_tensor::TensorData| data.try_into_vec::<f32>().expect("float32 values");
-        let (table, bias) = (values(model.head().0.to_data()), values(model.head().1.to_data()));
-        let hidden = values(output.hidden.into_data());
-        let losses = negative_log_likelihoods(&hidden, targets, Head { table: &table, bias: &bias });
+        let head = head.get_or_insert_with(|| model.frozen_head());
+        let hidden = output.hidden.into_data().try_into_vec::<f32>().expect("float32 values");
+        let losses = negative_log_likelihoods(&hidden, targets, &head.view());
         nats += losses.iter().map(|&x| f64::from(x)).sum::<f64>();
     });
     Evaluation { tokens: tokens.len().saturating_sub(1), nats }

@@ -232,6 +232,8 @@ fn initial_values(architecture: &Architecture, spec: &TensorSpec, random: &mut R
     let mut normal = |std: f32| (0..len).map(|_| random.normal() * std).collect::<Vec<f32>>();
     match spec.role {
         Role::Embedding if architecture.tied_embeddings => normal(TIED_STD),
+        // Widened rows are as large as full ones.
+        Role::Projection => normal((spec.shape[0] as f32).powf(-0.5)),
         Role::Embedding | Role::Head => normal((architecture.d_model as f32).powf(-0.5)),
         Role::Positions => normal(POSITION_STD),
         Role::HeadBias | Role::ActivationScale => vec![0.0; len],

@@ -13,6 +13,7 @@ use resnet_bk::ops::Gradient;
 use resnet_bk::train::Stage;
 use resnet_bk_runtime::architecture::{Causality, Mixer};
 use resnet_bk_runtime::artifact::Artifact;
+use resnet_bk_runtime::embedding::EmbeddingBin;
 
 /// Trained, then quantized: weights and activations.
 fn quantized(config: ModelConfig) -> Checkpoint {
@@ -30,9 +31,10 @@ fn burn_log_probabilities(checkpoint: &Checkpoint, tokens: &[u32], length: usize
     let leaves = Leaves::plain(&checkpoint.parameters);
     let model = LanguageModel::bind(checkpoint.parameters.architecture(), Gradient::Exact, &leaves);
     let hidden = model.forward(tokens, length, &mut Mode::Evaluate).hidden;
-    let (table, bias) = model.head();
-    let logits = hidden.matmul(table.clone().transpose()) + bias.clone().unsqueeze();
-    log_softmax(&logits.into_data().try_into_vec::<f32>().unwrap(), bias.dims()[0])
+    let (head, hidden) = (model.frozen_head(), hidden.into_data().try_into_vec::<f32>().unwrap());
+    let mut logits = vec![0.0; tokens.len() * head.bias.len()];
+    head.view().logits(&hidden, &mut logits);
+    log_softmax(&logits, head.bias.len())
 }
 
 fn log_softmax(logits: &[f32], words: usize) -> Vec<f64> {
@@ -50,7 +52,10 @@ fn fake_quantized_model_and_decoded_artifact_agree_on_ten_thousand_tokens() {
     let learned_eta = ModelConfig { learned_eta: true, ..config(Mixer::Diagonal) };
     let both = ModelConfig { top_k: 2, ..config(Mixer::Propagator) };
     let bidirectional = ModelConfig { causality: Causality::Bidirectional, ..config(Mixer::Diagonal) };
-    for config in [config(Mixer::Diagonal), config(Mixer::Propagator), learned_eta, both, bidirectional] {
+    let bin = |words, width| EmbeddingBin { words, width };
+    let embedding_bins = vec![bin(7, 16), bin(20, 6), bin(1000, 3)];
+    let binned = ModelConfig { embedding_bins, bias_knots: 5, ..config(Mixer::Propagator) };
+    for config in [config(Mixer::Diagonal), config(Mixer::Propagator), learned_eta, both, bidirectional, binned] {
         let checkpoint = quantized(config);
         let bytes = pack(&checkpoint).unwrap().to_bytes().unwrap();
         let model = Artifact::from_bytes(&bytes).unwrap().to_model();

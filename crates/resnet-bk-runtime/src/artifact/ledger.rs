@@ -53,8 +53,9 @@ pub struct Ledger {
 }
 
 /// Parts of the weights, in the ledger's order.
-const PARTS: [(Role, &str); 9] = [
+const PARTS: [(Role, &str); 10] = [
     (Role::Embedding, "embedding"),
+    (Role::Projection, "embedding projections"),
     (Role::Positions, "positions"),
     (Role::Head, "head"),
     (Role::HeadBias, "head bias"),

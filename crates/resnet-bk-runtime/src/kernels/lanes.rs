@@ -12,6 +12,9 @@ pub const LANES: usize = 32;
 /// Steps of a tile.
 pub const STEPS: usize = 64;
 
+/// Chains from which on rows or squares are copied rather than single numbers.
+const FEWEST: usize = 8;
+
 /// One number per chain of a block.
 pub type Lanes = [f32; LANES];
 /// Some steps of a block.
@@ -55,7 +58,6 @@ impl<const PARTS: usize> Place<PARTS> {
     /// Whether the lanes lie side by side, enough of them to copy rows rather than chains.
     #[inline(always)]
     fn has_rows(&self) -> bool {
-        const FEWEST: usize = 8;
         self.count >= FEWEST && self.offsets[self.count - 1] == self.offsets[0] + self.count - 1
     }
 
@@ -76,7 +78,7 @@ impl<const PARTS: usize> Place<PARTS> {
             }
             return;
         }
-        if self.heads == 1 && steps == STEPS {
+        if self.heads == 1 && steps == STEPS && self.count >= FEWEST {
             return self.load_chains(&source[start * stride..], tiles);
         }
         for (lane, offset) in self.offsets[..self.count].iter().enumerate() {
@@ -122,7 +124,7 @@ impl<const PARTS: usize> Place<PARTS> {
             }
             return;
         }
-        if self.heads == 1 && steps == STEPS {
+        if self.heads == 1 && steps == STEPS && self.count >= FEWEST {
             return self.store_chains(tiles, &mut out[start * stride..]);
         }
         for (lane, offset) in self.offsets[..self.count].iter().enumerate() {

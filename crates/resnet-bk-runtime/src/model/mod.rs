@@ -14,6 +14,7 @@ mod layers;
 mod tensors;
 
 use crate::architecture::{Architecture, Causality};
+use crate::embedding::TableLayout;
 use crate::head::Head;
 use crate::resolvent::PropagatorState;
 use block::{Block, add};
@@ -43,7 +44,8 @@ pub enum ModelError {
 #[derive(Clone, Debug)]
 pub struct Model {
     architecture: Architecture,
-    embedding: Vec<f32>,
+    embedding: TableLayout,
+    embedding_bank: Vec<f32>,
     positions: Option<Vec<f32>>,
     blocks: Vec<Block>,
     norm: LayerNorm,
@@ -79,12 +81,13 @@ impl Model {
             .map(|index| tensors.block(&architecture, index))
             .collect::<Result<Vec<_>, _>>()?;
         Ok(Self {
-            embedding: tensors.take("embedding.weight")?,
+            embedding: architecture.embedding_layout(),
+            embedding_bank: tensors.embedding_bank(&architecture)?,
             positions: architecture.positions.then(|| tensors.take("positions.weight")).transpose()?,
             blocks,
             norm: tensors.layer_norm("norm")?,
             head: (!architecture.tied_embeddings).then(|| tensors.take("head.weight")).transpose()?,
-            head_bias: tensors.take("head.bias")?,
+            head_bias: tensors.head_bias(&architecture)?,
             architecture,
         })
     }
@@ -96,7 +99,13 @@ impl Model {
 
     /// The output head.
     pub fn head(&self) -> Head<'_> {
-        Head { table: self.head.as_ref().unwrap_or(&self.embedding), bias: &self.head_bias }
+        match &self.head {
+            Some(table) => {
+                let layout = TableLayout::full(self.architecture.vocab_size, self.architecture.d_model);
+                Head::new(&layout, table, &self.head_bias)
+            }
+            None => Head::new(&self.embedding, &self.embedding_bank, &self.head_bias),
+        }
     }
 
     /// The state before the first token of a sequence.
@@ -118,11 +127,13 @@ impl Model {
     pub fn hidden(&self, tokens: &[u32], state: &mut State) -> Vec<f32> {
         assert_eq!(state.blocks.len(), self.blocks.len(), "blocks of the state and of the model");
         let width = self.architecture.d_model;
-        let mut x = Vec::with_capacity(tokens.len() * width);
-        for &token in tokens {
+        let mut x = vec![0.0; tokens.len() * width];
+        let bins = self.embedding.bins(&self.embedding_bank);
+        for (x, &token) in x.chunks_mut(width).zip(tokens) {
             // On 32-bit targets the place of a token that is far out could wrap into the table.
             assert!((token as usize) < self.architecture.vocab_size, "token {token} is not in the vocabulary");
-            x.extend_from_slice(&self.embedding[token as usize * width..][..width]);
+            let bin = &bins[self.embedding.bin_of(token as usize)];
+            bin.widen(bin.row(token as usize), x);
         }
         if let Some(positions) = &self.positions {
             for (offset, x) in x.chunks_mut(width).enumerate() {

@@ -5,6 +5,7 @@ use super::block::{ActivationQuantizers, Block, MixerWeights};
 use super::layers::{LayerNorm, Linear, MixtureOfExperts};
 use crate::architecture::{Architecture, Mixer};
 use crate::kernels::exp;
+use crate::rank_curve::rank_curve;
 use std::collections::HashMap;
 
 /// Takes tensors by their canonical names and checks their sizes.
@@ -28,6 +29,31 @@ impl<F: FnMut(&str) -> Option<Vec<f32>>> Tensors<F> {
             return Err(ModelError::Tensor { name: name.to_owned(), found: values.len(), expected });
         }
         Ok(values)
+    }
+
+    /// Rows and projections of the embedding table.
+    pub fn embedding_bank(&mut self, architecture: &Architecture) -> Result<Vec<f32>, ModelError> {
+        if architecture.embedding_bins.is_empty() {
+            return self.take("embedding.weight");
+        }
+        let mut bank = Vec::new();
+        for (index, bin) in architecture.embedding_bins.iter().enumerate() {
+            bank.extend(self.take(&format!("embedding.bins.{index}.weight"))?);
+            if bin.is_projected(architecture.d_model) {
+                bank.extend(self.take(&format!("embedding.bins.{index}.projection"))?);
+            }
+        }
+        Ok(bank)
+    }
+
+    /// Bias of the head, with its curve.
+    pub fn head_bias(&mut self, architecture: &Architecture) -> Result<Vec<f32>, ModelError> {
+        let mut bias = self.take("head.bias")?;
+        if architecture.bias_knots > 0 {
+            let curve = rank_curve(&self.take("head.curve")?, bias.len());
+            bias.iter_mut().zip(curve).for_each(|(bias, curve)| *bias += curve);
+        }
+        Ok(bias)
     }
 
     /// Gain and shift of a layer norm.

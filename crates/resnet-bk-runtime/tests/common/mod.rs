@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each file of tests is a program of its own and uses a part of this")]
 
 use resnet_bk_runtime::architecture::{Architecture, Causality, Mixer, ResolventConstants, Role};
+use resnet_bk_runtime::embedding::EmbeddingBin;
 use resnet_bk_runtime::model::Model;
 use resnet_bk_runtime::quantization::QuantizationPolicy;
 use resnet_bk_runtime::tokenizer::{END_OF_LINE, Pretokenizer, UNKNOWN, Vocabulary};
@@ -99,6 +100,8 @@ pub fn propagator() -> Architecture {
         heads: 3,
         positions: true,
         tied_embeddings: false,
+        embedding_bins: vec![],
+        bias_knots: 0,
         // It computes diagonal and hopping from its input.
         resolvent: ResolventConstants { diagonal: vec![], hopping: vec![], eta: vec![0.0, 0.1, 1.0] },
         learned_eta: false,
@@ -116,11 +119,11 @@ pub fn diagonal(causality: Causality) -> Architecture {
 }
 
 /// Both mixers, both causalities, one expert for a token or all, positions or none, tied or not, learned eta or constant,
-/// float or quantized.
+/// float or quantized; tied ones with bins of rows or without.
 pub fn fixtures() -> Vec<Fixture> {
     let mut list = Vec::new();
     for base in [diagonal(Causality::Causal), diagonal(Causality::Bidirectional), propagator()] {
-        for options in 0..1 << 5 {
+        for options in 0..1 << 6 {
             let has = |option: u32| options >> option & 1 == 1;
             let mut architecture = Architecture {
                 positions: has(0),
@@ -131,6 +134,11 @@ pub fn fixtures() -> Vec<Fixture> {
             };
             if has(4) {
                 (architecture.top_k, architecture.experts) = (1, vec![4, 3]);
+            }
+            if has(5) && architecture.tied_embeddings {
+                let bin = |words, width| EmbeddingBin { words, width };
+                architecture.embedding_bins = vec![bin(5, D_MODEL), bin(20, 9), bin(20, 3)];
+                architecture.bias_knots = 4;
             }
             if architecture.learned_eta {
                 architecture.resolvent.eta = vec![1.0; 3];

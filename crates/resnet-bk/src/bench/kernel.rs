@@ -2,9 +2,10 @@
 
 use super::{Timing, measure};
 use crate::kernels::{LeftBackward, left_backward};
-use crate::ops::{HeadLoss, Precision, SoftTargets, causal, loss_and_gradients};
+use crate::ops::{FrozenHead, HeadLoss, Precision, SoftTargets, causal, loss_and_gradients};
 use crate::random::Random;
 use rayon::prelude::*;
+use resnet_bk_runtime::embedding::TableLayout;
 use resnet_bk_runtime::head::Head;
 use resnet_bk_runtime::kernels::lanes::Strips;
 use resnet_bk_runtime::kernels::{Matrix, Threads, Write, left_ratios, matmul};
@@ -142,15 +143,19 @@ fn head_case(soft: bool, precision: Precision, sgemm_gflops: f64, runs: usize) -
         targets: (0..tokens).map(|_| random.below(words as u64) as u32).collect(),
         soft: soft.then(|| SoftTargets {
             hidden: normal(tokens * teacher_width, 5, 1.0),
-            table: Arc::new(normal(words * teacher_width, 6, 0.3)),
-            bias: Arc::new(normal(words, 7, 1.0)),
+            head: Arc::new(FrozenHead {
+                layout: TableLayout::full(words, teacher_width),
+                bank: normal(words * teacher_width, 6, 0.3),
+                bias: normal(words, 7, 1.0),
+            }),
             temperature: 2.0,
             alpha: 0.7,
         }),
         precision,
     };
+    let layout = TableLayout::full(words, width);
     let time = measure(runs, || {
-        std::hint::black_box(loss_and_gradients(&loss, &hidden, Head { table: &table, bias: &bias }));
+        std::hint::black_box(loss_and_gradients(&loss, &hidden, &Head::new(&layout, &table, &bias)));
     });
     // Logits, and the gradients of hidden states and table; the teacher's logits.
     let widths = 3 * width + if soft { teacher_width } else { 0 };

@@ -13,11 +13,11 @@ use crate::batch::Batch;
 use crate::checkpoint::{Checkpoint, Compression};
 use crate::config::{DistillConfig, ModelConfig};
 use crate::model::{LanguageModel, Leaves, Mode, Output};
-use crate::ops::{Gradient, HeadLoss, SoftTargets, head_loss};
+use crate::ops::{FrozenHead, Gradient, HeadLoss, SoftTargets};
 use crate::parameters::Parameter;
 use crate::random::Random;
 use crate::train::{Objective, Stage, StepContext};
-use burn_tensor::{Tensor, TensorData};
+use burn_tensor::Tensor;
 use resnet_bk_runtime::architecture::{Role, TensorSpec};
 use std::sync::Arc;
 
@@ -31,8 +31,7 @@ pub struct Distillation<'a> {
     seed: u64,
     compression: Compression,
     teacher: LanguageModel,
-    table: Arc<Vec<f32>>,
-    bias: Arc<Vec<f32>>,
+    head: Arc<FrozenHead>,
 }
 
 /// Puts a fresh student in the checkpoint and returns the teacher that it held.
@@ -78,9 +77,8 @@ impl<'a> Distillation<'a> {
     pub fn new(teacher: Checkpoint, config: &'a DistillConfig, seed: u64) -> Self {
         let architecture = teacher.parameters.architecture();
         let model = LanguageModel::bind(architecture, Gradient::Exact, &Leaves::plain(&teacher.parameters));
-        let values = |data: TensorData| Arc::new(data.try_into_vec::<f32>().expect("float32 values"));
-        let (table, bias) = (values(model.head().0.to_data()), values(model.head().1.to_data()));
-        Self { config, seed, compression: teacher.compression, teacher: model, table, bias }
+        let head = Arc::new(model.frozen_head());
+        Self { config, seed, compression: teacher.compression, teacher: model, head }
     }
 
     fn compress_like_teacher(&self, checkpoint: &mut Checkpoint, context: &mut StepContext) {
@@ -131,18 +129,16 @@ impl Objective for Distillation<'_> {
         let teacher = self.teacher.forward(&batch.inputs, batch.n_seq, &mut Mode::Evaluate);
         let soft = SoftTargets {
             hidden: teacher.hidden.to_data().try_into_vec::<f32>().expect("float32 values"),
-            table: self.table.clone(),
-            bias: self.bias.clone(),
+            head: self.head.clone(),
             temperature: self.config.temperature,
             alpha: self.config.alpha,
         };
-        let (table, bias) = model.head();
         let loss = HeadLoss {
             targets: batch.targets.as_slice().into(),
             soft: Some(soft),
             precision: self.config.schedule.precision,
         };
-        let mut loss = head_loss(loss, &output.hidden, table, bias);
+        let mut loss = model.head_loss(loss, &output.hidden);
         if self.config.feature_weight > 0.0 {
             let projected = output.layers[0].features.dims() != teacher.layers[0].features.dims();
             loss = loss + self.feature_loss(output, &teacher, leaves, projected) * self.config.feature_weight;

@@ -12,7 +12,7 @@ use crate::checkpoint::Checkpoint;
 use crate::config::{StageConfig, StageKind};
 use crate::model::{LanguageModel, Leaves, Output};
 use crate::observer::Observer;
-use crate::ops::{HeadLoss, Precision, head_loss};
+use crate::ops::{HeadLoss, Precision};
 use crate::train::{Objective, Stage, TokenStreams, TrainError, train};
 use burn_tensor::Tensor;
 
@@ -66,8 +66,7 @@ pub struct CrossEntropy {
 
 impl Objective for CrossEntropy {
     fn loss(&mut self, model: &LanguageModel, output: &Output, _: &Leaves, batch: &crate::batch::Batch) -> Tensor<1> {
-        let (table, bias) = model.head();
         let loss = HeadLoss { targets: batch.targets.as_slice().into(), soft: None, precision: self.precision };
-        head_loss(loss, &output.hidden, table, bias)
+        model.head_loss(loss, &output.hidden)
     }
 }

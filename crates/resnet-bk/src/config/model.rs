@@ -3,6 +3,7 @@
 use crate::ops::Gradient;
 use resnet_bk_runtime::architecture::{Architecture, Causality, Mixer, ResolventConstants};
 use resnet_bk_runtime::architecture_validation::ArchitectureError;
+use resnet_bk_runtime::embedding::EmbeddingBin;
 use serde::{Deserialize, Serialize};
 use std::fmt::Display;
 use thiserror::Error;
@@ -72,6 +73,10 @@ pub struct ModelConfig {
     pub positions: bool,
     /// Whether the head shares the embedding table.
     pub tied_embeddings: bool,
+    /// Bins of words with rows of one width, the most frequent first; empty for full rows. The last takes all words that are left.
+    pub embedding_bins: Vec<EmbeddingBin>,
+    /// Knots of a curve over the words' ranks in the head's bias; 0 for none.
+    pub bias_knots: usize,
     /// Largest global gradient norm.
     pub grad_clip: f32,
     /// Weight of the load-balancing loss.
@@ -152,6 +157,8 @@ impl ModelConfig {
             feature_clamp: 10.0,
             positions: true,
             tied_embeddings: false,
+            embedding_bins: Vec::new(),
+            bias_knots: 0,
             grad_clip: 1.0,
             load_balancing: 0.01,
             gumbel_noise: 0.0,
@@ -244,6 +251,19 @@ impl ModelConfig {
         }
     }
 
+    /// The bins, cut to the vocabulary.
+    fn fitted_bins(&self) -> Vec<EmbeddingBin> {
+        let mut left = self.vocab_size;
+        let mut bins: Vec<EmbeddingBin> = Vec::new();
+        for (index, bin) in self.embedding_bins.iter().enumerate() {
+            let is_last = index + 1 == self.embedding_bins.len();
+            let words = if is_last { left } else { bin.words.min(left) };
+            left -= words;
+            bins.extend((words > 0).then_some(EmbeddingBin { words, ..*bin }));
+        }
+        bins
+    }
+
     /// The float model's architecture.
     pub fn architecture(&self) -> Architecture {
         Architecture {
@@ -258,6 +278,8 @@ impl ModelConfig {
             heads: self.heads,
             positions: self.positions,
             tied_embeddings: self.tied_embeddings,
+            embedding_bins: self.fitted_bins(),
+            bias_knots: self.bias_knots,
             resolvent: ResolventConstants {
                 diagonal: self.a0.expand(self.heads),
                 hopping: self.s.expand(self.heads),

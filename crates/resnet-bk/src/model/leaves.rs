@@ -14,7 +14,7 @@ use std::collections::HashMap;
 const GROUPS: usize = 256;
 
 /// One tensor per parameter, tracked for a training step or plain for an evaluation. The parameters of a block's experts are one
-/// vector, `blocks.N.moe.experts`.
+/// vector, `blocks.N.moe.experts`, and so are those of a table, `embedding` and `head`.
 #[derive(Debug)]
 pub struct Leaves {
     device: Device,
@@ -38,6 +38,9 @@ enum Ranked {
 /// The vector that a parameter is part of.
 fn bank(name: &str) -> Option<&str> {
     const EXPERTS: &str = ".moe.experts";
+    if let Some((table @ ("embedding" | "head"), rest)) = name.split_once('.') {
+        return (rest.ends_with("weight") || rest.ends_with("projection")).then_some(table);
+    }
     name.find(EXPERTS).map(|place| &name[..place + EXPERTS.len()])
 }
 

@@ -10,21 +10,24 @@ mod noise;
 pub use leaves::Leaves;
 pub use noise::{Mode, Noise};
 
-use crate::ops::{self, Gradient, ResolventOp};
+use crate::ops::{self, FrozenHead, Gradient, HeadLoss, ResolventOp};
 use burn_tensor::Tensor;
 use moe::MixtureOfExperts;
 use resnet_bk_runtime::architecture::{Architecture, Mixer};
+use resnet_bk_runtime::embedding::TableLayout;
 
 /// A model bound to one set of leaves.
 #[derive(Debug)]
 pub struct LanguageModel {
     architecture: Architecture,
     gradient: Gradient,
-    embedding: Tensor<2>,
+    layout: TableLayout,
+    embedding: Tensor<1>,
     positions: Option<Tensor<2>>,
     blocks: Vec<Block>,
     norm: LayerNorm,
-    head_table: Tensor<2>,
+    head_layout: TableLayout,
+    head_table: Tensor<1>,
     head_bias: Tensor<1>,
 }
 
@@ -127,23 +130,43 @@ impl ActivationQuantizers {
 impl LanguageModel {
     /// Binds the tensors of a model.
     pub fn bind(architecture: &Architecture, gradient: Gradient, leaves: &Leaves) -> Self {
-        let embedding = leaves.matrix("embedding.weight");
+        let (embedding, layout) = (leaves.vector("embedding"), architecture.embedding_layout());
+        let bias = leaves.vector("head.bias");
+        let (head_table, head_layout) = match architecture.tied_embeddings {
+            true => (embedding.clone(), layout.clone()),
+            false => (leaves.vector("head"), TableLayout::full(architecture.vocab_size, architecture.d_model)),
+        };
         let blocks = (0..architecture.n_layers()).map(|index| Block::bind(architecture, leaves, index)).collect();
         Self {
             gradient,
             positions: architecture.positions.then(|| leaves.matrix("positions.weight")),
             blocks,
             norm: LayerNorm::bind(leaves, "norm"),
-            head_table: if architecture.tied_embeddings { embedding.clone() } else { leaves.matrix("head.weight") },
-            head_bias: leaves.vector("head.bias"),
+            head_table,
+            head_layout,
+            head_bias: match architecture.bias_knots {
+                0 => bias,
+                _ => ops::head_bias(&bias, &leaves.vector("head.curve")),
+            },
             embedding,
+            layout,
             architecture: architecture.clone(),
         }
     }
 
-    /// The head's table `[V, D]` and bias `[V]`.
-    pub fn head(&self) -> (&Tensor<2>, &Tensor<1>) {
-        (&self.head_table, &self.head_bias)
+    /// Mean loss of the head on hidden states of this model, `[1]`.
+    pub fn head_loss(&self, loss: HeadLoss, hidden: &Tensor<2>) -> Tensor<1> {
+        ops::head_loss(loss, &self.head_layout, hidden, &self.head_table, &self.head_bias)
+    }
+
+    /// The head's present values.
+    pub fn frozen_head(&self) -> FrozenHead {
+        let values = |tensor: &Tensor<1>| tensor.to_data().try_into_vec::<f32>().expect("float32 values");
+        FrozenHead {
+            layout: self.head_layout.clone(),
+            bank: values(&self.head_table),
+            bias: values(&self.head_bias),
+        }
     }
 
     /// Runs sequences of `length` tokens that lie one after another, each from a fresh state.
@@ -153,7 +176,7 @@ impl LanguageModel {
     pub fn forward(&self, tokens: &[u32], length: usize, mode: &mut Mode) -> Output {
         assert!(length > 0 && tokens.len().is_multiple_of(length), "{} tokens in sequences of {length}", tokens.len());
         let mask = mode.embedding_dropout();
-        let mut x = ops::embed(tokens.into(), length, &self.embedding, self.positions.as_ref(), mask);
+        let mut x = ops::embed(tokens.into(), length, &self.layout, &self.embedding, self.positions.as_ref(), mask);
         let mut layers = Vec::with_capacity(self.blocks.len());
         for block in &self.blocks {
             let (y, layer) = block.forward(self, x, length, mode);

@@ -4,7 +4,8 @@ use super::HostOp;
 use crate::kernels::DropoutMask;
 use burn_tensor::Tensor;
 use rayon::prelude::*;
-use resnet_bk_runtime::kernels::add_row;
+use resnet_bk_runtime::embedding::TableLayout;
+use resnet_bk_runtime::kernels::{Matrix, Threads, Write, add_row, matmul};
 use std::sync::Arc;
 
 /// Tokens of one task.
@@ -15,18 +16,20 @@ struct Embed {
     tokens: Arc<[u32]>,
     /// Tokens of a sequence, each of which starts at position 0.
     length: usize,
-    width: usize,
+    layout: TableLayout,
     mask: Option<DropoutMask>,
 }
 
 impl Embed {
-    fn look_up(&self, table: &[f32], positions: Option<&[f32]>) -> Vec<f32> {
-        let width = self.width;
+    fn look_up(&self, bank: &[f32], positions: Option<&[f32]>) -> Vec<f32> {
+        let width = self.layout.d_model;
+        let bins = self.layout.bins(bank);
         let mut out = vec![0.0; self.tokens.len() * width];
         let tasks = out.par_chunks_mut(ROWS * width).zip(self.tokens.par_chunks(ROWS)).enumerate();
         tasks.for_each(|(task, (out, tokens))| {
             for (index, (out, &token)) in out.chunks_mut(width).zip(tokens).enumerate() {
-                out.copy_from_slice(&table[token as usize * width..][..width]);
+                let bin = &bins[self.layout.bin_of(token as usize)];
+                bin.widen(bin.row(token as usize), out);
                 if let Some(positions) = positions {
                     add_row(out, &positions[(ROWS * task + index) % self.length * width..][..width]);
                 }
@@ -42,41 +45,68 @@ impl Embed {
     fn unmask(&self, gradient: &[f32]) -> Vec<f32> {
         let mut gradient = gradient.to_vec();
         if let Some(mask) = self.mask {
-            let size = ROWS * self.width;
+            let size = ROWS * self.layout.d_model;
             gradient.par_chunks_mut(size).enumerate().for_each(|(task, part)| mask.apply(size * task, part));
         }
         gradient
     }
 
-    /// Sums rows of the gradient into those of a table with `len` elements.
-    fn scatter(&self, gradient: &[f32], len: usize, row_of: impl Fn(usize, u32) -> usize) -> Vec<f32> {
-        let mut table = vec![0.0; len];
-        for (index, (&token, g)) in self.tokens.iter().zip(gradient.chunks(self.width)).enumerate() {
-            add_row(&mut table[row_of(index, token) * self.width..][..self.width], g);
+    /// The bank's gradient.
+    fn scatter(&self, bank: &[f32], gradient: &[f32]) -> Vec<f32> {
+        let d_model = self.layout.d_model;
+        let mut dbank = vec![0.0; bank.len()];
+        let mut rest = dbank.as_mut_slice();
+        for bin in self.layout.bins(bank) {
+            let drows = rest.split_off_mut(..bin.rows.len()).expect("the bank holds every bin");
+            let words = bin.words();
+            let places = self.tokens.iter().map(|&token| token as usize).zip(gradient.chunks(d_model));
+            let here: Vec<(usize, &[f32])> = places.filter(|(word, _)| words.contains(word)).collect();
+            let Some(projection) = bin.projection else {
+                for (word, g) in here {
+                    add_row(&mut drows[(word - bin.first) * d_model..][..d_model], g);
+                }
+                continue;
+            };
+            // Gathered: the rows that occur, and their gradients.
+            let (count, width) = (here.len(), bin.width);
+            let rows: Vec<f32> = here.iter().flat_map(|(word, _)| bin.row(*word)).copied().collect();
+            let wide: Vec<f32> = here.iter().flat_map(|(_, g)| *g).copied().collect();
+            let dprojection = rest.split_off_mut(..projection.len()).expect("the bank holds every projection");
+            let (rows, wide) = (Matrix::new(&rows, count, width), Matrix::new(&wide, count, d_model));
+            matmul(dprojection, Write::Overwrite, rows.transposed(), wide, Threads::One);
+            let mut narrow = vec![0.0; count * width];
+            let projection = Matrix::new(projection, width, d_model);
+            matmul(&mut narrow, Write::Overwrite, wide, projection.transposed(), Threads::One);
+            for ((word, _), g) in here.iter().zip(narrow.chunks(width)) {
+                add_row(&mut drows[(word - bin.first) * width..][..width], g);
+            }
         }
-        table
+        dbank
     }
 }
 
 impl HostOp<1> for Embed {
-    fn forward(&mut self, [table]: [&[f32]; 1]) -> Vec<f32> {
-        self.look_up(table, None)
+    fn forward(&mut self, [bank]: [&[f32]; 1]) -> Vec<f32> {
+        self.look_up(bank, None)
     }
 
-    fn backward(&self, [table]: [&[f32]; 1], _: &[f32], gradient: &[f32], _: [bool; 1]) -> [Vec<f32>; 1] {
-        [self.scatter(&self.unmask(gradient), table.len(), |_, token| token as usize)]
+    fn backward(&self, [bank]: [&[f32]; 1], _: &[f32], gradient: &[f32], _: [bool; 1]) -> [Vec<f32>; 1] {
+        [self.scatter(bank, &self.unmask(gradient))]
     }
 }
 
 impl HostOp<2> for Embed {
-    fn forward(&mut self, [table, positions]: [&[f32]; 2]) -> Vec<f32> {
-        self.look_up(table, Some(positions))
+    fn forward(&mut self, [bank, positions]: [&[f32]; 2]) -> Vec<f32> {
+        self.look_up(bank, Some(positions))
     }
 
-    fn backward(&self, [table, positions]: [&[f32]; 2], _: &[f32], gradient: &[f32], _: [bool; 2]) -> [Vec<f32>; 2] {
-        let gradient = self.unmask(gradient);
-        let dpositions = self.scatter(&gradient, positions.len(), |index, _| index % self.length);
-        [self.scatter(&gradient, table.len(), |_, token| token as usize), dpositions]
+    fn backward(&self, [bank, positions]: [&[f32]; 2], _: &[f32], gradient: &[f32], _: [bool; 2]) -> [Vec<f32>; 2] {
+        let (gradient, width) = (self.unmask(gradient), self.layout.d_model);
+        let mut dpositions = vec![0.0; positions.len()];
+        for (index, g) in gradient.chunks(width).enumerate() {
+            add_row(&mut dpositions[index % self.length * width..][..width], g);
+        }
+        [self.scatter(bank, &gradient), dpositions]
     }
 }
 
@@ -84,21 +114,22 @@ impl HostOp<2> for Embed {
 ///
 /// # Shapes
 /// - `tokens`: `[n]`, each below `V`
-/// - `table`: `[V, D]`
+/// - `bank`: a table of `layout`
 /// - `positions`: `[T, D]` with `T` at least `length`
 /// - returns `[n, D]`
 pub fn embed(
     tokens: Arc<[u32]>,
     length: usize,
-    table: &Tensor<2>,
+    layout: &TableLayout,
+    bank: &Tensor<1>,
     positions: Option<&Tensor<2>>,
     mask: Option<DropoutMask>,
 ) -> Tensor<2> {
-    let shape = [tokens.len(), table.dims()[1]];
-    let op = Embed { tokens, length, width: shape[1], mask };
+    let shape = [tokens.len(), layout.d_model];
+    let op = Embed { tokens, length, layout: layout.clone(), mask };
     match positions {
-        Some(positions) => op.apply([table.into(), positions.into()], shape),
-        None => op.apply([table.into()], shape),
+        Some(positions) => op.apply([bank.into(), positions.into()], shape),
+        None => op.apply([bank.into()], shape),
     }
 }
 
@@ -106,13 +137,18 @@ pub fn embed(
 mod tests {
     use super::*;
     use crate::ops::testing::{check_gradients, values};
+    use resnet_bk_runtime::embedding::EmbeddingBin;
 
     #[test]
     fn gradients_match_finite_differences() {
-        for mask in [None, Some(DropoutMask::new(0.4, 5))] {
-            let op = || Embed { tokens: [2, 0, 2, 3].into(), length: 2, width: 3, mask };
-            check_gradients([&values(12, 1)], op, 1e-3);
-            check_gradients([&values(12, 1), &values(6, 2)], op, 1e-3);
+        let bin = |words, width| EmbeddingBin { words, width };
+        let binned = TableLayout { bins: vec![bin(1, 3), bin(2, 2), bin(1, 1)], d_model: 3 };
+        for layout in [TableLayout::full(4, 3), binned] {
+            for mask in [None, Some(DropoutMask::new(0.4, 5))] {
+                let op = || Embed { tokens: [2, 0, 2, 3].into(), length: 2, layout: layout.clone(), mask };
+                check_gradients([&values(layout.len(), 1)], op, 1e-3);
+                check_gradients([&values(layout.len(), 1), &values(6, 2)], op, 1e-3);
+            }
         }
     }
 }

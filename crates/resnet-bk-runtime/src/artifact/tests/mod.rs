@@ -23,6 +23,8 @@ fn diagonal() -> Architecture {
         heads: 2,
         positions: true,
         tied_embeddings: false,
+        embedding_bins: vec![],
+        bias_knots: 0,
         resolvent: ResolventConstants { diagonal: vec![-2.0; 2], hopping: vec![1.0, 0.1], eta: vec![1.0, 0.3] },
         learned_eta: true,
         v_max: 3.0,

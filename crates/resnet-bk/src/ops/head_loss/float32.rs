@@ -1,6 +1,6 @@
 //! Tiles of logits in float32, on any processor.
 
-use super::{Problem, Share, SoftTargets, Tiles, TokenSums};
+use super::{Problem, Share, Side, SoftTargets, Tiles, TokenSums};
 use crate::kernels::{MixedRow, mixed_gradient, softmax_gradient};
 use resnet_bk_runtime::head::WORDS;
 use resnet_bk_runtime::kernels::{Matrix, Threads, Write, add_row, matmul};
@@ -15,22 +15,24 @@ pub struct Float32Tiles<'a>(pub Problem<'a>);
 impl Float32Tiles<'_> {
     /// Calls `visit(tile of tokens, words, logits, teacher's logits)` for the tiles of some words.
     fn for_each(&self, words: Range<usize>, mut visit: impl FnMut(Range<usize>, Range<usize>, &mut [f32], &[f32])) {
-        let Problem { loss, hidden, head } = self.0;
+        let Problem { loss, student, teacher, .. } = self.0;
         let tokens = loss.targets.len();
         let mut logits = vec![0.0; TOKENS * WORDS];
-        let mut teacher = vec![0.0; if loss.soft.is_some() { TOKENS * WORDS } else { 0 }];
+        let mut teacher_logits = vec![0.0; if teacher.is_some() { TOKENS * WORDS } else { 0 }];
         for first_word in words.clone().step_by(WORDS) {
             let words = first_word..words.end.min(first_word + WORDS);
             for first_token in (0..tokens).step_by(TOKENS) {
                 let rows = first_token..tokens.min(first_token + TOKENS);
                 let size = rows.len() * words.len();
-                let elements = |width: usize| rows.start * width..rows.end * width;
-                head.logits_of(words.clone(), &hidden[elements(head.width())], &mut logits[..size]);
-                if let Some(soft) = &loss.soft {
-                    let hidden = &soft.hidden[elements(soft.head().width())];
-                    soft.head().logits_of(words.clone(), hidden, &mut teacher[..size]);
+                let make = |side: Side, out: &mut [f32]| {
+                    let width = side.rows.width();
+                    side.rows.logits_of(words.clone(), &side.hidden[rows.start * width..rows.end * width], out);
+                };
+                make(student, &mut logits[..size]);
+                if let Some(teacher) = teacher {
+                    make(teacher, &mut teacher_logits[..size]);
                 }
-                let seen = if loss.soft.is_some() { &teacher[..size] } else { &[] };
+                let seen = if teacher.is_some() { &teacher_logits[..size] } else { &[] };
                 visit(rows, words.clone(), &mut logits[..size], seen);
             }
         }
@@ -49,8 +51,7 @@ impl Tiles for Float32Tiles<'_> {
                     sum.student.extend(row, 1.0 / soft.temperature);
                     sum.teacher.extend(&teacher[index * words.len()..][..words.len()], 1.0 / soft.temperature);
                 }
-                let target = loss.targets[token] as usize;
-                if words.contains(&target) {
+                if let Some(target) = self.0.target(token).filter(|target| words.contains(target)) {
                     sum.target = row[target - words.start];
                 }
             }
@@ -59,7 +60,7 @@ impl Tiles for Float32Tiles<'_> {
     }
 
     fn gradients(&self, share: &mut Share, sums: &[TokenSums]) -> (Vec<f32>, f64) {
-        let Problem { loss, hidden, head } = self.0;
+        let Problem { loss, student: Side { hidden, rows: head }, .. } = self.0;
         let (width, start) = (head.width(), share.words.start);
         let mut dhidden = vec![0.0; hidden.len()];
         let mut divergence = 0.0;
@@ -76,8 +77,7 @@ impl Tiles for Float32Tiles<'_> {
                         divergence += f64::from(mixed_gradient(row, &teacher[index * count..][..count], mixed));
                     }
                 }
-                let target = loss.targets[token] as usize;
-                if words.contains(&target) {
+                if let Some(target) = self.0.target(token).filter(|target| words.contains(target)) {
                     row[target - words.start] -= loss.weights().1 * scale;
                 }
                 add_row(dbias, row);

@@ -1,19 +1,21 @@
 use super::*;
+use resnet_bk_runtime::embedding::EmbeddingBin;
 use crate::ops::testing::{check_gradients, values};
 
-fn op(tokens: usize, words: usize, soft: Option<SoftTargets>, precision: Precision) -> Op {
+fn op(tokens: usize, layout: &TableLayout, soft: Option<SoftTargets>, precision: Precision) -> Op {
+    let words: usize = layout.bins.iter().map(|bin| bin.words).sum();
     let targets = (0..tokens).map(|t| (t * 7 % words) as u32).collect();
-    Op { loss: HeadLoss { targets, soft, precision }, gradients: Mutex::new(None) }
+    Op { loss: HeadLoss { targets, soft, precision }, layout: layout.clone(), gradients: Mutex::new(None) }
 }
 
 fn teacher(tokens: usize, words: usize, alpha: f32, temperature: f32) -> SoftTargets {
-    SoftTargets {
-        hidden: rounded(3 * tokens, 4),
-        table: Arc::new(rounded(3 * words, 5)),
-        bias: Arc::new(values(words, 6)),
-        temperature,
-        alpha,
-    }
+    let layout = TableLayout::full(words, 3);
+    let head = FrozenHead { layout, bank: rounded(3 * words, 5), bias: values(words, 6) };
+    SoftTargets { hidden: rounded(3 * tokens, 4), head: Arc::new(head), temperature, alpha }
+}
+
+fn bins(sizes: &[(usize, usize)], d_model: usize) -> TableLayout {
+    TableLayout { bins: sizes.iter().map(|&(words, width)| EmbeddingBin { words, width }).collect(), d_model }
 }
 
 #[test]
@@ -21,14 +23,43 @@ fn gradients_match_finite_differences() {
     // Few words: the loss's own rounding would drown the differences of many.
     let words = 11;
     for tokens in [1, 5] {
-        let (x, w, b) = (values(4 * tokens, 1), values(4 * words, 2), values(words, 3));
-        check_gradients([&x, &w, &b], || op(tokens, words, None, Precision::Float32), 3e-3);
-        for alpha in [0.0, 0.7, 1.0] {
-            check_gradients(
-                [&x, &w, &b],
-                || op(tokens, words, Some(teacher(tokens, words, alpha, 2.0)), Precision::Float32),
-                3e-3,
-            );
+        for layout in [TableLayout::full(words, 4), bins(&[(3, 4), (5, 2), (3, 1)], 4), bins(&[(11, 3)], 4)] {
+            let (x, w, b) = (values(4 * tokens, 1), values(layout.len(), 2), values(words, 3));
+            check_gradients([&x, &w, &b], || op(tokens, &layout, None, Precision::Float32), 3e-3);
+            for alpha in [0.0, 0.7, 1.0] {
+                let soft = || Some(teacher(tokens, words, alpha, 2.0));
+                check_gradients([&x, &w, &b], || op(tokens, &layout, soft(), Precision::Float32), 3e-3);
+            }
+        }
+    }
+}
+
+#[test]
+fn bins_equal_the_widened_table() {
+    // bf16 rounds narrow hidden states, which are sums of products, and the gradients.
+    for (precision, tolerance) in [(Precision::Float32, 1e-5), (Precision::Bf16, 2e-2)] {
+        let (tokens, words, d_model) = (70, 600, 40);
+        let layout = bins(&[(64, d_model), (300, 20), (236, 7)], d_model);
+        let (x, w, b) = (values(d_model * tokens, 1), values(layout.len(), 2), values(words, 3));
+        let mut wide = vec![0.0; words * d_model];
+        for bin in layout.bins(&w) {
+            bin.widen(bin.rows, &mut wide[bin.words().start * d_model..bin.words().end * d_model]);
+        }
+        for soft in [None, Some(teacher(tokens, words, 0.7, 2.0))] {
+            let run = |layout: &TableLayout, bank: &[f32]| {
+                let mut op = op(tokens, layout, soft.clone(), precision);
+                let loss = op.forward([&x, bank, &b])[0];
+                (loss, op.gradients.into_inner().unwrap().unwrap())
+            };
+            let (loss, [dx, _, db]) = run(&layout, &w);
+            let (expected, [expected_dx, _, expected_db]) = run(&TableLayout::full(words, d_model), &wide);
+            assert!((loss / expected - 1.0).abs() < tolerance, "{loss}, expected {expected}");
+            for (got, expected) in [(dx, expected_dx), (db, expected_db)] {
+                let largest = expected.iter().fold(0.0f32, |max, x| max.max(x.abs()));
+                for (got, expected) in got.iter().zip(&expected) {
+                    assert!((got - expected).abs() < tolerance * largest, "{got}, expected {expected} of {largest}");
+                }
+            }
         }
     }
 }
@@ -58,7 +89,7 @@ fn plain(op: &Op, x: &[f32], w: &[f32], b: &[f32]) -> (f64, [Vec<f64>; 3]) {
         if let Some(soft) = &op.loss.soft {
             let (tau, alpha) = (f64::from(soft.temperature), f64::from(soft.alpha));
             let (q, q_normalizer) = softmax(&logits(x, w, b, t, 1.0 / tau));
-            let teacher = logits(&soft.hidden, &soft.table, &soft.bias, t, 1.0 / tau);
+            let teacher = logits(&soft.hidden, &soft.head.bank, &soft.head.bias, t, 1.0 / tau);
             let (r, r_normalizer) = softmax(&teacher);
             let divergence: f64 =
                 (0..words).map(|v| r[v] * (teacher[v] - r_normalizer - hard_logits[v] / tau + q_normalizer)).sum();
@@ -92,7 +123,7 @@ fn check_against_plain(precision: Precision, loss_tolerance: f64, gradient_toler
         let (x, w, b) = (rounded(width * tokens, 1), rounded(width * words, 2), values(words, 3));
         let temperatures = [1.0, 2.0, 3.0, 4.0, 2.5].map(|tau| Some(teacher(tokens, words, 0.7, tau)));
         for soft in std::iter::once(None).chain(temperatures) {
-            let mut op = op(tokens, words, soft, precision);
+            let mut op = op(tokens, &TableLayout::full(words, width), soft, precision);
             let loss = f64::from(op.forward([&x, &w, &b])[0]);
             let (expected, gradients) = plain(&op, &x, &w, &b);
             assert!(
@@ -127,9 +158,10 @@ fn a_student_equal_to_its_teacher_has_no_soft_loss() {
     let words = 11;
     let mut soft = teacher(6, words, 1.0, 2.0);
     soft.hidden = values(24, 1);
-    soft.table = Arc::new(values(4 * words, 2));
-    soft.bias = Arc::new(values(words, 3));
-    let mut op = op(6, words, Some(soft), Precision::Float32);
+    let layout = TableLayout::full(words, 4);
+    soft.head =
+        Arc::new(FrozenHead { layout: layout.clone(), bank: values(4 * words, 2), bias: values(words, 3) });
+    let mut op = op(6, &layout, Some(soft), Precision::Float32);
     let loss = op.forward([&values(24, 1), &values(4 * words, 2), &values(words, 3)])[0];
     assert!(loss.abs() < 1e-6, "{loss}");
     assert!(op.gradients.into_inner().unwrap().unwrap().iter().flatten().all(|g| g.abs() < 1e-6));
@@ -139,13 +171,15 @@ fn a_student_equal_to_its_teacher_has_no_soft_loss() {
 fn likelihoods_equal_those_of_the_float32_head() {
     // Sixteen bits of each factor are left of float32's twenty-four, in logits of a few units.
     const ABSOLUTE: f32 = 1e-4;
-    for (tokens, words, width) in [(1, 11, 4), (33, 513, 64), (300, 1100, 33)] {
-        let (x, w, b) = (values(width * tokens, 1), values(width * words, 2), values(words, 3));
+    let layouts = [TableLayout::full(11, 4), TableLayout::full(513, 64), bins(&[(100, 33), (1000, 5)], 33)];
+    for (tokens, layout) in [1, 33, 300].into_iter().zip(layouts) {
+        let words: usize = layout.bins.iter().map(|bin| bin.words).sum();
+        let (x, w, b) = (values(layout.d_model * tokens, 1), values(layout.len(), 2), values(words, 3));
         let targets: Vec<u32> = (0..tokens).map(|t| (t * 7 % words) as u32).collect();
-        let head = Head { table: &w, bias: &b };
+        let head = Head::new(&layout, &w, &b);
         let expected = head.negative_log_likelihoods(&x, &targets);
-        for (got, expected) in negative_log_likelihoods(&x, &targets, head).iter().zip(&expected) {
-            assert!((got - expected).abs() < ABSOLUTE, "{tokens} x {words} x {width}: {got}, expected {expected}");
+        for (got, expected) in negative_log_likelihoods(&x, &targets, &head).iter().zip(&expected) {
+            assert!((got - expected).abs() < ABSOLUTE, "{tokens} tokens, {layout:?}: {got}, expected {expected}");
         }
     }
 }

@@ -11,7 +11,7 @@ mod tile;
 
 pub use packed::Factors;
 
-use super::{Problem, Share, Tiles, TokenSums};
+use super::{Problem, Share, Side, Tiles, TokenSums};
 use crate::kernels::amx::{Amx, BLOCK, Block, GradientBlock, Lanes, Layout, MixedShift, Operand, Part, Source};
 use packed::Packed;
 use resnet_bk_runtime::kernels::Write;
@@ -37,14 +37,13 @@ pub struct Bf16Tiles<'a> {
 impl<'a> Bf16Tiles<'a> {
     /// Packs the hidden states.
     pub fn new(amx: Amx, problem: Problem<'a>, factors: Factors) -> Self {
-        let hidden = Packed::new(problem.hidden, problem.head.width(), factors);
-        let teacher = problem.loss.soft.as_ref().map(|soft| Packed::new(&soft.hidden, soft.head().width(), factors));
-        Self { amx, problem, hidden, teacher }
+        let pack = |side: Side| Packed::new(side.hidden, side.rows.width(), factors);
+        Self { amx, problem, hidden: pack(problem.student), teacher: problem.teacher.map(pack) }
     }
 
     /// Hidden states over the number of tokens, tokens along the inner size: `[D / 32][n / 32]`.
     fn scaled_hidden(&self) -> Vec<Operand> {
-        let Problem { loss, hidden: values, head } = self.problem;
+        let Problem { loss, student: Side { hidden: values, rows: head }, .. } = self.problem;
         let (width, token_blocks) = (head.width(), self.token_blocks());
         let source = Source { values, width, scale: 1.0 / loss.targets.len() as f32, part: Part::High };
         let mut operands = vec![Operand::ZERO; width.div_ceil(BLOCK) * token_blocks];
@@ -60,13 +59,14 @@ impl<'a> Bf16Tiles<'a> {
 
     /// Index and target of the tokens whose target is among some words.
     fn targets_in(&self, words: Range<usize>) -> impl Iterator<Item = (usize, usize)> {
-        let targets = self.problem.loss.targets.iter().map(|&target| target as usize).enumerate();
+        let problem = self.problem;
+        let targets = (0..problem.loss.targets.len()).filter_map(move |token| Some((token, problem.target(token)?)));
         targets.filter(move |(_, target)| words.contains(target))
     }
 
     /// Adds the target's part of the gradient.
     fn subtract_targets(&self, share: &mut Share, dhidden: &mut [f32]) {
-        let Problem { loss, hidden, head } = self.problem;
+        let Problem { loss, student: Side { hidden, rows: head }, .. } = self.problem;
         let (width, weight) = (head.width(), loss.weights().1 / loss.targets.len() as f32);
         for (token, target) in self.targets_in(share.words.clone()) {
             let word = target - share.words.start;
@@ -85,7 +85,7 @@ fn tiles_of(words: Range<usize>) -> impl Iterator<Item = Range<usize>> {
 
 impl Tiles for Bf16Tiles<'_> {
     fn sums(&self, words: Range<usize>) -> Vec<TokenSums> {
-        let Problem { loss, hidden, head } = self.problem;
+        let Problem { loss, student: Side { hidden, rows: head }, .. } = self.problem;
         let temperature = loss.soft.as_ref().map_or(1.0, |soft| soft.temperature);
         let mut found = vec![Sums::EMPTY; self.token_blocks()];
         let mut logits = Logits::new(self);
@@ -108,7 +108,7 @@ impl Tiles for Bf16Tiles<'_> {
     }
 
     fn gradients(&self, share: &mut Share, sums: &[TokenSums]) -> (Vec<f32>, f64) {
-        let head = self.problem.head;
+        let head = self.problem.student.rows;
         let (width, token_blocks) = (head.width(), self.token_blocks());
         let depth = width.div_ceil(BLOCK);
         let scaled_hidden = self.scaled_hidden();

@@ -3,7 +3,7 @@
 use super::{ABSENT, TILE};
 use crate::kernels::amx::{BLOCK, Lanes, Layout, Operand, Part, Source};
 use rayon::prelude::*;
-use resnet_bk_runtime::head::Head;
+use resnet_bk_runtime::head::Rows;
 use std::ops::Range;
 
 /// How a float32 factor becomes bf16.
@@ -70,7 +70,7 @@ impl Words {
     }
 
     /// Packs the words of a range, which at most fills the tile.
-    pub fn load(&mut self, head: Head, words: Range<usize>) {
+    pub fn load(&mut self, head: Rows, words: Range<usize>) {
         let values = &head.table[..words.end * head.width()];
         let (parts, _) = self.factors.parts();
         let blocks = self.depth / parts.len();

@@ -4,7 +4,7 @@ use super::packed::{Packed, Words};
 use super::{ABSENT, Bf16Tiles, GROUP, TILE};
 use crate::kernels::amx::{BLOCK, Block, BothSums, GradientBlock, Lanes, Operand, Session};
 use crate::ops::head_loss::TokenSums;
-use resnet_bk_runtime::head::Head;
+use resnet_bk_runtime::head::Rows;
 use resnet_bk_runtime::kernels::Normalizer;
 use std::f32::consts::LOG2_E;
 use std::ops::Range;
@@ -18,7 +18,7 @@ pub(super) struct Logits<'a> {
 
 /// Those of one head.
 pub(super) struct HeadLogits<'a> {
-    head: Head<'a>,
+    head: Rows<'a>,
     hidden: &'a Packed,
     pub words: Words,
     /// `[GROUP]`.
@@ -26,7 +26,7 @@ pub(super) struct HeadLogits<'a> {
 }
 
 impl<'a> HeadLogits<'a> {
-    pub fn new(head: Head<'a>, hidden: &'a Packed) -> Self {
+    pub fn new(head: Rows<'a>, hidden: &'a Packed) -> Self {
         Self { head, hidden, words: Words::new(hidden), blocks: vec![Block::ZERO; GROUP] }
     }
 
@@ -38,11 +38,11 @@ impl<'a> HeadLogits<'a> {
 
 impl<'a> Logits<'a> {
     pub fn new(tiles: &'a Bf16Tiles<'a>) -> Self {
-        let soft = tiles.problem.loss.soft.as_ref().zip(tiles.teacher.as_ref());
+        let teacher = tiles.problem.teacher.zip(tiles.teacher.as_ref());
         Self {
             session: tiles.amx.session(),
-            student: HeadLogits::new(tiles.problem.head, &tiles.hidden),
-            teacher: soft.map(|(soft, hidden)| HeadLogits::new(soft.head(), hidden)),
+            student: HeadLogits::new(tiles.problem.student.rows, &tiles.hidden),
+            teacher: teacher.map(|(side, hidden)| HeadLogits::new(side.rows, hidden)),
         }
     }
 

@@ -1,0 +1,190 @@
+//! A table of words whose rows are as wide as the words are frequent.
+//!
+//! ```text
+//! words       0 ......... n_0 ......... n_0 + n_1 ......... V        most frequent first
+//! rows        [n_0, D]    [n_1, d_1]    [n_2, d_2]                   rare words have narrow rows
+//! embedding   r           r P_1         r P_2                        P_b [d_b, D], one a bin
+//! logits      h r         (h P_1^T) r   (h P_2^T) r                  the head's table is never widened to [V, D]
+//! ```
+//!
+//! After "adaptive input representations" (Baevski, Auli, arXiv 1809.10853). A table of one bin as wide as the model is the plain
+//! one. Rows and projections of all bins lie one after another in one vector, the bank.
+
+use crate::kernels::{Matrix, Threads, Write, linear, matmul};
+use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
+use std::ops::Range;
+
+/// Words with rows of one width.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EmbeddingBin {
+    /// Number of words.
+    pub words: usize,
+    /// Width of their rows, from 1 to the model's.
+    pub width: usize,
+}
+
+impl EmbeddingBin {
+    /// Whether rows are widened by a projection.
+    pub fn is_projected(self, d_model: usize) -> bool {
+        self.width < d_model
+    }
+
+    /// Elements of its rows and projection.
+    fn len(self, d_model: usize) -> usize {
+        self.width * (self.words + if self.is_projected(d_model) { d_model } else { 0 })
+    }
+}
+
+/// A table's bins, from the most frequent words on, and the model's width.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TableLayout {
+    /// At least one.
+    pub bins: Vec<EmbeddingBin>,
+    /// Model width `D`.
+    pub d_model: usize,
+}
+
+/// One bin of a table.
+#[derive(Clone, Copy, Debug)]
+pub struct TableBin<'a> {
+    /// First word.
+    pub first: usize,
+    /// Width `d` of a row.
+    pub width: usize,
+    /// `[n, d]`.
+    pub rows: &'a [f32],
+    /// `[d, D]`; none where rows are as wide as the model.
+    pub projection: Option<&'a [f32]>,
+}
+
+impl TableLayout {
+    /// A table of full rows.
+    pub fn full(words: usize, d_model: usize) -> Self {
+        Self { bins: vec![EmbeddingBin { words, width: d_model }], d_model }
+    }
+
+    /// Elements of the bank.
+    pub fn len(&self) -> usize {
+        self.bins.iter().map(|bin| bin.len(self.d_model)).sum()
+    }
+
+    /// Whether there is nothing in the bank.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The bins of a bank.
+    ///
+    /// # Panics
+    /// If the bank has another length.
+    pub fn bins<'a>(&self, bank: &'a [f32]) -> Vec<TableBin<'a>> {
+        assert_eq!(bank.len(), self.len(), "elements of a table's bank");
+        let (mut rest, mut first) = (bank, 0);
+        self.bins
+            .iter()
+            .map(|bin| {
+                let rows = rest.split_off(..bin.words * bin.width).expect("the bank holds every bin");
+                let projection = bin
+                    .is_projected(self.d_model)
+                    .then(|| rest.split_off(..bin.width * self.d_model).expect("the bank holds every projection"));
+                first += bin.words;
+                TableBin { first: first - bin.words, width: bin.width, rows, projection }
+            })
+            .collect()
+    }
+
+    /// The bin of a word.
+    ///
+    /// # Panics
+    /// If the word is not in the table.
+    pub fn bin_of(&self, word: usize) -> usize {
+        let mut end = 0;
+        let holds = |bin: &EmbeddingBin| {
+            end += bin.words;
+            word < end
+        };
+        self.bins.iter().position(holds).expect("a word of the table")
+    }
+}
+
+impl<'a> TableBin<'a> {
+    /// Its words.
+    pub fn words(&self) -> Range<usize> {
+        self.first..self.first + self.rows.len() / self.width
+    }
+
+    /// Its elements in the bank: rows and projection.
+    pub fn bank_len(&self) -> usize {
+        self.rows.len() + self.projection.map_or(0, <[f32]>::len)
+    }
+
+    /// The row of one of its words.
+    pub fn row(&self, word: usize) -> &'a [f32] {
+        &self.rows[(word - self.first) * self.width..][..self.width]
+    }
+
+    /// Widens rows to the model's width. Shapes: `rows` `[n, d]`, `out` `[n, D]`, overwritten.
+    pub fn widen(&self, rows: &[f32], out: &mut [f32]) {
+        match self.projection {
+            Some(projection) => linear(rows, projection, &vec![0.0; projection.len() / self.width], out),
+            None => out.copy_from_slice(rows),
+        }
+    }
+
+    /// What rows are multiplied with to make logits, `h P^T`. Shapes: `hidden` `[n, D]`, returns `[n, d]`.
+    pub fn narrow<'h>(&self, hidden: &'h [f32]) -> Cow<'h, [f32]> {
+        let Some(projection) = self.projection else { return Cow::Borrowed(hidden) };
+        let d_model = projection.len() / self.width;
+        let mut out = vec![0.0; hidden.len() / d_model * self.width];
+        let hidden = Matrix::new(hidden, hidden.len() / d_model, d_model);
+        let projection = Matrix::new(projection, self.width, d_model);
+        matmul(&mut out, Write::Overwrite, hidden, projection.transposed(), Threads::One);
+        Cow::Owned(out)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn layout() -> TableLayout {
+        let bin = |words, width| EmbeddingBin { words, width };
+        TableLayout { bins: vec![bin(2, 3), bin(3, 2), bin(4, 1)], d_model: 3 }
+    }
+
+    #[test]
+    fn bins_cut_the_bank_in_order() {
+        let layout = layout();
+        assert_eq!(layout.len(), 6 + (6 + 6) + (4 + 3));
+        let bank: Vec<f32> = (0..layout.len()).map(|i| i as f32).collect();
+        let bins = layout.bins(&bank);
+        assert_eq!(bins.iter().map(TableBin::words).collect::<Vec<_>>(), [0..2, 2..5, 5..9]);
+        assert!(bins[0].projection.is_none());
+        assert_eq!(bins[1].row(4), [10.0, 11.0]);
+        assert_eq!(bins[2].projection.unwrap(), [22.0, 23.0, 24.0]);
+        assert_eq!((0..9).map(|word| layout.bin_of(word)).collect::<Vec<_>>(), [0, 0, 1, 1, 1, 2, 2, 2, 2]);
+    }
+
+    #[test]
+    fn narrow_hidden_states_give_the_logits_of_widened_rows() {
+        // Sums of three products in another order.
+        const TOLERANCE: f32 = 1e-5;
+        let layout = layout();
+        let bank: Vec<f32> = (0..layout.len()).map(|i| (i as f32 * 0.7).sin()).collect();
+        let hidden = [0.3, -1.2, 0.5, 0.9, 0.1, -0.4];
+        for bin in layout.bins(&bank) {
+            let narrow = bin.narrow(&hidden);
+            for word in bin.words() {
+                let mut wide = vec![0.0; 3];
+                bin.widen(bin.row(word), &mut wide);
+                for (h, z) in hidden.chunks(3).zip(narrow.chunks(bin.width)) {
+                    let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
+                    let (logit, expected) = (dot(z, bin.row(word)), dot(h, &wide));
+                    assert!((logit - expected).abs() < TOLERANCE, "word {word}: {logit}, expected {expected}");
+                }
+            }
+        }
+    }
+}
