@@ -109,6 +109,8 @@ pub enum Role {
     Small,
     /// Calibrated step sizes of the activation quantizers: constants, not trained by gradient.
     ActivationScale,
+    /// Logarithms of trained quantizer steps.
+    Step,
 }
 
 /// Name, shape and part of one tensor.
@@ -206,7 +208,10 @@ impl Architecture {
         if self.bias_knots > 0 {
             list.push("head.curve", &[self.bias_knots], Role::Small);
         }
-        list.0
+        match self.quantization.as_ref().filter(|policy| policy.learned.is_some()) {
+            Some(policy) => list.with_steps(policy),
+            None => list.0,
+        }
     }
 
     /// How the embedding table is laid out.
@@ -224,7 +229,7 @@ impl Architecture {
 
     /// The quantizer of a tensor, `None` where it is kept in float32.
     pub fn scheme(&self, spec: &TensorSpec) -> Option<Scheme> {
-        self.quantization.as_ref().and_then(|policy| policy.scheme(spec.role))
+        self.quantization.as_ref().and_then(|policy| policy.scheme(spec))
     }
 
     /// Whether the mixers' potentials and features pass through quantizers.
@@ -233,10 +238,29 @@ impl Architecture {
     }
 }
 
+/// Name of the trained steps of a tensor.
+pub fn log_step_name(tensor: &str) -> String {
+    format!("{tensor}.log_step")
+}
+
 #[derive(Default)]
 struct TensorList(Vec<TensorSpec>);
 
 impl TensorList {
+    /// The list, then the trained steps of its tensors.
+    fn with_steps(mut self, policy: &QuantizationPolicy) -> Vec<TensorSpec> {
+        let step = |spec: &TensorSpec| {
+            policy.scheme(spec).map(|scheme| TensorSpec {
+                name: log_step_name(&spec.name),
+                shape: vec![scheme.scale_count(spec.len())],
+                role: Role::Step,
+            })
+        };
+        let steps: Vec<TensorSpec> = self.0.iter().filter_map(step).collect();
+        self.0.extend(steps);
+        self.0
+    }
+
     fn push(&mut self, name: &str, shape: &[usize], role: Role) {
         self.0.push(TensorSpec { name: name.to_owned(), shape: shape.to_vec(), role });
     }

@@ -147,6 +147,14 @@ impl Architecture {
                 within(field, bits, MIN_BITS..=MAX_BITS)?;
             }
         }
+        if let Some(learned) = &policy.learned {
+            require(!learned.embedding.is_empty(), "quantization.learned.embedding", "empty", "at least one number of levels")?;
+            let parts = [learned.projection, learned.expert, learned.router, learned.mixer, learned.bias, learned.small];
+            for &levels in learned.embedding.iter().chain(&parts) {
+                let allowed = "odd, from 3 to 65535";
+                require(levels >= 3 && levels % 2 == 1, "levels of quantization.learned", levels, allowed)?;
+            }
+        }
         require(policy.group_size > 0, "quantization.group_size", policy.group_size, "at least 1")
     }
 

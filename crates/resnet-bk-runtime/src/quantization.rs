@@ -1,19 +1,20 @@
 //! Scale, round, saturate: the one definition that training's fake quantization and the artifact share.
 //!
-//! Symmetric uniform quantization with `2^(bits-1) - 1` steps on each side of zero:
-//!
 //! ```text
-//! scale = f16( max|x| / q_max )        code = clamp( round_half_even( x / scale ), -q_max, q_max )        x' = code * scale
+//! code = clamp( round_half_even( x / scale ), -limit, limit )        x' = code * scale
+//!
+//! range     scale = f16( max|x| / limit )      one for every group of elements in row-major order (the last may be shorter)
+//! learned   scale = f16( e^log_step )          one for every column; trained with the weights (LSQ, arXiv 1902.08153)
 //! ```
 //!
-//! A tensor is read in row-major order in groups of [`Scheme::group`] elements (the last may be shorter), each with a
-//! scale of its own, so one number expresses per-tensor (`group` = length), per-row (`group` = columns) and grouped
-//! quantization. Scales are rounded to half precision *before* codes are computed: what is stored is what was trained.
+//! Quantization is symmetric: `2 limit + 1` levels, `limit = 2^(bits-1) - 1` where bits are given. Scales are rounded to half precision
+//! *before* codes are computed: what is stored is what was trained.
 
-use crate::architecture::Role;
-use crate::kernels::{largest_magnitude, round_to_step, round_to_steps};
+use crate::architecture::{Role, TensorSpec};
+use crate::kernels::{exp, largest_magnitude, round_to_step, round_to_steps};
 use half::f16;
 use serde::{Deserialize, Serialize};
+use std::ops::Range;
 
 /// Fewest bits of a code.
 pub const MIN_BITS: u8 = 2;
@@ -24,10 +25,20 @@ pub const MAX_BITS: u8 = 16;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Scheme {
-    /// Bits of a code, from [`MIN_BITS`] to [`MAX_BITS`].
-    pub bits: u8,
-    /// Elements that share a scale, at least 1.
-    pub group: u32,
+    /// Largest code, at least 1: 1 for ternary weights.
+    pub limit: i16,
+    /// Where scales come from.
+    pub steps: Steps,
+}
+
+/// Where a tensor's scales come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Steps {
+    /// The largest magnitude of every group of so many elements.
+    Range(u32),
+    /// A trained tensor with one number for each of so many columns.
+    Learned(u32),
 }
 
 /// Bits per part of the model; `None` keeps a part in float32.
@@ -48,6 +59,56 @@ pub struct QuantizationPolicy {
     pub activation_bits: Option<u8>,
     /// Elements that share a scale.
     pub group_size: u32,
+    /// Trained scales and numbers of levels; where they are given, nothing above holds but `activation_bits`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub learned: Option<LearnedSteps>,
+}
+
+/// Levels per part of a model with trained scales, odd, at least 3. One scale a column of a matrix or table, one for a vector.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LearnedSteps {
+    /// Levels of each bin of the embedding table; the last holds for further bins, and for a head's own table.
+    pub embedding: Vec<u16>,
+    /// Levels of the matrices that widen a bin's rows.
+    pub projection: u16,
+    /// Levels of the experts' matrices.
+    pub expert: u16,
+    /// Levels of the routers' matrices.
+    pub router: u16,
+    /// Levels of the mixers' matrices.
+    pub mixer: u16,
+    /// Levels of the head's bias, one scale for all words.
+    pub bias: u16,
+    /// Levels of norms, small biases and positions.
+    pub small: u16,
+}
+
+impl Default for LearnedSteps {
+    fn default() -> Self {
+        Self { embedding: vec![9, 5], projection: 31, expert: 9, router: 31, mixer: 15, bias: 15, small: 255 }
+    }
+}
+
+impl LearnedSteps {
+    /// The quantizer of a tensor, `None` for constants and for the scales themselves.
+    fn scheme(&self, spec: &TensorSpec) -> Option<Scheme> {
+        let levels = match spec.role {
+            Role::Embedding | Role::Head => {
+                let bin = spec.name.split('.').find_map(|part| part.parse::<usize>().ok()).unwrap_or(usize::MAX);
+                self.embedding[bin.min(self.embedding.len() - 1)]
+            }
+            Role::Projection => self.projection,
+            Role::Expert => self.expert,
+            Role::Router => self.router,
+            Role::Mixer => self.mixer,
+            Role::HeadBias => self.bias,
+            Role::Small | Role::Positions => self.small,
+            Role::ActivationScale | Role::Step => return None,
+        };
+        let columns = if spec.shape.len() == 2 { spec.shape[1] } else { 1 };
+        Some(Scheme { limit: (levels / 2) as i16, steps: Steps::Learned(columns as u32) })
+    }
 }
 
 impl Default for QuantizationPolicy {
@@ -60,22 +121,26 @@ impl Default for QuantizationPolicy {
             bias_bits: Some(8),
             activation_bits: Some(8),
             group_size: 128,
+            learned: None,
         }
     }
 }
 
 impl QuantizationPolicy {
-    /// The quantizer of a tensor that plays `role`.
-    pub fn scheme(&self, role: Role) -> Option<Scheme> {
-        let bits = match role {
+    /// The quantizer of a tensor.
+    pub fn scheme(&self, spec: &TensorSpec) -> Option<Scheme> {
+        if let Some(learned) = &self.learned {
+            return learned.scheme(spec);
+        }
+        let bits = match spec.role {
             Role::Embedding | Role::Head | Role::Positions => self.embedding_bits,
             Role::Projection | Role::Expert => self.expert_bits,
             Role::Router => self.router_bits,
             Role::Mixer => self.mixer_bits,
             Role::HeadBias => self.bias_bits,
-            Role::Small | Role::ActivationScale => None,
+            Role::Small | Role::ActivationScale | Role::Step => None,
         }?;
-        Some(Scheme { bits, group: self.group_size })
+        Some(Scheme { limit: q_max(bits), steps: Steps::Range(self.group_size) })
     }
 }
 
@@ -84,46 +149,80 @@ impl QuantizationPolicy {
 pub struct Quantized {
     /// How it was quantized.
     pub scheme: Scheme,
-    /// One code per element, each within `±q_max`.
+    /// One code per element, each within `±limit`.
     pub codes: Vec<i16>,
-    /// One scale per group.
+    /// [`Scheme::scale_count`] scales.
     pub scales: Vec<f16>,
 }
 
 impl Scheme {
-    /// Largest code.
-    pub fn q_max(self) -> i16 {
-        q_max(self.bits)
+    /// Bits that any code fits in.
+    pub fn bits(self) -> u8 {
+        (17 - self.limit.leading_zeros()) as u8
     }
 
-    /// Number of groups, hence scales, of a tensor of `len` elements.
-    pub fn groups(self, len: usize) -> usize {
-        len.div_ceil(self.group as usize)
-    }
-
-    /// The scale of one group: `f16(max|x| / q_max)`, saturated to the largest half-precision number.
-    pub fn scale(self, group: &[f32]) -> f16 {
-        f16::from_f32((largest_magnitude(group) / f32::from(self.q_max())).min(f16::MAX.to_f32()))
-    }
-
-    /// Quantizes `values`.
-    pub fn quantize(self, values: &[f32]) -> Quantized {
-        let mut codes = Vec::with_capacity(values.len());
-        let mut scales = Vec::with_capacity(self.groups(values.len()));
-        for group in values.chunks(self.group as usize) {
-            let scale = self.scale(group);
-            let step = scale.to_f32();
-            codes.extend(group.iter().map(|&x| quantize(x, step, self.q_max())));
-            scales.push(scale);
+    /// Number of scales of a tensor of `len` elements.
+    pub fn scale_count(self, len: usize) -> usize {
+        match self.steps {
+            Steps::Range(group) => len.div_ceil(group as usize),
+            Steps::Learned(columns) => columns as usize,
         }
+    }
+
+    /// The tensor's scales. `log_steps` are the trained ones.
+    ///
+    /// # Panics
+    /// If the scheme's scales are trained, and there are none.
+    pub fn scales(self, values: &[f32], log_steps: Option<&[f32]>) -> Vec<f16> {
+        match self.steps {
+            Steps::Range(group) => values.chunks(group as usize).map(|group| self.range(group)).collect(),
+            Steps::Learned(_) => {
+                let log_steps = log_steps.expect("a tensor with trained scales");
+                log_steps.iter().map(|&log_step| f16::from_f32(exp(log_step).min(f16::MAX.to_f32()))).collect()
+            }
+        }
+    }
+
+    /// `f16(max|x| / limit)`, saturated to the largest half-precision number.
+    fn range(self, group: &[f32]) -> f16 {
+        f16::from_f32((largest_magnitude(group) / f32::from(self.limit)).min(f16::MAX.to_f32()))
+    }
+
+    /// Quantizes `values` by these scales.
+    pub fn quantize(self, values: &[f32], scales: Vec<f16>) -> Quantized {
+        let mut codes = Vec::with_capacity(values.len());
+        self.for_each_row(values.len(), &scales, |range, steps| {
+            let values = values[range].iter().zip(steps.iter().cycle());
+            codes.extend(values.map(|(&x, &step)| quantize(x, step, self.limit)));
+        });
         Quantized { scheme: self, codes, scales }
     }
 
     /// Quantizes and dequantizes `values` in place; equal to `quantize` then [`Quantized::dequantize`], bit for bit.
-    pub fn fake_quantize(self, values: &mut [f32]) {
-        for group in values.chunks_mut(self.group as usize) {
-            let step = self.scale(group).to_f32();
-            round_to_step(group, step, f32::from(self.q_max()));
+    pub fn fake_quantize(self, values: &mut [f32], scales: &[f16]) {
+        let limit = f32::from(self.limit);
+        self.for_each_row(values.len(), scales, |range, steps| match *steps {
+            [step] => round_to_step(&mut values[range], step, limit),
+            _ => round_to_steps(&mut values[range], steps, limit),
+        });
+    }
+
+    /// Calls `visit(elements, their steps)` for parts of a tensor; one step holds for a whole part.
+    fn for_each_row(self, len: usize, scales: &[f16], mut visit: impl FnMut(Range<usize>, &[f32])) {
+        assert_eq!(scales.len(), self.scale_count(len), "scales of {len} elements");
+        let steps: Vec<f32> = scales.iter().map(|scale| scale.to_f32()).collect();
+        match self.steps {
+            Steps::Range(group) => {
+                let group = group as usize;
+                (0..len).step_by(group).zip(&steps).for_each(|(start, step)| {
+                    visit(start..len.min(start + group), std::slice::from_ref(step));
+                });
+            }
+            Steps::Learned(1) => visit(0..len, &steps),
+            Steps::Learned(columns) => {
+                let columns = columns as usize;
+                (0..len).step_by(columns).for_each(|start| visit(start..start + columns, &steps));
+            }
         }
     }
 }
@@ -133,10 +232,10 @@ impl Quantized {
     pub fn dequantize(&self) -> Vec<f32> {
         // Tables have millions of elements: `flat_map` would not know how many, and grow as it goes.
         let mut values = Vec::with_capacity(self.codes.len());
-        for (group, scale) in self.codes.chunks(self.scheme.group as usize).zip(&self.scales) {
-            let step = scale.to_f32();
-            values.extend(group.iter().map(|&code| f32::from(code) * step));
-        }
+        self.scheme.for_each_row(self.codes.len(), &self.scales, |range, steps| {
+            let codes = self.codes[range].iter().zip(steps.iter().cycle());
+            values.extend(codes.map(|(&code, step)| f32::from(code) * step));
+        });
         values
     }
 }
@@ -146,13 +245,13 @@ pub fn q_max(bits: u8) -> i16 {
     ((1i32 << (bits - 1)) - 1) as i16
 }
 
-/// The code of one value: nearest multiple of `step` (ties to even), saturated to `±q_max`. A zero step gives 0.
+/// The code of one value: nearest multiple of `step` (ties to even), saturated to `±limit`. A zero step gives 0.
 #[inline]
-pub fn quantize(x: f32, step: f32, q_max: i16) -> i16 {
+pub fn quantize(x: f32, step: f32, limit: i16) -> i16 {
     if step == 0.0 {
         return 0;
     }
-    let limit = f32::from(q_max);
+    let limit = f32::from(limit);
     (x / step).round_ties_even().clamp(-limit, limit) as i16
 }
 
@@ -173,25 +272,36 @@ pub fn fake_quantize_channels(values: &mut [f32], steps: &[f32], bits: u8) {
 mod tests {
     use super::*;
 
+    fn range(bits: u8, group: u32) -> Scheme {
+        Scheme { limit: q_max(bits), steps: Steps::Range(group) }
+    }
+
+    fn round_trip(scheme: Scheme, values: &[f32], log_steps: Option<&[f32]>) -> Vec<f32> {
+        scheme.quantize(values, scheme.scales(values, log_steps)).dequantize()
+    }
+
     #[test]
     fn fake_quantization_equals_quantize_then_dequantize() {
         let values: Vec<f32> = (0..1000).map(|i| ((i * 37 % 101) as f32 - 50.0) * 0.013).collect();
-        for bits in [2, 3, 4, 8, 16] {
-            for group in [1, 7, 128, 1000, 4096] {
-                let scheme = Scheme { bits, group };
-                let mut fake = values.clone();
-                scheme.fake_quantize(&mut fake);
-                let bits = |values: &[f32]| -> Vec<u32> { values.iter().map(|x| x.to_bits()).collect() };
-                assert_eq!(bits(&fake), bits(&scheme.quantize(&values).dequantize()), "{scheme:?}");
-            }
+        let steps: Vec<f32> = (0..1000).map(|i| -2.0 - (i % 7) as f32 * 0.3).collect();
+        let ranges = [2, 3, 4, 8, 16].into_iter().flat_map(|bits| [1, 7, 128, 1000, 4096].map(|group| range(bits, group)));
+        let learned = [1, 2, 4, 127].into_iter().flat_map(|limit| {
+            [1, 8, 40, 1000].map(|columns| Scheme { limit, steps: Steps::Learned(columns) })
+        });
+        for scheme in ranges.chain(learned) {
+            let log_steps = Some(&steps[..scheme.scale_count(1000)]).filter(|_| matches!(scheme.steps, Steps::Learned(_)));
+            let mut fake = values.clone();
+            scheme.fake_quantize(&mut fake, &scheme.scales(&values, log_steps));
+            let bits = |values: &[f32]| -> Vec<u32> { values.iter().map(|x| x.to_bits()).collect() };
+            assert_eq!(bits(&fake), bits(&round_trip(scheme, &values, log_steps)), "{scheme:?}");
         }
     }
 
     #[test]
     fn error_is_at_most_half_a_step_inside_the_range() {
-        let scheme = Scheme { bits: 8, group: 64 };
+        let scheme = range(8, 64);
         let values: Vec<f32> = (0..640).map(|i| (i as f32 * 0.37).sin()).collect();
-        let quantized = scheme.quantize(&values);
+        let quantized = scheme.quantize(&values, scheme.scales(&values, None));
         for (index, (x, y)) in values.iter().zip(quantized.dequantize()).enumerate() {
             let step = quantized.scales[index / 64].to_f32();
             // The scale is rounded to half precision (relative 2^-11), which can cut off the largest code.
@@ -201,19 +311,23 @@ mod tests {
 
     #[test]
     fn zeros_stay_zero_and_huge_values_saturate() {
-        let scheme = Scheme { bits: 4, group: 4 };
-        assert_eq!(scheme.quantize(&[0.0; 4]).dequantize(), [0.0; 4]);
-        let huge = scheme.quantize(&[1e9, -1e9, 0.0, 1.0]);
-        assert_eq!(huge.codes, [7, -7, 0, 0]);
+        let scheme = range(4, 4);
+        assert_eq!(round_trip(scheme, &[0.0; 4], None), [0.0; 4]);
+        let values = [1e9, -1e9, 0.0, 1.0];
+        assert_eq!(scheme.quantize(&values, scheme.scales(&values, None)).codes, [7, -7, 0, 0]);
+    }
+
+    #[test]
+    fn columns_have_their_own_trained_steps() {
+        let scheme = Scheme { limit: 1, steps: Steps::Learned(2) };
+        let log_steps = [0.0, 2.0f32.ln()];
+        assert_eq!(round_trip(scheme, &[0.6, 0.6, -7.0, -7.0, 0.4, 1.2], Some(&log_steps)), [1.0, 0.0, -1.0, -2.0, 0.0, 2.0]);
     }
 
     #[test]
     fn a_quantized_tensor_is_a_fixed_point() {
-        let scheme = Scheme { bits: 4, group: 16 };
-        let mut once: Vec<f32> = (0..160).map(|i| (i as f32 * 1.7).cos()).collect();
-        scheme.fake_quantize(&mut once);
-        let mut twice = once.clone();
-        scheme.fake_quantize(&mut twice);
-        assert_eq!(once, twice);
+        let values: Vec<f32> = (0..160).map(|i| (i as f32 * 1.7).cos()).collect();
+        let once = round_trip(range(4, 16), &values, None);
+        assert_eq!(round_trip(range(4, 16), &once, None), once);
     }
 }

@@ -174,6 +174,17 @@ impl Checkpoint {
         }
     }
 
+    /// Puts a fresh model in the place of this one and returns it as it was. The words, the record of stages and the baseline stay.
+    pub fn replace_model(&mut self, config: ModelConfig, seed: u64) -> Self {
+        let fresh = Self {
+            stages: self.stages.clone(),
+            removals: self.removals.clone(),
+            baseline: self.baseline.clone(),
+            ..Self::initialise(config, self.vocabulary.clone(), seed)
+        };
+        std::mem::replace(self, fresh)
+    }
+
     /// Forgets what only a running stage needs.
     pub fn finish_stage(&mut self) {
         self.progress = None;

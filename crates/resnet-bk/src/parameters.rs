@@ -4,8 +4,10 @@
 //! and the export see one thing. Burn tensors are made from them for each step (see [`crate::model`]).
 
 use crate::random::Random;
-use resnet_bk_runtime::architecture::{Architecture, Role, TensorSpec};
+use half::f16;
+use resnet_bk_runtime::architecture::{Architecture, Role, TensorSpec, log_step_name};
 use resnet_bk_runtime::model::{Model, ModelError};
+use resnet_bk_runtime::quantization::{Scheme, Steps};
 use std::collections::HashMap;
 
 /// Adam's running means of one tensor.
@@ -67,6 +69,15 @@ impl Parameter {
             without(mask, column, columns);
         }
     }
+}
+
+/// How one parameter is rounded.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Quantizer {
+    /// Levels, and where scales come from.
+    pub scheme: Scheme,
+    /// The scales.
+    pub scales: Vec<f16>,
 }
 
 /// All parameters of a model.
@@ -176,7 +187,8 @@ impl Parameters {
                     return None;
                 }
                 parameter.spec.name = format!("{prefix}{}.{rest}", if index > expert { index - 1 } else { index });
-            } else if name.starts_with(&router) {
+            } else if name.starts_with(&router) && parameter.spec.shape.last() == Some(&experts) {
+                // A vector's trained step has no column for each expert.
                 parameter.remove_column(expert, experts);
             }
             Some(parameter)
@@ -193,10 +205,20 @@ impl Parameters {
     /// Values as the runtime will see them: quantized and dequantized where a scheme says so.
     pub fn rounded(&self, parameter: &Parameter) -> Vec<f32> {
         let mut values = parameter.values.clone();
-        if let Some(scheme) = self.architecture.scheme(&parameter.spec) {
-            scheme.fake_quantize(&mut values);
+        if let Some(quantizer) = self.quantizer(parameter) {
+            quantizer.scheme.fake_quantize(&mut values, &quantizer.scales);
         }
         values
+    }
+
+    /// A parameter's quantizer with its present scales.
+    pub fn quantizer(&self, parameter: &Parameter) -> Option<Quantizer> {
+        let scheme = self.architecture.scheme(&parameter.spec)?;
+        let log_steps = match scheme.steps {
+            Steps::Range(_) => None,
+            Steps::Learned(_) => self.get(&log_step_name(&parameter.spec.name)).map(|steps| steps.values.as_slice()),
+        };
+        Some(Quantizer { scheme, scales: scheme.scales(&parameter.values, log_steps) })
     }
 
     /// The model that runs with these values.
@@ -236,7 +258,7 @@ fn initial_values(architecture: &Architecture, spec: &TensorSpec, random: &mut R
         Role::Projection => normal((spec.shape[0] as f32).powf(-0.5)),
         Role::Embedding | Role::Head => normal((architecture.d_model as f32).powf(-0.5)),
         Role::Positions => normal(POSITION_STD),
-        Role::HeadBias | Role::ActivationScale => vec![0.0; len],
+        Role::HeadBias | Role::ActivationScale | Role::Step => vec![0.0; len],
         Role::Expert | Role::Router | Role::Mixer => {
             let scale = if spec.name.ends_with("barrier.weight") { BARRIER_SCALE } else { 1.0 };
             let bound = scale / (spec.shape[0] as f32).sqrt();

@@ -135,6 +135,7 @@ pub fn run(request: &RunRequest, observer: &mut dyn Observer) -> Result<Summary,
     }
     write(&request.out.join("recipe.toml"), recipe.to_toml().as_bytes())?;
     for (index, config) in stages.iter().enumerate() {
+        run.is_baseline &= config.kind() == StageKind::Train && (index == 0 || config.model().is_none());
         run.stage(index + 1, config, observer)?;
     }
     run.finish()
@@ -170,6 +171,8 @@ struct Run<'a> {
     request: &'a RunRequest,
     streams: TokenStreams,
     checkpoint: Checkpoint,
+    /// Whether the present model is the first one, and was only trained: training moves the baseline then.
+    is_baseline: bool,
 }
 
 impl<'a> Run<'a> {
@@ -197,7 +200,8 @@ impl<'a> Run<'a> {
         if streams.valid.len() < 2 {
             return Err(TrainError::NothingHeldOut { tokens: streams.valid.len() }.into());
         }
-        let mut run = Self { request, streams, checkpoint };
+        let is_baseline = checkpoint.stages.iter().all(|stage| stage.kind == StageKind::Train);
+        let mut run = Self { request, streams, checkpoint, is_baseline };
         if run.request.model.is_some() && run.checkpoint.baseline.is_none() {
             let perplexity = evaluate_parameters(&run.checkpoint.parameters, &run.streams.valid).perplexity();
             run.set_baseline(perplexity);
@@ -249,16 +253,10 @@ impl<'a> Run<'a> {
             seconds: summary.seconds,
         });
         self.checkpoint.stages.push(summary);
-        self.note_baseline(config.kind());
-        Ok(self.checkpoint.write(&path)?)
-    }
-
-    /// Training before any compression moves the baseline.
-    fn note_baseline(&mut self, kind: StageKind) {
-        let only_trained = self.checkpoint.stages.iter().all(|stage| stage.kind == StageKind::Train);
-        if let (StageKind::Train, true, Some(stage)) = (kind, only_trained, self.checkpoint.stages.last()) {
+        if let (true, Some(stage)) = (self.is_baseline, self.checkpoint.stages.last()) {
             self.set_baseline(stage.valid_perplexity);
         }
+        Ok(self.checkpoint.write(&path)?)
     }
 
     fn summarise(&self, kind: StageKind, valid_perplexity: f64, seconds: f64) -> Result<StageSummary, RunError> {

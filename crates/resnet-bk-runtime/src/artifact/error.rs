@@ -162,7 +162,7 @@ pub enum ArtifactError {
         value: f32,
     },
     /// A code lies outside its range.
-    #[error("tensor {tensor} has the code {code} at index {index}, outside ±{q_max}")]
+    #[error("tensor {tensor} has the code {code} at index {index}, outside ±{limit}")]
     Code {
         /// Its name.
         tensor: String,
@@ -171,7 +171,7 @@ pub enum ArtifactError {
         /// The code.
         code: i16,
         /// Largest code of the tensor's scheme.
-        q_max: i16,
+        limit: i16,
     },
     /// The bits that fill the last byte of a tensor's codes are not zero.
     #[error("tensor {tensor} is padded with the bits {bits:#b} instead of zeros")]

@@ -1,7 +1,7 @@
 //! Where the bytes of an artifact go: every byte of the file stands in exactly one entry.
 
 use super::container::{CRC_BYTES, HEADER_BYTES, Section};
-use super::tensor::TensorBytes;
+use super::tensor::{self, TensorBytes};
 use crate::architecture::{Architecture, Role};
 use serde::{Deserialize, Serialize};
 
@@ -75,7 +75,7 @@ impl Ledger {
         ledger.push("file", LedgerKind::Checksums, checksums);
         ledger.push("config", LedgerKind::Config, config);
         ledger.push("vocabulary", LedgerKind::Vocabulary, vocabulary);
-        let specs = architecture.tensors();
+        let specs = tensor::stored(architecture);
         for (role, part) in PARTS {
             let mut sum = TensorBytes::default();
             for spec in specs.iter().filter(|spec| spec.role == role) {

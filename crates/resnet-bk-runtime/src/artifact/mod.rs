@@ -38,9 +38,10 @@ pub use error::ArtifactError;
 pub use ledger::{Ledger, LedgerEntry, LedgerKind};
 pub use tensor::StoredTensor;
 
-use crate::architecture::Architecture;
+use crate::architecture::{Architecture, log_step_name};
 use crate::atomic::write_atomically;
 use crate::model::Model;
+use crate::quantization::Steps;
 use crate::tokenizer::Vocabulary;
 use std::collections::HashMap;
 use std::fs;
@@ -53,7 +54,7 @@ pub struct Artifact {
     pub architecture: Architecture,
     /// The `V` words, and how text is split into them.
     pub vocabulary: Vocabulary,
-    /// The tensors, in the order of [`Architecture::tensors`].
+    /// The tensors, in the order of [`Architecture::tensors`], without trained steps: those are scales.
     pub tensors: Vec<StoredTensor>,
 }
 
@@ -71,12 +72,23 @@ impl Artifact {
         architecture.validate()?;
         vocabulary::check_size(vocabulary.len(), architecture.vocab_size)?;
         let mut tensors = Vec::new();
-        for spec in architecture.tensors() {
-            let values =
-                values(&spec.name).ok_or_else(|| ArtifactError::MissingTensor { tensor: spec.name.clone() })?;
-            tensor::check_values(&spec, values)?;
+        let specs = architecture.tensors();
+        let checked = |name: &str| {
+            let spec = specs.iter().find(|spec| spec.name == name);
+            let missing = || ArtifactError::MissingTensor { tensor: name.to_owned() };
+            let (spec, values) = spec.zip(values(name)).ok_or_else(missing)?;
+            tensor::check_values(spec, values).map(|()| values)
+        };
+        for spec in tensor::stored(&architecture) {
+            let values = checked(&spec.name)?;
             tensors.push(match architecture.scheme(&spec) {
-                Some(scheme) => StoredTensor::Quantized(scheme.quantize(values)),
+                Some(scheme) => {
+                    let log_steps = match scheme.steps {
+                        Steps::Range(_) => None,
+                        Steps::Learned(_) => Some(checked(&log_step_name(&spec.name))?),
+                    };
+                    StoredTensor::Quantized(scheme.quantize(values, scheme.scales(values, log_steps)))
+                }
                 None => StoredTensor::Float(values.to_vec()),
             });
         }
@@ -89,7 +101,7 @@ impl Artifact {
     /// If the fields were changed into what [`to_bytes`](Self::to_bytes) refuses.
     pub fn to_model(&self) -> Model {
         // A model looks for each of its tensors once, in another order than the file's.
-        let specs = self.architecture.tensors();
+        let specs = tensor::stored(&self.architecture);
         let stored: HashMap<&str, &StoredTensor> =
             specs.iter().map(|spec| spec.name.as_str()).zip(&self.tensors).collect();
         Model::new(self.architecture.clone(), |name| stored.get(name).map(|tensor| tensor.to_f32()))

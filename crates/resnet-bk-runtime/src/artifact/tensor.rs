@@ -2,8 +2,8 @@
 
 use super::bits::packed_bytes;
 use super::error::ArtifactError;
-use crate::architecture::TensorSpec;
-use crate::quantization::{Quantized, Scheme};
+use crate::architecture::{Architecture, Role, TensorSpec};
+use crate::quantization::{Quantized, Scheme, Steps};
 
 /// A tensor as an artifact stores it.
 #[derive(Clone, Debug, PartialEq)]
@@ -44,7 +44,7 @@ impl TensorBytes {
     pub fn of(len: usize, scheme: Option<Scheme>) -> Self {
         match scheme {
             Some(scheme) => {
-                Self { scales: 2 * scheme.groups(len) as u64, codes: packed_bytes(len, scheme.bits), floats: 0 }
+                Self { scales: 2 * scheme.scale_count(len) as u64, codes: packed_bytes(len, scheme.bits()), floats: 0 }
             }
             None => Self { floats: 4 * len as u64, ..Self::default() },
         }
@@ -53,6 +53,11 @@ impl TensorBytes {
     pub fn total(self) -> u64 {
         self.scales + self.codes + self.floats
     }
+}
+
+/// The tensors of a file: trained steps are the scales of their tensors.
+pub(super) fn stored(architecture: &Architecture) -> Vec<TensorSpec> {
+    architecture.tensors().into_iter().filter(|spec| spec.role != Role::Step).collect()
 }
 
 /// Checks that `values` fit `spec` and are finite.
@@ -83,13 +88,13 @@ pub(super) fn check(spec: &TensorSpec, scheme: Option<Scheme>, tensor: &StoredTe
 fn check_quantized(spec: &TensorSpec, quantized: &Quantized) -> Result<(), ArtifactError> {
     let Quantized { scheme, codes, scales } = quantized;
     check_length(spec, "codes", codes.len(), spec.len())?;
-    check_length(spec, "scales", scales.len(), scheme.groups(spec.len()))?;
+    check_length(spec, "scales", scales.len(), scheme.scale_count(spec.len()))?;
     if let Some(group) = scales.iter().position(|scale| !scale.is_finite() || scale.to_f32() < 0.0) {
         return Err(ArtifactError::Scale { tensor: spec.name.clone(), group, value: scales[group].to_f32() });
     }
-    let q_max = scheme.q_max();
-    if let Some(index) = codes.iter().position(|code| !(-q_max..=q_max).contains(code)) {
-        return Err(ArtifactError::Code { tensor: spec.name.clone(), index, code: codes[index], q_max });
+    let limit = scheme.limit;
+    if let Some(index) = codes.iter().position(|code| !(-limit..=limit).contains(code)) {
+        return Err(ArtifactError::Code { tensor: spec.name.clone(), index, code: codes[index], limit });
     }
     Ok(())
 }
@@ -103,7 +108,13 @@ fn check_length(spec: &TensorSpec, what: &'static str, found: usize, expected: u
 
 fn describe(scheme: Option<Scheme>) -> String {
     match scheme {
-        Some(Scheme { bits, group }) => format!("{bits}-bit codes in groups of {group}"),
+        Some(Scheme { limit, steps }) => {
+            let levels = 2 * u32::from(limit.unsigned_abs()) + 1;
+            match steps {
+                Steps::Range(group) => format!("{levels} levels in groups of {group}"),
+                Steps::Learned(columns) => format!("{levels} levels with trained steps for {columns} columns"),
+            }
+        }
         None => "float32".to_owned(),
     }
 }

@@ -17,11 +17,11 @@ use half::f16;
 /// Bytes of the section. The architecture must be valid.
 pub(super) fn section_bytes(architecture: &Architecture) -> u64 {
     let bytes = |spec: &TensorSpec| TensorBytes::of(spec.len(), architecture.scheme(spec)).total();
-    architecture.tensors().iter().map(bytes).sum()
+    tensor::stored(architecture).iter().map(bytes).sum()
 }
 
 pub(super) fn encode(architecture: &Architecture, tensors: &[StoredTensor]) -> Result<Vec<u8>, ArtifactError> {
-    let specs = architecture.tensors();
+    let specs = tensor::stored(architecture);
     if tensors.len() != specs.len() {
         return Err(ArtifactError::TensorCount { found: tensors.len(), expected: specs.len() });
     }
@@ -32,7 +32,7 @@ pub(super) fn encode(architecture: &Architecture, tensors: &[StoredTensor]) -> R
             StoredTensor::Float(values) => out.extend(values.iter().flat_map(|value| value.to_le_bytes())),
             StoredTensor::Quantized(quantized) => {
                 out.extend(quantized.scales.iter().flat_map(|scale| scale.to_le_bytes()));
-                bits::pack(&quantized.codes, quantized.scheme.bits, &mut out);
+                bits::pack(&quantized.codes, quantized.scheme.bits(), &mut out);
             }
         }
     }
@@ -53,7 +53,7 @@ pub(super) fn decode(architecture: &Architecture, bytes: &[u8]) -> Result<Vec<St
         taken
     };
     let mut tensors = Vec::new();
-    for spec in architecture.tensors() {
+    for spec in tensor::stored(architecture) {
         let scheme = architecture.scheme(&spec);
         let bytes = TensorBytes::of(spec.len(), scheme);
         let stored = match scheme {
@@ -77,10 +77,10 @@ fn decode_quantized(
     scales: &[u8],
     codes: &[u8],
 ) -> Result<Quantized, ArtifactError> {
-    let padding = bits::padding(codes, scheme.bits, spec.len());
+    let padding = bits::padding(codes, scheme.bits(), spec.len());
     if padding != 0 {
         return Err(ArtifactError::Padding { tensor: spec.name.clone(), bits: padding });
     }
     let scales = scales.as_chunks().0.iter().map(|x| f16::from_le_bytes(*x)).collect();
-    Ok(Quantized { scheme, codes: bits::unpack(codes, scheme.bits, spec.len()), scales })
+    Ok(Quantized { scheme, codes: bits::unpack(codes, scheme.bits(), spec.len()), scales })
 }

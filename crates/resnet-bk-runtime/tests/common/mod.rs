@@ -2,10 +2,10 @@
 
 #![allow(dead_code, reason = "each file of tests is a program of its own and uses a part of this")]
 
-use resnet_bk_runtime::architecture::{Architecture, Causality, Mixer, ResolventConstants, Role};
+use resnet_bk_runtime::architecture::{Architecture, Causality, Mixer, ResolventConstants, Role, log_step_name};
 use resnet_bk_runtime::embedding::EmbeddingBin;
 use resnet_bk_runtime::model::Model;
-use resnet_bk_runtime::quantization::QuantizationPolicy;
+use resnet_bk_runtime::quantization::{LearnedSteps, QuantizationPolicy};
 use resnet_bk_runtime::tokenizer::{END_OF_LINE, Pretokenizer, UNKNOWN, Vocabulary};
 use std::collections::HashMap;
 
@@ -41,7 +41,9 @@ impl Fixture {
         let find = |name: &str| {
             let mut values = self.values.get(name)?.clone();
             if let Some(scheme) = schemes[name] {
-                scheme.fake_quantize(&mut values);
+                let log_steps = self.values.get(&log_step_name(name)).map(Vec::as_slice);
+                let scales = scheme.scales(&values, log_steps);
+                scheme.fake_quantize(&mut values, &scales);
             }
             Some(values)
         };
@@ -56,6 +58,7 @@ impl Fixture {
 fn values(name: &str, role: Role, len: usize, seed: u64) -> Vec<f32> {
     let (center, spread) = match role {
         Role::ActivationScale => (0.02, 0.01),
+        Role::Step => (-3.0, 0.5),
         Role::Small if name.ends_with("gamma") => (1.0, 0.3),
         Role::Embedding | Role::Positions => (0.0, 1.0),
         _ => (0.0, 0.4),
@@ -119,11 +122,11 @@ pub fn diagonal(causality: Causality) -> Architecture {
 }
 
 /// Both mixers, both causalities, one expert for a token or all, positions or none, tied or not, learned eta or constant,
-/// float or quantized; tied ones with bins of rows or without.
+/// float or quantized by ranges or trained steps; tied ones with bins of rows or without.
 pub fn fixtures() -> Vec<Fixture> {
     let mut list = Vec::new();
     for base in [diagonal(Causality::Causal), diagonal(Causality::Bidirectional), propagator()] {
-        for options in 0..1 << 6 {
+        for options in 0..1 << 7 {
             let has = |option: u32| options >> option & 1 == 1;
             let mut architecture = Architecture {
                 positions: has(0),
@@ -134,6 +137,9 @@ pub fn fixtures() -> Vec<Fixture> {
             };
             if has(4) {
                 (architecture.top_k, architecture.experts) = (1, vec![4, 3]);
+            }
+            if let (true, Some(policy)) = (has(6), &mut architecture.quantization) {
+                policy.learned = Some(LearnedSteps::default());
             }
             if has(5) && architecture.tied_embeddings {
                 let bin = |words, width| EmbeddingBin { words, width };

@@ -6,12 +6,12 @@
 //!
 //! `P` is a learned projection where the numbers of heads differ, the identity where they agree. Block `i` of `n` students
 //! matches the teacher's block at the same relative depth. A part of the way through, the student is compressed as its teacher
-//! was: the same quantizers, the same sparsity, the same bar for experts.
+//! was: the same quantizers unless it has its own, the same sparsity, the same bar for experts.
 
 use super::{prune, qat};
 use crate::batch::Batch;
 use crate::checkpoint::{Checkpoint, Compression};
-use crate::config::{DistillConfig, ModelConfig};
+use crate::config::{DistillConfig, ModelConfig, QatConfig};
 use crate::model::{LanguageModel, Leaves, Mode, Output};
 use crate::ops::{FrozenHead, Gradient, HeadLoss, SoftTargets};
 use crate::parameters::Parameter;
@@ -36,16 +36,12 @@ pub struct Distillation<'a> {
 
 /// Puts a fresh student in the checkpoint and returns the teacher that it held.
 pub fn begin(checkpoint: &mut Checkpoint, config: &DistillConfig, stage: &Stage) -> Checkpoint {
-    let student = config.student.of(&checkpoint.config);
+    let student = config.student_config(&checkpoint.config);
     let seed = Random::keyed(&[stage.seed, stage.number as u64, STUDENT]).next_u64();
-    let fresh = Checkpoint {
-        auxiliary: projections(checkpoint, &student, seed),
-        stages: checkpoint.stages.clone(),
-        removals: checkpoint.removals.clone(),
-        baseline: checkpoint.baseline.clone(),
-        ..Checkpoint::initialise(student, checkpoint.vocabulary.clone(), seed)
-    };
-    std::mem::replace(checkpoint, fresh)
+    let auxiliary = if config.feature_weight > 0.0 { projections(checkpoint, &student, seed) } else { Vec::new() };
+    let teacher = checkpoint.replace_model(student, seed);
+    checkpoint.auxiliary = auxiliary;
+    teacher
 }
 
 /// The teacher's block that matches a student's: the same relative depth, counted from the end of each.
@@ -92,7 +88,8 @@ impl<'a> Distillation<'a> {
         if let Some(magnitude) = compression.magnitude {
             prune::mask_small_weights(checkpoint, magnitude, context);
         }
-        if let Some(config) = &compression.quantization {
+        let own = self.config.quantization.clone().map(|policy| QatConfig { quantization: Some(policy), ..QatConfig::default() });
+        if let Some(config) = own.as_ref().or(compression.quantization.as_ref()) {
             qat::quantize(checkpoint, config, self.seed, context);
         }
     }

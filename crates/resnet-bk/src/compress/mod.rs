@@ -7,14 +7,19 @@ pub mod calibration;
 pub mod distill;
 pub mod prune;
 pub mod qat;
+mod steps;
 
 use crate::checkpoint::Checkpoint;
 use crate::config::{StageConfig, StageKind};
 use crate::model::{LanguageModel, Leaves, Output};
 use crate::observer::Observer;
+use crate::random::Random;
 use crate::ops::{HeadLoss, Precision};
 use crate::train::{Objective, Stage, TokenStreams, TrainError, train};
 use burn_tensor::Tensor;
+
+/// Sets the stream of random numbers of a fresh model apart from the others of the seed.
+const FRESH: u64 = 0xf5e54;
 
 /// Runs one stage and returns the valid perplexity after it. Where `checkpoint` has progress, it goes on from there.
 ///
@@ -33,6 +38,10 @@ pub fn run_stage(
 ) -> Result<f64, TrainError> {
     match config {
         StageConfig::Train(config) => {
+            if let (Some(model), None) = (&config.model, checkpoint.progress) {
+                let seed = Random::keyed(&[stage.seed, stage.number as u64, FRESH]).next_u64();
+                checkpoint.replace_model(model.clone(), seed);
+            }
             train(checkpoint, stage, streams, &mut CrossEntropy { precision: config.schedule.precision }, observer)
         }
         StageConfig::Qat(config) => {

@@ -2,6 +2,7 @@
 
 use super::CrossEntropy;
 use super::calibration::calibrate;
+use super::steps::{fit_curve, fit_steps};
 use crate::batch::Batch;
 use crate::checkpoint::Checkpoint;
 use crate::config::QatConfig;
@@ -43,6 +44,8 @@ pub fn quantize(checkpoint: &mut Checkpoint, config: &QatConfig, seed: u64, cont
         ..checkpoint.parameters.architecture().clone()
     };
     let mut parameters = checkpoint.parameters.clone().with_architecture(weights);
+    fit_curve(&mut parameters);
+    fit_steps(&mut parameters);
     let mut calibration_samples = 0;
     if let Some(bits) = activation_bits {
         (parameters, calibration_samples) =

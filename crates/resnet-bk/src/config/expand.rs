@@ -34,9 +34,30 @@ pub(super) fn assign(table: &mut Table, assignment: &str) -> Result<(), String> 
     Ok(())
 }
 
-/// Replaces `model.preset` by the preset's fields, which the other fields override.
-pub(super) fn expand_preset(table: &mut Table) -> Result<(), ConfigError> {
-    let Some(Value::Table(model)) = table.get_mut("model") else { return Ok(()) };
+/// Replaces `model.preset` by the preset's fields, which the other fields override; in a stage's own model, the recipe's model
+/// stands for a preset that is not named.
+pub(super) fn expand_presets(table: &mut Table) -> Result<(), ConfigError> {
+    let base = match table.get_mut("model") {
+        Some(Value::Table(model)) => {
+            expand_preset(model)?;
+            model.clone()
+        }
+        _ => return Ok(()),
+    };
+    let Some(Value::Array(stages)) = table.get_mut("stage") else { return Ok(()) };
+    for stage in stages.iter_mut().filter_map(Value::as_table_mut) {
+        let Some(Value::Table(model)) = stage.get_mut("model") else { continue };
+        if model.contains_key("preset") {
+            expand_preset(model)?;
+        } else {
+            let own = std::mem::replace(model, base.clone());
+            model.extend(own);
+        }
+    }
+    Ok(())
+}
+
+fn expand_preset(model: &mut Table) -> Result<(), ConfigError> {
     let Some(Value::String(name)) = model.remove("preset") else { return Ok(()) };
     let Ok(Value::Table(mut expanded)) = Value::try_from(ModelConfig::preset(&name)?) else {
         unreachable!("a model's configuration is a table")

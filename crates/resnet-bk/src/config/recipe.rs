@@ -11,7 +11,7 @@
 //! schedule.epochs = 3
 //! ```
 
-use super::expand::{assign, expand_preset, expand_schedules};
+use super::expand::{assign, expand_presets, expand_schedules};
 use super::{ConfigError, ModelConfig, StageConfig, StageKind};
 use resnet_bk_runtime::architecture::Architecture;
 use resnet_bk_runtime::tokenizer::Pretokenizer;
@@ -140,7 +140,7 @@ impl Recipe {
             assign(&mut table, assignment)
                 .map_err(|message| RecipeError::Assignment { assignment: assignment.clone(), message })?;
         }
-        expand_preset(&mut table)?;
+        expand_presets(&mut table)?;
         expand_schedules(&mut table);
         let recipe: Self = Value::Table(table).try_into().map_err(|e: toml::de::Error| format(e.to_string()))?;
         recipe.validate()?;
@@ -175,14 +175,21 @@ impl Recipe {
             let sizes = |source| RecipeError::Sizes { stage: number, kind, source };
             match stage {
                 StageConfig::Distill(distill) => {
-                    model = distill.student.of(&model);
+                    model = distill.student_config(&model);
                     model.validate().map_err(sizes)?;
+                    let architecture =
+                        Architecture { quantization: distill.quantization.clone(), ..model.architecture() };
+                    architecture.validate().map_err(ConfigError::from).map_err(sizes)?;
                 }
                 StageConfig::Qat(qat) => {
                     let architecture = Architecture { quantization: qat.quantization.clone(), ..model.architecture() };
                     architecture.validate().map_err(ConfigError::from).map_err(sizes)?;
                 }
-                StageConfig::Train(_) | StageConfig::Prune(_) => {}
+                StageConfig::Train(train) => {
+                    model = train.model.clone().unwrap_or(model);
+                    model.validate().map_err(sizes)?;
+                }
+                StageConfig::Prune(_) => {}
             }
         }
         Ok(())
@@ -252,5 +259,20 @@ mod tests {
         fails("stage.1.experts.milestones=[{epoch=1, experts=1}]", "before the stage's end");
         fails("stage.1.experts.milestones=[{epoch=0, experts=0}]", "at least top_k");
         fails("stage.1.kind=\"qat\"", "unknown field");
+        fails("stage.2.model={n_layers=2}", "student is");
+    }
+
+    #[test]
+    fn a_stage_can_bring_a_model_of_its_own() {
+        let set = ["stage.0.model={preset=\"memory\", heads=4}".to_owned(), "stage.1.kind=\"train\"".to_owned()];
+        let text = TEXT.replace("magnitude.sparsity = 0.5", "").replace("experts.milestones", "#");
+        let text = text.replace("student.d_model = 8", "model.n_layers = 5\nquantization.learned.expert = 3");
+        let recipe = Recipe::parse(&text, "test", &set).unwrap();
+        let models: Vec<Option<&ModelConfig>> = recipe.stages.iter().map(StageConfig::model).collect();
+        assert_eq!(models[0].map(|model| (model.heads, model.n_layers)), Some((4, 3)));
+        assert_eq!(models[1], None);
+        assert_eq!(models[2].map(|model| (model.d_model, model.n_layers)), Some((24, 5)));
+        let StageConfig::Distill(distill) = &recipe.stages[2] else { panic!("the third stage distills") };
+        assert_eq!(distill.quantization.as_ref().unwrap().learned.as_ref().unwrap().expert, 3);
     }
 }

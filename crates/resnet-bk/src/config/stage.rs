@@ -103,6 +103,9 @@ impl Default for Schedule {
 pub struct TrainConfig {
     /// The optimizer's schedule.
     pub schedule: Schedule,
+    /// A fresh model, which takes the place of the one before: a teacher. The recipe's `[model]` where it says nothing. The baseline
+    /// stays what it was.
+    pub model: Option<ModelConfig>,
 }
 
 /// Settings of quantization-aware training.
@@ -173,8 +176,12 @@ pub enum MagnitudePruning {
 pub struct DistillConfig {
     /// The optimizer's schedule.
     pub schedule: Schedule,
-    /// The student's sizes.
+    /// The student's sizes, relative to its teacher.
     pub student: StudentConfig,
+    /// A whole configuration for the student instead; the recipe's `[model]` where it says nothing.
+    pub model: Option<ModelConfig>,
+    /// Quantizers of the student; its teacher's where it is not said.
+    pub quantization: Option<QuantizationPolicy>,
     /// Temperature of the soft targets.
     pub temperature: f32,
     /// Weight of the soft targets; the hard ones have the rest.
@@ -190,6 +197,8 @@ impl Default for DistillConfig {
         Self {
             schedule: Schedule::default(),
             student: StudentConfig::default(),
+            model: None,
+            quantization: None,
             temperature: 2.0,
             alpha: 0.7,
             feature_weight: 0.1,
@@ -234,6 +243,13 @@ impl StudentConfig {
     }
 }
 
+impl DistillConfig {
+    /// The student's configuration.
+    pub fn student_config(&self, teacher: &ModelConfig) -> ModelConfig {
+        self.model.clone().unwrap_or_else(|| self.student.of(teacher))
+    }
+}
+
 impl StageConfig {
     /// Which kind it is.
     pub fn kind(&self) -> StageKind {
@@ -242,6 +258,15 @@ impl StageConfig {
             Self::Qat(_) => StageKind::Qat,
             Self::Prune(_) => StageKind::Prune,
             Self::Distill(_) => StageKind::Distill,
+        }
+    }
+
+    /// The configuration of the fresh model that it brings.
+    pub fn model(&self) -> Option<&ModelConfig> {
+        match self {
+            Self::Train(config) => config.model.as_ref(),
+            Self::Distill(config) => config.model.as_ref(),
+            Self::Qat(_) | Self::Prune(_) => None,
         }
     }
 
@@ -331,6 +356,9 @@ impl StageConfig {
                 }
             }
             Self::Distill(distill) => {
+                let sizes = &distill.student;
+                let once = distill.model.is_none() || *sizes == StudentConfig::default();
+                rules.push((once, "student", format!("{sizes:?}"), "absent where `model` is given"));
                 rules.push((distill.temperature > 0.0, "temperature", distill.temperature.to_string(), "above 0"));
                 rules.push((share(f64::from(distill.alpha)), "alpha", distill.alpha.to_string(), "from 0 to 1"));
                 rules.push((

@@ -1,17 +1,26 @@
 //! Burn tensors of a model's parameters, and their gradients.
 //!
 //! Weights are rounded by their quantizers on the way in. The gradient that comes out is that of the rounded values: the
-//! straight-through estimator (Bengio, Léonard, Courville, arXiv 1308.3432). Scales follow the largest weight of a group, so no
-//! weight is cut off.
+//! straight-through estimator (Bengio, Léonard, Courville, arXiv 1308.3432). Scales that follow the largest weight of a group cut
+//! off no weight; trained ones do, and have gradients of their own (Esser and others, "Learned step size quantization",
+//! arXiv 1902.08153). With `v = x / s`, `q = clamp(round(v), -Q, Q)` and the gradient `y` of `q s`:
+//!
+//! ```text
+//! dx = y where |v| <= Q, else 0        d ln s = s sum y (q - v where |v| <= Q, else q)
+//! ```
 
-use crate::parameters::{Parameter, Parameters};
+use crate::ops::sum_rows;
+use crate::parameters::{Parameter, Parameters, Quantizer};
 use burn_tensor::{Device, Gradients, Tensor, TensorData};
 use rayon::prelude::*;
-use resnet_bk_runtime::quantization::Scheme;
+use resnet_bk_runtime::architecture::{Role, log_step_name};
+use resnet_bk_runtime::quantization::Steps;
 use std::collections::HashMap;
 
 /// Groups that one task rounds.
 const GROUPS: usize = 256;
+/// Rows of a matrix that one task rounds.
+const ROWS: usize = 512;
 
 /// One tensor per parameter, tracked for a training step or plain for an evaluation. The parameters of a block's experts are one
 /// vector, `blocks.N.moe.experts`, and so are those of a table, `embedding` and `head`.
@@ -44,12 +53,47 @@ fn bank(name: &str) -> Option<&str> {
     name.find(EXPERTS).map(|place| &name[..place + EXPERTS.len()])
 }
 
-fn rounded(parameter: &Parameter, scheme: Option<Scheme>) -> Vec<f32> {
+/// What [`Parameters::rounded`] gives, by all threads.
+fn rounded(parameters: &Parameters, parameter: &Parameter) -> Vec<f32> {
+    let Some(Quantizer { scheme, scales }) = parameters.quantizer(parameter) else { return parameter.values.clone() };
     let mut values = parameter.values.clone();
-    if let Some(scheme) = scheme {
-        values.par_chunks_mut(GROUPS * scheme.group as usize).for_each(|groups| scheme.fake_quantize(groups));
+    match scheme.steps {
+        Steps::Range(group) => {
+            let parts = values.par_chunks_mut(GROUPS * group as usize).zip(scales.par_chunks(GROUPS));
+            parts.for_each(|(values, scales)| scheme.fake_quantize(values, scales));
+        }
+        Steps::Learned(columns) => {
+            let parts = values.par_chunks_mut(ROWS * columns as usize);
+            parts.for_each(|values| scheme.fake_quantize(values, &scales));
+        }
     }
     values
+}
+
+/// Turns the gradient of rounded values into that of the values, and returns that of the logarithms of trained steps.
+fn through_quantizer(parameter: &Parameter, quantizer: &Quantizer, gradient: &mut [f32]) -> Option<Vec<f32>> {
+    let Steps::Learned(columns) = quantizer.scheme.steps else { return None };
+    let limit = f32::from(quantizer.scheme.limit);
+    let steps: Vec<f32> = quantizer.scales.iter().map(|scale| scale.to_f32()).collect();
+    let columns = columns as usize;
+    let parts: Vec<Vec<f32>> = gradient
+        .par_chunks_mut(ROWS * columns)
+        .zip(parameter.values.par_chunks(ROWS * columns))
+        .map(|(gradient, values)| {
+            let mut dsteps = vec![0.0; columns];
+            for (gradient, values) in gradient.chunks_mut(columns).zip(values.chunks(columns)) {
+                for (((y, x), step), dstep) in gradient.iter_mut().zip(values).zip(&steps).zip(&mut dsteps) {
+                    let v = if *step > 0.0 { x / step } else { 0.0 };
+                    let inside = v.abs() <= limit;
+                    let q = v.round_ties_even().clamp(-limit, limit);
+                    *dstep += *y * step * if inside { q - v } else { q };
+                    *y = if inside { *y } else { 0.0 };
+                }
+            }
+            dsteps
+        })
+        .collect();
+    Some(sum_rows(&parts, columns))
 }
 
 impl Leaves {
@@ -64,10 +108,8 @@ impl Leaves {
     }
 
     fn new(parameters: &Parameters, device: Device, tracked: bool) -> Self {
-        let architecture = parameters.architecture();
-        let list: Vec<&Parameter> = parameters.iter().collect();
-        let values: Vec<Vec<f32>> =
-            list.par_iter().map(|parameter| rounded(parameter, architecture.scheme(&parameter.spec))).collect();
+        let list: Vec<&Parameter> = parameters.iter().filter(|parameter| parameter.spec.role != Role::Step).collect();
+        let values: Vec<Vec<f32>> = list.par_iter().map(|parameter| rounded(parameters, parameter)).collect();
         let mut leaves = Self { list: Vec::new(), index: HashMap::new(), device };
         let mut values = values.into_iter();
         for group in list.chunk_by(|a, b| bank(&a.spec.name).is_some_and(|name| bank(&b.spec.name) == Some(name))) {
@@ -146,9 +188,28 @@ impl Leaves {
         Tensor::from_data(TensorData::new(values.to_vec(), [values.len()]), &self.device)
     }
 
-    /// Gradients in the order of the parameters; `None` where the loss does not depend on one, as on the experts that no token was
-    /// routed to.
-    pub fn gradients(&self, mut gradients: Gradients) -> Vec<Option<Vec<f32>>> {
+    /// Gradients in the order of the parameters, of which these leaves were made, then of the auxiliary ones; `None` where the loss
+    /// does not depend on one, as on the experts that no token was routed to.
+    pub fn gradients(&self, parameters: &Parameters, gradients: Gradients) -> Vec<Option<Vec<f32>>> {
+        let mut found = self.of_leaves(gradients);
+        let mut steps = HashMap::new();
+        for (parameter, gradient) in parameters.iter().zip(&mut found) {
+            if let (Some(gradient), Some(quantizer)) = (gradient, parameters.quantizer(parameter))
+                && let Some(dsteps) = through_quantizer(parameter, &quantizer, gradient)
+            {
+                steps.insert(log_step_name(&parameter.spec.name), dsteps);
+            }
+        }
+        let is_step = |parameter: &&Parameter| parameter.spec.role == Role::Step;
+        let count = parameters.iter().filter(|parameter| !is_step(parameter)).count();
+        let auxiliary = found.split_off(count);
+        found.extend(parameters.iter().filter(is_step).map(|parameter| steps.remove(&parameter.spec.name)));
+        found.extend(auxiliary);
+        found
+    }
+
+    /// Gradients of what the leaves hold.
+    fn of_leaves(&self, mut gradients: Gradients) -> Vec<Option<Vec<f32>>> {
         let values = |data: Option<TensorData>| data.map(|d| d.try_into_vec::<f32>().expect("float32 gradients"));
         let mut found = Vec::new();
         for leaf in &self.list {

@@ -35,7 +35,7 @@ pub use resolvent::{Gradient, ResolventOp, resolvent};
 pub use router::gate_weights;
 
 /// Sums rows of `width` numbers.
-fn sum_rows(rows: &[Vec<f32>], width: usize) -> Vec<f32> {
+pub(crate) fn sum_rows(rows: &[Vec<f32>], width: usize) -> Vec<f32> {
     let mut total = vec![0.0; width];
     for row in rows {
         for (total, x) in total.iter_mut().zip(row) {

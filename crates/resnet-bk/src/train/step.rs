@@ -83,7 +83,7 @@ fn gradient_step(
     }
     let value = loss.to_data().as_slice::<f32>().expect("a float32 loss")[0];
     let gradients = loss.backward();
-    (value, leaves.gradients(gradients))
+    (value, leaves.gradients(&checkpoint.parameters, gradients))
 }
 
 /// `sum over blocks of E sum_e f_e P_e`: `f_e` the share of tokens routed to an expert, `P_e` its mean router probability. Least,

@@ -1,7 +1,9 @@
 //! What goes in comes out, and the ledger knows every byte.
 
-use super::{diagonal, propagator, quantize, seed, values, vocabulary, with_bits};
-use crate::architecture::{Architecture, Causality, ResolventConstants};
+use super::{diagonal, propagator, quantize, seed, values, vocabulary, with_bits, with_learned_steps};
+use crate::architecture::{Architecture, Causality, ResolventConstants, log_step_name};
+use crate::artifact::tensor;
+use crate::quantization::Steps;
 use crate::artifact::{Artifact, ArtifactError, Ledger, LedgerKind, StoredTensor};
 use proptest::prelude::*;
 use std::fs;
@@ -15,6 +17,8 @@ fn architectures() -> Vec<Architecture> {
         Architecture { quantization: None, ..diagonal() },
         Architecture { quantization: None, ..propagator() },
         with_bits(propagator(), None, 128),
+        with_learned_steps(diagonal()),
+        with_learned_steps(propagator()),
     ];
     for bits in [2, 3, 4, 8, 16] {
         for group_size in [1, 7, 128, u32::MAX] {
@@ -41,10 +45,12 @@ fn stored_values_are_those_of_fake_quantization() {
     for architecture in architectures() {
         let mut values = values(&architecture);
         let artifact = quantize(architecture.clone());
-        for (spec, tensor) in architecture.tensors().iter().zip(artifact.tensors) {
+        for (spec, tensor) in tensor::stored(&architecture).iter().zip(artifact.tensors) {
+            let log_steps = values.get(&log_step_name(&spec.name)).cloned();
             let expected = values.get_mut(&spec.name).unwrap();
             if let Some(scheme) = architecture.scheme(spec) {
-                scheme.fake_quantize(expected);
+                let scales = scheme.scales(expected, log_steps.as_deref());
+                scheme.fake_quantize(expected, &scales);
             }
             assert_eq!(tensor.to_f32(), *expected, "{}", spec.name);
             assert_eq!(tensor.into_f32(), *expected, "{}", spec.name);
@@ -139,9 +145,9 @@ fn writing_refuses_what_reading_would() {
         ("tensor embedding.weight has the scale NaN for group 1", |a| quantized(a).scales[1] = half::f16::NAN),
         ("tensor embedding.weight has the scale -1 for group 0", |a| quantized(a).scales[0] = half::f16::NEG_ONE),
         (
-            "tensor embedding.weight is stored as 4-bit codes in groups of 9, \
-             but the architecture says 4-bit codes in groups of 16",
-            |a| quantized(a).scheme.group = 9,
+            "tensor embedding.weight is stored as 15 levels in groups of 9, \
+             but the architecture says 15 levels in groups of 16",
+            |a| quantized(a).scheme.steps = Steps::Range(9),
         ),
         ("the vocabulary has 12 words, but the architecture has 13", |a| {
             a.vocabulary = vocabulary(&Architecture { vocab_size: 12, ..diagonal() });

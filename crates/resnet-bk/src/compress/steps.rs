@@ -1,0 +1,144 @@
+//! Where trained quantizer steps start, and what the bias's curve takes from its words.
+
+use crate::parameters::{Parameter, Parameters};
+use resnet_bk_runtime::architecture::log_step_name;
+use resnet_bk_runtime::quantization::{Scheme, Steps};
+use resnet_bk_runtime::rank_curve::{Place, rank_curve};
+
+/// Tried steps, as multiples of the mean magnitude: from `FIRST` on, each `RATIO` times the one before.
+const FIRST: f32 = 0.01;
+const RATIO: f32 = 1.1;
+const TRIED: usize = 64;
+/// Step of a column of zeros.
+const ZERO_STEP: f32 = 0.01;
+/// Sweeps of the curve's fit; neighbouring knots share words, so it converges in a few.
+const SWEEPS: usize = 50;
+
+/// Sets every trained step to the one of least squared error.
+pub fn fit_steps(parameters: &mut Parameters) {
+    let architecture = parameters.architecture().clone();
+    let fitted: Vec<(String, Vec<f32>)> = parameters
+        .iter()
+        .filter_map(|parameter| {
+            let scheme = architecture.scheme(&parameter.spec)?;
+            let Steps::Learned(columns) = scheme.steps else { return None };
+            let steps = (0..columns as usize).map(|column| {
+                let values: Vec<f32> =
+                    parameter.values.iter().skip(column).step_by(columns as usize).map(|x| x.abs()).collect();
+                best_step(&values, scheme).ln()
+            });
+            Some((log_step_name(&parameter.spec.name), steps.collect()))
+        })
+        .collect();
+    for (name, steps) in fitted {
+        values_of(parameters, &name).clone_from(&steps);
+    }
+}
+
+/// The tried step that rounds these magnitudes best.
+fn best_step(magnitudes: &[f32], scheme: Scheme) -> f32 {
+    let mean = magnitudes.iter().sum::<f32>() / magnitudes.len().max(1) as f32;
+    if mean == 0.0 {
+        return ZERO_STEP;
+    }
+    let limit = f32::from(scheme.limit);
+    let error = |step: f32| -> f32 {
+        magnitudes.iter().map(|x| ((x / step).round_ties_even().min(limit) * step - x).powi(2)).sum()
+    };
+    let tried = (0..TRIED).map(|i| mean * FIRST * RATIO.powi(i as i32));
+    tried.map(|step| (step, error(step))).min_by(|a, b| a.1.total_cmp(&b.1)).map_or(ZERO_STEP, |(step, _)| step)
+}
+
+/// Moves what is smooth over the ranks from the words' biases into the curve: the sum stays, and the words' squares become least.
+pub fn fit_curve(parameters: &mut Parameters) {
+    let knots = parameters.architecture().bias_knots;
+    if knots == 0 {
+        return;
+    }
+    let mut curve = values_of(parameters, "head.curve").clone();
+    let rests = values_of(parameters, "head.bias");
+    let words = rests.len();
+    rests.iter_mut().zip(rank_curve(&curve, words)).for_each(|(rest, curve)| *rest += curve);
+    curve.fill(0.0);
+    let places: Vec<Place> = (0..words).map(|word| Place::of(word, words, knots)).collect();
+    for _ in 0..SWEEPS {
+        for knot in 0..knots {
+            let weight = |place: &Place| match knot {
+                k if k == place.knot => 1.0 - place.fraction,
+                k if k == place.knot + 1 => place.fraction,
+                _ => 0.0,
+            };
+            let (mut product, mut square) = (0.0, 0.0);
+            for (place, rest) in places.iter().zip(rests.iter()) {
+                product += weight(place) * rest;
+                square += weight(place) * weight(place);
+            }
+            if square > 0.0 {
+                let change = product / square;
+                curve[knot] += change;
+                places.iter().zip(rests.iter_mut()).for_each(|(place, rest)| *rest -= change * weight(place));
+            }
+        }
+    }
+    *values_of(parameters, "head.curve") = curve;
+}
+
+fn values_of<'a>(parameters: &'a mut Parameters, name: &str) -> &'a mut Vec<f32> {
+    let found = parameters.as_mut_slice().iter_mut().find(|parameter| parameter.spec.name == name);
+    let Parameter { values, .. } = found.expect("the architecture lists it");
+    values
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::ModelConfig;
+    use resnet_bk_runtime::architecture::{Architecture, Role};
+    use resnet_bk_runtime::quantization::{LearnedSteps, QuantizationPolicy};
+
+    fn parameters() -> Parameters {
+        let config = ModelConfig { bias_knots: 4, ..ModelConfig::preset("tiny").unwrap() };
+        let policy = QuantizationPolicy {
+            learned: Some(LearnedSteps::default()),
+            activation_bits: None,
+            ..QuantizationPolicy::default()
+        };
+        Parameters::initialise(Architecture { quantization: Some(policy), ..config.architecture() }, 3)
+    }
+
+    #[test]
+    fn fitted_steps_round_better_than_others() {
+        let mut parameters = parameters();
+        fit_steps(&mut parameters);
+        let error = |parameters: &Parameters| -> f32 {
+            let squares = |p: &Parameter| -> f32 {
+                parameters.rounded(p).iter().zip(&p.values).map(|(a, b)| (a - b).powi(2)).sum()
+            };
+            parameters.iter().map(squares).sum()
+        };
+        let fitted = error(&parameters);
+        for factor in [0.7f32, 1.4] {
+            let mut other = parameters.clone();
+            for parameter in other.as_mut_slice().iter_mut().filter(|p| p.spec.role == Role::Step) {
+                parameter.values.iter_mut().for_each(|log_step| *log_step += factor.ln());
+            }
+            assert!(error(&other) > fitted, "{factor}: {} against {fitted}", error(&other));
+        }
+    }
+
+    #[test]
+    fn the_curve_takes_what_is_smooth_and_the_sum_stays() {
+        let mut parameters = parameters();
+        let smooth = [3.0, 1.0, -2.0, -4.0];
+        let words = parameters.architecture().vocab_size;
+        let bias: Vec<f32> = rank_curve(&smooth, words);
+        values_of(&mut parameters, "head.bias").clone_from(&bias);
+        *values_of(&mut parameters, "head.curve") = vec![0.5; 4];
+        fit_curve(&mut parameters);
+        let curve = values_of(&mut parameters, "head.curve").clone();
+        for (knot, expected) in curve.iter().zip(smooth) {
+            assert!((knot - expected - 0.5).abs() < 0.02, "{curve:?}");
+        }
+        assert!(values_of(&mut parameters, "head.bias").iter().all(|rest| rest.abs() < 0.05));
+    }
+}
