@@ -5,6 +5,7 @@ pub mod architecture;
 pub mod architecture_validation;
 pub mod artifact;
 pub mod atomic;
+pub mod coding;
 pub mod embedding;
 pub mod head;
 pub mod kernels;

@@ -8,7 +8,7 @@ use std::fmt;
 pub(super) const MAGIC: [u8; 8] = *b"\x89RBK\r\n\x1a\n";
 
 /// The format that this program writes, and the newest that it reads.
-pub const FORMAT_VERSION: u16 = 1;
+pub const FORMAT_VERSION: u16 = 2;
 
 /// Bytes of the header: magic, version, number of sections, section table and its checksum.
 pub(super) const HEADER_BYTES: usize = TABLE_END + CRC_BYTES;
@@ -19,8 +19,10 @@ const TABLE_START: usize = 12;
 const TABLE_END: usize = TABLE_START + Section::STORED.len() * ENTRY_BYTES;
 const ENTRY_BYTES: usize = 16;
 
-/// The section's bytes are stored as they are. Later formats give entropy-coded sections another number.
+/// The section's bytes are what it holds.
 const ENCODING_PLAIN: u16 = 0;
+/// The section's bytes are entropy-coded (coding/mod.rs).
+const ENCODING_CODED: u16 = 1;
 
 /// A part of the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +43,14 @@ impl Section {
 
     fn kind(self) -> u16 {
         self as u16
+    }
+
+    /// How this format stores the section.
+    fn encoding(self) -> u16 {
+        match self {
+            Section::Vocabulary => ENCODING_CODED,
+            Section::Header | Section::Config | Section::Weights => ENCODING_PLAIN,
+        }
     }
 }
 
@@ -64,7 +74,7 @@ pub(super) fn encode(sections: [&[u8]; 3]) -> Vec<u8> {
     file.extend_from_slice(&(Section::STORED.len() as u16).to_le_bytes());
     for (section, bytes) in Section::STORED.into_iter().zip(sections) {
         file.extend_from_slice(&section.kind().to_le_bytes());
-        file.extend_from_slice(&ENCODING_PLAIN.to_le_bytes());
+        file.extend_from_slice(&section.encoding().to_le_bytes());
         file.extend_from_slice(&crc32fast::hash(bytes).to_le_bytes());
         file.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
     }
@@ -87,7 +97,7 @@ pub(super) fn decode(file: &[u8]) -> Result<[&[u8]; 3], ArtifactError> {
     let mut checksums = [0; 3];
     for (index, (section, entry)) in Section::STORED.into_iter().zip(entries).enumerate() {
         check_field("section kind", u16_at(entry, 0), section.kind())?;
-        check_field("section encoding", u16_at(entry, 2), ENCODING_PLAIN)?;
+        check_field("section encoding", u16_at(entry, 2), section.encoding())?;
         let (needed, available) = (u64_at(entry, 8), rest.len() as u64);
         // A length of 2^32 or more does not fit a 32-bit usize, nor does a file that has it.
         let split = usize::try_from(needed).ok().and_then(|length| rest.split_at_checked(length));
@@ -174,9 +184,9 @@ mod tests {
     fn the_header_is_laid_out_as_drawn() {
         let file = encode([b"123456789", b"", b"abc"]);
         // 0xcbf43926 is the published check value of this CRC-32.
-        let drawn = b"\x89RBK\r\n\x1a\n\x01\0\x03\0\
+        let drawn = b"\x89RBK\r\n\x1a\n\x02\0\x03\0\
             \x01\0\0\0\x26\x39\xf4\xcb\x09\0\0\0\0\0\0\0\
-            \x02\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\
+            \x02\0\x01\0\0\0\0\0\0\0\0\0\0\0\0\0\
             \x03\0\0\0\xc2\x41\x24\x35\x03\0\0\0\0\0\0\0";
         assert_eq!(file[..TABLE_END], drawn[..]);
         assert_eq!(file[HEADER_BYTES..], b"123456789abc"[..]);
@@ -188,8 +198,9 @@ mod tests {
         let mut file = encode([b"", b"", b""]);
         file[8..10].copy_from_slice(&3u16.to_le_bytes());
         let error = decode(&file).unwrap_err();
-        assert_eq!(error.to_string(), "artifact format 3 is newer than the supported format 1");
+        assert_eq!(error.to_string(), "artifact format 3 is newer than the supported format 2");
         assert_eq!(decode(&forge(8, &[0, 0])).unwrap_err().to_string(), "artifact format 0 does not exist");
+        assert_eq!(decode(&forge(8, &[1, 0])).unwrap_err().to_string(), "artifact format 1 does not exist");
     }
 
     #[test]
@@ -209,6 +220,7 @@ mod tests {
         assert_eq!(told(10, &[4, 0]), "the section table has number of sections 4, but must have 3");
         assert_eq!(told(12, &[9, 0]), "the section table has section kind 9, but must have 1");
         assert_eq!(told(14, &[1, 0]), "the section table has section encoding 1, but must have 0");
+        assert_eq!(told(30, &[0, 0]), "the section table has section encoding 0, but must have 1");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use super::container::Section;
 use crate::architecture_validation::ArchitectureError;
+use crate::coding::CodingError;
 use crate::tokenizer::VocabularyError;
 use std::fmt;
 use std::io;
@@ -28,7 +29,7 @@ pub enum ArtifactError {
         /// Newest format that this program reads.
         supported: u16,
     },
-    /// A format version that was never written.
+    /// A format version that was never published.
     #[error("artifact format {found} does not exist")]
     UnknownFormat {
         /// Format of the file.
@@ -54,14 +55,14 @@ pub enum ArtifactError {
         /// CRC-32 of the bytes.
         computed: u32,
     },
-    /// The section table is not that of format 1.
+    /// The section table is not that of the format.
     #[error("the section table has {field} {found}, but must have {expected}")]
     SectionTable {
         /// Which field.
         field: &'static str,
         /// Its value.
         found: u16,
-        /// The value that format 1 has there.
+        /// The value that the format has there.
         expected: u16,
     },
     /// Bytes that belong to nothing.
@@ -94,10 +95,18 @@ pub enum ArtifactError {
         /// `vocab_size` of the architecture.
         expected: usize,
     },
+    /// The bytes of an entropy-coded section are not what an encoder wrote.
+    #[error("the {section} cannot be decoded")]
+    Coding {
+        /// The section.
+        section: Section,
+        /// Why.
+        source: CodingError,
+    },
     /// The words do not make a vocabulary.
     #[error("the vocabulary is not valid")]
     Vocabulary(#[from] VocabularyError),
-    /// A word that is cut off, too long or not UTF-8.
+    /// A word that is not UTF-8.
     #[error("word {index} of the vocabulary is {fault}")]
     Word {
         /// Id of the word.

@@ -2,16 +2,16 @@
 //!
 //! ```text
 //!  0   8  magic             89 52 42 4b 0d 0a 1a 0a ("\x89RBK\r\n\x1a\n")
-//!  8   2  format version    1
+//!  8   2  format version    2
 //! 10   2  number of sections, 3
 //! 12  48  section table     for each section, in the order of the file:
 //!                            0   2  kind       1 CONFIG, 2 VOCABULARY, 3 WEIGHTS
-//!                            2   2  encoding   0 plain; further numbers are for entropy-coded sections
+//!                            2   2  encoding   0 plain, 1 entropy-coded: the VOCABULARY
 //!                            4   4  CRC-32 of the section's bytes as stored
 //!                            8   8  length in bytes, as stored
 //! 60   4  CRC-32 of the 60 bytes above
 //! 64      CONFIG            JSON: architecture, pretokenizer
-//!         VOCABULARY        number of words, then length and UTF-8 of each, in the order of their ids
+//!         VOCABULARY        number of words, then the coded words (artifact/vocabulary.rs, coding/words/)
 //!         WEIGHTS           scales, codes and floats of each tensor
 //!                           end of file: nothing may follow
 //! ```

@@ -1,50 +1,37 @@
 //! The VOCABULARY section: the words in the order of their ids, which is that of their frequencies.
 //!
 //! ```text
-//! u32 number of words, then for each word: length in bytes as LEB128 (one byte up to 127), UTF-8
+//! u32 number of words, then the coded words (coding/words/)
 //! ```
-//!
-//! The prefix costs what a separator would, and words may hold any character.
 
 use super::container::Section;
 use super::error::ArtifactError;
-
-/// Longest word, in bytes: four bytes of LEB128.
-const MAX_WORD_BYTES: usize = (1 << 28) - 1;
+use crate::coding::words::{decode_words, encode_words};
+use crate::coding::{CodingError, Decoder, Encoder};
 
 /// The bytes of the section.
 pub(super) fn encode(words: &[String], vocab_size: usize) -> Result<Vec<u8>, ArtifactError> {
     check_size(words.len(), vocab_size)?;
     let mut out = (words.len() as u32).to_le_bytes().to_vec();
-    for (index, word) in words.iter().enumerate() {
-        if word.len() > MAX_WORD_BYTES {
-            return Err(ArtifactError::Word { index, fault: "too long" });
-        }
-        write_length(word.len(), &mut out);
-        out.extend_from_slice(word.as_bytes());
-    }
+    let mut encoder = Encoder::new();
+    encode_words(words, &mut encoder);
+    out.extend(encoder.finish());
     Ok(out)
 }
 
 /// The words as stored; whether they make a vocabulary is for [`Vocabulary::new`](crate::tokenizer::Vocabulary::new).
 pub(super) fn decode(bytes: &[u8], vocab_size: usize) -> Result<Vec<String>, ArtifactError> {
-    let (count, mut rest) = bytes.split_first_chunk().ok_or(cut_off(0))?;
+    let (count, coded) = bytes.split_first_chunk().ok_or(undecodable(CodingError::CutOff))?;
     check_size(u32::from_le_bytes(*count) as usize, vocab_size)?;
-    // Every word takes a byte at least: a count that the section cannot hold allocates nothing.
-    if vocab_size > rest.len() {
-        return Err(cut_off(rest.len()));
-    }
-    let mut words = Vec::with_capacity(vocab_size);
-    for index in 0..vocab_size {
-        let length = read_length(&mut rest).ok_or(cut_off(index))?;
-        let (word, after) = rest.split_at_checked(length).ok_or(cut_off(index))?;
-        let word = std::str::from_utf8(word).map_err(|_| ArtifactError::Word { index, fault: "not UTF-8" })?;
-        words.push(word.to_owned());
-        rest = after;
-    }
-    if !rest.is_empty() {
-        return Err(ArtifactError::TrailingBytes { section: Section::Vocabulary, bytes: rest.len() as u64 });
-    }
+    let words = decode_coded(coded, vocab_size).map_err(undecodable)?;
+    let word = |(index, word)| String::from_utf8(word).map_err(|_| ArtifactError::Word { index, fault: "not UTF-8" });
+    words.into_iter().enumerate().map(word).collect()
+}
+
+fn decode_coded(coded: &[u8], count: usize) -> Result<Vec<Vec<u8>>, CodingError> {
+    let mut decoder = Decoder::new(coded)?;
+    let words = decode_words(count, &mut decoder)?;
+    decoder.finish()?;
     Ok(words)
 }
 
@@ -53,63 +40,50 @@ pub(super) fn check_size(found: usize, expected: usize) -> Result<(), ArtifactEr
     if found == expected { Ok(()) } else { Err(ArtifactError::VocabularySize { found, expected }) }
 }
 
-fn cut_off(index: usize) -> ArtifactError {
-    ArtifactError::Word { index, fault: "cut off" }
-}
-
-/// Seven bits a byte, least significant first; the high bit says that more follow.
-fn write_length(mut length: usize, out: &mut Vec<u8>) {
-    while length > 0x7f {
-        out.push(length as u8 | 0x80);
-        length >>= 7;
-    }
-    out.push(length as u8);
-}
-
-fn read_length(bytes: &mut &[u8]) -> Option<usize> {
-    let mut length = 0usize;
-    // Neither longer words nor lengths padded with zeros are ever written.
-    for shift in [0, 7, 14, 21] {
-        let (&byte, rest) = bytes.split_first()?;
-        *bytes = rest;
-        length |= usize::from(byte & 0x7f) << shift;
-        if byte & 0x80 == 0 {
-            return (byte != 0 || shift == 0).then_some(length);
-        }
-    }
-    None
+fn undecodable(source: CodingError) -> ArtifactError {
+    ArtifactError::Coding { section: Section::Vocabulary, source }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn words() -> Vec<String> {
+        ["the", "", ",", "a\nb", "na\u{ef}ve", "\u{1f600}", &"long".repeat(50), &"x".repeat(20_000)]
+            .map(String::from)
+            .into()
+    }
+
     #[test]
     fn words_come_back_in_order() {
-        let words: Vec<String> =
-            ["the", "", ",", "a\nb", "naïve", "\u{1f600}", &"long".repeat(50), &"x".repeat(20_000)]
-                .map(String::from)
-                .into();
+        let words = words();
         let bytes = encode(&words, words.len()).unwrap();
         assert_eq!(decode(&bytes, words.len()).unwrap(), words);
         assert!(encode(&words, words.len() + 1).is_err());
     }
 
     #[test]
-    fn damaged_words_are_refused_by_id() {
-        let told = |bytes: &[u8]| decode(bytes, 2).unwrap_err().to_string();
-        assert_eq!(told(b"\x02\0\0"), "word 0 of the vocabulary is cut off");
-        assert_eq!(told(b"\x03\0\0\0\x01a\x01b\x01c"), "the vocabulary has 3 words, but the architecture has 2");
-        assert_eq!(told(b"\x02\0\0\0\x01a\x02b"), "word 1 of the vocabulary is cut off");
-        assert_eq!(told(b"\x02\0\0\0\x01a\xff\xff\xff\xff\x01"), "word 1 of the vocabulary is cut off");
-        assert_eq!(told(b"\x02\0\0\0\x01a\x81\x00b"), "word 1 of the vocabulary is cut off");
-        assert_eq!(told(b"\x02\0\0\0\x01\xff\x01b"), "word 0 of the vocabulary is not UTF-8");
-        assert_eq!(told(b"\x02\0\0\0\x01a\x01b!"), "1 bytes are left over after the vocabulary section");
+    fn truncated_words_are_refused() {
+        let words = words();
+        let bytes = encode(&words, words.len()).unwrap();
+        // An encoder may end with two zeros, which a decoder takes missing bytes for.
+        for length in 0..bytes.len() - 2 {
+            let error = decode(&bytes[..length], words.len()).unwrap_err();
+            let known = matches!(error, ArtifactError::Coding { section: Section::Vocabulary, .. });
+            assert!(known || matches!(error, ArtifactError::Word { .. }), "{length} bytes: {error}");
+        }
+        let longer = [&bytes[..], &[0; 8]].concat();
+        let Err(ArtifactError::Coding { source, .. }) = decode(&longer, words.len()) else { panic!("accepted") };
+        assert_eq!(source, CodingError::TrailingBytes);
     }
 
     #[test]
-    fn a_huge_count_allocates_nothing() {
+    fn a_count_that_does_not_fit_is_refused() {
+        let bytes = encode(&words(), 8).unwrap();
+        let error = decode(&bytes, 7).unwrap_err();
+        assert_eq!(error.to_string(), "the vocabulary has 8 words, but the architecture has 7");
+        // More than the bytes could hold: nothing is allocated.
         let error = decode(b"\xff\xff\xff\x00\x01a", 0x00ff_ffff).unwrap_err();
-        assert!(matches!(error, ArtifactError::Word { .. }), "{error}");
+        assert!(matches!(error, ArtifactError::Coding { source: CodingError::CutOff, .. }), "{error}");
     }
 }

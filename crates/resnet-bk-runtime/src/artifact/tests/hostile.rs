@@ -2,8 +2,8 @@
 
 use super::{diagonal, propagator, quantize, with_bits};
 use crate::architecture::Architecture;
-use crate::artifact::container;
 use crate::artifact::{Artifact, ArtifactError, Section};
+use crate::artifact::{container, vocabulary};
 use crate::quantization::MAX_BITS;
 use proptest::prelude::*;
 use std::error::Error;
@@ -101,7 +101,7 @@ fn absurd_sizes_are_refused_before_anything_is_allocated() {
         replace(config, r#""vocab_size":13"#, r#""vocab_size":16777215"#);
         words[..4].copy_from_slice(&16_777_215u32.to_le_bytes());
     }));
-    assert!(message.contains("of the vocabulary is cut off"), "{message}");
+    assert_eq!(message, "the vocabulary section cannot be decoded: the coded bytes are cut off");
 }
 
 #[test]
@@ -131,20 +131,25 @@ fn every_bad_config_is_refused() {
 
 #[test]
 fn words_that_make_no_vocabulary_are_refused() {
-    // The count takes four bytes, then `<unk>` and `<eos>` six each with their lengths, then come w2 and w3.
-    let told =
-        |at: usize, bytes: &[u8]| told(forged(|[_, words, _]| words[at..at + bytes.len()].copy_from_slice(bytes)));
+    let told = |id: usize, word: &str| {
+        told(forged(|[_, section, _]| {
+            let mut words = vocabulary::decode(section, 13).unwrap();
+            words[id] = word.to_owned();
+            *section = vocabulary::encode(&words, 13).unwrap();
+        }))
+    };
     let refused = "the vocabulary is not valid: ";
     assert_eq!(
-        told(5, b"<UNK>"),
+        told(0, "<UNK>"),
         format!(r#"{refused}word 0 is Some("<UNK>"), expected "<unk>": put it first in the list"#)
     );
     assert_eq!(
-        told(11, b"<EOS>"),
+        told(1, "<EOS>"),
         format!(r#"{refused}none of the 13 words is "<eos>": add it, every line of text ends with it"#)
     );
-    assert_eq!(told(17, b"w3"), format!(r#"{refused}word "w3" has two ids, 2 and 3: remove one"#));
-    assert_eq!(told(17, b"w "), format!(r#"{refused}word 2 is "w ", which holds white space: split it"#));
+    assert_eq!(told(2, "w3"), format!(r#"{refused}word "w3" has two ids, 2 and 3: remove one"#));
+    assert_eq!(told(2, "w "), format!(r#"{refused}word 2 is "w ", which holds white space: split it"#));
+    assert_eq!(told(2, ""), format!("{refused}word 2 is empty: remove it"));
 }
 
 #[test]

@@ -1,0 +1,234 @@
+//! Codes of a quantized matrix.
+//!
+//! ```text
+//! code -> zero?  sign  m > 1?  m > 2? ... m > 7?   then m - 7 = 2^e + rest: e in unary, rest in binary
+//!         '----------- mixed decisions -----------------------------'  '-- adaptive bits --'
+//! ```
+//!
+//! Rows of an embedding are sorted by the frequency of their words, so scales drift slowly down the rows; columns differ
+//! for good. A mixed decision is asked in five contexts: none, the column, the mean magnitude of the column so far, that
+//! of the codes before in row-major order, and the neighbours to the left and above. Each context says how far it would
+//! move the logit of the first, and is believed as far as it has seen anything:
+//!
+//! ```text
+//! logit = w_0 x_0 + sum_i w_i (x_i - x_0) n_i / (n_i + 8)
+//! ```
+
+use super::adaptive::AdaptiveBit;
+use super::logistic::{MAX_LOGIT, squash};
+use super::mixer::Mixer;
+use super::range::{BitCoder, CodingError, Decoder, Encoder};
+
+/// Codes a row-major matrix of `columns` columns; its last row may be shorter. An empty one costs nothing.
+///
+/// # Panics
+/// If `columns` is 0, `limit` is below 1 or a code lies outside `±limit`.
+pub fn encode_codes(codes: &[i16], columns: usize, limit: i16, encoder: &mut Encoder) {
+    assert!(codes.iter().all(|code| (-limit..=limit).contains(code)), "a code lies outside ±{limit}");
+    code_matrix(&mut codes.to_vec(), columns, limit, encoder).expect("encoders do not fail");
+}
+
+/// The `len` codes that were encoded with the same `columns` and `limit`; all of them lie within `±limit`.
+///
+/// # Errors
+/// If the bytes end before the codes do: at once where they could not hold so many, and then nothing is allocated.
+///
+/// # Panics
+/// If `columns` is 0 or `limit` is below 1.
+pub fn decode_codes(
+    len: usize,
+    columns: usize,
+    limit: i16,
+    decoder: &mut Decoder<'_>,
+) -> Result<Vec<i16>, CodingError> {
+    decoder.check_decisions(len as u64)?;
+    let mut codes = vec![0; len];
+    code_matrix(&mut codes, columns, limit, decoder)?;
+    Ok(codes)
+}
+
+/// Codes every element, and puts what was coded in its place.
+fn code_matrix<C: BitCoder>(codes: &mut [i16], columns: usize, limit: i16, coder: &mut C) -> Result<(), CodingError> {
+    assert!(columns > 0 && limit > 0, "{columns} columns of codes within ±{limit}");
+    let mut model = Model::new(columns.min(codes.len()), limit);
+    let mut column = 0;
+    for index in 0..codes.len() {
+        let left = if column > 0 { codes[index - 1] } else { 0 };
+        let above = if index >= columns { codes[index - columns] } else { 0 };
+        codes[index] = model.code(coder, codes[index], column, left, above)?;
+        column = if column + 1 < columns { column + 1 } else { 0 };
+    }
+    Ok(())
+}
+
+const CONTEXTS: usize = 5;
+/// Decisions on a code that are mixed: zero, `m > k`, exponents, sign.
+const ZERO: usize = 0;
+const UNARY: usize = 7;
+const EXPONENT: usize = UNARY + 1;
+const SIGN: usize = EXPONENT + 15;
+const NODES: usize = SIGN + 1;
+
+/// Columns with statistics of their own; those after share them.
+const MAX_COLUMNS: usize = 1 << 12;
+/// Decisions that a context remembers.
+const MEMORY: u32 = 400;
+/// Classes of mean magnitudes.
+const CLASSES: usize = 24;
+
+struct Model {
+    limit: u32,
+    /// One set of nodes for each value of each context.
+    bits: [Vec<[AdaptiveBit; NODES]>; CONTEXTS],
+    mixer: Mixer<CONTEXTS>,
+    /// By exponent, then by the bits before; below the first three by position.
+    rest: Vec<[AdaptiveBit; 32]>,
+    columns: Vec<Mean>,
+    recent: Mean,
+}
+
+impl Model {
+    fn new(columns: usize, limit: i16) -> Self {
+        let columns = columns.clamp(1, MAX_COLUMNS);
+        let sets = |count| vec![[AdaptiveBit::NEW; NODES]; count];
+        let weight = 1 << 14;
+        Self {
+            limit: limit.unsigned_abs().into(),
+            bits: [sets(1), sets(columns), sets(CLASSES), sets(CLASSES), sets(36)],
+            mixer: Mixer::new(NODES, [1 << 16, weight, weight, weight, weight]),
+            rest: vec![[AdaptiveBit::NEW; 32]; 15],
+            columns: vec![Mean::default(); columns],
+            recent: Mean::default(),
+        }
+    }
+
+    fn code<C: BitCoder>(
+        &mut self,
+        coder: &mut C,
+        code: i16,
+        column: usize,
+        left: i16,
+        above: i16,
+    ) -> Result<i16, CodingError> {
+        let column = column.min(self.columns.len() - 1);
+        let of_column = self.columns[column];
+        let near = |code: i16| usize::from(code.unsigned_abs().min(5));
+        let contexts = [0, column, of_column.class(), self.recent.class(), 6 * near(above) + near(left)];
+        let magnitude = self.code_magnitude(coder, code.unsigned_abs().into(), &contexts)?;
+        let mut negative = false;
+        if magnitude > 0 {
+            let side = |code: i16| (code.signum() + 1) as usize;
+            let contexts = [0, column, of_column.side(), self.recent.side(), 3 * side(above) + side(left)];
+            negative = self.decide(coder, SIGN, code < 0, &contexts)?;
+        }
+        let code = if negative { -(magnitude as i16) } else { magnitude as i16 };
+        self.columns[column].update(code);
+        self.recent.update(code);
+        Ok(code)
+    }
+
+    fn code_magnitude<C: BitCoder>(
+        &mut self,
+        coder: &mut C,
+        magnitude: u32,
+        contexts: &[usize; CONTEXTS],
+    ) -> Result<u32, CodingError> {
+        if !self.decide(coder, ZERO, magnitude > 0, contexts)? {
+            return Ok(0);
+        }
+        for k in 1..=UNARY as u32 {
+            if k == self.limit || !self.decide(coder, ZERO + k as usize, magnitude > k, contexts)? {
+                return Ok(k);
+            }
+        }
+        // What is left is from 1 to `most`, and 2^e is its highest bit.
+        let (left, most) = (magnitude.saturating_sub(UNARY as u32).max(1), self.limit - UNARY as u32);
+        let mut e = 0;
+        while e < most.ilog2() && self.decide(coder, EXPONENT + e as usize, left.ilog2() > e, contexts)? {
+            e += 1;
+        }
+        let mut value = 1;
+        for position in (0..e).rev() {
+            // A bit that would lead beyond the limit is zero.
+            if (2 * value + 1) << position <= most {
+                let node = if value < 8 { value } else { 8 + position };
+                let bit = &mut self.rest[e as usize][node as usize];
+                let set = coder.code(left >> position & 1 == 1, bit.p())?;
+                bit.update(set, MEMORY);
+                value = 2 * value + u32::from(set);
+            } else {
+                value *= 2;
+            }
+        }
+        Ok(UNARY as u32 + value)
+    }
+
+    fn decide<C: BitCoder>(
+        &mut self,
+        coder: &mut C,
+        node: usize,
+        bit: bool,
+        contexts: &[usize; CONTEXTS],
+    ) -> Result<bool, CodingError> {
+        let first = self.bits[0][contexts[0]][node].logit();
+        let mut logits = [first; CONTEXTS];
+        for i in 1..CONTEXTS {
+            let opinion = self.bits[i][contexts[i]][node];
+            let moved = ((opinion.logit() - first) * i32::from(TRUST[opinion.count() as usize])) >> 8;
+            logits[i] = moved.clamp(-MAX_LOGIT, MAX_LOGIT);
+        }
+        let p = squash(self.mixer.mix(node, &logits));
+        let bit = coder.code(bit, p)?;
+        self.mixer.update(node, &logits, bit, p, 2);
+        for (sets, &context) in self.bits.iter_mut().zip(contexts) {
+            sets[context][node].update(bit, MEMORY);
+        }
+        Ok(bit)
+    }
+}
+
+/// `n / (n + 8)` in 1 / 256 of each count.
+static TRUST: [u16; MEMORY as usize + 1] = {
+    let mut table = [0; MEMORY as usize + 1];
+    let mut n = 0;
+    while n < table.len() {
+        table[n] = (256 * n / (n + 8)) as u16;
+        n += 1;
+    }
+    table
+};
+
+/// Exponential means of codes and of their magnitudes, in 1 / 2^12.
+#[derive(Clone, Copy, Default)]
+struct Mean {
+    code: i32,
+    magnitude: i32,
+    count: i32,
+}
+
+impl Mean {
+    fn update(&mut self, code: i16) {
+        self.count = (self.count + 1).min(20);
+        self.code += ((i32::from(code) << 12) - self.code) / self.count;
+        self.magnitude += ((i32::from(code.unsigned_abs()) << 12) - self.magnitude) / self.count;
+    }
+
+    /// Two classes an octave, from 1 / 16 on.
+    fn class(self) -> usize {
+        let scaled = (self.magnitude >> 7) as u32;
+        if scaled < 2 {
+            return 0;
+        }
+        let octave = scaled.ilog2();
+        let half = scaled >> (octave - 1) & 1;
+        ((2 * octave + half) as usize - 1).min(CLASSES - 1)
+    }
+
+    /// From mostly negative to mostly positive.
+    fn side(self) -> usize {
+        (2 + (3 * i64::from(self.code) / i64::from(self.magnitude.max(1))).clamp(-2, 2)) as usize
+    }
+}
+
+#[cfg(test)]
+mod tests;

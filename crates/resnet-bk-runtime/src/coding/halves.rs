@@ -1,0 +1,119 @@
+//! Half-precision numbers, as their 16 bits.
+//!
+//! ```text
+//! high byte (sign, exponent, 2 bits)   by a tree of bits, after the high byte before
+//! low byte (8 bits of the mantissa)    by a tree of bits, after the high byte
+//! ```
+
+use super::adaptive::AdaptiveBit;
+use super::logistic::squash;
+use super::mixer::Mixer;
+use super::range::{BitCoder, CodingError, Decoder, Encoder};
+
+/// Codes the bits of half-precision numbers. None cost nothing.
+pub fn encode_halves(halves: &[u16], encoder: &mut Encoder) {
+    code_halves(&mut halves.to_vec(), encoder).expect("encoders do not fail");
+}
+
+/// The `len` numbers that were encoded.
+///
+/// # Errors
+/// If the bytes end before the numbers do: at once where they could not hold so many, and then nothing is allocated.
+pub fn decode_halves(len: usize, decoder: &mut Decoder<'_>) -> Result<Vec<u16>, CodingError> {
+    decoder.check_decisions(16 * len as u64)?;
+    let mut halves = vec![0; len];
+    code_halves(&mut halves, decoder)?;
+    Ok(halves)
+}
+
+fn code_halves<C: BitCoder>(halves: &mut [u16], coder: &mut C) -> Result<(), CodingError> {
+    let (mut high, mut low) = (Byte::new(), Byte::new());
+    let mut before = 0;
+    for half in halves {
+        let [h, l] = half.to_be_bytes();
+        let h = high.code(coder, h, before)?;
+        *half = u16::from_be_bytes([h, low.code(coder, l, h)?]);
+        before = h;
+    }
+    Ok(())
+}
+
+/// Codes bytes, each after a byte that it may depend on.
+struct Byte {
+    alone: Vec<AdaptiveBit>,
+    after: Vec<AdaptiveBit>,
+    mixer: Mixer<2>,
+}
+
+impl Byte {
+    fn new() -> Self {
+        let (alone, after) = (vec![AdaptiveBit::NEW; 1 << 8], vec![AdaptiveBit::NEW; 1 << 16]);
+        Self { alone, after, mixer: Mixer::new(8, [3 << 14, 1 << 14]) }
+    }
+
+    fn code<C: BitCoder>(&mut self, coder: &mut C, byte: u8, context: u8) -> Result<u8, CodingError> {
+        // The bits so far, after a one that marks their start.
+        let mut node = 1;
+        for position in (0..8).rev() {
+            let (alone, after) = (&mut self.alone[node], &mut self.after[usize::from(context) << 8 | node]);
+            let logits = [alone.logit(), after.logit()];
+            let p = squash(self.mixer.mix(position, &logits));
+            let bit = coder.code(byte >> position & 1 == 1, p)?;
+            self.mixer.update(position, &logits, bit, p, 4);
+            alone.update(bit, 250);
+            after.update(bit, 250);
+            node = 2 * node + usize::from(bit);
+        }
+        Ok(node as u8)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use half::f16;
+    use proptest::prelude::*;
+
+    fn round_trip(halves: &[u16]) -> usize {
+        let mut encoder = Encoder::new();
+        encode_halves(halves, &mut encoder);
+        let bytes = encoder.finish();
+        let mut decoder = Decoder::new(&bytes).unwrap();
+        assert_eq!(decode_halves(halves.len(), &mut decoder).unwrap(), halves);
+        assert_eq!(decoder.finish(), Ok(()));
+        bytes.len()
+    }
+
+    #[test]
+    fn awkward_lengths_come_back() {
+        for len in [0, 1, 15, 16, 17, 33, 1000] {
+            for value in [0, 0x3c00, u16::MAX] {
+                let bytes = round_trip(&vec![value; len]);
+                assert!(bytes <= 8 + len / 8, "{len} equal numbers take {bytes} bytes");
+            }
+            round_trip(&(0..len).map(|i| (i * 40_503) as u16).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn scales_of_one_magnitude_cost_little_more_than_their_mantissas() {
+        let scales: Vec<u16> =
+            (0..2000).map(|i| f16::from_f32(0.02 + 0.01 * (i as f32 * 12.9898).sin()).to_bits()).collect();
+        let bytes = round_trip(&scales);
+        assert!(bytes < 2 * 2000 * 3 / 4, "{bytes} bytes");
+    }
+
+    #[test]
+    fn more_numbers_than_the_bytes_can_hold_are_refused() {
+        let mut decoder = Decoder::new(b"some bytes").unwrap();
+        assert_eq!(decode_halves(usize::MAX / 16, &mut decoder), Err(CodingError::CutOff));
+        assert_eq!(decode_halves(1000, &mut decoder), Err(CodingError::CutOff));
+    }
+
+    proptest! {
+        #[test]
+        fn any_numbers_come_back(halves in proptest::collection::vec(any::<u16>(), 0..300)) {
+            round_trip(&halves);
+        }
+    }
+}

@@ -1,0 +1,300 @@
+//! Bits into bytes and back: a range coder of binary decisions.
+//!
+//! ```text
+//! the interval [low, low + range) is cut at P(0), and the decision's part becomes the interval
+//!
+//!      |<------------- P(0) ------------->|<------ P(1) ------>|
+//!     low                                                  low + range
+//! ```
+//!
+//! A decision of probability `p` costs `-log2 p` bits. The interval is kept by [`constriction`]'s range coder with 64 bits
+//! of state, of which 48 are left at least, so that rounding costs nothing that could be measured; the bytes are 16-bit
+//! little-endian words.
+
+use super::logistic::Probability;
+use constriction::backends::ReadWords;
+use constriction::stream::model::{DecoderModel, EncoderModel, EntropyModel};
+use constriction::stream::queue::{RangeDecoder, RangeEncoder};
+use constriction::stream::{Decode, Encode};
+use constriction::{CoderError, Queue};
+use std::borrow::Borrow;
+use std::num::NonZeroU16;
+use thiserror::Error;
+
+/// Bytes that are not what an encoder wrote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum CodingError {
+    /// The decoder wants more bytes than there are.
+    #[error("the coded bytes are cut off")]
+    CutOff,
+    /// Bytes that no decision needed follow.
+    #[error("bytes are left over after the coded ones")]
+    TrailingBytes,
+    /// No encoder writes such bytes.
+    #[error("no encoder writes such bytes")]
+    Invalid,
+}
+
+/// One decision after another, into bytes or out of them: a model that is written for this trait can not encode what it
+/// would not decode.
+pub trait BitCoder {
+    /// Codes a decision that is `true` with probability `p`, and returns it. A decoder ignores `bit`.
+    ///
+    /// # Errors
+    /// A decoder's bytes are at their end. Encoders do not fail.
+    fn code(&mut self, bit: bool, p: Probability) -> Result<bool, CodingError>;
+}
+
+/// Decisions to bytes.
+#[derive(Debug, Default)]
+pub struct Encoder(RangeEncoder<u16, u64>);
+
+impl Encoder {
+    /// An encoder without decisions.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The bytes, an even number of them; none if there were no decisions.
+    pub fn finish(self) -> Vec<u8> {
+        let words: Vec<u16> = self.0.into();
+        words.into_iter().flat_map(u16::to_le_bytes).collect()
+    }
+}
+
+impl BitCoder for Encoder {
+    fn code(&mut self, bit: bool, p: Probability) -> Result<bool, CodingError> {
+        self.0
+            .encode_symbol(bit, Decision(p))
+            .expect("both decisions have a probability, and a vector takes all words");
+        Ok(bit)
+    }
+}
+
+/// Bytes to decisions.
+#[derive(Debug)]
+pub struct Decoder<'a> {
+    ranges: RangeDecoder<u16, u64, Words<'a>>,
+    bytes: u64,
+}
+
+impl<'a> Decoder<'a> {
+    /// Decodes what [`Encoder::finish`] returned.
+    ///
+    /// # Errors
+    /// None yet: what is wrong shows later.
+    pub fn new(bytes: &'a [u8]) -> Result<Self, CodingError> {
+        let ranges = RangeDecoder::with_backend(Words { bytes, taken: 0 })?;
+        Ok(Self { ranges, bytes: bytes.len() as u64 })
+    }
+
+    /// Checks that the bytes can hold `decisions` decisions at all: before anything is allocated for them.
+    ///
+    /// # Errors
+    /// If they are too few.
+    pub fn check_decisions(&self, decisions: u64) -> Result<(), CodingError> {
+        if decisions <= most_decisions(self.bytes) { Ok(()) } else { Err(CodingError::CutOff) }
+    }
+
+    /// Checks that the last decision needed the last byte.
+    ///
+    /// # Errors
+    /// If bytes are left over, or were missing.
+    pub fn finish(self) -> Result<(), CodingError> {
+        let (Words { bytes, taken }, state, _) = self.ranges.into_raw_parts();
+        // An interval that was never cut is that of no decisions, which take no bytes. Otherwise an encoder ends with one
+        // word or two where the decoder has read a whole state ahead.
+        let untouched = state.range().get() == u64::MAX && taken == STATE_WORDS;
+        let (least, most) = if untouched { (0, 0) } else { (taken - STATE_WORDS + 1, taken - STATE_WORDS + 2) };
+        match bytes.len() {
+            len if len < 2 * least => Err(CodingError::CutOff),
+            len if len > 2 * most => Err(CodingError::TrailingBytes),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl BitCoder for Decoder<'_> {
+    fn code(&mut self, _: bool, p: Probability) -> Result<bool, CodingError> {
+        self.ranges.decode_symbol(Decision(p)).map_err(|error| match error {
+            CoderError::Frontend(_) => CodingError::Invalid,
+            CoderError::Backend(error) => error,
+        })
+    }
+}
+
+/// The most decisions that `bytes` bytes can hold: one costs `-log2(1 - 2^-12)` bits at least, as no probability is above
+/// [`Probability::MAX`].
+fn most_decisions(bytes: u64) -> u64 {
+    // 8 ln 2 * 2^12 = 22,713.05; the end may be cut by less than a state.
+    (bytes + 8).saturating_mul(22_714)
+}
+
+/// Words of the decoder's state: it reads so far ahead.
+const STATE_WORDS: usize = 4;
+
+/// Little-endian words, then as many zeros as a sound end needs.
+#[derive(Debug)]
+struct Words<'a> {
+    bytes: &'a [u8],
+    taken: usize,
+}
+
+impl ReadWords<u16, Queue> for Words<'_> {
+    type ReadError = CodingError;
+
+    fn read(&mut self) -> Result<Option<u16>, CodingError> {
+        let at = 2 * self.taken;
+        let byte = |at| self.bytes.get(at).copied().unwrap_or(0);
+        if at >= self.bytes.len() + 2 * STATE_WORDS {
+            return Err(CodingError::CutOff);
+        }
+        self.taken += 1;
+        Ok(Some(u16::from_le_bytes([byte(at), byte(at + 1)])))
+    }
+}
+
+/// A decision that is `true` with a given probability.
+#[derive(Clone, Copy)]
+struct Decision(Probability);
+
+impl Decision {
+    /// Where the interval is cut, in 1 / 2^16 of it: neither end.
+    fn cut(self) -> u16 {
+        (Probability::ONE - self.0.get()) as u16
+    }
+}
+
+impl EntropyModel<16> for Decision {
+    type Symbol = bool;
+    type Probability = u16;
+}
+
+impl EncoderModel<16> for Decision {
+    fn left_cumulative_and_probability(&self, bit: impl Borrow<bool>) -> Option<(u16, NonZeroU16)> {
+        let cut = self.cut();
+        let (start, width) = if *bit.borrow() { (cut, cut.wrapping_neg()) } else { (0, cut) };
+        NonZeroU16::new(width).map(|width| (start, width))
+    }
+}
+
+impl DecoderModel<16> for Decision {
+    fn quantile_function(&self, quantile: u16) -> (bool, u16, NonZeroU16) {
+        let bit = quantile >= self.cut();
+        let (start, width) = self.left_cumulative_and_probability(bit).expect("a probability is neither 0 nor 1");
+        (bit, start, width)
+    }
+}
+
+/// Sums what decisions cost, for tests: the formula that the coder should reach.
+#[cfg(test)]
+#[derive(Debug, Default)]
+pub(super) struct Meter {
+    pub bits: f64,
+}
+
+#[cfg(test)]
+impl BitCoder for Meter {
+    fn code(&mut self, bit: bool, p: Probability) -> Result<bool, CodingError> {
+        let p = f64::from(p.get()) / f64::from(Probability::ONE);
+        self.bits -= if bit { p } else { 1.0 - p }.log2();
+        Ok(bit)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn encode(decisions: &[(bool, Probability)]) -> Vec<u8> {
+        let mut encoder = Encoder::new();
+        decisions.iter().for_each(|&(bit, p)| assert_eq!(encoder.code(bit, p), Ok(bit)));
+        encoder.finish()
+    }
+
+    fn assert_round_trip(decisions: &[(bool, Probability)]) {
+        let bytes = encode(decisions);
+        let mut meter = Meter::default();
+        let mut decoder = Decoder::new(&bytes).unwrap();
+        for &(bit, p) in decisions {
+            meter.code(bit, p).unwrap();
+            assert_eq!(decoder.code(false, p), Ok(bit));
+        }
+        assert_eq!(decoder.finish(), Ok(()));
+        let waste = 8.0 * bytes.len() as f64 - meter.bits;
+        assert!((-1.0..=33.0).contains(&waste), "{} bytes for {} bits", bytes.len(), meter.bits);
+    }
+
+    #[test]
+    fn decisions_come_back_at_awkward_lengths() {
+        for len in [0, 1, 2, 15, 16, 17, 33, 1000] {
+            for p in [Probability::MIN, Probability::EVEN, Probability::MAX] {
+                for bit in [false, true] {
+                    assert_round_trip(&vec![(bit, p); len]);
+                }
+                assert_round_trip(&(0..len).map(|i| (i % 3 == 0, p)).collect::<Vec<_>>());
+            }
+        }
+    }
+
+    #[test]
+    fn a_byte_holds_no_more_decisions_than_the_bound_says() {
+        let count = 1 << 20;
+        let bytes = encode(&vec![(true, Probability::MAX); count]).len() as u64;
+        assert!(count as u64 <= most_decisions(bytes));
+        assert!(count as u64 > most_decisions(bytes) / 2, "{bytes} bytes: the bound is loose");
+    }
+
+    #[test]
+    fn a_decoder_stops_soon_after_its_last_byte() {
+        for bytes in [&b""[..], b"\x01", b"\xff\xff\xff\xff", b"some bytes"] {
+            let mut decoder = Decoder::new(bytes).unwrap();
+            let most = 8 * (bytes.len() + 9);
+            let coded = (0..).take_while(|_| decoder.code(false, Probability::EVEN).is_ok()).take(most + 1).count();
+            assert!(coded <= most, "{} bytes gave {coded} bits", bytes.len());
+        }
+    }
+
+    #[test]
+    fn bytes_that_belong_to_nothing_are_refused() {
+        for decisions in [0, 1, 100] {
+            let decisions = vec![(true, Probability::EVEN); decisions];
+            let mut bytes = encode(&decisions);
+            bytes.extend([0; 6]);
+            let mut decoder = Decoder::new(&bytes).unwrap();
+            decisions.iter().for_each(|&(_, p)| assert_eq!(decoder.code(false, p), Ok(true)));
+            assert_eq!(decoder.finish(), Err(CodingError::TrailingBytes));
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_missing_are_noticed() {
+        let decisions = vec![(false, Probability::EVEN); 100];
+        let bytes = encode(&decisions);
+        for length in 0..bytes.len() - 2 {
+            let mut decoder = Decoder::new(&bytes[..length]).unwrap();
+            let decoded = decisions.iter().try_for_each(|&(_, p)| decoder.code(false, p).map(|_| ()));
+            assert_eq!(decoded.and_then(|()| decoder.finish()), Err(CodingError::CutOff), "{length} bytes");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_decisions_come_back(raw in proptest::collection::vec((any::<bool>(), any::<u16>()), 0..600)) {
+            let decisions: Vec<_> = raw.into_iter().map(|(bit, p)| (bit, Probability::new(p.into()))).collect();
+            assert_round_trip(&decisions);
+        }
+
+        #[test]
+        fn garbage_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..40), p in any::<u16>()) {
+            let mut decoder = Decoder::new(&bytes).unwrap();
+            for _ in 0..1000 {
+                if decoder.code(false, Probability::new(p.into())).is_err() {
+                    break;
+                }
+            }
+            let _ = decoder.finish();
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! Sorted words, each after the one before.
+//!
+//! ```text
+//! before   w a l k e d
+//! word     w a l k i n g      same? yes yes yes yes no, then a symbol above 'e', then symbols up to the end
+//! ```
+
+use super::super::range::{BitCoder, CodingError};
+use super::alphabet::{Child, Node, symbol};
+use super::capitals::Capitals;
+use super::list::WordList;
+use super::predictor::{Predictor, context};
+
+/// Codes words in ascending order.
+pub(super) struct Speller {
+    /// The words so far.
+    pub list: WordList,
+    same: Predictor<9>,
+    symbols: Predictor<12>,
+    capitals: Capitals,
+    before: Before,
+    word: Vec<u8>,
+}
+
+/// The word before, and what is known of its places.
+#[derive(Default)]
+struct Before {
+    word: Vec<u8>,
+    /// How many of its bytes it shares with the word before it.
+    shared: usize,
+    /// For each of its prefixes, from one symbol on: how many words in a row have started so.
+    families: Vec<u32>,
+    /// Hashes of what follows each of its places, itself included.
+    rests: Vec<u64>,
+}
+
+impl Speller {
+    /// For `words` words, which may be empty but must ascend.
+    pub fn new(words: usize) -> Self {
+        Self {
+            list: WordList::default(),
+            same: Predictor::new(words.saturating_mul(8), [64, 24]),
+            symbols: Predictor::new(words.saturating_mul(32), [96, 64]),
+            capitals: Capitals::default(),
+            before: Before::default(),
+            word: Vec::new(),
+        }
+    }
+
+    /// Codes the next word; a decoder ignores `word`.
+    pub fn code<C: BitCoder>(&mut self, coder: &mut C, word: &[u8]) -> Result<(), CodingError> {
+        self.word.clear();
+        self.capitals.advance(&self.list, &self.before.word);
+        let repeated = self.code_shared(coder, word)?;
+        let shared = self.word.len();
+        if !repeated {
+            self.code_rest(coder, word)?;
+        }
+        self.list.push(&self.word);
+        self.before.replace(&mut self.word, shared);
+        Ok(())
+    }
+
+    /// Codes how much of the word before is repeated. Returns whether it is all, the end included.
+    fn code_shared<C: BitCoder>(&mut self, coder: &mut C, word: &[u8]) -> Result<bool, CodingError> {
+        let mut recent = 0;
+        for at in 0..=self.before.word.len() {
+            let expected = symbol(&self.before.word, at);
+            let guess = self.capitals.guess(&self.word, None).map_or(0, |guess| 1 + usize::from(guess != expected));
+            let (contexts, sets) = self.before.contexts(at, recent, guess);
+            let same = symbol(word, at) == expected && at <= word.len();
+            if !self.same.code(coder, same, &contexts, (0, 0), sets)? {
+                return Ok(false);
+            }
+            if expected > 0 {
+                self.word.push((expected - 1) as u8);
+                recent = recent << 8 | u64::from(expected);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Codes the symbols from the first that is another than the word before has.
+    fn code_rest<C: BitCoder>(&mut self, coder: &mut C, word: &[u8]) -> Result<(), CodingError> {
+        let shared = self.word.len();
+        let rest_before = self.before.rest(shared);
+        let mut floor = Some(symbol(&self.before.word, shared));
+        let (mut recent, mut rest) = (0, 0u64);
+        self.word.iter().for_each(|&byte| recent = recent << 8 | (u64::from(byte) + 1));
+        loop {
+            let at = self.word.len();
+            let guess = self.capitals.guess(&self.word, floor);
+            let last = |symbols: u32| recent & ((1 << (8 * symbols)) - 1);
+            let said = guess.map_or(0, |guess| u64::from(guess) + 1);
+            let above = floor.map_or(0, |floor| u64::from(floor) + 1);
+            let (first, latest) = (kind(self.word.first()), kind(self.word.last()));
+            let (length, new) = (at.min(12) as u64, (at - shared).min(3) as u64);
+            let contexts = [
+                context(0, &[first, latest]),
+                context(1, &[last(1), first]),
+                context(2, &[last(2)]),
+                context(3, &[last(3)]),
+                context(4, &[last(4)]),
+                context(5, &[last(5)]),
+                context(6, &[length, first, new]),
+                context(7, &[above, length]),
+                context(8, &[above, last(1)]),
+                context(9, &[rest_before, rest]),
+                context(10, &[said, last(1)]),
+                context(11, &[length, last(2)]),
+            ];
+            let by_place = 4 * new.min(2) as usize + first.min(3) as usize;
+            let by_length = at.min(7);
+            let actual = symbol(word, at);
+            let mut depth = 0;
+            let (mut group, mut member) = (0, 1);
+            let mut node = Node::root();
+            let coded = loop {
+                // Whatever is above the floor is on the right.
+                let forced = floor.is_some_and(|floor| node.split <= floor + 1);
+                let right = forced || {
+                    let says = guess.map_or(0, |guess| 1 + usize::from(guess >= node.split));
+                    let sets =
+                        [12 * depth.min(7) + by_place, 8 * (2 * says + usize::from(floor.is_some())) + by_length];
+                    self.symbols.code(coder, actual >= node.split, &contexts, (group, member), sets)?
+                };
+                depth += 1;
+                member = 2 * member + u32::from(right);
+                if member >= 16 {
+                    (group, member) = (group << 5 | member, 1);
+                }
+                match node.child(right) {
+                    Child::Node(next) => node = next,
+                    Child::Leaf(symbol) => break symbol,
+                }
+            };
+            if coded == 0 {
+                return Ok(());
+            }
+            self.word.push((coded - 1) as u8);
+            recent = recent << 8 | u64::from(coded);
+            rest = (rest ^ u64::from(coded)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            floor = None;
+        }
+    }
+}
+
+impl Before {
+    /// Contexts of whether the next word has the same symbol at `at`, and selectors of weights.
+    fn contexts(&self, at: usize, recent: u64, guess: usize) -> ([u32; 9], [usize; 2]) {
+        let expected = u64::from(symbol(&self.word, at));
+        let last = |symbols: u32| recent & ((1 << (8 * symbols)) - 1);
+        let family = self.families.get(at).map_or(0, |&words| u64::from(u32::BITS - words.leading_zeros()));
+        let after_shared = (at as i64 - self.shared as i64).clamp(-3, 3) + 3;
+        let (place, left) = (at.min(7) as u64, (self.word.len() - at).min(7) as u64);
+        let (relative, said) = (after_shared as u64, guess as u64);
+        let contexts = [
+            context(0, &[place, family]),
+            context(1, &[relative, left, family.min(3)]),
+            context(2, &[last(1), expected]),
+            context(3, &[last(2), expected]),
+            context(4, &[last(3), expected]),
+            context(5, &[expected, relative, said]),
+            context(6, &[said, family, left.min(3)]),
+            context(7, &[self.word.len() as u64, self.shared as u64, place]),
+            context(8, &[self.rest(at)]),
+        ];
+        (contexts, [8 * place as usize + family.min(7) as usize, 3 * after_shared as usize + guess])
+    }
+
+    /// The hash of what follows from `at` on; there is no word before the first.
+    fn rest(&self, at: usize) -> u64 {
+        self.rests.get(at).copied().unwrap_or(0)
+    }
+
+    /// Takes `word`, which shares `shared` bytes with the one that was here, and leaves that in its place.
+    fn replace(&mut self, word: &mut Vec<u8>, shared: usize) {
+        std::mem::swap(&mut self.word, word);
+        self.shared = shared;
+        self.families.truncate(shared);
+        self.families.iter_mut().for_each(|words| *words = words.saturating_add(1));
+        self.families.resize(self.word.len() + 1, 1);
+        self.rests.clear();
+        self.rests.resize(self.word.len() + 1, 0);
+        let mut hash = 0u64;
+        for (rest, &byte) in self.rests.iter_mut().zip(&self.word).rev() {
+            hash = (hash ^ u64::from(byte)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            *rest = hash ^ hash >> 32;
+        }
+    }
+}
+
+/// What a byte is, roughly.
+fn kind(byte: Option<&u8>) -> u64 {
+    match byte {
+        None => 0,
+        Some(b'a'..=b'z') => 1,
+        Some(b'A'..=b'Z') => 2,
+        Some(b'0'..=b'9') => 3,
+        Some(128..) => 4,
+        Some(_) => 5,
+    }
+}
