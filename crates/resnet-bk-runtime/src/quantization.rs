@@ -156,11 +156,6 @@ pub struct Quantized {
 }
 
 impl Scheme {
-    /// Bits that any code fits in.
-    pub fn bits(self) -> u8 {
-        (17 - self.limit.leading_zeros()) as u8
-    }
-
     /// Number of scales of a tensor of `len` elements.
     pub fn scale_count(self, len: usize) -> usize {
         match self.steps {

@@ -79,14 +79,6 @@ pub enum ArtifactError {
     /// The config describes a model that cannot be built.
     #[error("the architecture is not valid")]
     Architecture(#[from] ArchitectureError),
-    /// The weights do not have the length that the architecture implies.
-    #[error("the architecture needs {needed} bytes of weights, but the section has {available}")]
-    WeightsLength {
-        /// Bytes that the architecture's tensors take.
-        needed: u64,
-        /// Bytes of the section.
-        available: u64,
-    },
     /// The vocabulary and the architecture disagree.
     #[error("the vocabulary has {found} words, but the architecture has {expected}")]
     VocabularySize {
@@ -182,13 +174,13 @@ pub enum ArtifactError {
         /// Largest code of the tensor's scheme.
         limit: i16,
     },
-    /// The bits that fill the last byte of a tensor's codes are not zero.
-    #[error("tensor {tensor} is padded with the bits {bits:#b} instead of zeros")]
-    Padding {
+    /// The coded bytes are not those of the tensors.
+    #[error("tensor {tensor} can not be decoded")]
+    TensorCoding {
         /// Its name.
         tensor: String,
-        /// The bits.
-        bits: u8,
+        /// What is wrong with the bytes.
+        source: CodingError,
     },
     /// The file could not be read.
     #[error("cannot read {}", path.display())]

@@ -1,8 +1,7 @@
 //! Where the bytes of an artifact go: every byte of the file stands in exactly one entry.
 
 use super::container::{CRC_BYTES, HEADER_BYTES, Section};
-use super::tensor::{self, TensorBytes};
-use crate::architecture::{Architecture, Role};
+use crate::architecture::Role;
 use serde::{Deserialize, Serialize};
 
 /// What bytes are used for.
@@ -17,7 +16,7 @@ pub enum LedgerKind {
     Config,
     /// Words and their lengths.
     Vocabulary,
-    /// Packed codes of quantized tensors.
+    /// Codes of quantized tensors.
     Codes,
     /// Half-precision scales of quantized tensors.
     Scales,
@@ -67,26 +66,19 @@ const PARTS: [(Role, &str); 10] = [
 ];
 
 impl Ledger {
-    /// The ledger of a file with a valid architecture and sections of the given lengths, in bytes.
-    pub(super) fn new(architecture: &Architecture, config: u64, vocabulary: u64) -> Self {
+    /// The ledger of a file with sections of the given lengths, in bytes, and the parts of its weights.
+    pub(super) fn new(config: u64, vocabulary: u64, weights: &[(Role, LedgerKind, u64)]) -> Self {
         let checksums = (CRC_BYTES * (1 + Section::STORED.len())) as u64;
         let mut ledger = Ledger { entries: Vec::new() };
         ledger.push("file", LedgerKind::Header, HEADER_BYTES as u64 - checksums);
         ledger.push("file", LedgerKind::Checksums, checksums);
         ledger.push("config", LedgerKind::Config, config);
         ledger.push("vocabulary", LedgerKind::Vocabulary, vocabulary);
-        let specs = tensor::stored(architecture);
         for (role, part) in PARTS {
-            let mut sum = TensorBytes::default();
-            for spec in specs.iter().filter(|spec| spec.role == role) {
-                let bytes = TensorBytes::of(spec.len(), architecture.scheme(spec));
-                sum.codes += bytes.codes;
-                sum.scales += bytes.scales;
-                sum.floats += bytes.floats;
+            for kind in [LedgerKind::Codes, LedgerKind::Scales, LedgerKind::Floats] {
+                let of_part = weights.iter().filter(|entry| (entry.0, entry.1) == (role, kind));
+                ledger.push(part, kind, of_part.map(|entry| entry.2).sum());
             }
-            ledger.push(part, LedgerKind::Codes, sum.codes);
-            ledger.push(part, LedgerKind::Scales, sum.scales);
-            ledger.push(part, LedgerKind::Floats, sum.floats);
         }
         ledger
     }

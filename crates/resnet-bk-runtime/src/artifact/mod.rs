@@ -21,7 +21,6 @@
 //! compared with the file before anything is allocated for it. What [`Artifact::to_bytes`] wrote comes back from
 //! reading and writing again as the same bytes.
 
-mod bits;
 mod config;
 mod container;
 mod error;
@@ -116,7 +115,7 @@ impl Artifact {
         let config = config::encode(&self.architecture, self.vocabulary.pretokenizer())?;
         let vocabulary = vocabulary::encode(self.vocabulary.words(), self.architecture.vocab_size)?;
         let weights = weights::encode(&self.architecture, &self.tensors)?;
-        Ok(container::encode([&config, &vocabulary, &weights]))
+        Ok(container::encode([&config, &vocabulary, &weights.bytes]))
     }
 
     /// Reads a file's bytes, which may come from anywhere.
@@ -155,10 +154,11 @@ impl Artifact {
     /// Where the bytes of the file go.
     ///
     /// # Errors
-    /// An architecture that is not valid, or a vocabulary of another size.
+    /// As [`to_bytes`](Self::to_bytes).
     pub fn ledger(&self) -> Result<Ledger, ArtifactError> {
         let config = config::encode(&self.architecture, self.vocabulary.pretokenizer())?;
         let vocabulary = vocabulary::encode(self.vocabulary.words(), self.architecture.vocab_size)?;
-        Ok(Ledger::new(&self.architecture, config.len() as u64, vocabulary.len() as u64))
+        let weights = weights::encode(&self.architecture, &self.tensors)?;
+        Ok(Ledger::new(config.len() as u64, vocabulary.len() as u64, &weights.parts))
     }
 }

@@ -1,6 +1,5 @@
 //! One tensor as the file holds it, and the checks that it must pass on its way in and out.
 
-use super::bits::packed_bytes;
 use super::error::ArtifactError;
 use crate::architecture::{Architecture, Role, TensorSpec};
 use crate::quantization::{Quantized, Scheme, Steps};
@@ -29,29 +28,6 @@ impl StoredTensor {
             StoredTensor::Float(values) => values,
             StoredTensor::Quantized(quantized) => quantized.dequantize(),
         }
-    }
-}
-
-/// Bytes of one tensor in the file. Either the first two or the last are zero.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct TensorBytes {
-    pub scales: u64,
-    pub codes: u64,
-    pub floats: u64,
-}
-
-impl TensorBytes {
-    pub fn of(len: usize, scheme: Option<Scheme>) -> Self {
-        match scheme {
-            Some(scheme) => {
-                Self { scales: 2 * scheme.scale_count(len) as u64, codes: packed_bytes(len, scheme.bits()), floats: 0 }
-            }
-            None => Self { floats: 4 * len as u64, ..Self::default() },
-        }
-    }
-
-    pub fn total(self) -> u64 {
-        self.scales + self.codes + self.floats
     }
 }
 

@@ -1,86 +1,109 @@
-//! The WEIGHTS section: the tensors of [`Architecture::tensors`] one after another, with nothing between them.
+//! The WEIGHTS section: the file's tensors one after another in a single run of the range coder.
 //!
 //! ```text
-//! quantized   f16 scale of each group, then the codes (artifact/bits.rs)
-//! float       f32 of each element
+//! quantized   scales (coding/halves.rs), then codes (coding/codes.rs)
+//! float       the upper halves of all float32 numbers, then the lower ones (coding/halves.rs)
 //! ```
 //!
 //! Scales come first so that a reader can dequantize codes as it meets them.
 
-use super::bits;
 use super::error::ArtifactError;
-use super::tensor::{self, StoredTensor, TensorBytes};
-use crate::architecture::{Architecture, TensorSpec};
+use super::ledger::LedgerKind;
+use super::tensor::{self, StoredTensor};
+use crate::architecture::{Architecture, Role, TensorSpec};
+use crate::coding::{CodingError, Decoder, Encoder, decode_codes, decode_halves, encode_codes, encode_halves};
 use crate::quantization::{Quantized, Scheme};
 use half::f16;
 
-/// Bytes of the section. The architecture must be valid.
-pub(super) fn section_bytes(architecture: &Architecture) -> u64 {
-    let bytes = |spec: &TensorSpec| TensorBytes::of(spec.len(), architecture.scheme(spec)).total();
-    tensor::stored(architecture).iter().map(bytes).sum()
+/// A coded section.
+pub(super) struct CodedWeights {
+    pub bytes: Vec<u8>,
+    /// Bytes of each part of each tensor, in the order of the file. They sum to the section: a byte counts where it is begun.
+    pub parts: Vec<(Role, LedgerKind, u64)>,
 }
 
-pub(super) fn encode(architecture: &Architecture, tensors: &[StoredTensor]) -> Result<Vec<u8>, ArtifactError> {
+/// Columns of the matrix that a tensor's codes are coded as.
+fn columns(spec: &TensorSpec) -> usize {
+    if spec.shape.len() == 2 { spec.shape[1] } else { 1 }
+}
+
+pub(super) fn encode(architecture: &Architecture, tensors: &[StoredTensor]) -> Result<CodedWeights, ArtifactError> {
     let specs = tensor::stored(architecture);
     if tensors.len() != specs.len() {
         return Err(ArtifactError::TensorCount { found: tensors.len(), expected: specs.len() });
     }
-    let mut out = Vec::with_capacity(section_bytes(architecture) as usize);
     for (spec, stored) in specs.iter().zip(tensors) {
         tensor::check(spec, architecture.scheme(spec), stored)?;
+    }
+    Ok(encode_unchecked(architecture, tensors))
+}
+
+/// As [`encode`], of tensors that fit the architecture; numbers may be what a reader refuses.
+pub(super) fn encode_unchecked(architecture: &Architecture, tensors: &[StoredTensor]) -> CodedWeights {
+    let mut encoder = Encoder::new();
+    let mut ends = Vec::new();
+    for (spec, stored) in tensor::stored(architecture).iter().zip(tensors) {
         match stored {
-            StoredTensor::Float(values) => out.extend(values.iter().flat_map(|value| value.to_le_bytes())),
-            StoredTensor::Quantized(quantized) => {
-                out.extend(quantized.scales.iter().flat_map(|scale| scale.to_le_bytes()));
-                bits::pack(&quantized.codes, quantized.scheme.bits(), &mut out);
+            StoredTensor::Float(values) => {
+                let halves = |shift: u32| values.iter().map(|x| (x.to_bits() >> shift) as u16).collect::<Vec<u16>>();
+                encode_halves(&halves(16), &mut encoder);
+                encode_halves(&halves(0), &mut encoder);
+                ends.push((spec.role, LedgerKind::Floats, encoder.bytes_so_far()));
+            }
+            StoredTensor::Quantized(Quantized { scheme, codes, scales }) => {
+                let scales: Vec<u16> = scales.iter().map(|scale| scale.to_bits()).collect();
+                encode_halves(&scales, &mut encoder);
+                ends.push((spec.role, LedgerKind::Scales, encoder.bytes_so_far()));
+                encode_codes(codes, columns(spec), scheme.limit, &mut encoder);
+                ends.push((spec.role, LedgerKind::Codes, encoder.bytes_so_far()));
             }
         }
     }
-    Ok(out)
+    let bytes = encoder.finish();
+    let mut parts = Vec::with_capacity(ends.len());
+    let mut before = 0;
+    for (index, (role, kind, end)) in ends.iter().enumerate() {
+        // The last part has what the coder still held.
+        let end = if index + 1 == ends.len() { bytes.len() as u64 } else { (*end).min(bytes.len() as u64) };
+        parts.push((*role, *kind, end - before));
+        before = end;
+    }
+    CodedWeights { bytes, parts }
 }
 
 /// Reads the tensors of a valid architecture.
 pub(super) fn decode(architecture: &Architecture, bytes: &[u8]) -> Result<Vec<StoredTensor>, ArtifactError> {
-    let (needed, available) = (section_bytes(architecture), bytes.len() as u64);
-    // Before anything is allocated: from here on no tensor is larger than the file's bytes allow.
-    if needed != available {
-        return Err(ArtifactError::WeightsLength { needed, available });
-    }
-    let mut rest = bytes;
-    let mut take = |bytes: u64| {
-        let (taken, after) = rest.split_at(bytes as usize);
-        rest = after;
-        taken
+    let specs = tensor::stored(architecture);
+    let failed = |tensor: &str| {
+        let tensor = tensor.to_owned();
+        move |source: CodingError| ArtifactError::TensorCoding { tensor, source }
     };
+    let mut decoder = Decoder::new(bytes).map_err(failed(&specs[0].name))?;
+    // Before anything is allocated: every element takes a decision at least.
+    decoder.check_decisions(specs.iter().map(|spec| spec.len() as u64).sum()).map_err(failed(&specs[0].name))?;
     let mut tensors = Vec::new();
-    for spec in tensor::stored(architecture) {
-        let scheme = architecture.scheme(&spec);
-        let bytes = TensorBytes::of(spec.len(), scheme);
-        let stored = match scheme {
-            Some(scheme) => {
-                let (scales, codes) = (take(bytes.scales), take(bytes.codes));
-                StoredTensor::Quantized(decode_quantized(&spec, scheme, scales, codes)?)
-            }
-            None => {
-                StoredTensor::Float(take(bytes.floats).as_chunks().0.iter().map(|x| f32::from_le_bytes(*x)).collect())
-            }
-        };
-        tensor::check(&spec, scheme, &stored)?;
+    for spec in &specs {
+        let scheme = architecture.scheme(spec);
+        let stored = decode_tensor(spec, scheme, &mut decoder).map_err(failed(&spec.name))?;
+        tensor::check(spec, scheme, &stored)?;
         tensors.push(stored);
     }
+    decoder.finish().map_err(failed(&specs[specs.len() - 1].name))?;
     Ok(tensors)
 }
 
-fn decode_quantized(
+fn decode_tensor(
     spec: &TensorSpec,
-    scheme: Scheme,
-    scales: &[u8],
-    codes: &[u8],
-) -> Result<Quantized, ArtifactError> {
-    let padding = bits::padding(codes, scheme.bits(), spec.len());
-    if padding != 0 {
-        return Err(ArtifactError::Padding { tensor: spec.name.clone(), bits: padding });
-    }
-    let scales = scales.as_chunks().0.iter().map(|x| f16::from_le_bytes(*x)).collect();
-    Ok(Quantized { scheme, codes: bits::unpack(codes, scheme.bits(), spec.len()), scales })
+    scheme: Option<Scheme>,
+    decoder: &mut Decoder,
+) -> Result<StoredTensor, CodingError> {
+    let Some(scheme) = scheme else {
+        let upper = decode_halves(spec.len(), decoder)?;
+        let lower = decode_halves(spec.len(), decoder)?;
+        let join = |(upper, lower): (u16, u16)| f32::from_bits(u32::from(upper) << 16 | u32::from(lower));
+        return Ok(StoredTensor::Float(upper.into_iter().zip(lower).map(join).collect()));
+    };
+    let scales = decode_halves(scheme.scale_count(spec.len()), decoder)?;
+    let codes = decode_codes(spec.len(), columns(spec), scheme.limit, decoder)?;
+    Ok(StoredTensor::Quantized(Quantized { scheme, codes, scales: scales.into_iter().map(f16::from_bits).collect() }))
 }

@@ -55,6 +55,11 @@ impl Encoder {
         Self::default()
     }
 
+    /// Bytes that are settled so far: at most those that [`Encoder::finish`] will return.
+    pub fn bytes_so_far(&self) -> u64 {
+        2 * self.0.bulk().len() as u64
+    }
+
     /// The bytes, an even number of them; none if there were no decisions.
     pub fn finish(self) -> Vec<u8> {
         let words: Vec<u16> = self.0.into();

@@ -74,15 +74,17 @@ fn the_ledger_sums_to_the_length_of_the_file() {
 }
 
 #[test]
-fn the_seed_model_has_the_size_that_its_schemes_imply() {
+fn the_seed_model_takes_no_more_than_its_levels_imply() {
     let ledger = quantize(seed()).ledger().unwrap();
     let bytes = |part: &str, kind| {
-        ledger.entries.iter().find(|entry| entry.part == part && entry.kind == kind).map_or(0, |entry| entry.bytes)
+        ledger.entries.iter().find(|entry| entry.part == part && entry.kind == kind).map_or(0, |entry| entry.bytes) as f64
     };
-    assert_eq!(bytes("embedding", LedgerKind::Codes), 30_000 * 64 / 2);
-    assert_eq!(bytes("embedding", LedgerKind::Scales), 30_000 * 64 / 128 * 2);
-    assert_eq!(bytes("head bias", LedgerKind::Codes), 30_000);
-    assert_eq!(bytes("file", LedgerKind::Header) + bytes("file", LedgerKind::Checksums), 64);
+    // The coder adapts, and so may lose a little on numbers that look random: the sines that fill the tensors.
+    const LOSS: f64 = 1.02;
+    assert!(bytes("embedding", LedgerKind::Codes) < LOSS * 30_000.0 * 64.0 * 15f64.log2() / 8.0);
+    assert!(bytes("embedding", LedgerKind::Scales) < LOSS * 30_000.0 * 64.0 / 128.0 * 2.0);
+    assert!(bytes("head bias", LedgerKind::Codes) < LOSS * 30_000.0);
+    assert_eq!(bytes("file", LedgerKind::Header) + bytes("file", LedgerKind::Checksums), 64.0);
 }
 
 #[test]
