@@ -5,6 +5,9 @@
 //!         '----------- mixed decisions -----------------------------'  '-- adaptive bits --'
 //! ```
 //!
+//! Small codes are spelled by magnitude, so that every context can shape their distribution; the tail of large ones is
+//! Elias's gamma code with adaptive bits, because few parameters are soon learned.
+//!
 //! Rows of an embedding are sorted by the frequency of their words, so scales drift slowly down the rows; columns differ
 //! for good. A mixed decision is asked in five contexts: none, the column, the mean magnitude of the column so far, that
 //! of the codes before in row-major order, and the neighbours to the left and above. Each context says how far it would
@@ -19,7 +22,8 @@ use super::logistic::{MAX_LOGIT, squash};
 use super::mixer::Mixer;
 use super::range::{BitCoder, CodingError, Decoder, Encoder};
 
-/// Codes a row-major matrix of `columns` columns; its last row may be shorter. An empty one costs nothing.
+/// Codes a row-major matrix of `columns` columns, of which a vector has one. The last row may be shorter. An empty matrix
+/// costs nothing.
 ///
 /// # Panics
 /// If `columns` is 0, `limit` is below 1 or a code lies outside `±limit`.
