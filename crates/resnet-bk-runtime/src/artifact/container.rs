@@ -48,8 +48,8 @@ impl Section {
     /// How this format stores the section.
     fn encoding(self) -> u16 {
         match self {
-            Section::Vocabulary => ENCODING_CODED,
-            Section::Header | Section::Config | Section::Weights => ENCODING_PLAIN,
+            Section::Vocabulary | Section::Weights => ENCODING_CODED,
+            Section::Header | Section::Config => ENCODING_PLAIN,
         }
     }
 }
@@ -187,7 +187,7 @@ mod tests {
         let drawn = b"\x89RBK\r\n\x1a\n\x02\0\x03\0\
             \x01\0\0\0\x26\x39\xf4\xcb\x09\0\0\0\0\0\0\0\
             \x02\0\x01\0\0\0\0\0\0\0\0\0\0\0\0\0\
-            \x03\0\0\0\xc2\x41\x24\x35\x03\0\0\0\0\0\0\0";
+            \x03\0\x01\0\xc2\x41\x24\x35\x03\0\0\0\0\0\0\0";
         assert_eq!(file[..TABLE_END], drawn[..]);
         assert_eq!(file[HEADER_BYTES..], b"123456789abc"[..]);
     }

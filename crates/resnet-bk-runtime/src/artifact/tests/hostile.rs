@@ -2,9 +2,9 @@
 
 use super::{diagonal, propagator, quantize, with_bits};
 use crate::architecture::Architecture;
-use crate::artifact::{Artifact, ArtifactError, Section};
-use crate::artifact::{container, vocabulary};
-use crate::quantization::MAX_BITS;
+use crate::artifact::{Artifact, ArtifactError, Section, StoredTensor, container, vocabulary, weights};
+use crate::quantization::{MAX_BITS, Quantized};
+use half::f16;
 use proptest::prelude::*;
 use std::error::Error;
 
@@ -95,7 +95,7 @@ fn absurd_sizes_are_refused_before_anything_is_allocated() {
     assert_eq!(message, format!("the architecture is not valid: {refused}"));
     // As many elements as are allowed at all, in a section of a few hundred bytes.
     let message = told(forged(|[config, ..]| replace(config, r#""d_ff":7"#, r#""d_ff":262144"#)));
-    assert_eq!(message, "tensor embedding.weight can not be decoded: the coded bytes are cut off");
+    assert_eq!(message, "tensor blocks.0.moe.experts.0.up.weight can not be decoded: the coded bytes are cut off");
     // Words without number, in a section of a few bytes.
     let message = told(forged(|[config, words, _]| {
         replace(config, r#""vocab_size":13"#, r#""vocab_size":16777215"#);
@@ -154,8 +154,8 @@ fn words_that_make_no_vocabulary_are_refused() {
 
 #[test]
 fn weights_of_another_length_are_refused() {
-    let shorter = told(forged(|[.., weights]| weights.truncate(weights.len() - 2)));
-    let longer = told(forged(|[.., weights]| weights.extend([0, 0])));
+    let shorter = told(forged(|[.., weights]| weights.truncate(weights.len() - 4)));
+    let longer = told(forged(|[.., weights]| weights.extend([0; 4])));
     let odd = told(forged(|[.., weights]| weights.push(0)));
     for message in [shorter, longer, odd] {
         assert!(message.contains(" can not be decoded: "), "{message}");
@@ -165,7 +165,7 @@ fn weights_of_another_length_are_refused() {
 #[test]
 fn forbidden_numbers_in_the_weights_are_refused() {
     // What a stranger's encoder could write: the sections of an artifact whose numbers were never checked.
-    let weights = |change: fn(&mut Vec<StoredTensor>)| {
+    let changed = |change: fn(&mut Vec<StoredTensor>)| {
         let architecture = with_bits(propagator(), Some(3), 16);
         let mut tensors = quantize(architecture.clone()).tensors;
         change(&mut tensors);
@@ -178,9 +178,9 @@ fn forbidden_numbers_in_the_weights_are_refused() {
             StoredTensor::Float(_) => unreachable!("the embedding is quantized"),
         }
     }
-    let nan = weights(|tensors| quantized(tensors).scales[1] = f16::NAN);
+    let nan = changed(|tensors| quantized(tensors).scales[1] = f16::NAN);
     assert_eq!(nan, "tensor embedding.weight has the scale NaN for group 1");
-    let infinity = weights(|tensors| match &mut tensors[1] {
+    let infinity = changed(|tensors| match &mut tensors[1] {
         StoredTensor::Float(values) => values[1] = f32::INFINITY,
         StoredTensor::Quantized(_) => unreachable!("the first norm is kept in floats"),
     });
