@@ -6,13 +6,13 @@
 //! 10   2  number of sections, 3
 //! 12  48  section table     for each section, in the order of the file:
 //!                            0   2  kind       1 CONFIG, 2 VOCABULARY, 3 WEIGHTS
-//!                            2   2  encoding   0 plain, 1 entropy-coded: the VOCABULARY
+//!                            2   2  encoding   0 plain (CONFIG), 1 entropy-coded (the others)
 //!                            4   4  CRC-32 of the section's bytes as stored
 //!                            8   8  length in bytes, as stored
 //! 60   4  CRC-32 of the 60 bytes above
 //! 64      CONFIG            JSON: architecture, pretokenizer
 //!         VOCABULARY        number of words, then the coded words (artifact/vocabulary.rs, coding/words/)
-//!         WEIGHTS           scales, codes and floats of each tensor
+//!         WEIGHTS           coded scales and codes, or floats, of each tensor (artifact/weights.rs)
 //!                           end of file: nothing may follow
 //! ```
 //!

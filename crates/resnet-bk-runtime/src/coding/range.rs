@@ -114,6 +114,7 @@ impl<'a> Decoder<'a> {
         match bytes.len() {
             len if len < 2 * least => Err(CodingError::CutOff),
             len if len > 2 * most => Err(CodingError::TrailingBytes),
+            len if len % 2 == 1 => Err(CodingError::Invalid),
             _ => Ok(()),
         }
     }
