@@ -1,7 +1,7 @@
 //! What a summary says, as rows of text. The terminal and the page show the same.
 
 use crate::printer::{Table, change, grouped, percent, perplexity, ratio, seconds};
-use resnet_bk::summary::{StageSummary, Summary};
+use resnet_bk::summary::{PlanSummary, StageSummary, Summary};
 use resnet_bk_runtime::architecture::Causality;
 use resnet_bk_runtime::artifact::Ledger;
 
@@ -103,6 +103,20 @@ pub fn facts(summary: &Summary) -> Vec<(&'static str, String)> {
     if summary.causality == Causality::Bidirectional {
         facts.push(("not causal", format!("the model sees the tokens that it should predict: {NOT_CAUSAL}")));
     }
+    if let Some(plan) = &summary.plan {
+        let (predicted, bytes) = (plan.predicted_bytes, artifact.bytes_weights);
+        facts.push((
+            "plan",
+            format!(
+                "{} trials; {}: {} bytes of weights predicted, {} found ({})",
+                plan.trials.len(),
+                plan.trials[plan.chosen].student,
+                grouped(predicted),
+                grouped(bytes),
+                change(bytes as f64 / predicted as f64 - 1.0),
+            ),
+        ));
+    }
     facts.push(("target", target(summary)));
     facts
 }
@@ -117,6 +131,10 @@ pub fn target(summary: &Summary) -> String {
     if let Some(allowed) = summary.target.max_loss {
         let state = if summary.loss <= allowed { "kept" } else { "missed" };
         parts.push(format!("perplexity loss of at most {} {state} with {}", percent(allowed), change(summary.loss)));
+    }
+    if let Some(most) = summary.target.bytes {
+        let state = if summary.artifact.bytes_total <= most { "kept" } else { "missed" };
+        parts.push(format!("at most {} bytes {state} with {}", grouped(most), grouped(summary.artifact.bytes_total)));
     }
     if parts.is_empty() { "none was set".to_owned() } else { parts.join("; ") }
 }
@@ -139,7 +157,33 @@ pub fn missed(summary: &Summary) -> Vec<String> {
             percent(allowed),
         ));
     }
+    if let Some(most) = summary.target.bytes.filter(|&most| summary.artifact.bytes_total > most) {
+        let over = grouped(summary.artifact.bytes_total - most);
+        parts.push(format!("the file has {over} bytes more than the {} that were asked for", grouped(most)));
+    }
     parts
+}
+
+/// The planner's trials; those of the front are marked.
+pub fn trials(plan: &PlanSummary) -> Table {
+    let mut table = Table::new(["round", "student", "tokens", "bytes of weights", "perplexity", ""]);
+    let front = plan.front();
+    for (index, trial) in plan.trials.iter().enumerate() {
+        let mark = match index {
+            index if index == plan.chosen => "chosen",
+            index if front.contains(&index) => "front",
+            _ => "",
+        };
+        table.row([
+            trial.round.to_string(),
+            trial.student.clone(),
+            grouped(trial.tokens as u64),
+            grouped(trial.bytes),
+            perplexity(trial.perplexity),
+            mark.to_owned(),
+        ]);
+    }
+    table
 }
 
 /// Bytes by part and use, and their sums.

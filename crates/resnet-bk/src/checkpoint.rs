@@ -5,10 +5,10 @@
 //! UTF-8, one a line. Metadata: one JSON object under `resnet-bk`. It is written in one step, so an interruption leaves the last
 //! good one.
 
-use crate::config::{MagnitudePruning, ModelConfig, QatConfig};
+use crate::config::{DistillConfig, MagnitudePruning, ModelConfig, QatConfig};
 use crate::observer::Removal;
 use crate::parameters::{Moments, Parameter, Parameters};
-use crate::summary::{BaselineSummary, StageSummary};
+use crate::summary::{BaselineSummary, PlanSummary, StageSummary};
 use resnet_bk_runtime::architecture::{Architecture, Role, TensorSpec};
 use resnet_bk_runtime::architecture_validation::ArchitectureError;
 use resnet_bk_runtime::atomic::write_atomically;
@@ -45,8 +45,19 @@ pub struct Checkpoint {
     pub removals: Vec<Removal>,
     /// The float model that a compressed one is compared with.
     pub baseline: Option<BaselineSummary>,
+    /// What a planner chose.
+    pub plan: Option<Plan>,
     /// How far an unfinished stage has come.
     pub progress: Option<Progress>,
+}
+
+/// A planner's choice.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    /// What it tried.
+    pub summary: PlanSummary,
+    /// The distillation that it chose.
+    pub distillation: DistillConfig,
 }
 
 /// Compression that a model carries.
@@ -154,6 +165,8 @@ struct Metadata {
     stages: Vec<StageSummary>,
     removals: Vec<Removal>,
     baseline: Option<BaselineSummary>,
+    #[serde(default)]
+    plan: Option<Plan>,
     progress: Option<Progress>,
 }
 
@@ -169,6 +182,7 @@ impl Checkpoint {
             stages: Vec::new(),
             removals: Vec::new(),
             baseline: None,
+            plan: None,
             progress: None,
             config,
         }
@@ -180,6 +194,7 @@ impl Checkpoint {
             stages: self.stages.clone(),
             removals: self.removals.clone(),
             baseline: self.baseline.clone(),
+            plan: self.plan.clone(),
             ..Self::initialise(config, self.vocabulary.clone(), seed)
         };
         std::mem::replace(self, fresh)
@@ -231,6 +246,7 @@ impl Checkpoint {
             stages: self.stages.clone(),
             removals: self.removals.clone(),
             baseline: self.baseline.clone(),
+            plan: self.plan.clone(),
             progress: self.progress,
         };
         let mut tensors: Vec<(String, Dtype, Vec<usize>, Vec<u8>)> = Vec::new();
@@ -311,6 +327,7 @@ impl Checkpoint {
             stages: metadata.stages,
             removals: metadata.removals,
             baseline: metadata.baseline,
+            plan: metadata.plan,
             progress: metadata.progress,
         })
     }

@@ -1,6 +1,7 @@
 //! What a run tells while it works. The library reports; progress bars, log files and silence are observers.
 
 use crate::config::StageKind;
+use crate::summary::Trial;
 use serde::{Deserialize, Serialize};
 
 /// Something that happened. Serialized, one a line, they make `metrics.jsonl`.
@@ -65,6 +66,17 @@ pub enum Event {
         stage: usize,
         /// Windows that calibrated the activations; 0 where activations stay float.
         calibration_samples: usize,
+    },
+    /// A planner has tried a student.
+    TrialEnded {
+        /// The stage's number.
+        stage: usize,
+        /// Its number in its round, from 1.
+        trial: usize,
+        /// Trials of the round.
+        trials: usize,
+        /// What it gave.
+        result: Trial,
     },
     /// A stage is done.
     StageEnded {

@@ -9,7 +9,7 @@
 use crate::batch::{BatchError, Batches, limit_tokens};
 use crate::checkpoint::{Checkpoint, CheckpointError};
 use crate::compress::{is_enabled, run_stage};
-use crate::config::{Recipe, StageConfig, StageKind};
+use crate::config::{Recipe, StageConfig, StageKind, Target};
 use crate::corpus::{Corpus, CorpusError, build_vocabulary};
 use crate::evaluate::{evaluate_model, evaluate_parameters};
 use crate::export::pack;
@@ -109,6 +109,8 @@ pub enum RunError {
 /// How far the decoded artifact's perplexity may be from the trained model's, relative: both compute alike but for the order of the
 /// head's sums.
 const PARITY: f64 = 1e-4;
+/// Bytes by which a student's config may be longer than its teacher's: it names its bins and levels.
+const CONFIG_ROOM: u64 = 600;
 /// Name of a stage's file in its folder.
 const CHECKPOINT: &str = "model.safetensors";
 
@@ -125,6 +127,10 @@ pub fn run(request: &RunRequest, observer: &mut dyn Observer) -> Result<Summary,
     let first = stages.first().ok_or(RunError::NoStages)?;
     if request.model.is_none() && first.kind() != StageKind::Train {
         return Err(RunError::NothingToCompress(first.kind()));
+    }
+    let plans = stages.iter().any(|stage| stage.kind() == StageKind::Plan);
+    if plans && recipe.target.ratio.is_none() && recipe.target.bytes.is_none() {
+        return Err(TrainError::NoBudget.into());
     }
     check_folder(request)?;
     let mut run = Run::prepare(request)?;
@@ -158,8 +164,10 @@ fn check_folder(request: &RunRequest) -> Result<(), RunError> {
 /// Whether a run of the old recipe is a beginning of the new one's, or the other way round. A target may change.
 fn same_work(old: &Recipe, new: &Recipe) -> bool {
     let shorter = old.stages.len().min(new.stages.len());
+    // A planner works towards the target.
+    let target = if old.stages.iter().any(|stage| stage.kind() == StageKind::Plan) { old.target } else { new.target };
     old.stages[..shorter] == new.stages[..shorter]
-        && Recipe { target: new.target, stages: new.stages.clone(), ..old.clone() } == *new
+        && Recipe { target, stages: new.stages.clone(), ..old.clone() } == *new
 }
 
 fn write(path: &Path, bytes: &[u8]) -> Result<(), RunError> {
@@ -232,7 +240,7 @@ impl<'a> Run<'a> {
             }
             Some(saved) => {
                 let previous = std::mem::replace(&mut self.checkpoint, saved);
-                teacher = (config.kind() == StageKind::Distill).then_some(previous);
+                teacher = matches!(config.kind(), StageKind::Distill | StageKind::Plan).then_some(previous);
             }
             None => {}
         }
@@ -243,6 +251,7 @@ impl<'a> Run<'a> {
             schedule: config.schedule(),
             seed: self.request.recipe.seed,
             save_to: Some(path.clone()),
+            budget: self.budget()?,
         };
         let perplexity = run_stage(&mut self.checkpoint, teacher, config, &stage, &self.streams, observer)?;
         let summary = self.summarise(config.kind(), perplexity, before + started.elapsed().as_secs_f64())?;
@@ -253,10 +262,38 @@ impl<'a> Run<'a> {
             seconds: summary.seconds,
         });
         self.checkpoint.stages.push(summary);
+        if config.kind() == StageKind::Plan {
+            self.write_planned_recipe(number)?;
+        }
         if let (true, Some(stage)) = (self.is_baseline, self.checkpoint.stages.last()) {
             self.set_baseline(stage.valid_perplexity);
         }
         Ok(self.checkpoint.write(&path)?)
+    }
+
+    /// Most bytes of the weights section that the target leaves.
+    fn budget(&self) -> Result<Option<u64>, RunError> {
+        let target = self.request.recipe.target;
+        let by_ratio = target.ratio.zip(self.checkpoint.baseline.as_ref());
+        let by_ratio = by_ratio.map(|(ratio, baseline)| (baseline.float32_bytes as f64 / ratio) as u64);
+        let by_bytes = match target.bytes {
+            Some(bytes) => {
+                let ledger = pack(&self.checkpoint)?.ledger()?;
+                Some(bytes.saturating_sub(ledger.total_bytes() - ledger.weights_bytes() + CONFIG_ROOM))
+            }
+            None => None,
+        };
+        Ok(by_ratio.into_iter().chain(by_bytes).min())
+    }
+
+    /// The recipe with the planner's choice in the place of its stage: what another run can start from.
+    fn write_planned_recipe(&self, number: usize) -> Result<(), RunError> {
+        let mut recipe = self.request.recipe.clone();
+        let planned = recipe.stages.iter_mut().find(|stage| stage.kind() == StageKind::Plan);
+        if let (Some(stage), Some(plan)) = (planned, &self.checkpoint.plan) {
+            *stage = StageConfig::Distill(plan.distillation.clone());
+        }
+        write(&self.request.out.join(format!("{number:02}-planned.toml")), recipe.to_toml().as_bytes())
     }
 
     fn summarise(&self, kind: StageKind, valid_perplexity: f64, seconds: f64) -> Result<StageSummary, RunError> {
@@ -304,7 +341,10 @@ impl<'a> Run<'a> {
         let ratio = baseline.float32_bytes as f64 / artifact.bytes_weights as f64;
         let loss = artifact.valid_perplexity / baseline.valid_perplexity - 1.0;
         let target = self.request.recipe.target;
-        let missed = target.ratio.is_some_and(|least| ratio < least) || target.max_loss.is_some_and(|most| loss > most);
+        let missed = target.ratio.is_some_and(|least| ratio < least)
+            || target.max_loss.is_some_and(|most| loss > most)
+            || target.bytes.is_some_and(|most| artifact.bytes_total > most);
+        let nothing_asked = target == Target::default();
         Ok(Summary {
             corpus: CorpusSummary {
                 name: self.request.corpus.name.clone(),
@@ -318,7 +358,8 @@ impl<'a> Run<'a> {
             seconds: self.checkpoint.stages.iter().map(|stage| stage.seconds).sum(),
             stages: self.checkpoint.stages,
             removals: self.checkpoint.removals,
-            target_reached: (target.ratio.is_some() || target.max_loss.is_some()).then_some(!missed),
+            plan: self.checkpoint.plan.map(|plan| plan.summary),
+            target_reached: (!nothing_asked).then_some(!missed),
             artifact,
             baseline,
             ratio,

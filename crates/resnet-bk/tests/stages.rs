@@ -14,7 +14,7 @@ use resnet_bk_runtime::architecture::Mixer;
 use std::path::Path;
 
 fn stage<'a>(number: usize, config: &'a StageConfig) -> Stage<'a> {
-    Stage { number, kind: config.kind(), schedule: config.schedule(), seed: 1, save_to: None }
+    Stage { number, kind: config.kind(), schedule: config.schedule(), seed: 1, save_to: None, budget: None }
 }
 
 fn run_all(checkpoint: &mut Checkpoint, streams: &TokenStreams, recipe: &Recipe) {

@@ -12,9 +12,12 @@ use resnet_bk::corpus;
 use resnet_bk::pipeline::{self, RunRequest};
 use std::path::PathBuf;
 
+/// What runs without a recipe.
+const PLAN: &str = include_str!("../../../../recipes/plan.toml");
+
 /// Train and compress: all stages of a recipe, then the packed model and the report
 ///
-/// Prints a table of the stages on stdout. Exits with 1 where the target was missed. An interrupted run (Ctrl-C) loses no
+/// Without --recipe, a planner looks for the student that reaches --target or --bytes with the least loss. Prints a table of the stages on stdout. Exits with 1 where the target was missed. An interrupted run (Ctrl-C) loses no
 /// more than the epoch it was in: the same command with --resume goes on.
 #[derive(Args)]
 pub struct Compress {
@@ -29,6 +32,9 @@ pub struct Compress {
     /// Loss of valid perplexity against the baseline, at most: 15% or 0.15; overrides the recipe's
     #[arg(long, value_name = "LOSS", value_parser = parse_loss)]
     max_loss: Option<f64>,
+    /// Length of the packed model, vocabulary included, at most: 60kB, 1.5MB or a number of bytes; overrides the recipe's
+    #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
+    bytes: Option<u64>,
 }
 
 /// What `train` and `compress` share.
@@ -36,7 +42,7 @@ pub struct Compress {
 pub struct RunArguments {
     /// The recipe, a TOML file
     #[arg(long, value_name = "FILE")]
-    pub recipe: PathBuf,
+    pub recipe: Option<PathBuf>,
     /// `embedded`, a folder with train.txt and valid.txt, or `wikitext-2`, `wikitext-103`, `openwebtext`
     #[arg(long)]
     corpus: String,
@@ -52,16 +58,24 @@ pub struct RunArguments {
 }
 
 impl RunArguments {
-    /// The recipe with its `--set` values.
+    /// The recipe, or the planner's, with its `--set` values.
     pub fn recipe(&self) -> Result<Recipe> {
-        Ok(Recipe::read(&self.recipe, &self.set)?)
+        Ok(match &self.recipe {
+            Some(path) => Recipe::read(path, &self.set)?,
+            None => Recipe::parse(PLAN, "the planner's recipe", &self.set)?,
+        })
     }
 }
 
 /// Runs the stages and prints the summary.
 pub fn run(arguments: &Compress, printer: &mut Printer) -> Result<Outcome> {
     let mut recipe = arguments.run.recipe()?;
+    if arguments.run.recipe.is_none() && arguments.bytes.is_some() {
+        // A budget of bytes takes the place of the ratio that the planner's recipe asks for.
+        recipe.target.ratio = None;
+    }
     recipe.target.ratio = arguments.target.or(recipe.target.ratio);
+    recipe.target.bytes = arguments.bytes.or(recipe.target.bytes);
     recipe.target.max_loss = arguments.max_loss.or(recipe.target.max_loss);
     if let Some(model) = &arguments.model {
         model_file::check(model)?;
@@ -127,6 +141,22 @@ fn parse_ratio(text: &str) -> Result<f64, String> {
     if f64::is_finite(ratio) && ratio > 0.0 { Ok(ratio) } else { Err("it must be above 0".to_owned()) }
 }
 
+/// `60000`, `60kB` or `1.5MB`.
+fn parse_bytes(text: &str) -> Result<u64, String> {
+    let form = || "write a number of bytes such as 60000, 60kB or 1.5MB".to_owned();
+    let text = text.trim();
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = match text[digits.len()..].to_ascii_lowercase().as_str() {
+        "" | "b" => 1.0,
+        "kb" | "k" => 1e3,
+        "mb" | "m" => 1e6,
+        _ => return Err(form()),
+    };
+    let number: f64 = digits.trim().parse().map_err(|_| form())?;
+    let bytes = number * unit;
+    if bytes.is_finite() && bytes >= 1.0 { Ok(bytes as u64) } else { Err(form()) }
+}
+
 /// `15%` or `0.15`.
 fn parse_loss(text: &str) -> Result<f64, String> {
     let form = || "write a share such as 15% or 0.15".to_owned();
@@ -155,6 +185,21 @@ mod tests {
         for wrong in ["-1%", "NaN", "", "%", "many"] {
             assert!(parse_loss(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn bytes_may_have_a_unit() {
+        let parsed = ["60000", "60kB", "1.5 MB", "7b"].map(parse_bytes);
+        assert_eq!(parsed, [Ok(60_000), Ok(60_000), Ok(1_500_000), Ok(7)]);
+        for wrong in ["", "kB", "-1", "0", "3 GB", "NaN", "many"] {
+            assert!(parse_bytes(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn the_planners_recipe_is_sound() {
+        let recipe = Recipe::parse(PLAN, "plan.toml", &[]).expect("a recipe");
+        assert_eq!(recipe.target.ratio, Some(100.0));
     }
 
     #[test]

@@ -19,11 +19,14 @@ pub struct Train {
 
 /// Runs the stages and prints the summary.
 pub fn run(arguments: &Train, printer: &mut Printer) -> Result<Outcome> {
+    let Some(path) = &arguments.run.recipe else {
+        return Err(Failure::new("train needs a recipe", "pass --recipe, for example recipes/seed.toml").into());
+    };
     let mut recipe = arguments.run.recipe()?;
     recipe.stages.retain(|stage| stage.kind() == StageKind::Train);
     if recipe.stages.is_empty() {
         return Err(Failure::new(
-            format!("{} has no [[stage]] of kind \"train\"", arguments.run.recipe.display()),
+            format!("{} has no [[stage]] of kind \"train\"", path.display()),
             "add one, or run all of its stages with `resnet-bk compress`",
         )
         .into());

@@ -1,6 +1,6 @@
 //! How far a run is: a bar where stderr is a terminal, one line an epoch everywhere.
 
-use crate::printer::{note, percent, perplexity, seconds};
+use crate::printer::{grouped, note, percent, perplexity, seconds};
 use crate::tables::mark;
 use indicatif::{ProgressBar, ProgressStyle};
 use resnet_bk::config::StageKind;
@@ -119,6 +119,16 @@ impl Observer for Progress {
                 self.say(&format!("quantizers put in, calibrated on {calibration_samples} windows"));
             }
             Event::Quantized { .. } => self.say("quantizers put in"),
+            Event::TrialEnded { trial, trials, result, stage } => {
+                (self.stage.number, self.stage.kind) = (*stage, StageKind::Plan);
+                self.say(&format!(
+                    "round {}, trial {trial}/{trials}: perplexity {} in {} bytes: {}",
+                    result.round,
+                    perplexity(result.perplexity),
+                    grouped(result.bytes),
+                    result.student,
+                ));
+            }
             &Event::StageEnded { stage, kind, valid_perplexity, seconds: time } => {
                 if let Some(bar) = self.bar.take() {
                     bar.finish_and_clear();

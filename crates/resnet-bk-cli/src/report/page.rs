@@ -1,7 +1,7 @@
 //! report.html: one file, no scripts, pictures inside, light or dark as the reader's system is.
 
 use crate::printer::{Table, change, percent, perplexity, ratio};
-use crate::tables::{NOT_CAUSAL, facts, ledger, missed, stages};
+use crate::tables::{NOT_CAUSAL, facts, ledger, missed, stages, trials};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use resnet_bk::observer::Removal;
@@ -11,8 +11,18 @@ use std::fmt::Write as _;
 
 const STYLE: &str = include_str!("page.css");
 
+/// The page's pictures, PNG files.
+pub struct Pictures {
+    /// Loss of every step.
+    pub losses: Vec<u8>,
+    /// The way from the baseline to the artifact.
+    pub tradeoff: Vec<u8>,
+    /// The planner's trials, where there was one.
+    pub plan: Option<Vec<u8>>,
+}
+
 /// The page.
-pub fn render(summary: &Summary, recipe: Option<&str>, losses: &[u8], tradeoff: &[u8]) -> String {
+pub fn render(summary: &Summary, recipe: Option<&str>, pictures: &Pictures) -> String {
     let title = format!("ResNet-BK: {} compressed {}", summary.corpus.name, ratio(summary.ratio));
     let mut body = format!("<h1>{}</h1>\n{}", escape(&title), verdict(summary));
     if summary.causality == Causality::Bidirectional {
@@ -25,9 +35,14 @@ pub fn render(summary: &Summary, recipe: Option<&str>, losses: &[u8], tradeoff: 
         let _ = writeln!(body, "<dt>{name}</dt><dd>{}</dd>", escape(&fact));
     }
     body += "</dl>\n<h2>Size against quality</h2>\n";
-    body += &picture(tradeoff, "Bytes of weights against valid perplexity, from the baseline to the artifact");
+    body += &picture(&pictures.tradeoff, "Bytes of weights against valid perplexity, from the baseline to the artifact");
+    if let Some((plan, png)) = summary.plan.as_ref().zip(pictures.plan.as_deref()) {
+        body += "<h2>What the planner tried</h2>\n";
+        body += &picture(png, "Bytes of weights against perplexity of the planner's trials, with the front");
+        body += &table(&trials(plan));
+    }
     body += "<h2>Training</h2>\n";
-    body += &picture(losses, "Loss of every step, one stage after the other");
+    body += &picture(&pictures.losses, "Loss of every step, one stage after the other");
     body += "<h2>Where the bytes go</h2>\n";
     body += &table(&ledger(&summary.artifact.ledger));
     if !summary.removals.is_empty() {

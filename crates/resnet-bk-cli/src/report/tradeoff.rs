@@ -103,7 +103,7 @@ fn verdict(summary: &Summary) -> String {
     format!("perplexity {percent:.1} % {direction} the baseline{}", mark(summary.causality))
 }
 
-fn short_bytes(bytes: f64) -> String {
+pub(super) fn short_bytes(bytes: f64) -> String {
     match bytes {
         b if b >= 1e6 => format!("{} MB", short(b / 1e6)),
         b if b >= 1e3 => format!("{} kB", short(b / 1e3)),
@@ -111,7 +111,7 @@ fn short_bytes(bytes: f64) -> String {
     }
 }
 
-fn short(value: f64) -> String {
+pub(super) fn short(value: f64) -> String {
     format!("{}", (value * 100.0).round() / 100.0)
 }
 

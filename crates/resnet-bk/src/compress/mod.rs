@@ -5,11 +5,12 @@
 
 pub mod calibration;
 pub mod distill;
+pub mod planner;
 pub mod prune;
 pub mod qat;
 mod steps;
 
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, Plan};
 use crate::config::{StageConfig, StageKind};
 use crate::model::{LanguageModel, Leaves, Output};
 use crate::observer::Observer;
@@ -23,7 +24,7 @@ const FRESH: u64 = 0xf5e54;
 
 /// Runs one stage and returns the valid perplexity after it. Where `checkpoint` has progress, it goes on from there.
 ///
-/// A `distill` stage replaces the checkpoint's model by the student; to go on with one that was interrupted, `teacher` is the
+/// A `distill` or `plan` stage replaces the checkpoint's model by the student; to go on with one that was interrupted, `teacher` is the
 /// model that the student learns from.
 ///
 /// # Errors
@@ -53,6 +54,20 @@ pub fn run_stage(
             let mut objective = distill::Distillation::new(teacher, config, stage.seed);
             train(checkpoint, stage, streams, &mut objective, observer)
         }
+        StageConfig::Plan(config) => {
+            let (teacher, distillation) = match (teacher, &checkpoint.plan) {
+                (Some(teacher), Some(plan)) => (teacher, plan.distillation.clone()),
+                _ => {
+                    let budget = stage.budget.ok_or(TrainError::NoBudget)?;
+                    let (distillation, summary) = planner::plan(checkpoint, config, stage, streams, budget, observer)?;
+                    let teacher = distill::begin(checkpoint, &distillation, stage);
+                    checkpoint.plan = Some(Plan { summary, distillation: distillation.clone() });
+                    (teacher, distillation)
+                }
+            };
+            let mut objective = distill::Distillation::new(teacher, &distillation, stage.seed);
+            train(checkpoint, stage, streams, &mut objective, observer)
+        }
     }
 }
 
@@ -62,7 +77,7 @@ pub fn is_enabled(kind: StageKind, config: &crate::config::ModelConfig) -> bool 
         StageKind::Train => true,
         StageKind::Qat => config.use_quantization,
         StageKind::Prune => config.use_pruning,
-        StageKind::Distill => config.use_distillation,
+        StageKind::Distill | StageKind::Plan => config.use_distillation,
     }
 }
 

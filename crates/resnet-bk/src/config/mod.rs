@@ -2,10 +2,12 @@
 
 mod expand;
 mod model;
+mod plan;
 mod recipe;
 mod stage;
 
 pub use model::{ConfigError, ModelConfig, PerHead};
+pub use plan::PlanConfig;
 pub use recipe::{CorpusConfig, Recipe, RecipeError, Target};
 pub use stage::{
     DistillConfig, ExpertPruning, LearningRateShape, MagnitudePruning, Milestone, PruneConfig, QatConfig, Schedule,

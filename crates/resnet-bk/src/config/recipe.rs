@@ -57,6 +57,8 @@ pub struct Target {
     pub ratio: Option<f64>,
     /// Loss of perplexity against the baseline, at most: 0.15 allows 15 % more.
     pub max_loss: Option<f64>,
+    /// Length of the artifact's file, at most.
+    pub bytes: Option<u64>,
 }
 
 /// A recipe that can not be used.
@@ -187,6 +189,10 @@ impl Recipe {
                 }
                 StageConfig::Train(train) => {
                     model = train.model.clone().unwrap_or(model);
+                    model.validate().map_err(sizes)?;
+                }
+                StageConfig::Plan(plan) => {
+                    model = plan.common(&model);
                     model.validate().map_err(sizes)?;
                 }
                 StageConfig::Prune(_) => {}

@@ -1,6 +1,6 @@
 //! What the stages can be told.
 
-use super::ModelConfig;
+use super::{ModelConfig, PlanConfig};
 use crate::ops::Precision;
 use resnet_bk_runtime::quantization::QuantizationPolicy;
 use serde::{Deserialize, Serialize};
@@ -17,6 +17,8 @@ pub enum StageConfig {
     Prune(PruneConfig),
     /// A smaller student learns from the model so far.
     Distill(DistillConfig),
+    /// The same, with a student that is searched for.
+    Plan(PlanConfig),
 }
 
 /// The kinds of stages.
@@ -31,6 +33,8 @@ pub enum StageKind {
     Prune,
     /// Distillation.
     Distill,
+    /// Distillation of a student that is searched for.
+    Plan,
 }
 
 impl std::fmt::Display for StageKind {
@@ -40,6 +44,7 @@ impl std::fmt::Display for StageKind {
             Self::Qat => "qat",
             Self::Prune => "prune",
             Self::Distill => "distill",
+            Self::Plan => "plan",
         })
     }
 }
@@ -258,6 +263,7 @@ impl StageConfig {
             Self::Qat(_) => StageKind::Qat,
             Self::Prune(_) => StageKind::Prune,
             Self::Distill(_) => StageKind::Distill,
+            Self::Plan(_) => StageKind::Plan,
         }
     }
 
@@ -266,7 +272,7 @@ impl StageConfig {
         match self {
             Self::Train(config) => config.model.as_ref(),
             Self::Distill(config) => config.model.as_ref(),
-            Self::Qat(_) | Self::Prune(_) => None,
+            Self::Qat(_) | Self::Prune(_) | Self::Plan(_) => None,
         }
     }
 
@@ -277,6 +283,7 @@ impl StageConfig {
             Self::Qat(config) => &config.schedule,
             Self::Prune(config) => &config.schedule,
             Self::Distill(config) => &config.schedule,
+            Self::Plan(config) => &config.schedule,
         }
     }
 }
@@ -368,6 +375,13 @@ impl StageConfig {
                     "at least 0",
                 ));
                 rules.push((share(distill.compress_at), "compress_at", distill.compress_at.to_string(), "from 0 to 1"));
+            }
+            Self::Plan(plan) => {
+                rules.push((plan.trial_tokens > 0, "trial_tokens", plan.trial_tokens.to_string(), "at least 1"));
+                rules.push((plan.finalists > 0, "finalists", plan.finalists.to_string(), "at least 1"));
+                rules.push((plan.temperature > 0.0, "temperature", plan.temperature.to_string(), "above 0"));
+                rules.push((share(f64::from(plan.alpha)), "alpha", plan.alpha.to_string(), "from 0 to 1"));
+                rules.push((share(plan.compress_at), "compress_at", plan.compress_at.to_string(), "from 0 to 1"));
             }
         }
         rules.into_iter().find(|rule| !rule.0).map_or(Ok(()), |(_, field, value, allowed)| Err((field, value, allowed)))

@@ -18,6 +18,7 @@ use crate::model::{LanguageModel, Leaves, Output};
 use crate::observer::{Event, Observer};
 use crate::random::Random;
 use burn_tensor::Tensor;
+use resnet_bk_runtime::artifact::ArtifactError;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
@@ -57,6 +58,18 @@ pub enum TrainError {
     /// A checkpoint could not be written.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    /// A planner has nothing to keep to.
+    #[error("a plan needs a budget: set target.ratio or target.bytes (--target, --bytes)")]
+    NoBudget,
+    /// No student is small enough.
+    #[error("no student fits in {budget} bytes of weights: allow more, or a smaller vocabulary (model.vocab_size)")]
+    NoStudent {
+        /// The budget.
+        budget: u64,
+    },
+    /// A student could not be packed.
+    #[error("a student can not be packed")]
+    Artifact(#[from] ArtifactError),
 }
 
 /// What makes a stage different from plain training.
@@ -97,6 +110,8 @@ pub struct Stage<'a> {
     pub seed: u64,
     /// Where the checkpoint of each epoch goes; `None` keeps nothing.
     pub save_to: Option<PathBuf>,
+    /// Most bytes of the weights section, for a planner.
+    pub budget: Option<u64>,
 }
 
 /// Trains a checkpoint's model for one stage, going on from the checkpoint's progress if it has any.

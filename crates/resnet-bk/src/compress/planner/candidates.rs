@@ -1,0 +1,160 @@
+//! The students that a planner tries: shapes of the body, each with the widest table that its budget leaves.
+//!
+//! ```text
+//! budget = body (blocks, experts, mixers) + table: bins of V/30, V/10 and the remaining words, rows of about 8 k, 3 k and k numbers
+//! ```
+
+use super::size::predict;
+use crate::config::ModelConfig;
+use resnet_bk_runtime::architecture::{Architecture, Mixer};
+use resnet_bk_runtime::embedding::EmbeddingBin;
+use resnet_bk_runtime::quantization::{LearnedSteps, QuantizationPolicy};
+
+/// Width, blocks and experts of the bodies that are tried.
+const BODIES: [(usize, usize, usize); 8] =
+    [(32, 1, 1), (48, 1, 1), (48, 2, 1), (64, 1, 1), (64, 2, 1), (64, 2, 2), (96, 2, 1), (128, 2, 1)];
+/// Levels of the table's bins that are tried, and the share of the budget to spend: the last shows what less would give.
+const TABLES: [([u16; 3], f64); 3] = [([9, 5, 5], 1.0), ([5, 3, 3], 1.0), ([5, 3, 3], 0.6)];
+/// Largest share of the budget that a body may take.
+const LARGEST_BODY: f64 = 0.6;
+/// Widths of the bins over that of the last.
+const FIRST_BIN: usize = 8;
+const SECOND_BIN: usize = 3;
+/// Narrowest last bin.
+const NARROWEST: usize = 2;
+/// Words of the first bins, as shares of all.
+const SHARES: [f64; 2] = [1.0 / 30.0, 0.1];
+/// Knots of the bias's curve.
+const KNOTS: usize = 16;
+
+/// One student.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Candidate {
+    /// Its configuration.
+    pub model: ModelConfig,
+    /// Its quantizers.
+    pub policy: QuantizationPolicy,
+}
+
+impl Candidate {
+    /// The student of a body and levels with rows of the last bin this wide.
+    fn new(common: &ModelConfig, body: (usize, usize, usize), levels: [u16; 3], width: usize) -> Self {
+        let (d_model, n_layers, num_experts) = body;
+        let words = SHARES.map(|share| ((common.vocab_size as f64 * share) as usize).max(1));
+        let rest = common.vocab_size.saturating_sub(words[0] + words[1]).max(1);
+        let bin = |words: usize, width: usize| EmbeddingBin { words, width: width.min(d_model) };
+        let bins = vec![bin(words[0], FIRST_BIN * width), bin(words[1], SECOND_BIN * width), bin(rest, width)];
+        let model = ModelConfig {
+            mixer: Mixer::Propagator,
+            d_model,
+            n_layers,
+            num_experts,
+            top_k: 1,
+            d_ff: 2 * d_model,
+            heads: d_model / 2,
+            positions: false,
+            tied_embeddings: true,
+            embedding_bins: bins,
+            bias_knots: KNOTS,
+            ..common.clone()
+        };
+        let learned = LearnedSteps { embedding: levels.to_vec(), ..LearnedSteps::default() };
+        let policy =
+            QuantizationPolicy { learned: Some(learned), activation_bits: None, ..QuantizationPolicy::default() };
+        Self { model, policy }
+    }
+
+    /// The model that it will be.
+    pub fn architecture(&self) -> Architecture {
+        Architecture { quantization: Some(self.policy.clone()), ..self.model.architecture() }
+    }
+
+    /// Predicted bytes of its weights.
+    pub fn bytes(&self) -> f64 {
+        predict(&self.architecture())
+    }
+
+    /// The same body and levels with the widest table that keeps within a budget; `None` where even the narrowest does not.
+    pub fn refit(&self, budget: f64) -> Option<Self> {
+        let body = (self.model.d_model, self.model.n_layers, self.model.num_experts);
+        let levels = &self.policy.learned.as_ref().expect("students have trained steps").embedding;
+        fit(&self.model, body, [levels[0], levels[1], levels[2]], budget)
+    }
+
+    /// Sizes and levels in words.
+    pub fn describe(&self) -> String {
+        let bins: Vec<String> =
+            self.model.embedding_bins.iter().map(|bin| format!("{} x {}", bin.words, bin.width)).collect();
+        let levels = &self.policy.learned.as_ref().expect("students have trained steps").embedding;
+        format!(
+            "width {}, {} blocks of {} experts, rows {} with {levels:?} levels",
+            self.model.d_model,
+            self.model.n_layers,
+            self.model.num_experts,
+            bins.join(", "),
+        )
+    }
+}
+
+/// The widest table for a body, by its last bin first, then the second.
+fn fit(common: &ModelConfig, body: (usize, usize, usize), levels: [u16; 3], budget: f64) -> Option<Candidate> {
+    let fits = |candidate: &Candidate| candidate.bytes() <= budget;
+    let mut best =
+        (NARROWEST..=body.0).map(|width| Candidate::new(common, body, levels, width)).take_while(fits).last()?;
+    while best.model.embedding_bins[1].width < body.0 {
+        let mut wider = best.clone();
+        wider.model.embedding_bins[1].width += 1;
+        if !fits(&wider) {
+            break;
+        }
+        best = wider;
+    }
+    Some(best)
+}
+
+/// The students that a budget of bytes leaves room for.
+pub fn candidates(common: &ModelConfig, budget: f64) -> Vec<Candidate> {
+    let mut list = Vec::new();
+    for body in BODIES {
+        for (levels, share) in TABLES {
+            let table = |width: usize| Candidate::new(common, body, levels, width).bytes();
+            // A row's number costs the same everywhere: two tables tell the body's share.
+            let body_bytes = 2.0 * table(1) - table(2);
+            if body_bytes <= LARGEST_BODY * budget {
+                list.extend(fit(common, body, levels, share * budget));
+            }
+        }
+    }
+    list
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn candidates_use_their_budget_and_are_models() {
+        let common = ModelConfig::preset("memory").unwrap();
+        for budget in [40e3, 165e3, 1e6] {
+            let list = candidates(&common, budget);
+            assert!(list.len() >= 3, "{} candidates in {budget} bytes", list.len());
+            for candidate in list {
+                candidate.model.validate().unwrap();
+                candidate.architecture().validate().unwrap();
+                let used = candidate.bytes() / budget;
+                let full = candidate.model.embedding_bins[2].width == candidate.model.d_model;
+                assert!(used <= 1.0 && (full || used > 0.45), "{}: {used} of the budget", candidate.describe());
+            }
+        }
+        assert_eq!(candidates(&common, 1e3), []);
+    }
+
+    #[test]
+    fn a_refit_keeps_the_body() {
+        let common = ModelConfig::preset("memory").unwrap();
+        let candidate = candidates(&common, 165e3).swap_remove(0);
+        let smaller = candidate.refit(120e3).unwrap();
+        assert!(smaller.bytes() <= 120e3 && smaller.bytes() > 100e3);
+        assert_eq!((smaller.model.d_model, smaller.policy.clone()), (candidate.model.d_model, candidate.policy));
+    }
+}

@@ -1,0 +1,104 @@
+//! The planner: which student spends a budget of bytes best.
+//!
+//! ```text
+//! candidates within the budget -> short trials -> the best few, longer -> the best one, its table refitted to the trial's true size
+//! ```
+//!
+//! Trials learn from the teacher as the final student will, quantizers included, and are compared on text that they did not train on:
+//! a part of the training text, so that the held-out text has no say in the choice. The rate of a trial, its file's bytes over the
+//! predicted ones, corrects the prediction for the final student.
+
+mod candidates;
+mod size;
+
+use super::distill::{self, Distillation};
+use crate::checkpoint::Checkpoint;
+use crate::config::{DistillConfig, PlanConfig, Schedule};
+use crate::export::pack;
+use crate::observer::{Event, Observer, Silent};
+use crate::summary::{PlanSummary, Trial};
+use crate::train::{Stage, TokenStreams, TrainError, train};
+use candidates::{Candidate, candidates};
+
+/// Trials of the second round train on so many times the tokens.
+const LONGER: usize = 3;
+/// Share of the training tokens that trials are compared on, over those that they train on.
+const HELD_OUT: usize = 10;
+/// Share of the budget that is left free, for the final student's entropies differ from its trial's.
+const MARGIN: f64 = 0.01;
+
+/// Chooses the student of a teacher, whose weights take at most `budget` bytes.
+///
+/// # Errors
+/// [`TrainError`]: no student fits the budget, or a trial failed.
+pub fn plan(
+    teacher: &Checkpoint,
+    config: &PlanConfig,
+    stage: &Stage,
+    streams: &TokenStreams,
+    budget: u64,
+    observer: &mut dyn Observer,
+) -> Result<(DistillConfig, PlanSummary), TrainError> {
+    let goal = budget as f64 * (1.0 - MARGIN);
+    let mut field = candidates(&config.common(&teacher.config), goal);
+    if field.is_empty() {
+        return Err(TrainError::NoStudent { budget });
+    }
+    let mut summary = PlanSummary { budget, trials: Vec::new(), chosen: 0, predicted_bytes: 0 };
+    for (round, factor) in [1, LONGER].into_iter().enumerate() {
+        let trial_streams = split(streams, config.trial_tokens * factor);
+        let first = summary.trials.len();
+        let count = field.len();
+        for (index, candidate) in field.iter().enumerate() {
+            let trial = run_trial(teacher, config, stage, &trial_streams, candidate, round + 1)?;
+            observer.event(&Event::TrialEnded { stage: stage.number, trial: index + 1, trials: count, result: trial.clone() });
+            summary.trials.push(trial);
+        }
+        let mut order: Vec<usize> = (0..count).collect();
+        let perplexity = |index: &usize| summary.trials[first + index].perplexity;
+        order.sort_by(|a, b| perplexity(a).total_cmp(&perplexity(b)));
+        order.truncate(config.finalists.max(1));
+        summary.chosen = first + order[0];
+        field = order.iter().map(|&index| field[index].clone()).collect();
+    }
+    let trial = &summary.trials[summary.chosen];
+    let rate = trial.bytes as f64 / trial.predicted_bytes as f64;
+    let chosen = field.swap_remove(0);
+    let chosen = chosen.refit(goal / rate).unwrap_or(chosen);
+    summary.predicted_bytes = (chosen.bytes() * rate) as u64;
+    Ok((config.distillation(config.schedule.clone(), chosen.model, chosen.policy), summary))
+}
+
+/// The first tokens of the training text, and the tenth part after them to measure on.
+fn split(streams: &TokenStreams, tokens: usize) -> TokenStreams {
+    let all = &streams.train;
+    let train = tokens.min(all.len() - all.len() / (HELD_OUT + 1));
+    let end = all.len().min(train + train / HELD_OUT);
+    TokenStreams { train: all[..train].into(), valid: all[train..end].into() }
+}
+
+fn run_trial(
+    teacher: &Checkpoint,
+    config: &PlanConfig,
+    stage: &Stage,
+    streams: &TokenStreams,
+    candidate: &Candidate,
+    round: usize,
+) -> Result<Trial, TrainError> {
+    let schedule = Schedule { epochs: 1, ..config.schedule.clone() };
+    let distillation = config.distillation(schedule, candidate.model.clone(), candidate.policy.clone());
+    let stage = Stage { schedule: &distillation.schedule, save_to: None, ..stage.clone() };
+    let mut student = teacher.clone();
+    let teacher = distill::begin(&mut student, &distillation, &stage);
+    let mut objective = Distillation::new(teacher, &distillation, stage.seed);
+    let perplexity = train(&mut student, &stage, streams, &mut objective, &mut Silent)?;
+    let ledger = pack(&student).and_then(|artifact| artifact.ledger())?;
+    Ok(Trial {
+        round,
+        student: candidate.describe(),
+        tokens: streams.train.len(),
+        predicted_bytes: candidate.bytes() as u64,
+        bytes: ledger.weights_bytes(),
+        perplexity,
+    })
+}

@@ -1,0 +1,45 @@
+//! How many bytes a model's weights will take, before it is trained.
+
+use resnet_bk_runtime::architecture::{Architecture, Role, TensorSpec};
+
+/// Entropy of a trained code by its number of levels, in bits: means over the students of docs/compression.md. Between them it is
+/// interpolated over the logarithm of the levels.
+const ENTROPIES: [(f64, f64); 8] =
+    [(3.0, 1.45), (5.0, 2.05), (9.0, 2.85), (15.0, 3.5), (31.0, 4.4), (63.0, 5.4), (127.0, 6.3), (255.0, 7.2)];
+/// Bits of a scale: half-precision numbers of one size share their exponents.
+const SCALE_BITS: f64 = 11.5;
+/// Bits of a float.
+const FLOAT_BITS: f64 = 30.0;
+
+/// Predicted length of the weights section, in bytes.
+pub fn predict(architecture: &Architecture) -> f64 {
+    let bits = |spec: &TensorSpec| match architecture.scheme(spec) {
+        Some(scheme) => {
+            let codes = spec.len() as f64 * entropy(2.0 * f64::from(scheme.limit) + 1.0);
+            codes + SCALE_BITS * scheme.scale_count(spec.len()) as f64
+        }
+        None => FLOAT_BITS * spec.len() as f64,
+    };
+    let stored = architecture.tensors().into_iter().filter(|spec| spec.role != Role::Step);
+    stored.map(|spec| bits(&spec)).sum::<f64>() / 8.0
+}
+
+fn entropy(levels: f64) -> f64 {
+    let after = ENTROPIES.iter().position(|&(known, _)| known >= levels).unwrap_or(ENTROPIES.len() - 1).max(1);
+    let ((l0, e0), (l1, e1)) = (ENTROPIES[after - 1], ENTROPIES[after]);
+    e0 + (e1 - e0) * (levels / l0).ln() / (l1 / l0).ln()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entropies_are_met_at_their_levels_and_grow() {
+        for (levels, bits) in ENTROPIES {
+            assert!((entropy(levels) - bits).abs() < 1e-12);
+        }
+        assert!(entropy(7.0) > 2.05 && entropy(7.0) < 2.85);
+        assert!(entropy(511.0) > 7.2);
+    }
+}

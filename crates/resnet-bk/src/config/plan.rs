@@ -1,0 +1,54 @@
+//! Settings of a planned distillation.
+
+use super::{DistillConfig, ModelConfig, Schedule};
+use resnet_bk_runtime::quantization::QuantizationPolicy;
+use serde::{Deserialize, Serialize};
+
+/// A distillation whose student is searched for: its sizes and levels, under a budget of bytes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PlanConfig {
+    /// The optimizer's schedule for the student that was chosen.
+    pub schedule: Schedule,
+    /// What every student has in common; its sizes, bins and experts are searched for.
+    pub model: Option<ModelConfig>,
+    /// Training tokens of a trial of the first round; those of the second train on three times as many. A tenth more is held out of the
+    /// training text to compare trials by.
+    pub trial_tokens: usize,
+    /// Trials of the second round.
+    pub finalists: usize,
+    /// Temperature of the soft targets.
+    pub temperature: f32,
+    /// Weight of the soft targets; the hard ones have the rest.
+    pub alpha: f32,
+    /// Share of the stage after which the student is quantized.
+    pub compress_at: f64,
+}
+
+impl Default for PlanConfig {
+    fn default() -> Self {
+        let DistillConfig { schedule, temperature, alpha, compress_at, .. } = DistillConfig::default();
+        Self { schedule, model: None, trial_tokens: 150_000, finalists: 3, temperature, alpha, compress_at }
+    }
+}
+
+impl PlanConfig {
+    /// What students have in common, for students of this teacher.
+    pub fn common(&self, teacher: &ModelConfig) -> ModelConfig {
+        self.model.clone().unwrap_or_else(|| teacher.clone())
+    }
+
+    /// The distillation of one student.
+    pub fn distillation(&self, schedule: Schedule, model: ModelConfig, policy: QuantizationPolicy) -> DistillConfig {
+        DistillConfig {
+            schedule,
+            model: Some(model),
+            quantization: Some(policy),
+            temperature: self.temperature,
+            alpha: self.alpha,
+            feature_weight: 0.0,
+            compress_at: self.compress_at,
+            ..DistillConfig::default()
+        }
+    }
+}
