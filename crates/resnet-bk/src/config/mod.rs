@@ -5,6 +5,7 @@ mod model;
 mod plan;
 mod recipe;
 mod stage;
+mod stage_validation;
 
 pub use model::{ConfigError, ModelConfig, PerHead};
 pub use plan::PlanConfig;

@@ -122,8 +122,12 @@ struct ActivationQuantizers {
 }
 
 impl ActivationQuantizers {
-    fn quantize(x: &Tensor<2>, steps: &[f32], bits: u8) -> Tensor<2> {
-        ops::fake_quantize_activation(x, steps.to_vec(), bits)
+    fn round_potential(&self, x: &Tensor<2>) -> Tensor<2> {
+        ops::fake_quantize_activation(x, self.potential.clone(), self.bits)
+    }
+
+    fn round_features(&self, x: &Tensor<2>) -> Tensor<2> {
+        ops::fake_quantize_activation(x, self.features.clone(), self.bits)
     }
 }
 
@@ -228,10 +232,9 @@ impl Block {
 
     fn forward(&self, model: &LanguageModel, x: Tensor<2>, length: usize, mode: &mut Mode) -> (Tensor<2>, LayerOutput) {
         let architecture = &model.architecture;
-        let quantized = |x: &Tensor<2>, is_potential: bool| match &self.activations {
-            Some(q) => ActivationQuantizers::quantize(x, if is_potential { &q.potential } else { &q.features }, q.bits),
-            None => x.clone(),
-        };
+        let quantizers = self.activations.as_ref();
+        let round_potential = |x: &Tensor<2>| quantizers.map_or(x.clone(), |q| q.round_potential(x));
+        let round_features = |x: &Tensor<2>| quantizers.map_or(x.clone(), |q| q.round_features(x));
         let normed = self.norm.forward(&x);
         match &self.mixer {
             MixerWeights::Diagonal { potential, output, scale } => {
@@ -245,16 +248,16 @@ impl Block {
                     gradient: model.gradient,
                 };
                 let limit = architecture.feature_clamp;
-                let features = ops::resolvent(op, &quantized(&v, true), &self.eta).clamp(-limit, limit);
-                let mixed = quantized(&features, false);
+                let features = ops::resolvent(op, &round_potential(&v), &self.eta).clamp(-limit, limit);
+                let mixed = round_features(&features);
                 let x = ops::mix_features(&x, &ffn, &mixed, (&output.weight, &output.bias), scale);
                 (x, LayerOutput { potential: v, features, router_logits, usage })
             }
             MixerWeights::Propagator { hopping, barrier, source, norm, gate, output, moe_norm } => {
                 let v = barrier.forward(&normed);
                 let (hop, u) = (hopping.forward(&normed), source.forward(&normed));
-                let features = ops::propagator(&hop, &quantized(&v, true), &u, &self.eta, length);
-                let waves = ops::rms_norm(&quantized(&features, false), norm);
+                let features = ops::propagator(&hop, &round_potential(&v), &u, &self.eta, length);
+                let waves = ops::rms_norm(&round_features(&features), norm);
                 let mixed = ops::silu_gate(&output.forward(&waves), &gate.forward(&normed));
                 let x = ops::add_dropped(&x, &mixed, mode.mixer_dropout());
                 let (ffn, router_logits, usage) = self.moe.forward(&moe_norm.forward(&x), mode);

@@ -1,0 +1,72 @@
+//! The planner, and stages that bring models of their own.
+
+mod common;
+
+use common::{corpus, recipe};
+use resnet_bk::config::{Recipe, StageKind, Target};
+use resnet_bk::observer::Silent;
+use resnet_bk::pipeline::{RunError, RunRequest, run};
+use resnet_bk::train::TrainError;
+use std::path::Path;
+
+const TEACHER: &str =
+    "schedule.epochs = 2\nmodel = { mixer = \"propagator\", positions = false, eta = 0.0, tied_embeddings = true }";
+const PLAN: &str = "schedule.epochs = 3\ntrial_tokens = 400\nfinalists = 2";
+
+fn request(recipe: Recipe, target: Target, out: &Path) -> RunRequest {
+    RunRequest { recipe: Recipe { target, ..recipe }, corpus: corpus(), out: out.to_owned(), resume: false, model: None }
+}
+
+fn bytes(bytes: u64) -> Target {
+    Target { bytes: Some(bytes), ..Target::default() }
+}
+
+#[test]
+fn a_planned_student_keeps_to_its_budget_and_its_prediction() {
+    // A thousand codes a tensor at most: entropies of such small ones scatter.
+    const PREDICTION: f64 = 0.1;
+    const BUDGET: u64 = 14_000;
+    let folder = tempfile::tempdir().unwrap();
+    let list = recipe(&[("train", ""), ("train", TEACHER), ("plan", PLAN)]);
+    let summary = run(&request(list, bytes(BUDGET), folder.path()), &mut Silent).unwrap();
+    assert!(summary.artifact.bytes_total <= BUDGET, "{} bytes", summary.artifact.bytes_total);
+    assert_eq!(summary.target_reached, Some(true));
+    let plan = summary.plan.unwrap();
+    let error = summary.artifact.bytes_weights as f64 / plan.predicted_bytes as f64 - 1.0;
+    assert!(error.abs() < PREDICTION, "{} predicted, {} found", plan.predicted_bytes, summary.artifact.bytes_weights);
+
+    let chosen = &plan.trials[plan.chosen];
+    assert!(chosen.round == 2 && plan.trials.iter().all(|t| t.round != 2 || t.perplexity >= chosen.perplexity));
+    let front = plan.front();
+    assert!(front.windows(2).all(|w| plan.trials[w[0]].perplexity > plan.trials[w[1]].perplexity), "{front:?}");
+
+    // The choice is a recipe that says the same without a planner.
+    let planned = Recipe::read(&folder.path().join("03-planned.toml"), &[]).unwrap();
+    let kinds: Vec<StageKind> = planned.stages.iter().map(|stage| stage.kind()).collect();
+    assert_eq!(kinds, [StageKind::Train, StageKind::Train, StageKind::Distill]);
+    let again = tempfile::tempdir().unwrap();
+    let repeated = run(&request(planned, bytes(BUDGET), again.path()), &mut Silent).unwrap();
+    assert_eq!(repeated.artifact, summary.artifact);
+}
+
+#[test]
+fn a_teacher_leaves_the_baseline_what_it_was() {
+    let folder = tempfile::tempdir().unwrap();
+    let list = recipe(&[("train", ""), ("train", TEACHER), ("train", "")]);
+    let summary = run(&request(list, Target::default(), folder.path()), &mut Silent).unwrap();
+    assert_eq!(summary.baseline.parameters, summary.stages[0].parameters);
+    assert_eq!(summary.baseline.valid_perplexity, summary.stages[0].valid_perplexity);
+    assert_ne!(summary.stages[1].parameters, summary.stages[0].parameters);
+    assert_eq!(summary.stages[2].parameters, summary.stages[1].parameters);
+}
+
+#[test]
+fn a_plan_without_a_budget_or_with_too_small_a_one_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let list = || recipe(&[("train", ""), ("plan", PLAN)]);
+    let error = run(&request(list(), Target::default(), folder.path()), &mut Silent).unwrap_err();
+    assert!(matches!(error, RunError::Train(TrainError::NoBudget)), "{error}");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "a run that is refused leaves no trace");
+    let error = run(&request(list(), bytes(3_000), folder.path()), &mut Silent).unwrap_err();
+    assert!(matches!(error, RunError::Train(TrainError::NoStudent { .. })), "{error}");
+}
