@@ -86,7 +86,12 @@ impl Architecture {
             within(&format!("embedding_bins[{index}].width"), bin.width, 1..=self.d_model)?;
         }
         let words: usize = bins.iter().map(|bin| bin.words).sum();
-        require(words == self.vocab_size, "words of all embedding_bins", words, format!("vocab_size, {}", self.vocab_size))
+        require(
+            words == self.vocab_size,
+            "words of all embedding_bins",
+            words,
+            format!("vocab_size, {}", self.vocab_size),
+        )
     }
 
     fn validate_experts(&self) -> Result<(), ArchitectureError> {
@@ -148,8 +153,14 @@ impl Architecture {
             }
         }
         if let Some(learned) = &policy.learned {
-            require(!learned.embedding.is_empty(), "quantization.learned.embedding", "empty", "at least one number of levels")?;
-            let parts = [learned.projection, learned.expert, learned.router, learned.mixer, learned.bias, learned.small];
+            require(
+                !learned.embedding.is_empty(),
+                "quantization.learned.embedding",
+                "empty",
+                "at least one number of levels",
+            )?;
+            let parts =
+                [learned.projection, learned.expert, learned.router, learned.mixer, learned.bias, learned.small];
             for &levels in learned.embedding.iter().chain(&parts) {
                 let allowed = "odd, from 3 to 65535";
                 require(levels >= 3 && levels % 2 == 1, "levels of quantization.learned", levels, allowed)?;

@@ -279,12 +279,14 @@ mod tests {
     fn fake_quantization_equals_quantize_then_dequantize() {
         let values: Vec<f32> = (0..1000).map(|i| ((i * 37 % 101) as f32 - 50.0) * 0.013).collect();
         let steps: Vec<f32> = (0..1000).map(|i| -2.0 - (i % 7) as f32 * 0.3).collect();
-        let ranges = [2, 3, 4, 8, 16].into_iter().flat_map(|bits| [1, 7, 128, 1000, 4096].map(|group| range(bits, group)));
-        let learned = [1, 2, 4, 127].into_iter().flat_map(|limit| {
-            [1, 8, 40, 1000].map(|columns| Scheme { limit, steps: Steps::Learned(columns) })
-        });
+        let ranges =
+            [2, 3, 4, 8, 16].into_iter().flat_map(|bits| [1, 7, 128, 1000, 4096].map(|group| range(bits, group)));
+        let learned = [1, 2, 4, 127]
+            .into_iter()
+            .flat_map(|limit| [1, 8, 40, 1000].map(|columns| Scheme { limit, steps: Steps::Learned(columns) }));
         for scheme in ranges.chain(learned) {
-            let log_steps = Some(&steps[..scheme.scale_count(1000)]).filter(|_| matches!(scheme.steps, Steps::Learned(_)));
+            let log_steps =
+                Some(&steps[..scheme.scale_count(1000)]).filter(|_| matches!(scheme.steps, Steps::Learned(_)));
             let mut fake = values.clone();
             scheme.fake_quantize(&mut fake, &scheme.scales(&values, log_steps));
             let bits = |values: &[f32]| -> Vec<u32> { values.iter().map(|x| x.to_bits()).collect() };
@@ -316,7 +318,10 @@ mod tests {
     fn columns_have_their_own_trained_steps() {
         let scheme = Scheme { limit: 1, steps: Steps::Learned(2) };
         let log_steps = [0.0, 2.0f32.ln()];
-        assert_eq!(round_trip(scheme, &[0.6, 0.6, -7.0, -7.0, 0.4, 1.2], Some(&log_steps)), [1.0, 0.0, -1.0, -2.0, 0.0, 2.0]);
+        assert_eq!(
+            round_trip(scheme, &[0.6, 0.6, -7.0, -7.0, 0.4, 1.2], Some(&log_steps)),
+            [1.0, 0.0, -1.0, -2.0, 0.0, 2.0]
+        );
     }
 
     #[test]

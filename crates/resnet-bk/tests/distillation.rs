@@ -18,7 +18,8 @@ fn student_gradients(mixer: Mixer, change: impl Fn(&mut DistillConfig)) -> HashM
     change(&mut distill);
     let (streams, mut checkpoint) = streams_and_checkpoint(config(mixer));
     let schedule = Schedule::default();
-    let stage = Stage { number: 1, kind: StageKind::Distill, schedule: &schedule, seed: 1, save_to: None, budget: None };
+    let stage =
+        Stage { number: 1, kind: StageKind::Distill, schedule: &schedule, seed: 1, save_to: None, budget: None };
     let teacher = begin(&mut checkpoint, &distill, &stage);
     let mut objective = Distillation::new(teacher, &distill, 1);
     let batch = Batches::new(streams.train, checkpoint.config.n_seq, 4, 1, 0).unwrap().batch(0);

@@ -19,8 +19,14 @@ use resnet_bk_runtime::embedding::EmbeddingBin;
 fn quantized(config: ModelConfig) -> Checkpoint {
     let (streams, mut checkpoint) = streams_and_checkpoint(config);
     for (index, config) in recipe(&[("train", ""), ("qat", "")]).stages.iter().enumerate() {
-        let stage =
-            Stage { number: index + 1, kind: config.kind(), schedule: config.schedule(), seed: 1, save_to: None, budget: None };
+        let stage = Stage {
+            number: index + 1,
+            kind: config.kind(),
+            schedule: config.schedule(),
+            seed: 1,
+            save_to: None,
+            budget: None,
+        };
         run_stage(&mut checkpoint, None, config, &stage, &streams, &mut Silent).unwrap();
     }
     checkpoint

@@ -14,7 +14,13 @@ const TEACHER: &str =
 const PLAN: &str = "schedule.epochs = 3\ntrial_tokens = 400\nfinalists = 2";
 
 fn request(recipe: Recipe, target: Target, out: &Path) -> RunRequest {
-    RunRequest { recipe: Recipe { target, ..recipe }, corpus: corpus(), out: out.to_owned(), resume: false, model: None }
+    RunRequest {
+        recipe: Recipe { target, ..recipe },
+        corpus: corpus(),
+        out: out.to_owned(),
+        resume: false,
+        model: None,
+    }
 }
 
 fn bytes(bytes: u64) -> Target {

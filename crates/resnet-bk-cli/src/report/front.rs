@@ -31,10 +31,8 @@ pub fn draw(plan: &PlanSummary) -> Result<Vec<u8>> {
             }
         }
         let (left, top) = (horizontal().0 + 20, vertical().1 + 20);
-        let legend = [
-            ("short trials, their front joined", COLOURS[0]),
-            ("longer trials; the diamond was chosen", COLOURS[1]),
-        ];
+        let legend =
+            [("short trials, their front joined", COLOURS[0]), ("longer trials; the diamond was chosen", COLOURS[1])];
         for (line, (text, colour)) in legend.into_iter().enumerate() {
             let height = top + 36 * line as i32;
             canvas.dot((left, height), colour, 8)?;

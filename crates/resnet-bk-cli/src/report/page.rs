@@ -35,7 +35,8 @@ pub fn render(summary: &Summary, recipe: Option<&str>, pictures: &Pictures) -> S
         let _ = writeln!(body, "<dt>{name}</dt><dd>{}</dd>", escape(&fact));
     }
     body += "</dl>\n<h2>Size against quality</h2>\n";
-    body += &picture(&pictures.tradeoff, "Bytes of weights against valid perplexity, from the baseline to the artifact");
+    body +=
+        &picture(&pictures.tradeoff, "Bytes of weights against valid perplexity, from the baseline to the artifact");
     if let Some((plan, png)) = summary.plan.as_ref().zip(pictures.plan.as_deref()) {
         body += "<h2>What the planner tried</h2>\n";
         body += &picture(png, "Bytes of weights against perplexity of the planner's trials, with the front");

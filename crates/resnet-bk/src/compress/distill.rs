@@ -88,7 +88,11 @@ impl<'a> Distillation<'a> {
         if let Some(magnitude) = compression.magnitude {
             prune::mask_small_weights(checkpoint, magnitude, context);
         }
-        let own = self.config.quantization.clone().map(|policy| QatConfig { quantization: Some(policy), ..QatConfig::default() });
+        let own = self
+            .config
+            .quantization
+            .clone()
+            .map(|policy| QatConfig { quantization: Some(policy), ..QatConfig::default() });
         if let Some(config) = own.as_ref().or(compression.quantization.as_ref()) {
             qat::quantize(checkpoint, config, self.seed, context);
         }

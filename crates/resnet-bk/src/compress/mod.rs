@@ -14,8 +14,8 @@ use crate::checkpoint::{Checkpoint, Plan};
 use crate::config::{StageConfig, StageKind};
 use crate::model::{LanguageModel, Leaves, Output};
 use crate::observer::Observer;
-use crate::random::Random;
 use crate::ops::{HeadLoss, Precision};
+use crate::random::Random;
 use crate::train::{Objective, Stage, TokenStreams, TrainError, train};
 use burn_tensor::Tensor;
 

@@ -62,7 +62,7 @@ pub fn fit_curve(parameters: &mut Parameters) {
     curve.fill(0.0);
     let places: Vec<Place> = (0..words).map(|word| Place::of(word, words, knots)).collect();
     for _ in 0..SWEEPS {
-        for knot in 0..knots {
+        for (knot, height) in curve.iter_mut().enumerate() {
             let weight = |place: &Place| match knot {
                 k if k == place.knot => 1.0 - place.fraction,
                 k if k == place.knot + 1 => place.fraction,
@@ -75,7 +75,7 @@ pub fn fit_curve(parameters: &mut Parameters) {
             }
             if square > 0.0 {
                 let change = product / square;
-                curve[knot] += change;
+                *height += change;
                 places.iter().zip(rests.iter_mut()).for_each(|(place, rest)| *rest -= change * weight(place));
             }
         }

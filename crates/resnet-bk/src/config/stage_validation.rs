@@ -1,7 +1,8 @@
 //! What a stage's fields may hold.
 
 use super::{
-    DistillConfig, MagnitudePruning, ModelConfig, PlanConfig, PruneConfig, QatConfig, Schedule, StageConfig, StudentConfig,
+    DistillConfig, MagnitudePruning, ModelConfig, PlanConfig, PruneConfig, QatConfig, Schedule, StageConfig,
+    StudentConfig,
 };
 use std::fmt::Display;
 
@@ -43,7 +44,8 @@ impl Schedule {
         share("final_fraction", self.final_fraction)?;
         require(self.weight_decay >= 0.0, "weight_decay", self.weight_decay, "at least 0")?;
         below_one("beta1", self.beta1)?;
-        below_one("beta2", self.beta2)
+        below_one("beta2", self.beta2)?;
+        require(self.bit_price >= 0.0, "bit_price", self.bit_price, "at least 0")
     }
 }
 

@@ -1,15 +1,8 @@
 //! Burn tensors of a model's parameters, and their gradients.
 //!
-//! Weights are rounded by their quantizers on the way in. The gradient that comes out is that of the rounded values: the
-//! straight-through estimator (Bengio, Léonard, Courville, arXiv 1308.3432). Scales that follow the largest weight of a group cut
-//! off no weight; trained ones do, and have gradients of their own (Esser and others, "Learned step size quantization",
-//! arXiv 1902.08153). With `v = x / s`, `q = clamp(round(v), -Q, Q)` and the gradient `y` of `q s`:
-//!
-//! ```text
-//! dx = y where |v| <= Q, else 0        d ln s = s sum y (q - v where |v| <= Q, else q)
-//! ```
+//! Weights are rounded by their quantizers on the way in, and gradients pass back through them on the way out.
 
-use crate::ops::sum_rows;
+use super::quantizers::{ROWS, through_quantizer};
 use crate::parameters::{Parameter, Parameters, Quantizer};
 use burn_tensor::{Device, Gradients, Tensor, TensorData};
 use rayon::prelude::*;
@@ -19,8 +12,6 @@ use std::collections::HashMap;
 
 /// Groups that one task rounds.
 const GROUPS: usize = 256;
-/// Rows of a matrix that one task rounds.
-const ROWS: usize = 512;
 
 /// One tensor per parameter, tracked for a training step or plain for an evaluation. The parameters of a block's experts are one
 /// vector, `blocks.N.moe.experts`, and so are those of a table, `embedding` and `head`.
@@ -68,32 +59,6 @@ fn rounded(parameters: &Parameters, parameter: &Parameter) -> Vec<f32> {
         }
     }
     values
-}
-
-/// Turns the gradient of rounded values into that of the values, and returns that of the logarithms of trained steps.
-fn through_quantizer(parameter: &Parameter, quantizer: &Quantizer, gradient: &mut [f32]) -> Option<Vec<f32>> {
-    let Steps::Learned(columns) = quantizer.scheme.steps else { return None };
-    let limit = f32::from(quantizer.scheme.limit);
-    let steps: Vec<f32> = quantizer.scales.iter().map(|scale| scale.to_f32()).collect();
-    let columns = columns as usize;
-    let parts: Vec<Vec<f32>> = gradient
-        .par_chunks_mut(ROWS * columns)
-        .zip(parameter.values.par_chunks(ROWS * columns))
-        .map(|(gradient, values)| {
-            let mut dsteps = vec![0.0; columns];
-            for (gradient, values) in gradient.chunks_mut(columns).zip(values.chunks(columns)) {
-                for (((y, x), step), dstep) in gradient.iter_mut().zip(values).zip(&steps).zip(&mut dsteps) {
-                    let v = if *step > 0.0 { x / step } else { 0.0 };
-                    let inside = v.abs() <= limit;
-                    let q = v.round_ties_even().clamp(-limit, limit);
-                    *dstep += *y * step * if inside { q - v } else { q };
-                    *y = if inside { *y } else { 0.0 };
-                }
-            }
-            dsteps
-        })
-        .collect();
-    Some(sum_rows(&parts, columns))
 }
 
 impl Leaves {
@@ -189,13 +154,13 @@ impl Leaves {
     }
 
     /// Gradients in the order of the parameters, of which these leaves were made, then of the auxiliary ones; `None` where the loss
-    /// does not depend on one, as on the experts that no token was routed to.
-    pub fn gradients(&self, parameters: &Parameters, gradients: Gradients) -> Vec<Option<Vec<f32>>> {
+    /// does not depend on one, as on the experts that no token was routed to. `bit_price` is in nats of loss for a coded bit.
+    pub fn gradients(&self, parameters: &Parameters, gradients: Gradients, bit_price: f32) -> Vec<Option<Vec<f32>>> {
         let mut found = self.of_leaves(gradients);
         let mut steps = HashMap::new();
         for (parameter, gradient) in parameters.iter().zip(&mut found) {
             if let (Some(gradient), Some(quantizer)) = (gradient, parameters.quantizer(parameter))
-                && let Some(dsteps) = through_quantizer(parameter, &quantizer, gradient)
+                && let Some(dsteps) = through_quantizer(parameter, &quantizer, gradient, bit_price)
             {
                 steps.insert(log_step_name(&parameter.spec.name), dsteps);
             }

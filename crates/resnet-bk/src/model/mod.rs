@@ -6,6 +6,7 @@
 mod leaves;
 mod moe;
 mod noise;
+mod quantizers;
 
 pub use leaves::Leaves;
 pub use noise::{Mode, Noise};
@@ -166,11 +167,7 @@ impl LanguageModel {
     /// The head's present values.
     pub fn frozen_head(&self) -> FrozenHead {
         let values = |tensor: &Tensor<1>| tensor.to_data().try_into_vec::<f32>().expect("float32 values");
-        FrozenHead {
-            layout: self.head_layout.clone(),
-            bank: values(&self.head_table),
-            bias: values(&self.head_bias),
-        }
+        FrozenHead { layout: self.head_layout.clone(), bank: values(&self.head_table), bias: values(&self.head_bias) }
     }
 
     /// Runs sequences of `length` tokens that lie one after another, each from a fresh state.

@@ -40,7 +40,7 @@ pub fn optimization_step(
     objective: &mut dyn Objective,
     optimization: &Optimization,
 ) -> Result<StepOutcome, f32> {
-    let (loss, mut gradients) = gradient_step(checkpoint, batch, objective, optimization.random.clone());
+    let (loss, mut gradients) = gradient_step(checkpoint, batch, objective, optimization);
     let gradient_norm = global_norm(&gradients);
     if !loss.is_finite() || !gradient_norm.is_finite() {
         return Err(if loss.is_finite() { f32::NAN } else { loss });
@@ -62,7 +62,7 @@ fn gradient_step(
     checkpoint: &Checkpoint,
     batch: &Batch,
     objective: &mut dyn Objective,
-    random: Random,
+    optimization: &Optimization,
 ) -> (f32, Vec<Option<Vec<f32>>>) {
     let config = &checkpoint.config;
     let mut leaves = Leaves::tracked(&checkpoint.parameters);
@@ -71,7 +71,7 @@ fn gradient_step(
     }
     let model = LanguageModel::bind(checkpoint.parameters.architecture(), config.gradient, &leaves);
     let mut mode = Mode::Train(Noise {
-        random,
+        random: optimization.random.clone(),
         dropout: config.dropout,
         embedding_dropout: config.embedding_dropout,
         gumbel_noise: config.gumbel_noise,
@@ -83,7 +83,7 @@ fn gradient_step(
     }
     let value = loss.to_data().as_slice::<f32>().expect("a float32 loss")[0];
     let gradients = loss.backward();
-    (value, leaves.gradients(&checkpoint.parameters, gradients))
+    (value, leaves.gradients(&checkpoint.parameters, gradients, optimization.schedule.bit_price as f32))
 }
 
 /// `sum over blocks of E sum_e f_e P_e`: `f_e` the share of tokens routed to an expert, `P_e` its mean router probability. Least,

@@ -3,8 +3,8 @@
 use super::{diagonal, propagator, quantize, seed, values, vocabulary, with_bits, with_learned_steps};
 use crate::architecture::{Architecture, Causality, ResolventConstants, log_step_name};
 use crate::artifact::tensor;
-use crate::quantization::Steps;
 use crate::artifact::{Artifact, ArtifactError, Ledger, LedgerKind, StoredTensor};
+use crate::quantization::Steps;
 use proptest::prelude::*;
 use std::fs;
 
@@ -77,7 +77,8 @@ fn the_ledger_sums_to_the_length_of_the_file() {
 fn the_seed_model_takes_no_more_than_its_levels_imply() {
     let ledger = quantize(seed()).ledger().unwrap();
     let bytes = |part: &str, kind| {
-        ledger.entries.iter().find(|entry| entry.part == part && entry.kind == kind).map_or(0, |entry| entry.bytes) as f64
+        ledger.entries.iter().find(|entry| entry.part == part && entry.kind == kind).map_or(0, |entry| entry.bytes)
+            as f64
     };
     // The coder adapts, and so may lose a little on numbers that look random: the sines that fill the tensors.
     const LOSS: f64 = 1.02;

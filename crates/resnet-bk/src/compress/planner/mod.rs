@@ -51,7 +51,12 @@ pub fn plan(
         let count = field.len();
         for (index, candidate) in field.iter().enumerate() {
             let trial = run_trial(teacher, config, stage, &trial_streams, candidate, round + 1)?;
-            observer.event(&Event::TrialEnded { stage: stage.number, trial: index + 1, trials: count, result: trial.clone() });
+            observer.event(&Event::TrialEnded {
+                stage: stage.number,
+                trial: index + 1,
+                trials: count,
+                result: trial.clone(),
+            });
             summary.trials.push(trial);
         }
         let mut order: Vec<usize> = (0..count).collect();

@@ -202,11 +202,7 @@ impl<'a> Narrowed<'a> {
 }
 
 /// A problem for each stretch of words that share both bins, and the student's bin.
-fn problems<'a>(
-    loss: &'a HeadLoss,
-    student: &'a Narrowed,
-    teacher: Option<&'a Narrowed>,
-) -> Vec<(usize, Problem<'a>)> {
+fn problems<'a>(loss: &'a HeadLoss, student: &'a Narrowed, teacher: Option<&'a Narrowed>) -> Vec<(usize, Problem<'a>)> {
     let mut ends: Vec<usize> = student.ends().chain(teacher.into_iter().flat_map(Narrowed::ends)).collect();
     ends.sort_unstable();
     ends.dedup();
@@ -329,8 +325,7 @@ pub fn negative_log_likelihoods(hidden: &[f32], targets: &[u32], head: &Head) ->
         let student = Narrowed::new(head, hidden);
         let problems = problems(&loss, &student, None);
         let pairs = bf16::Factors::Pairs;
-        let tiles: Vec<_> =
-            problems.iter().map(|(_, problem)| bf16::Bf16Tiles::new(amx, *problem, pairs)).collect();
+        let tiles: Vec<_> = problems.iter().map(|(_, problem)| bf16::Bf16Tiles::new(amx, *problem, pairs)).collect();
         let sums = all_sums(targets.len(), &problems, &tiles);
         return sums.iter().map(|sum| sum.hard.ln() - sum.target).collect();
     }

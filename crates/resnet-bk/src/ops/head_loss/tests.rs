@@ -1,6 +1,6 @@
 use super::*;
-use resnet_bk_runtime::embedding::EmbeddingBin;
 use crate::ops::testing::{check_gradients, values};
+use resnet_bk_runtime::embedding::EmbeddingBin;
 
 fn op(tokens: usize, layout: &TableLayout, soft: Option<SoftTargets>, precision: Precision) -> Op {
     let words: usize = layout.bins.iter().map(|bin| bin.words).sum();
@@ -159,8 +159,7 @@ fn a_student_equal_to_its_teacher_has_no_soft_loss() {
     let mut soft = teacher(6, words, 1.0, 2.0);
     soft.hidden = values(24, 1);
     let layout = TableLayout::full(words, 4);
-    soft.head =
-        Arc::new(FrozenHead { layout: layout.clone(), bank: values(4 * words, 2), bias: values(words, 3) });
+    soft.head = Arc::new(FrozenHead { layout: layout.clone(), bank: values(4 * words, 2), bias: values(words, 3) });
     let mut op = op(6, &layout, Some(soft), Precision::Float32);
     let loss = op.forward([&values(24, 1), &values(4 * words, 2), &values(words, 3)])[0];
     assert!(loss.abs() < 1e-6, "{loss}");
