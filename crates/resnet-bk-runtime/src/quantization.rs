@@ -41,21 +41,27 @@ pub enum Steps {
     Learned(u32),
 }
 
-/// Bits per part of the model; `None` keeps a part in float32.
+/// Bits per part of the model; `None` keeps a part in float32, and is written as 32.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct QuantizationPolicy {
     /// Bits of the embedding table, the positions and the head table.
+    #[serde(with = "bits_or_float")]
     pub embedding_bits: Option<u8>,
     /// Bits of the experts' matrices.
+    #[serde(with = "bits_or_float")]
     pub expert_bits: Option<u8>,
     /// Bits of the routers' matrices.
+    #[serde(with = "bits_or_float")]
     pub router_bits: Option<u8>,
     /// Bits of the mixers' matrices.
+    #[serde(with = "bits_or_float")]
     pub mixer_bits: Option<u8>,
     /// Bits of the head's bias.
+    #[serde(with = "bits_or_float")]
     pub bias_bits: Option<u8>,
     /// Bits of the mixers' potentials and features.
+    #[serde(with = "bits_or_float")]
     pub activation_bits: Option<u8>,
     /// Elements that share a scale.
     pub group_size: u32,
@@ -108,6 +114,22 @@ impl LearnedSteps {
         };
         let columns = if spec.shape.len() == 2 { spec.shape[1] } else { 1 };
         Some(Scheme { limit: (levels / 2) as i16, steps: Steps::Learned(columns as u32) })
+    }
+}
+
+/// Bits as a number, 32 for none: TOML has no null, and a field that is not there has its default.
+mod bits_or_float {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    const FLOAT: u8 = 32;
+
+    #[expect(clippy::trivially_copy_pass_by_ref, clippy::ref_option, reason = "serde calls it so")]
+    pub fn serialize<S: Serializer>(bits: &Option<u8>, serializer: S) -> Result<S::Ok, S::Error> {
+        bits.unwrap_or(FLOAT).serialize(serializer)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u8>, D::Error> {
+        u8::deserialize(deserializer).map(|bits| (bits != FLOAT).then_some(bits))
     }
 }
 

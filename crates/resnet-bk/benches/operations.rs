@@ -6,6 +6,7 @@ use burn_tensor::{Device, Tensor, TensorData};
 use divan::Bencher;
 use divan::counter::ItemsCount;
 use resnet_bk::ops::{ExpertDropout, HeadLoss, Precision, experts, head_loss, layer_norm};
+use resnet_bk_runtime::embedding::TableLayout;
 
 const TOKENS: usize = 2_560;
 const WIDTH: usize = 64;
@@ -31,11 +32,12 @@ fn vector(n: usize) -> Tensor<1> {
 #[divan::bench(args = [Precision::Bf16, Precision::Float32])]
 fn head(bencher: Bencher, precision: Precision) {
     const WORDS: usize = 8_000;
-    let (hidden, table, bias) = (matrix(TOKENS, WIDTH), matrix(WORDS, WIDTH), vector(WORDS));
+    let layout = TableLayout::full(WORDS, WIDTH);
+    let (hidden, bank, bias) = (matrix(TOKENS, WIDTH), vector(layout.len()), vector(WORDS));
     let targets: Vec<u32> = (0..TOKENS).map(|t| (t * 7 % WORDS) as u32).collect();
     bencher.counter(ItemsCount::new(TOKENS)).bench_local(|| {
         let loss = HeadLoss { targets: targets.as_slice().into(), soft: None, precision };
-        head_loss(loss, &hidden, &table, &bias).backward()
+        head_loss(loss, &layout, &hidden, &bank, &bias).backward()
     });
 }
 

@@ -31,7 +31,8 @@ fn student_gradients(mixer: Mixer, change: impl Fn(&mut DistillConfig)) -> HashM
     let output = model.forward(&batch.inputs, batch.n_seq, &mut Mode::Evaluate);
     let loss = objective.loss(&model, &output, &leaves, &batch);
     let names = checkpoint.parameters.iter().chain(&checkpoint.auxiliary).map(|p| p.spec.name.clone());
-    names.zip(leaves.gradients(loss.backward())).filter_map(|(name, g)| Some((name, g?))).collect()
+    let gradients = leaves.gradients(&checkpoint.parameters, loss.backward(), 0.0);
+    names.zip(gradients).filter_map(|(name, g)| Some((name, g?))).collect()
 }
 
 /// `|a - b| / |b|`.

@@ -135,7 +135,7 @@ mod tests {
     #[test]
     fn candidates_use_their_budget_and_are_models() {
         let common = ModelConfig::preset("memory").unwrap();
-        for budget in [40e3, 165e3, 1e6] {
+        for budget in [60e3, 165e3, 1e6] {
             let list = candidates(&common, budget);
             assert!(list.len() >= 3, "{} candidates in {budget} bytes", list.len());
             for candidate in list {
