@@ -129,7 +129,8 @@ mod bits_or_float {
     }
 
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u8>, D::Error> {
-        u8::deserialize(deserializer).map(|bits| (bits != FLOAT).then_some(bits))
+        // Files of format 1 and their checkpoints hold null for none.
+        Option::<u8>::deserialize(deserializer).map(|bits| bits.filter(|&bits| bits != FLOAT))
     }
 }
 

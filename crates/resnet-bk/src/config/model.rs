@@ -74,8 +74,10 @@ pub struct ModelConfig {
     /// Whether the head shares the embedding table.
     pub tied_embeddings: bool,
     /// Bins of words with rows of one width, the most frequent first; empty for full rows. The last takes all words that are left.
+    #[serde(default)]
     pub embedding_bins: Vec<EmbeddingBin>,
     /// Knots of a curve over the words' ranks in the head's bias; 0 for none.
+    #[serde(default)]
     pub bias_knots: usize,
     /// Largest global gradient norm.
     pub grad_clip: f32,
