@@ -92,7 +92,7 @@ pub struct LearnedSteps {
 
 impl Default for LearnedSteps {
     fn default() -> Self {
-        Self { embedding: vec![9, 5], projection: 31, expert: 9, router: 31, mixer: 15, bias: 15, small: 255 }
+        Self { embedding: vec![9, 5], projection: 31, expert: 9, router: 31, mixer: 15, bias: 5, small: 255 }
     }
 }
 

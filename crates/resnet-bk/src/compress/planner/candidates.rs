@@ -13,8 +13,8 @@ use resnet_bk_runtime::quantization::{LearnedSteps, QuantizationPolicy};
 /// Width, blocks and experts of the bodies that are tried.
 const BODIES: [(usize, usize, usize); 8] =
     [(32, 1, 1), (48, 1, 1), (48, 2, 1), (64, 1, 1), (64, 2, 1), (64, 2, 2), (96, 2, 1), (128, 2, 1)];
-/// Levels of the table's bins that are tried, and the share of the budget to spend: the last shows what less would give.
-const TABLES: [([u16; 3], f64); 3] = [([9, 5, 5], 1.0), ([5, 3, 3], 1.0), ([5, 3, 3], 0.6)];
+/// Levels that are tried, and the share of the budget to spend: the last shows what less would give.
+const TABLES: [(Levels, f64); 3] = [(Levels::FINE, 1.0), (Levels::COARSE, 1.0), (Levels::COARSE, 0.6)];
 /// Largest share of the budget that a body may take.
 const LARGEST_BODY: f64 = 0.6;
 /// Widths of the bins over that of the last.
@@ -27,6 +27,26 @@ const SHARES: [f64; 2] = [1.0 / 30.0, 0.1];
 /// Knots of the bias's curve.
 const KNOTS: usize = 16;
 
+/// Levels of the table's bins, of the matrices and of the bias.
+#[derive(Clone, Copy, Debug)]
+struct Levels {
+    table: [u16; 3],
+    expert: u16,
+    mixer: u16,
+    bias: u16,
+}
+
+impl Levels {
+    const FINE: Self = Self { table: [9, 5, 5], expert: 9, mixer: 15, bias: 5 };
+    const COARSE: Self = Self { table: [5, 3, 3], expert: 5, mixer: 7, bias: 3 };
+
+    fn policy(self) -> QuantizationPolicy {
+        let Self { table, expert, mixer, bias } = self;
+        let learned = LearnedSteps { embedding: table.to_vec(), expert, mixer, bias, ..LearnedSteps::default() };
+        QuantizationPolicy { learned: Some(learned), activation_bits: None, ..QuantizationPolicy::default() }
+    }
+}
+
 /// One student.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Candidate {
@@ -38,7 +58,7 @@ pub struct Candidate {
 
 impl Candidate {
     /// The student of a body and levels with rows of the last bin this wide.
-    fn new(common: &ModelConfig, body: (usize, usize, usize), levels: [u16; 3], width: usize) -> Self {
+    fn new(common: &ModelConfig, body: (usize, usize, usize), policy: &QuantizationPolicy, width: usize) -> Self {
         let (d_model, n_layers, num_experts) = body;
         let words = SHARES.map(|share| ((common.vocab_size as f64 * share) as usize).max(1));
         let rest = common.vocab_size.saturating_sub(words[0] + words[1]).max(1);
@@ -58,10 +78,7 @@ impl Candidate {
             bias_knots: KNOTS,
             ..common.clone()
         };
-        let learned = LearnedSteps { embedding: levels.to_vec(), ..LearnedSteps::default() };
-        let policy =
-            QuantizationPolicy { learned: Some(learned), activation_bits: None, ..QuantizationPolicy::default() };
-        Self { model, policy }
+        Self { model, policy: policy.clone() }
     }
 
     /// The model that it will be.
@@ -77,8 +94,7 @@ impl Candidate {
     /// The same body and levels with the widest table that keeps within a budget; `None` where even the narrowest does not.
     pub fn refit(&self, budget: f64) -> Option<Self> {
         let body = (self.model.d_model, self.model.n_layers, self.model.num_experts);
-        let levels = &self.policy.learned.as_ref().expect("students have trained steps").embedding;
-        fit(&self.model, body, [levels[0], levels[1], levels[2]], budget)
+        fit(&self.model, body, &self.policy, budget)
     }
 
     /// Sizes and levels in words.
@@ -97,10 +113,15 @@ impl Candidate {
 }
 
 /// The widest table for a body, by its last bin first, then the second.
-fn fit(common: &ModelConfig, body: (usize, usize, usize), levels: [u16; 3], budget: f64) -> Option<Candidate> {
+fn fit(
+    common: &ModelConfig,
+    body: (usize, usize, usize),
+    policy: &QuantizationPolicy,
+    budget: f64,
+) -> Option<Candidate> {
     let fits = |candidate: &Candidate| candidate.bytes() <= budget;
     let mut best =
-        (NARROWEST..=body.0).map(|width| Candidate::new(common, body, levels, width)).take_while(fits).last()?;
+        (NARROWEST..=body.0).map(|width| Candidate::new(common, body, policy, width)).take_while(fits).last()?;
     while best.model.embedding_bins[1].width < body.0 {
         let mut wider = best.clone();
         wider.model.embedding_bins[1].width += 1;
@@ -117,11 +138,12 @@ pub fn candidates(common: &ModelConfig, budget: f64) -> Vec<Candidate> {
     let mut list = Vec::new();
     for body in BODIES {
         for (levels, share) in TABLES {
-            let table = |width: usize| Candidate::new(common, body, levels, width).bytes();
+            let policy = levels.policy();
+            let table = |width: usize| Candidate::new(common, body, &policy, width).bytes();
             // A row's number costs the same everywhere: two tables tell the body's share.
             let body_bytes = 2.0 * table(1) - table(2);
             if body_bytes <= LARGEST_BODY * budget {
-                list.extend(fit(common, body, levels, share * budget));
+                list.extend(fit(common, body, &policy, share * budget));
             }
         }
     }
@@ -135,7 +157,7 @@ mod tests {
     #[test]
     fn candidates_use_their_budget_and_are_models() {
         let common = ModelConfig::preset("memory").unwrap();
-        for budget in [60e3, 165e3, 1e6] {
+        for budget in [40e3, 165e3, 1e6] {
             let list = candidates(&common, budget);
             assert!(list.len() >= 3, "{} candidates in {budget} bytes", list.len());
             for candidate in list {
