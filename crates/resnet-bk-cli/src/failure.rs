@@ -1,7 +1,7 @@
 //! Errors as a user reads them: what happened, an empty line, and what to do about it.
 //!
 //! ```text
-//! error: artifact format 3 is newer than the supported format 1
+//! error: artifact format 3 is newer than the supported format 2
 //!
 //! hint: update resnet-bk, or pack the model again with `resnet-bk compress --resume`
 //! ```
@@ -162,10 +162,10 @@ mod tests {
 
     #[test]
     fn a_newer_artifact_is_described_with_its_mend() {
-        let error = Error::new(ArtifactError::NewerFormat { found: 3, supported: 1 }).context("can not load model.rbk");
+        let error = Error::new(ArtifactError::NewerFormat { found: 3, supported: 2 }).context("can not load model.rbk");
         assert_eq!(
             describe(&error),
-            "error: can not load model.rbk: artifact format 3 is newer than the supported format 1\n\n\
+            "error: can not load model.rbk: artifact format 3 is newer than the supported format 2\n\n\
              hint: update resnet-bk, or pack the model again with `resnet-bk compress --resume`"
         );
     }

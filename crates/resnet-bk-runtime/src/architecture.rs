@@ -105,7 +105,7 @@ pub enum Role {
     Router,
     /// A mixer's weight matrix.
     Mixer,
-    /// Norms, small biases and learned scalars: never quantized.
+    /// Norms, small biases and learned scalars; only trained quantizers round them.
     Small,
     /// Calibrated step sizes of the activation quantizers: constants, not trained by gradient.
     ActivationScale,
@@ -133,6 +133,11 @@ impl TensorSpec {
     /// Whether the tensor has no elements.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Columns of a matrix or table; 1 for a vector.
+    pub fn columns(&self) -> usize {
+        if self.shape.len() == 2 { self.shape[1] } else { 1 }
     }
 
     /// Whether gradient steps change it.

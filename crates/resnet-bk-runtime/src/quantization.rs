@@ -101,7 +101,9 @@ impl LearnedSteps {
     fn scheme(&self, spec: &TensorSpec) -> Option<Scheme> {
         let levels = match spec.role {
             Role::Embedding | Role::Head => {
-                let bin = spec.name.split('.').find_map(|part| part.parse::<usize>().ok()).unwrap_or(usize::MAX);
+                // A table without bins is its own first one; a head's own table comes after all bins.
+                let alone = if spec.role == Role::Head { usize::MAX } else { 0 };
+                let bin = spec.name.split('.').find_map(|part| part.parse::<usize>().ok()).unwrap_or(alone);
                 self.embedding[bin.min(self.embedding.len() - 1)]
             }
             Role::Projection => self.projection,
@@ -112,8 +114,7 @@ impl LearnedSteps {
             Role::Small | Role::Positions => self.small,
             Role::ActivationScale | Role::Step => return None,
         };
-        let columns = if spec.shape.len() == 2 { spec.shape[1] } else { 1 };
-        Some(Scheme { limit: (levels / 2) as i16, steps: Steps::Learned(columns as u32) })
+        Some(Scheme { limit: (levels / 2) as i16, steps: Steps::Learned(spec.columns() as u32) })
     }
 }
 
@@ -129,7 +130,7 @@ mod bits_or_float {
     }
 
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u8>, D::Error> {
-        // Files of format 1 and their checkpoints hold null for none.
+        // Earlier checkpoints hold null for none.
         Option::<u8>::deserialize(deserializer).map(|bits| bits.filter(|&bits| bits != FLOAT))
     }
 }

@@ -1,7 +1,7 @@
 //! A model on its way: values, configuration, vocabulary and what was done so far, in one file.
 //!
 //! The file is a safetensors file. Tensors: the parameters by name; `mask/NAME` (U8) where weights are held at zero;
-//! `first/NAME`, `second/NAME` (optimizer moments) and `auxiliary/NAME` inside an unfinished stage; `vocabulary`, the words as
+//! `first/NAME`, `second/NAME`, `steps/NAME` (optimizer moments and their steps, U64) and `auxiliary/NAME` inside an unfinished stage; `vocabulary`, the words as
 //! UTF-8, one a line. Metadata: one JSON object under `resnet-bk`. It is written in one step, so an interruption leaves the last
 //! good one.
 
@@ -260,6 +260,8 @@ impl Checkpoint {
             if self.progress.is_some() && !parameter.moments.first.is_empty() {
                 float(&format!("first/{prefix}"), &parameter.moments.first);
                 float(&format!("second/{prefix}"), &parameter.moments.second);
+                let steps = parameter.moments.steps.to_le_bytes().to_vec();
+                tensors.push((format!("steps/{prefix}{}", spec.name), Dtype::U64, vec![1], steps));
             }
             if let Some(mask) = &parameter.mask {
                 let bytes = mask.iter().map(|&keep| u8::from(keep)).collect();
@@ -350,6 +352,11 @@ fn read_parameter(tensors: &SafeTensors, prefix: &str, spec: &TensorSpec) -> Res
     let moments = Moments {
         first: float(format!("first/{prefix}{}", spec.name))?.unwrap_or_default(),
         second: float(format!("second/{prefix}{}", spec.name))?.unwrap_or_default(),
+        steps: tensors
+            .tensor(&format!("steps/{prefix}{}", spec.name))
+            .ok()
+            .and_then(|view| view.data().try_into().ok())
+            .map_or(0, u64::from_le_bytes),
     };
     let mask = tensors.tensor(&format!("mask/{}", spec.name)).ok();
     let mask = mask.map(|view| view.data().iter().map(|&keep| keep != 0).collect::<Vec<bool>>());

@@ -17,6 +17,8 @@ pub struct Moments {
     pub first: Vec<f32>,
     /// Of its square.
     pub second: Vec<f32>,
+    /// Steps that they are means of.
+    pub steps: u64,
 }
 
 /// One tensor and what belongs to it.
@@ -209,6 +211,11 @@ impl Parameters {
             quantizer.scheme.fake_quantize(&mut values, &quantizer.scales);
         }
         values
+    }
+
+    /// Whether a parameter's quantizer is trained with it.
+    pub fn has_trained_steps(&self, parameter: &Parameter) -> bool {
+        self.architecture.scheme(&parameter.spec).is_some_and(|scheme| matches!(scheme.steps, Steps::Learned(_)))
     }
 
     /// A parameter's quantizer with its present scales.

@@ -134,10 +134,11 @@ pub fn run(request: &RunRequest, observer: &mut dyn Observer) -> Result<Summary,
     }
     check_folder(request)?;
     let mut run = Run::prepare(request)?;
+    let mut n_seq = run.checkpoint.config.n_seq;
     for stage in &stages {
         // A text that is too short for a stage must not begin a run.
-        let schedule = stage.schedule();
-        Batches::new(run.streams.train.clone(), run.checkpoint.config.n_seq, schedule.batch_size, 0, 0)?;
+        n_seq = stage.model().map_or(n_seq, |model| model.n_seq);
+        Batches::new(run.streams.train.clone(), n_seq, stage.schedule().batch_size, 0, 0)?;
     }
     write(&request.out.join("recipe.toml"), recipe.to_toml().as_bytes())?;
     for (index, config) in stages.iter().enumerate() {
@@ -251,7 +252,7 @@ impl<'a> Run<'a> {
             schedule: config.schedule(),
             seed: self.request.recipe.seed,
             save_to: Some(path.clone()),
-            budget: self.budget()?,
+            budget: if config.kind() == StageKind::Plan { self.budget()? } else { None },
         };
         let perplexity = run_stage(&mut self.checkpoint, teacher, config, &stage, &self.streams, observer)?;
         let summary = self.summarise(config.kind(), perplexity, before + started.elapsed().as_secs_f64())?;
@@ -263,7 +264,7 @@ impl<'a> Run<'a> {
         });
         self.checkpoint.stages.push(summary);
         if config.kind() == StageKind::Plan {
-            self.write_planned_recipe(number)?;
+            self.write_planned_recipe(number, config)?;
         }
         if let (true, Some(stage)) = (self.is_baseline, self.checkpoint.stages.last()) {
             self.set_baseline(stage.valid_perplexity);
@@ -287,9 +288,9 @@ impl<'a> Run<'a> {
     }
 
     /// The recipe with the planner's choice in the place of its stage: what another run can start from.
-    fn write_planned_recipe(&self, number: usize) -> Result<(), RunError> {
+    fn write_planned_recipe(&self, number: usize, config: &StageConfig) -> Result<(), RunError> {
         let mut recipe = self.request.recipe.clone();
-        let planned = recipe.stages.iter_mut().find(|stage| stage.kind() == StageKind::Plan);
+        let planned = recipe.stages.iter_mut().find(|stage| *stage == config);
         if let (Some(stage), Some(plan)) = (planned, &self.checkpoint.plan) {
             *stage = StageConfig::Distill(plan.distillation.clone());
         }

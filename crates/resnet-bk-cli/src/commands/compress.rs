@@ -7,7 +7,7 @@ use crate::run_folder::METRICS;
 use crate::{Outcome, model_file, report, tables};
 use anyhow::Result;
 use clap::Args;
-use resnet_bk::config::Recipe;
+use resnet_bk::config::{Recipe, Target};
 use resnet_bk::corpus;
 use resnet_bk::pipeline::{self, RunRequest};
 use std::path::PathBuf;
@@ -71,8 +71,8 @@ impl RunArguments {
 pub fn run(arguments: &Compress, printer: &mut Printer) -> Result<Outcome> {
     let mut recipe = arguments.run.recipe()?;
     if arguments.run.recipe.is_none() && arguments.bytes.is_some() {
-        // A budget of bytes takes the place of the ratio that the planner's recipe asks for.
-        recipe.target.ratio = None;
+        // A budget of bytes takes the place of what the planner's recipe asks for.
+        recipe.target = Target::default();
     }
     recipe.target.ratio = arguments.target.or(recipe.target.ratio);
     recipe.target.bytes = arguments.bytes.or(recipe.target.bytes);

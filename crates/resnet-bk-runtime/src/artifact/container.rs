@@ -199,8 +199,14 @@ mod tests {
         file[8..10].copy_from_slice(&3u16.to_le_bytes());
         let error = decode(&file).unwrap_err();
         assert_eq!(error.to_string(), "artifact format 3 is newer than the supported format 2");
-        assert_eq!(decode(&forge(8, &[0, 0])).unwrap_err().to_string(), "artifact format 0 does not exist");
-        assert_eq!(decode(&forge(8, &[1, 0])).unwrap_err().to_string(), "artifact format 1 does not exist");
+        assert_eq!(
+            decode(&forge(8, &[0, 0])).unwrap_err().to_string(),
+            "artifact format 0 can not be read any more: pack the model again"
+        );
+        assert_eq!(
+            decode(&forge(8, &[1, 0])).unwrap_err().to_string(),
+            "artifact format 1 can not be read any more: pack the model again"
+        );
     }
 
     #[test]

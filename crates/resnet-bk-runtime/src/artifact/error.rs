@@ -29,8 +29,8 @@ pub enum ArtifactError {
         /// Newest format that this program reads.
         supported: u16,
     },
-    /// A format version that was never published.
-    #[error("artifact format {found} does not exist")]
+    /// A format version from before this program's.
+    #[error("artifact format {found} can not be read any more: pack the model again")]
     UnknownFormat {
         /// Format of the file.
         found: u16,
@@ -173,6 +173,14 @@ pub enum ArtifactError {
         code: i16,
         /// Largest code of the tensor's scheme.
         limit: i16,
+    },
+    /// The coded weights are too short to be a trained model's.
+    #[error("{bytes} bytes of weights can not hold {elements} numbers of a trained model")]
+    Expansion {
+        /// Elements of all tensors.
+        elements: u64,
+        /// Bytes of the section.
+        bytes: u64,
     },
     /// The coded bytes are not those of the tensors.
     #[error("tensor {tensor} can not be decoded")]

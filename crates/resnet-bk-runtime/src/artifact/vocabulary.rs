@@ -6,7 +6,7 @@
 
 use super::container::Section;
 use super::error::ArtifactError;
-use crate::coding::words::{decode_words, encode_words};
+use crate::coding::words::{decode_words, encode_words, most_bytes};
 use crate::coding::{CodingError, Decoder, Encoder};
 
 /// The bytes of the section.
@@ -15,7 +15,11 @@ pub(super) fn encode(words: &[String], vocab_size: usize) -> Result<Vec<u8>, Art
     let mut out = (words.len() as u32).to_le_bytes().to_vec();
     let mut encoder = Encoder::new();
     encode_words(words, &mut encoder);
-    out.extend(encoder.finish());
+    let coded = encoder.finish();
+    if words.iter().map(|word| word.len() as u64).sum::<u64>() > most_bytes(coded.len() as u64) {
+        return Err(undecodable(CodingError::Invalid));
+    }
+    out.extend(coded);
     Ok(out)
 }
 
@@ -52,6 +56,19 @@ mod tests {
         ["the", "", ",", "a\nb", "na\u{ef}ve", "\u{1f600}", &"long".repeat(50), &"x".repeat(20_000)]
             .map(String::from)
             .into()
+    }
+
+    #[test]
+    fn words_out_of_proportion_are_refused_on_the_way_in_and_out() {
+        let bomb: Vec<String> = (1..2_000).map(|length| "x".repeat(length)).collect();
+        assert!(encode(&bomb, bomb.len()).is_err());
+        let mut encoder = Encoder::new();
+        encode_words(&bomb, &mut encoder);
+        let mut bytes = (bomb.len() as u32).to_le_bytes().to_vec();
+        bytes.extend(encoder.finish());
+        assert!(bytes.len() < 2_000, "{} bytes", bytes.len());
+        let error = decode(&bytes, bomb.len()).unwrap_err();
+        assert!(matches!(error, ArtifactError::Coding { source: CodingError::Invalid, .. }), "{error}");
     }
 
     #[test]

@@ -15,16 +15,15 @@ use crate::coding::{CodingError, Decoder, Encoder, decode_codes, decode_halves, 
 use crate::quantization::{Quantized, Scheme};
 use half::f16;
 
+/// Most elements for each coded byte, and beside them, of a section that is read or written.
+const MOST_PER_BYTE: u64 = 1 << 9;
+const MOST_BESIDE: u64 = 1 << 16;
+
 /// A coded section.
 pub(super) struct CodedWeights {
     pub bytes: Vec<u8>,
     /// Bytes of each part of each tensor, in the order of the file. They sum to the section: a byte counts where it is begun.
     pub parts: Vec<(Role, LedgerKind, u64)>,
-}
-
-/// Columns of the matrix that a tensor's codes are coded as.
-fn columns(spec: &TensorSpec) -> usize {
-    if spec.shape.len() == 2 { spec.shape[1] } else { 1 }
 }
 
 pub(super) fn encode(architecture: &Architecture, tensors: &[StoredTensor]) -> Result<CodedWeights, ArtifactError> {
@@ -35,7 +34,18 @@ pub(super) fn encode(architecture: &Architecture, tensors: &[StoredTensor]) -> R
     for (spec, stored) in specs.iter().zip(tensors) {
         tensor::check(spec, architecture.scheme(spec), stored)?;
     }
-    Ok(encode_unchecked(architecture, tensors))
+    let coded = encode_unchecked(architecture, tensors);
+    check_expansion(&specs, coded.bytes.len() as u64)?;
+    Ok(coded)
+}
+
+/// Checks that a section is not absurdly short for its elements: a trained model has at most a few dozen to a byte.
+fn check_expansion(specs: &[TensorSpec], bytes: u64) -> Result<(), ArtifactError> {
+    let elements = specs.iter().map(|spec| spec.len() as u64).sum();
+    if elements <= bytes.saturating_mul(MOST_PER_BYTE).saturating_add(MOST_BESIDE) {
+        return Ok(());
+    }
+    Err(ArtifactError::Expansion { elements, bytes })
 }
 
 /// As [`encode`], of tensors that fit the architecture; numbers may be what a reader refuses.
@@ -54,7 +64,7 @@ pub(super) fn encode_unchecked(architecture: &Architecture, tensors: &[StoredTen
                 let scales: Vec<u16> = scales.iter().map(|scale| scale.to_bits()).collect();
                 encode_halves(&scales, &mut encoder);
                 ends.push((spec.role, LedgerKind::Scales, encoder.bytes_so_far()));
-                encode_codes(codes, columns(spec), scheme.limit, &mut encoder);
+                encode_codes(codes, spec.columns(), scheme.limit, &mut encoder);
                 ends.push((spec.role, LedgerKind::Codes, encoder.bytes_so_far()));
             }
         }
@@ -79,8 +89,8 @@ pub(super) fn decode(architecture: &Architecture, bytes: &[u8]) -> Result<Vec<St
         move |source: CodingError| ArtifactError::TensorCoding { tensor, source }
     };
     let mut decoder = Decoder::new(bytes).map_err(failed(&specs[0].name))?;
-    // Before anything is allocated: every element takes a decision at least.
-    decoder.check_decisions(specs.iter().map(|spec| spec.len() as u64).sum()).map_err(failed(&specs[0].name))?;
+    // Before anything is allocated.
+    check_expansion(&specs, bytes.len() as u64)?;
     let mut tensors = Vec::new();
     for spec in &specs {
         let scheme = architecture.scheme(spec);
@@ -104,6 +114,6 @@ fn decode_tensor(
         return Ok(StoredTensor::Float(upper.into_iter().zip(lower).map(join).collect()));
     };
     let scales = decode_halves(scheme.scale_count(spec.len()), decoder)?;
-    let codes = decode_codes(spec.len(), columns(spec), scheme.limit, decoder)?;
+    let codes = decode_codes(spec.len(), spec.columns(), scheme.limit, decoder)?;
     Ok(StoredTensor::Quantized(Quantized { scheme, codes, scales: scales.into_iter().map(f16::from_bits).collect() }))
 }

@@ -93,6 +93,11 @@ impl<'a> Decoder<'a> {
         Ok(Self { ranges, bytes: bytes.len() as u64 })
     }
 
+    /// Bytes that there are to decode.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
     /// Checks that the bytes can hold `decisions` decisions at all: before anything is allocated for them.
     ///
     /// # Errors

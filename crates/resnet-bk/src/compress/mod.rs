@@ -10,7 +10,7 @@ pub mod prune;
 pub mod qat;
 mod steps;
 
-use crate::checkpoint::{Checkpoint, Plan};
+use crate::checkpoint::{Checkpoint, Plan, Progress};
 use crate::config::{StageConfig, StageKind};
 use crate::model::{LanguageModel, Leaves, Output};
 use crate::observer::Observer;
@@ -18,6 +18,7 @@ use crate::ops::{HeadLoss, Precision};
 use crate::random::Random;
 use crate::train::{Objective, Stage, TokenStreams, TrainError, train};
 use burn_tensor::Tensor;
+use std::time::Instant;
 
 /// Sets the stream of random numbers of a fresh model apart from the others of the seed.
 const FRESH: u64 = 0xf5e54;
@@ -59,9 +60,16 @@ pub fn run_stage(
                 (Some(teacher), Some(plan)) => (teacher, plan.distillation.clone()),
                 _ => {
                     let budget = stage.budget.ok_or(TrainError::NoBudget)?;
+                    let started = Instant::now();
                     let (distillation, summary) = planner::plan(checkpoint, config, stage, streams, budget, observer)?;
                     let teacher = distill::begin(checkpoint, &distillation, stage);
                     checkpoint.plan = Some(Plan { summary, distillation: distillation.clone() });
+                    // The choice is kept: an interruption costs no trial from here on.
+                    let seconds = started.elapsed().as_secs_f64();
+                    checkpoint.progress = Some(Progress { seconds, ..Progress::new(stage.number) });
+                    if let Some(path) = &stage.save_to {
+                        checkpoint.write(path)?;
+                    }
                     (teacher, distillation)
                 }
             };

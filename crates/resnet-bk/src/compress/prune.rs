@@ -118,7 +118,7 @@ pub fn mask_small_weights(checkpoint: &mut Checkpoint, magnitude: MagnitudePruni
 }
 
 fn is_matrix(role: Role) -> bool {
-    matches!(role, Role::Embedding | Role::Head | Role::Expert | Role::Router | Role::Mixer)
+    matches!(role, Role::Embedding | Role::Projection | Role::Head | Role::Expert | Role::Router | Role::Mixer)
 }
 
 fn mask(parameter: &mut Parameter, magnitude: MagnitudePruning) {

@@ -5,7 +5,7 @@ use resnet_bk_runtime::architecture::log_step_name;
 use resnet_bk_runtime::quantization::{Scheme, Steps};
 use resnet_bk_runtime::rank_curve::{Place, rank_curve};
 
-/// Tried steps, as multiples of the mean magnitude: from `FIRST` on, each `RATIO` times the one before.
+/// Tried steps, as multiples of the mean magnitude of what is not zero: from `FIRST` on, each `RATIO` times the one before.
 const FIRST: f32 = 0.01;
 const RATIO: f32 = 1.1;
 const TRIED: usize = 64;
@@ -37,15 +37,16 @@ pub fn fit_steps(parameters: &mut Parameters) {
 
 /// The tried step that rounds these magnitudes best.
 fn best_step(magnitudes: &[f32], scheme: Scheme) -> f32 {
-    let mean = magnitudes.iter().sum::<f32>() / magnitudes.len().max(1) as f32;
-    if mean == 0.0 {
+    let used: Vec<f32> = magnitudes.iter().copied().filter(|x| *x > 0.0).collect();
+    if used.is_empty() {
         return ZERO_STEP;
     }
+    let mean = used.iter().sum::<f32>() / used.len() as f32;
     let limit = f32::from(scheme.limit);
-    let error = |step: f32| -> f32 {
-        magnitudes.iter().map(|x| ((x / step).round_ties_even().min(limit) * step - x).powi(2)).sum()
-    };
-    let tried = (0..TRIED).map(|i| mean * FIRST * RATIO.powi(i as i32));
+    let error =
+        |step: f32| -> f32 { used.iter().map(|x| ((x / step).round_ties_even().min(limit) * step - x).powi(2)).sum() };
+    let whole_range = used.iter().fold(0.0f32, |max, &x| max.max(x)) / limit;
+    let tried = (0..TRIED).map(|i| mean * FIRST * RATIO.powi(i as i32)).chain([whole_range]);
     tried.map(|step| (step, error(step))).min_by(|a, b| a.1.total_cmp(&b.1)).map_or(ZERO_STEP, |(step, _)| step)
 }
 

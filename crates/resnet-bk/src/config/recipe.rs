@@ -177,7 +177,17 @@ impl Recipe {
             let sizes = |source| RecipeError::Sizes { stage: number, kind, source };
             match stage {
                 StageConfig::Distill(distill) => {
-                    model = distill.student_config(&model);
+                    let student = distill.student_config(&model);
+                    if model.positions && student.n_seq > model.n_seq {
+                        return Err(RecipeError::Stage {
+                            stage: number,
+                            kind,
+                            field: "model.n_seq",
+                            value: student.n_seq.to_string(),
+                            allowed: "at most that of a teacher with position embeddings",
+                        });
+                    }
+                    model = student;
                     model.validate().map_err(sizes)?;
                     let architecture =
                         Architecture { quantization: distill.quantization.clone(), ..model.architecture() };
@@ -194,6 +204,15 @@ impl Recipe {
                 StageConfig::Plan(plan) => {
                     model = plan.common(&model);
                     model.validate().map_err(sizes)?;
+                    if plan.trial_tokens < (plan.schedule.batch_size + 1) * model.n_seq {
+                        return Err(RecipeError::Stage {
+                            stage: number,
+                            kind,
+                            field: "trial_tokens",
+                            value: plan.trial_tokens.to_string(),
+                            allowed: "at least n_seq tokens for each window of a batch, and n_seq more",
+                        });
+                    }
                 }
                 StageConfig::Prune(_) => {}
             }

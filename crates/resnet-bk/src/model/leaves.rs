@@ -159,7 +159,8 @@ impl Leaves {
         let mut found = self.of_leaves(gradients);
         let mut steps = HashMap::new();
         for (parameter, gradient) in parameters.iter().zip(&mut found) {
-            if let (Some(gradient), Some(quantizer)) = (gradient, parameters.quantizer(parameter))
+            if parameters.has_trained_steps(parameter)
+                && let (Some(gradient), Some(quantizer)) = (gradient, parameters.quantizer(parameter))
                 && let Some(dsteps) = through_quantizer(parameter, &quantizer, gradient, bit_price)
             {
                 steps.insert(log_step_name(&parameter.spec.name), dsteps);

@@ -53,7 +53,7 @@ pub fn through_quantizer(
                     *dstep += *y * step * if inside { q - v } else { q };
                     *y = if inside { *y } else { 0.0 };
                     let slope = slopes[v.abs().min(limit) as usize];
-                    if slope != 0.0 && *step > 0.0 {
+                    if slope != 0.0 && v != 0.0 {
                         *y += slope * v.signum() / step;
                         *dstep -= slope * v.abs();
                     }

@@ -23,8 +23,6 @@ pub struct AdamW<'a> {
     pub schedule: &'a Schedule,
     /// Learning rate of this step.
     pub rate: f64,
-    /// This step, from 1.
-    pub step: u64,
     /// What the gradients are multiplied with: the clipping factor.
     pub gradient_scale: f32,
 }
@@ -43,7 +41,10 @@ impl AdamW<'_> {
         let len = parameter.values.len();
         parameter.moments.first.resize(len, 0.0);
         parameter.moments.second.resize(len, 0.0);
-        let correction = |beta: f64| 1.0 - beta.powf(self.step as f64);
+        // Its own steps: a quantizer's step may be born in the middle of a stage, and an expert be used late.
+        parameter.moments.steps += 1;
+        let steps = parameter.moments.steps as f64;
+        let correction = |beta: f64| 1.0 - beta.powf(steps);
         let step = AdamWStep {
             beta1: self.schedule.beta1 as f32,
             beta2: self.schedule.beta2 as f32,
@@ -86,7 +87,7 @@ mod tests {
         let (mut w, mut m, mut v) = (1.0f64, 0.0f64, 0.0f64);
         for step in 1..=5u64 {
             let g = 0.5 * step as f64;
-            let adam = AdamW { schedule: &schedule, rate: 0.01, step, gradient_scale: 0.5 };
+            let adam = AdamW { schedule: &schedule, rate: 0.01, gradient_scale: 0.5 };
             adam.update(std::iter::once(&mut parameter), &mut [Some(vec![2.0 * g as f32, 1.0])]);
             m = 0.9 * m + 0.1 * g;
             v = 0.999 * v + 0.001 * g * g;

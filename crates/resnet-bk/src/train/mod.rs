@@ -164,7 +164,6 @@ pub fn train(
             let optimization = Optimization {
                 schedule,
                 rate: learning_rate(schedule, step, steps),
-                number: step as u64 + 1,
                 random: Random::keyed(&[key[0], key[1], step as u64 + 1]),
             };
             let StepOutcome { loss, gradient_norm } =

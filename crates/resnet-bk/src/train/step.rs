@@ -15,8 +15,6 @@ pub struct Optimization<'a> {
     pub schedule: &'a Schedule,
     /// Learning rate.
     pub rate: f64,
-    /// The step's number in its stage, from 1.
-    pub number: u64,
     /// Draws dropout masks and routing noise.
     pub random: Random,
 }
@@ -46,12 +44,7 @@ pub fn optimization_step(
         return Err(if loss.is_finite() { f32::NAN } else { loss });
     }
     let clip = (f64::from(checkpoint.config.grad_clip) / (gradient_norm + 1e-6)).min(1.0);
-    let optimizer = AdamW {
-        schedule: optimization.schedule,
-        rate: optimization.rate,
-        step: optimization.number,
-        gradient_scale: clip as f32,
-    };
+    let optimizer = AdamW { schedule: optimization.schedule, rate: optimization.rate, gradient_scale: clip as f32 };
     let trained = checkpoint.parameters.as_mut_slice().iter_mut().chain(&mut checkpoint.auxiliary);
     optimizer.update(trained, &mut gradients);
     Ok(StepOutcome { loss, gradient_norm })

@@ -95,7 +95,7 @@ fn absurd_sizes_are_refused_before_anything_is_allocated() {
     assert_eq!(message, format!("the architecture is not valid: {refused}"));
     // As many elements as are allowed at all, in a section of a few hundred bytes.
     let message = told(forged(|[config, ..]| replace(config, r#""d_ff":7"#, r#""d_ff":262144"#)));
-    assert_eq!(message, "tensor blocks.0.moe.experts.0.up.weight can not be decoded: the coded bytes are cut off");
+    assert!(message.contains(" bytes of weights can not hold "), "{message}");
     // Words without number, in a section of a few bytes.
     let message = told(forged(|[config, words, _]| {
         replace(config, r#""vocab_size":13"#, r#""vocab_size":16777215"#);

@@ -22,6 +22,11 @@ use list::WordList;
 use spelling::Speller;
 use std::cmp::Reverse;
 
+/// Most bytes of words for each coded byte, and beside them: a list of real words has about four. Longer ones are refused before
+/// they fill the memory.
+const MOST_PER_BYTE: u64 = 1 << 10;
+const MOST_BESIDE: u64 = 1 << 16;
+
 /// Codes words, of which some may be equal or empty. No words cost nothing.
 ///
 /// # Panics
@@ -35,7 +40,7 @@ pub fn encode_words(words: &[String], encoder: &mut Encoder) {
     let mut back: Vec<u32> = sorted.iter().map(|&id| last - runs[id]).collect();
     let spelled = sorted.iter().map(|&id| words[id].as_bytes());
     let coded = code_number(encoder, last)
-        .and_then(|_| spell(encoder, spelled))
+        .and_then(|_| spell(encoder, spelled, u64::MAX))
         .and_then(|list| order::code_runs(encoder, &list, &mut back, last));
     coded.expect("encoders do not fail");
 }
@@ -50,11 +55,12 @@ pub fn decode_words(count: usize, decoder: &mut Decoder<'_>) -> Result<Vec<Vec<u
         return Ok(Vec::new());
     }
     decoder.check_decisions(count as u64)?;
+    let most = most_bytes(decoder.bytes());
     let last = code_number(decoder, 0)?;
     if u64::from(last) >= count as u64 {
         return Err(CodingError::Invalid);
     }
-    let list = spell(decoder, std::iter::repeat_n(&[][..], count))?;
+    let list = spell(decoder, std::iter::repeat_n(&[][..], count), most)?;
     let mut back = vec![0; count];
     order::code_runs(decoder, &list, &mut back, last)?;
     let mut ids: Vec<usize> = (0..count).collect();
@@ -62,12 +68,18 @@ pub fn decode_words(count: usize, decoder: &mut Decoder<'_>) -> Result<Vec<Vec<u
     Ok(ids.into_iter().map_while(|at| list.get(at)).map(<[u8]>::to_vec).collect())
 }
 
-/// Codes sorted words, and returns those that were coded.
+/// Bytes of words that so many coded bytes may hold; more are refused.
+pub fn most_bytes(coded: u64) -> u64 {
+    coded.saturating_mul(MOST_PER_BYTE).saturating_add(MOST_BESIDE)
+}
+
+/// Codes sorted words of `most` bytes together at most, and returns those that were coded.
 fn spell<'a, C: BitCoder>(
     coder: &mut C,
     words: impl ExactSizeIterator<Item = &'a [u8]>,
+    most: u64,
 ) -> Result<WordList, CodingError> {
-    let mut speller = Speller::new(words.len());
+    let mut speller = Speller::new(words.len(), most);
     for word in words {
         speller.code(coder, word)?;
     }

@@ -6,7 +6,7 @@
 //! ```
 
 use super::super::range::{BitCoder, CodingError};
-use super::alphabet::{Child, Node, symbol};
+use super::alphabet::{Child, Node, Symbol, symbol};
 use super::capitals::Capitals;
 use super::list::WordList;
 use super::predictor::{Predictor, context};
@@ -15,6 +15,8 @@ use super::predictor::{Predictor, context};
 pub(super) struct Speller {
     /// The words so far.
     pub list: WordList,
+    /// Bytes that all words together may still take.
+    left: u64,
     same: Predictor<9>,
     symbols: Predictor<12>,
     capitals: Capitals,
@@ -35,10 +37,11 @@ struct Before {
 }
 
 impl Speller {
-    /// For `words` words, which may be empty but must ascend.
-    pub fn new(words: usize) -> Self {
+    /// For `words` words of `most` bytes together, which may be empty but must ascend.
+    pub fn new(words: usize, most: u64) -> Self {
         Self {
             list: WordList::default(),
+            left: most,
             same: Predictor::new(words.saturating_mul(8), [64, 24]),
             symbols: Predictor::new(words.saturating_mul(32), [96, 64]),
             capitals: Capitals::default(),
@@ -73,11 +76,18 @@ impl Speller {
                 return Ok(false);
             }
             if expected > 0 {
-                self.word.push((expected - 1) as u8);
+                self.push(expected)?;
                 recent = recent << 8 | u64::from(expected);
             }
         }
         Ok(true)
+    }
+
+    /// Adds a symbol's byte to the word.
+    fn push(&mut self, symbol: Symbol) -> Result<(), CodingError> {
+        self.left = self.left.checked_sub(1).ok_or(CodingError::Invalid)?;
+        self.word.push((symbol - 1) as u8);
+        Ok(())
     }
 
     /// Codes the symbols from the first that is another than the word before has.
@@ -137,7 +147,7 @@ impl Speller {
             if coded == 0 {
                 return Ok(());
             }
-            self.word.push((coded - 1) as u8);
+            self.push(coded)?;
             recent = recent << 8 | u64::from(coded);
             rest = (rest ^ u64::from(coded)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
             floor = None;

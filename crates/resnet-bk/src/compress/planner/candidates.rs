@@ -5,8 +5,9 @@
 //! ```
 
 use super::size::predict;
-use crate::config::ModelConfig;
-use resnet_bk_runtime::architecture::{Architecture, Mixer};
+use crate::config::{ModelConfig, PerHead};
+use crate::ops::Gradient;
+use resnet_bk_runtime::architecture::{Architecture, Causality, Mixer};
 use resnet_bk_runtime::embedding::EmbeddingBin;
 use resnet_bk_runtime::quantization::{LearnedSteps, QuantizationPolicy};
 
@@ -66,6 +67,13 @@ impl Candidate {
         let bins = vec![bin(words[0], FIRST_BIN * width), bin(words[1], SECOND_BIN * width), bin(rest, width)];
         let model = ModelConfig {
             mixer: Mixer::Propagator,
+            causality: Causality::Causal,
+            gradient: Gradient::Exact,
+            // The propagator makes its matrix from its input, and needs no shift.
+            a0: PerHead::All(0.0),
+            s: PerHead::All(1.0),
+            eta: PerHead::All(0.0),
+            learned_eta: false,
             d_model,
             n_layers,
             num_experts,
@@ -169,6 +177,21 @@ mod tests {
             }
         }
         assert_eq!(candidates(&common, 1e3), []);
+    }
+
+    #[test]
+    fn students_of_any_model_are_sound() {
+        let odd = ModelConfig {
+            causality: Causality::Bidirectional,
+            eta: PerHead::Each(vec![0.5]),
+            gradient: Gradient::Blended(0.5),
+            vocab_size: 40,
+            ..ModelConfig::preset("seed").unwrap()
+        };
+        for candidate in candidates(&odd, 20e3) {
+            candidate.model.validate().unwrap();
+            candidate.architecture().validate().unwrap();
+        }
     }
 
     #[test]

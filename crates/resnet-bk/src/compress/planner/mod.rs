@@ -13,7 +13,7 @@ mod size;
 
 use super::distill::{self, Distillation};
 use crate::checkpoint::Checkpoint;
-use crate::config::{DistillConfig, PlanConfig, Schedule};
+use crate::config::{DistillConfig, ModelConfig, PlanConfig, Schedule};
 use crate::export::pack;
 use crate::observer::{Event, Observer, Silent};
 use crate::summary::{PlanSummary, Trial};
@@ -40,7 +40,8 @@ pub fn plan(
     observer: &mut dyn Observer,
 ) -> Result<(DistillConfig, PlanSummary), TrainError> {
     let goal = budget as f64 * (1.0 - MARGIN);
-    let mut field = candidates(&config.common(&teacher.config), goal);
+    let common = ModelConfig { vocab_size: teacher.vocabulary.len(), ..config.common(&teacher.config) };
+    let mut field = candidates(&common, goal);
     if field.is_empty() {
         return Err(TrainError::NoStudent { budget });
     }
