@@ -84,12 +84,15 @@ pub struct Progress {
     pub epochs_done: usize,
     /// Wall time so far, in seconds.
     pub seconds: f64,
+    /// Prices of a coded bit: what has been integrated, and what is asked.
+    #[serde(default)]
+    pub bit_prices: Option<(f64, f64)>,
 }
 
 impl Progress {
     /// A stage that begins.
     pub fn new(stage: usize) -> Self {
-        Self { stage, epochs_done: 0, seconds: 0.0 }
+        Self { stage, epochs_done: 0, seconds: 0.0, bit_prices: None }
     }
 }
 

@@ -48,6 +48,8 @@ pub enum Event {
         train_loss: f64,
         /// Perplexity of the held-out text.
         valid_perplexity: f64,
+        /// Bytes of the weights section, as last measured, where the stage keeps to a size.
+        weights_bytes: Option<u64>,
         /// Seconds since the stage began, or went on.
         seconds: f64,
     },

@@ -305,7 +305,7 @@ impl<'a> Run<'a> {
             parameters: parameters.architecture().parameter_count(),
             nonzero_parameters: parameters.nonzero_count(),
             experts: parameters.architecture().experts.clone(),
-            weights_bytes: pack(&self.checkpoint)?.ledger()?.weights_bytes(),
+            weights_bytes: pack(&self.checkpoint)?.weights_bytes()?,
             valid_perplexity,
             seconds,
         })

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{corpus, recipe};
+use common::{Interrupt, corpus, recipe};
 use resnet_bk::config::{Recipe, StageKind, Target};
 use resnet_bk::observer::Silent;
 use resnet_bk::pipeline::{RunError, RunRequest, run};
@@ -29,9 +29,8 @@ fn bytes(bytes: u64) -> Target {
 
 #[test]
 fn a_planned_student_keeps_to_its_budget_and_its_prediction() {
-    // A thousand codes a tensor at most: entropies of such small ones scatter.
-    const PREDICTION: f64 = 0.1;
-    const BUDGET: u64 = 14_000;
+    const PREDICTION: f64 = 0.03;
+    const BUDGET: u64 = 8_000;
     let folder = tempfile::tempdir().unwrap();
     let list = recipe(&[("train", ""), ("train", TEACHER), ("plan", PLAN)]);
     let summary = run(&request(list, bytes(BUDGET), folder.path()), &mut Silent).unwrap();
@@ -53,6 +52,28 @@ fn a_planned_student_keeps_to_its_budget_and_its_prediction() {
     let again = tempfile::tempdir().unwrap();
     let repeated = run(&request(planned, bytes(BUDGET), again.path()), &mut Silent).unwrap();
     assert_eq!(repeated.artifact, summary.artifact);
+}
+
+#[test]
+fn a_resumed_plan_equals_an_uninterrupted_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let list = || recipe(&[("train", ""), ("train", TEACHER), ("plan", PLAN)]);
+    let whole = run(&request(list(), bytes(8_000), &folder.path().join("whole")), &mut Silent).unwrap();
+    for (stage, epoch) in [(2, 1), (3, 1), (3, 2)] {
+        let out = folder.path().join(format!("parts-{stage}-{epoch}"));
+        let broken = std::panic::catch_unwind(|| {
+            let _ = run(&request(list(), bytes(8_000), &out), &mut Interrupt { stage, epoch });
+        });
+        assert!(broken.is_err(), "stage {stage} was not interrupted");
+        let resumed = RunRequest { resume: true, ..request(list(), bytes(8_000), &out) };
+        let resumed = run(&resumed, &mut Silent).unwrap();
+        assert_eq!(
+            std::fs::read(out.join("model.rbk")).unwrap(),
+            std::fs::read(folder.path().join("whole/model.rbk")).unwrap(),
+            "interrupted in stage {stage} after {epoch} epochs"
+        );
+        assert_eq!((resumed.artifact, resumed.plan), (whole.artifact.clone(), whole.plan.clone()));
+    }
 }
 
 #[test]

@@ -97,13 +97,16 @@ impl Observer for Progress {
                 self.start(first_step);
             }
             &Event::Step { step, loss, tokens_per_second, .. } => self.step(step, loss, tokens_per_second),
-            &Event::EpochEnded { epoch, train_loss, valid_perplexity, seconds: time, .. } => self.say(&format!(
-                "epoch {epoch}/{}, loss {train_loss:.4}, valid perplexity {}{}, {} s",
-                self.stage.epochs,
-                perplexity(valid_perplexity),
-                mark(self.causality),
-                seconds(time),
-            )),
+            &Event::EpochEnded { epoch, train_loss, valid_perplexity, weights_bytes, seconds: time, .. } => {
+                self.say(&format!(
+                    "epoch {epoch}/{}, loss {train_loss:.4}, valid perplexity {}{}{}, {} s",
+                    self.stage.epochs,
+                    perplexity(valid_perplexity),
+                    mark(self.causality),
+                    weights_bytes.map_or(String::new(), |bytes| format!(", {} bytes of weights", grouped(bytes))),
+                    seconds(time),
+                ))
+            }
             Event::ExpertRemoved(removal) => self.say(&format!(
                 "expert {} of block {} removed before step {}: {} (used for {} of held-out tokens)",
                 removal.expert,

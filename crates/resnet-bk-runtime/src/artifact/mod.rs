@@ -151,6 +151,14 @@ impl Artifact {
         write_atomically(path, &bytes).map_err(|source| ArtifactError::Write { path: path.to_owned(), source })
     }
 
+    /// Length of the section of weights, in bytes.
+    ///
+    /// # Errors
+    /// Tensors that are not those of the architecture, or not finite.
+    pub fn weights_bytes(&self) -> Result<u64, ArtifactError> {
+        Ok(weights::encode(&self.architecture, &self.tensors)?.bytes.len() as u64)
+    }
+
     /// Where the bytes of the file go.
     ///
     /// # Errors

@@ -73,8 +73,9 @@ pub fn run_stage(
                     (teacher, distillation)
                 }
             };
+            let stage = Stage { schedule: &distillation.schedule, ..stage.clone() };
             let mut objective = distill::Distillation::new(teacher, &distillation, stage.seed);
-            train(checkpoint, stage, streams, &mut objective, observer)
+            train(checkpoint, &stage, streams, &mut objective, observer)
         }
     }
 }

@@ -84,6 +84,8 @@ pub struct Schedule {
     /// Price of a coded bit, in nats of loss for each token: what a step counts besides its loss, once weights have trained quantizers.
     /// 1e-7 makes 100 kB cost 0.08 nats.
     pub bit_price: f64,
+    /// Bytes of the weights section that trained quantizers shall come to: the price of a bit is steered to that, from `bit_price` on.
+    pub weights_bytes: Option<u64>,
     /// Number format of the head's matrix products: `bf16` where the processor multiplies it in hardware, or `float32`.
     pub precision: Precision,
 }
@@ -101,6 +103,7 @@ impl Default for Schedule {
             beta1: 0.9,
             beta2: 0.999,
             bit_price: 0.0,
+            weights_bytes: None,
             precision: Precision::Bf16,
         }
     }

@@ -45,7 +45,9 @@ impl Schedule {
         require(self.weight_decay >= 0.0, "weight_decay", self.weight_decay, "at least 0")?;
         below_one("beta1", self.beta1)?;
         below_one("beta2", self.beta2)?;
-        require(self.bit_price >= 0.0, "bit_price", self.bit_price, "at least 0")
+        require(self.bit_price >= 0.0, "bit_price", self.bit_price, "at least 0")?;
+        let bytes = self.weights_bytes.unwrap_or(1);
+        require(bytes >= 1, "weights_bytes", bytes, "at least 1")
     }
 }
 

@@ -1,6 +1,7 @@
 //! The one training loop. Stages differ in their [`Objective`]: the loss, and what happens to the model between steps.
 
 mod adamw;
+mod bit_price;
 mod gradients;
 mod schedule;
 mod step;
@@ -17,6 +18,7 @@ use crate::evaluate::evaluate_parameters;
 use crate::model::{LanguageModel, Leaves, Output};
 use crate::observer::{Event, Observer};
 use crate::random::Random;
+use bit_price::BitPrice;
 use burn_tensor::Tensor;
 use resnet_bk_runtime::artifact::ArtifactError;
 use std::path::PathBuf;
@@ -141,6 +143,10 @@ pub fn train(
     let steps = schedule.epochs * steps_per_epoch;
     let progress = checkpoint.progress.take().unwrap_or_else(|| Progress::new(stage.number));
     let first_epoch = progress.epochs_done;
+    let mut bit_price = BitPrice::new(schedule, steps);
+    if let Some(prices) = progress.bit_prices {
+        bit_price.restore(prices);
+    }
     let mut seconds_before = progress.seconds;
     observer.event(&Event::StageStarted {
         stage: stage.number,
@@ -164,6 +170,7 @@ pub fn train(
             let optimization = Optimization {
                 schedule,
                 rate: learning_rate(schedule, step, steps),
+                bit_price: bit_price.for_step(checkpoint, step)?,
                 random: Random::keyed(&[key[0], key[1], step as u64 + 1]),
             };
             let StepOutcome { loss, gradient_norm } =
@@ -187,10 +194,16 @@ pub fn train(
             epoch: epoch + 1,
             train_loss: total / steps_per_epoch as f64,
             valid_perplexity: perplexity,
+            weights_bytes: bit_price.bytes(),
             seconds,
         });
         if let Some(path) = &stage.save_to {
-            checkpoint.progress = Some(Progress { stage: stage.number, epochs_done: epoch + 1, seconds });
+            checkpoint.progress = Some(Progress {
+                stage: stage.number,
+                epochs_done: epoch + 1,
+                seconds,
+                bit_prices: Some(bit_price.state()),
+            });
             checkpoint.write(path)?;
             checkpoint.progress = None;
         }

@@ -15,6 +15,8 @@ pub struct Optimization<'a> {
     pub schedule: &'a Schedule,
     /// Learning rate.
     pub rate: f64,
+    /// Price of a coded bit, in nats of loss.
+    pub bit_price: f64,
     /// Draws dropout masks and routing noise.
     pub random: Random,
 }
@@ -76,7 +78,7 @@ fn gradient_step(
     }
     let value = loss.to_data().as_slice::<f32>().expect("a float32 loss")[0];
     let gradients = loss.backward();
-    (value, leaves.gradients(&checkpoint.parameters, gradients, optimization.schedule.bit_price as f32))
+    (value, leaves.gradients(&checkpoint.parameters, gradients, optimization.bit_price as f32))
 }
 
 /// `sum over blocks of E sum_e f_e P_e`: `f_e` the share of tokens routed to an expert, `P_e` its mean router probability. Least,

@@ -5,6 +5,7 @@
 use resnet_bk::checkpoint::Checkpoint;
 use resnet_bk::config::{ModelConfig, Recipe};
 use resnet_bk::corpus::{Corpus, build_vocabulary};
+use resnet_bk::observer::{Event, Observer};
 use resnet_bk::random::Random;
 use resnet_bk::train::TokenStreams;
 use resnet_bk_runtime::architecture::Mixer;
@@ -65,3 +66,21 @@ pub fn recipe(stages: &[(&str, &str)]) -> Recipe {
     }
     Recipe::parse(&text, "test", &[]).unwrap()
 }
+
+/// Gives up, as an interruption would, after some epochs of a stage.
+pub struct Interrupt {
+    pub stage: usize,
+    pub epoch: usize,
+}
+
+impl Observer for Interrupt {
+    fn event(&mut self, event: &Event) {
+        // The checkpoint of an epoch is written after its event, so the first step of the next epoch is the place to stop.
+        if let Event::Step { stage, step, .. } = event {
+            assert!(*stage < self.stage || *step < self.epoch * STEPS, "interrupted");
+        }
+    }
+}
+
+/// Steps of an epoch of the grammar with batches of 8 windows of 16.
+const STEPS: usize = 40;
