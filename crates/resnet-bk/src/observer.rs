@@ -106,6 +106,9 @@ pub struct Removal {
     pub expert: usize,
     /// Share of held-out tokens that were routed to it.
     pub usage: f64,
+    /// The expert that it was merged into, by its index at that time.
+    #[serde(default)]
+    pub merged_into: Option<usize>,
     /// The rule that removed it.
     pub reason: String,
 }

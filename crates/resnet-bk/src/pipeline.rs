@@ -241,7 +241,8 @@ impl<'a> Run<'a> {
             }
             Some(saved) => {
                 let previous = std::mem::replace(&mut self.checkpoint, saved);
-                teacher = matches!(config.kind(), StageKind::Distill | StageKind::Plan).then_some(previous);
+                teacher = matches!(config.kind(), StageKind::Prune | StageKind::Distill | StageKind::Plan)
+                    .then_some(previous);
             }
             None => {}
         }

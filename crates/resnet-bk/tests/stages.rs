@@ -2,14 +2,15 @@
 
 mod common;
 
-use common::{Interrupt, config, corpus, recipe, streams_and_checkpoint};
+use common::{Interrupt, STEPS, config, corpus, recipe, streams_and_checkpoint};
 use resnet_bk::checkpoint::Checkpoint;
+use resnet_bk::compress::prune::Pruning;
 use resnet_bk::compress::run_stage;
 use resnet_bk::config::{Recipe, StageConfig};
 use resnet_bk::evaluate::{evaluate_model, evaluate_parameters};
 use resnet_bk::observer::Silent;
 use resnet_bk::pipeline::{RunError, RunRequest, run};
-use resnet_bk::train::{Stage, TokenStreams};
+use resnet_bk::train::{Objective, Stage, StepContext, TokenStreams};
 use resnet_bk_runtime::architecture::Mixer;
 use std::path::Path;
 
@@ -24,6 +25,9 @@ fn run_all(checkpoint: &mut Checkpoint, streams: &TokenStreams, recipe: &Recipe)
 }
 
 const PRUNE: &str = "magnitude.sparsity = 0.5\nexperts.milestones = [{ step = 3, experts = 1 }]";
+/// Everything that a pruning stage can do.
+const PRUNE_SLOWLY: &str = "schedule.epochs = 2\nmagnitude.sparsity = 0.5\nmagnitude_over = 0.7\nalpha = 0.5\n\
+    experts.merge = true\nexperts.milestones = [{ step = 3, experts = 1 }]";
 const DISTILL: &str = "student.d_model = 12\nschedule.epochs = 2";
 
 #[test]
@@ -105,6 +109,34 @@ fn weights_below_a_threshold_are_masked_and_no_others() {
 }
 
 #[test]
+fn sparsity_rises_along_a_cubic_and_ends_where_it_should() {
+    let (streams, mut checkpoint) = streams_and_checkpoint(config(Mixer::Diagonal));
+    let stages = [("prune", "schedule.epochs = 2\nmagnitude.sparsity = 0.6\nmagnitude_over = 0.5")];
+    let recipe = recipe(&stages);
+    let StageConfig::Prune(prune) = &recipe.stages[0] else { unreachable!() };
+    let mut pruning = Pruning::new(prune, &checkpoint.parameters);
+    let mut sparsities = Vec::new();
+    for step in 0..2 * STEPS {
+        let mut silent = Silent;
+        let mut context = StepContext {
+            stage: 1,
+            step,
+            steps_per_epoch: STEPS,
+            steps: 2 * STEPS,
+            streams: &streams,
+            observer: &mut silent,
+        };
+        pruning.before_step(&mut checkpoint, &mut context);
+        let table = checkpoint.parameters.get("embedding.weight").unwrap();
+        sparsities.push(table.values.iter().filter(|x| **x == 0.0).count() as f64 / table.values.len() as f64);
+    }
+    assert!(sparsities.is_sorted());
+    for (step, expected) in [(0, 0.0), (STEPS / 2, 0.525), (STEPS, 0.6), (2 * STEPS - 1, 0.6)] {
+        assert!((sparsities[step] - expected).abs() < 0.02, "{} at step {step}", sparsities[step]);
+    }
+}
+
+#[test]
 fn experts_above_the_threshold_stay_and_at_least_top_k_do() {
     let (streams, mut checkpoint) = streams_and_checkpoint(config(Mixer::Diagonal));
     run_all(&mut checkpoint, &streams, &recipe(&[("train", ""), ("prune", "experts.threshold = 0.0")]));
@@ -136,7 +168,7 @@ fn request(out: &Path, resume: bool) -> RunRequest {
     let stages = [
         ("train", "schedule.epochs = 2"),
         ("qat", ""),
-        ("prune", PRUNE),
+        ("prune", PRUNE_SLOWLY),
         ("distill", "student.heads = 1\nschedule.epochs = 3"),
     ];
     let mut recipe = recipe(&stages);
@@ -149,7 +181,7 @@ fn request(out: &Path, resume: bool) -> RunRequest {
 fn resume_equals_uninterrupted() {
     let folder = tempfile::tempdir().unwrap();
     let whole = run(&request(&folder.path().join("whole"), false), &mut Silent).unwrap();
-    for (stage, epoch) in [(1, 1), (2, 0), (3, 0), (4, 1), (4, 2)] {
+    for (stage, epoch) in [(1, 1), (2, 0), (3, 0), (3, 1), (4, 1), (4, 2)] {
         let out = folder.path().join(format!("parts-{stage}-{epoch}"));
         let broken = std::panic::catch_unwind(|| {
             let _ = run(&request(&out, false), &mut Interrupt { stage, epoch });

@@ -108,9 +108,10 @@ impl Observer for Progress {
                 ))
             }
             Event::ExpertRemoved(removal) => self.say(&format!(
-                "expert {} of block {} removed before step {}: {} (used for {} of held-out tokens)",
+                "expert {} of block {} {} before step {}: {} (used for {} of held-out tokens)",
                 removal.expert,
                 removal.block,
+                removal.merged_into.map_or("removed".to_owned(), |other| format!("merged into expert {other}")),
                 removal.step,
                 removal.reason,
                 percent(removal.usage),

@@ -8,18 +8,18 @@
 //! matches the teacher's block at the same relative depth. A part of the way through, the student is compressed as its teacher
 //! was: the same quantizers unless it has its own, the same sparsity, the same bar for experts.
 
+use super::teacher::Teacher;
 use super::{prune, qat};
 use crate::batch::Batch;
 use crate::checkpoint::{Checkpoint, Compression};
 use crate::config::{DistillConfig, ModelConfig, QatConfig};
-use crate::model::{LanguageModel, Leaves, Mode, Output};
-use crate::ops::{FrozenHead, Gradient, HeadLoss, SoftTargets};
+use crate::model::{LanguageModel, Leaves, Output};
+use crate::ops::HeadLoss;
 use crate::parameters::Parameter;
 use crate::random::Random;
 use crate::train::{Objective, Stage, StepContext};
 use burn_tensor::Tensor;
 use resnet_bk_runtime::architecture::{Role, TensorSpec};
-use std::sync::Arc;
 
 /// Sets the streams of random numbers of student and projections apart from the others of the seed.
 const STUDENT: u64 = 0x57d;
@@ -30,8 +30,7 @@ pub struct Distillation<'a> {
     config: &'a DistillConfig,
     seed: u64,
     compression: Compression,
-    teacher: LanguageModel,
-    head: Arc<FrozenHead>,
+    teacher: Teacher,
 }
 
 /// Puts a fresh student in the checkpoint and returns the teacher that it held.
@@ -71,19 +70,16 @@ fn projections(teacher: &Checkpoint, student: &ModelConfig, seed: u64) -> Vec<Pa
 impl<'a> Distillation<'a> {
     /// Learning from `teacher`, whose values do not change.
     pub fn new(teacher: Checkpoint, config: &'a DistillConfig, seed: u64) -> Self {
-        let architecture = teacher.parameters.architecture();
-        let model = LanguageModel::bind(architecture, Gradient::Exact, &Leaves::plain(&teacher.parameters));
-        let head = Arc::new(model.frozen_head());
-        Self { config, seed, compression: teacher.compression, teacher: model, head }
+        Self { config, seed, teacher: Teacher::new(&teacher.parameters), compression: teacher.compression }
     }
 
     fn compress_like_teacher(&self, checkpoint: &mut Checkpoint, context: &mut StepContext) {
         let compression = &self.compression;
         if let Some(threshold) = compression.expert_threshold {
-            prune::remove_unused_experts(checkpoint, threshold, context);
+            prune::remove_unused_experts(checkpoint, threshold, false, context);
         }
         if let Some(experts) = compression.experts {
-            prune::keep_most_used_experts(checkpoint, experts, context);
+            prune::keep_most_used_experts(checkpoint, experts, false, context);
         }
         if let Some(magnitude) = compression.magnitude {
             prune::mask_small_weights(checkpoint, magnitude, context);
@@ -127,13 +123,8 @@ impl Objective for Distillation<'_> {
     }
 
     fn loss(&mut self, model: &LanguageModel, output: &Output, leaves: &Leaves, batch: &Batch) -> Tensor<1> {
-        let teacher = self.teacher.forward(&batch.inputs, batch.n_seq, &mut Mode::Evaluate);
-        let soft = SoftTargets {
-            hidden: teacher.hidden.to_data().try_into_vec::<f32>().expect("float32 values"),
-            head: self.head.clone(),
-            temperature: self.config.temperature,
-            alpha: self.config.alpha,
-        };
+        let teacher = self.teacher.forward(batch);
+        let soft = self.teacher.soft_targets(&teacher, self.config.temperature, self.config.alpha);
         let loss = HeadLoss {
             targets: batch.targets.as_slice().into(),
             soft: Some(soft),

@@ -9,6 +9,7 @@ pub mod planner;
 pub mod prune;
 pub mod qat;
 mod steps;
+mod teacher;
 
 use crate::checkpoint::{Checkpoint, Plan, Progress};
 use crate::config::{StageConfig, StageKind};
@@ -25,8 +26,8 @@ const FRESH: u64 = 0xf5e54;
 
 /// Runs one stage and returns the valid perplexity after it. Where `checkpoint` has progress, it goes on from there.
 ///
-/// A `distill` or `plan` stage replaces the checkpoint's model by the student; to go on with one that was interrupted, `teacher` is the
-/// model that the student learns from.
+/// A `distill` or `plan` stage replaces the checkpoint's model by the student, and a `prune` stage may learn from the model as it was; to go on
+/// with one that was interrupted, `teacher` is the model that is learned from.
 ///
 /// # Errors
 /// [`TrainError`].
@@ -49,7 +50,10 @@ pub fn run_stage(
         StageConfig::Qat(config) => {
             train(checkpoint, stage, streams, &mut qat::QuantizationAware { config, seed: stage.seed }, observer)
         }
-        StageConfig::Prune(config) => train(checkpoint, stage, streams, &mut prune::Pruning { config }, observer),
+        StageConfig::Prune(config) => {
+            let teacher = teacher.unwrap_or_else(|| checkpoint.clone());
+            train(checkpoint, stage, streams, &mut prune::Pruning::new(config, &teacher.parameters), observer)
+        }
         StageConfig::Distill(config) => {
             let teacher = teacher.unwrap_or_else(|| distill::begin(checkpoint, config, stage));
             let mut objective = distill::Distillation::new(teacher, config, stage.seed);

@@ -139,7 +139,7 @@ impl Default for QatConfig {
 }
 
 /// Settings of pruning.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PruneConfig {
     /// The optimizer's schedule.
@@ -148,6 +148,25 @@ pub struct PruneConfig {
     pub experts: ExpertPruning,
     /// Which single weights go.
     pub magnitude: Option<MagnitudePruning>,
+    /// Share of the stage over which the pruning of single weights rises, along a cubic; 0 prunes at once.
+    pub magnitude_over: f64,
+    /// Temperature of the soft targets.
+    pub temperature: f32,
+    /// Weight of the soft targets, which are those of the model before the stage: its routers are fitted anew to what they did. 0 for none.
+    pub alpha: f32,
+}
+
+impl Default for PruneConfig {
+    fn default() -> Self {
+        Self {
+            schedule: Schedule::default(),
+            experts: ExpertPruning::default(),
+            magnitude: None,
+            magnitude_over: 0.0,
+            temperature: 2.0,
+            alpha: 0.0,
+        }
+    }
 }
 
 /// Which experts are removed.
@@ -156,6 +175,8 @@ pub struct PruneConfig {
 pub struct ExpertPruning {
     /// Least share of held-out tokens that keeps an expert; the model's `prune_threshold` where it is not said.
     pub threshold: Option<f64>,
+    /// Whether an expert that goes is merged into the one most like it.
+    pub merge: bool,
     /// Experts that stay from a point of the stage on: the most used ones.
     pub milestones: Vec<Milestone>,
 }

@@ -21,6 +21,11 @@ fn below_one(field: &'static str, value: f64) -> Result<(), Fault> {
     require((0.0..1.0).contains(&value), field, value, "at least 0 and below 1")
 }
 
+fn soft_targets(temperature: f32, alpha: f32) -> Result<(), Fault> {
+    require(temperature > 0.0, "temperature", temperature, "above 0")?;
+    require((0.0..=1.0).contains(&alpha), "alpha", alpha, "from 0 to 1")
+}
+
 impl StageConfig {
     /// Checks every field; the first fault.
     pub(super) fn validate(&self, model: &ModelConfig) -> Result<(), Fault> {
@@ -67,6 +72,8 @@ impl PruneConfig {
             require(experts >= model.top_k, "experts.milestones.experts", experts, "at least top_k")?;
             require(epoch < self.schedule.epochs, "experts.milestones.epoch", epoch, "before the stage's end")?;
         }
+        soft_targets(self.temperature, self.alpha)?;
+        share("magnitude_over", self.magnitude_over)?;
         match self.magnitude {
             Some(MagnitudePruning::Sparsity(sparsity)) => below_one("magnitude.sparsity", f64::from(sparsity)),
             Some(MagnitudePruning::Threshold(size)) => require(size >= 0.0, "magnitude.threshold", size, "at least 0"),
@@ -79,8 +86,7 @@ impl DistillConfig {
     fn validate(&self) -> Result<(), Fault> {
         let once = self.model.is_none() || self.student == StudentConfig::default();
         require(once, "student", format!("{:?}", self.student), "absent where `model` is given")?;
-        require(self.temperature > 0.0, "temperature", self.temperature, "above 0")?;
-        require((0.0..=1.0).contains(&self.alpha), "alpha", self.alpha, "from 0 to 1")?;
+        soft_targets(self.temperature, self.alpha)?;
         require(self.feature_weight >= 0.0, "feature_weight", self.feature_weight, "at least 0")?;
         share("compress_at", self.compress_at)
     }
@@ -90,8 +96,7 @@ impl PlanConfig {
     fn validate(&self) -> Result<(), Fault> {
         require(self.trial_tokens > 0, "trial_tokens", self.trial_tokens, "at least 1")?;
         require(self.finalists > 0, "finalists", self.finalists, "at least 1")?;
-        require(self.temperature > 0.0, "temperature", self.temperature, "above 0")?;
-        require((0.0..=1.0).contains(&self.alpha), "alpha", self.alpha, "from 0 to 1")?;
+        soft_targets(self.temperature, self.alpha)?;
         share("compress_at", self.compress_at)
     }
 }

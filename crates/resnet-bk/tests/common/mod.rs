@@ -83,4 +83,4 @@ impl Observer for Interrupt {
 }
 
 /// Steps of an epoch of the grammar with batches of 8 windows of 16.
-const STEPS: usize = 40;
+pub const STEPS: usize = 40;

@@ -1,0 +1,73 @@
+//! Magnitude pruning: a matrix's smallest weights are held at zero.
+
+use crate::checkpoint::Checkpoint;
+use crate::config::MagnitudePruning;
+use crate::observer::Event;
+use crate::parameters::Parameter;
+use crate::train::StepContext;
+use resnet_bk_runtime::architecture::Role;
+
+/// Changes of the masks while sparsity rises.
+const CHANGES: usize = 50;
+
+/// Masks weights at the steps of a schedule: all at the first step, or, where they go over a share of the stage, step after step along
+/// `sparsity (1 - (1 - t)^3)` (Zhu, Gupta, arXiv 1710.01878).
+pub fn follow_schedule(checkpoint: &mut Checkpoint, magnitude: MagnitudePruning, over: f64, context: &mut StepContext) {
+    let steps = (over * context.steps as f64) as usize;
+    let interval = (steps / CHANGES).max(1);
+    if context.step > steps || !context.step.is_multiple_of(interval) && context.step != steps {
+        return;
+    }
+    if context.step == steps {
+        return mask_small_weights(checkpoint, magnitude, context);
+    }
+    let risen = 1.0 - (1.0 - context.step as f32 / steps as f32).powi(3);
+    mask_all(
+        checkpoint,
+        match magnitude {
+            MagnitudePruning::Threshold(threshold) => MagnitudePruning::Threshold(risen * threshold),
+            MagnitudePruning::Sparsity(sparsity) => MagnitudePruning::Sparsity(risen * sparsity),
+        },
+    );
+}
+
+/// Masks the smallest weights of every matrix and table; weights that were masked before stay so.
+pub fn mask_small_weights(checkpoint: &mut Checkpoint, magnitude: MagnitudePruning, context: &mut StepContext) {
+    let sparsity = mask_all(checkpoint, magnitude);
+    checkpoint.compression.magnitude = Some(magnitude);
+    context.observer.event(&Event::WeightsMasked { stage: context.stage, sparsity });
+}
+
+/// Masks weights and returns the share of the matrices' weights that are masked now.
+fn mask_all(checkpoint: &mut Checkpoint, magnitude: MagnitudePruning) -> f64 {
+    let (mut masked, mut total) = (0, 0);
+    for parameter in checkpoint.parameters.as_mut_slice() {
+        if is_matrix(parameter.spec.role) {
+            mask(parameter, magnitude);
+            let mask = parameter.mask.as_ref().expect("it was just set");
+            masked += mask.iter().filter(|keep| !**keep).count();
+            total += mask.len();
+        }
+    }
+    masked as f64 / total as f64
+}
+
+fn is_matrix(role: Role) -> bool {
+    matches!(role, Role::Embedding | Role::Projection | Role::Head | Role::Expert | Role::Router | Role::Mixer)
+}
+
+fn mask(parameter: &mut Parameter, magnitude: MagnitudePruning) {
+    let threshold = match magnitude {
+        MagnitudePruning::Threshold(threshold) => threshold,
+        MagnitudePruning::Sparsity(sparsity) => {
+            let mut sizes: Vec<f32> = parameter.values.iter().map(|x| x.abs()).collect();
+            let cut = (f64::from(sparsity) * sizes.len() as f64) as usize;
+            let (_, threshold, _) = sizes.select_nth_unstable_by(cut.min(parameter.values.len() - 1), f32::total_cmp);
+            *threshold
+        }
+    };
+    let old = parameter.mask.take();
+    let kept = |(i, x): (usize, &f32)| x.abs() >= threshold && old.as_ref().is_none_or(|mask| mask[i]);
+    parameter.mask = Some(parameter.values.iter().enumerate().map(kept).collect());
+    parameter.apply_mask();
+}

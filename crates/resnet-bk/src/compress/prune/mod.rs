@@ -1,0 +1,125 @@
+//! Pruning: experts that few tokens use are removed or merged, small weights are held at zero, and the model trains on, if asked with the
+//! model that it was as its teacher.
+
+mod magnitude;
+mod merge;
+
+pub use magnitude::mask_small_weights;
+
+use super::teacher::Teacher;
+use crate::batch::Batch;
+use crate::checkpoint::Checkpoint;
+use crate::config::PruneConfig;
+use crate::evaluate::expert_usage;
+use crate::model::{LanguageModel, Leaves, Output};
+use crate::observer::{Event, Removal};
+use crate::ops::HeadLoss;
+use crate::parameters::Parameters;
+use crate::train::{Objective, StepContext};
+use burn_tensor::Tensor;
+
+/// The stage's objective.
+#[derive(Debug)]
+pub struct Pruning<'a> {
+    config: &'a PruneConfig,
+    teacher: Option<Teacher>,
+}
+
+impl<'a> Pruning<'a> {
+    /// Of a model that was `before`.
+    pub fn new(config: &'a PruneConfig, before: &Parameters) -> Self {
+        Self { config, teacher: (config.alpha > 0.0).then(|| Teacher::new(before)) }
+    }
+}
+
+impl Objective for Pruning<'_> {
+    fn before_step(&mut self, checkpoint: &mut Checkpoint, context: &mut StepContext) {
+        let experts = &self.config.experts;
+        if context.step == 0 {
+            let threshold = experts.threshold.unwrap_or(checkpoint.config.prune_threshold);
+            remove_unused_experts(checkpoint, threshold, experts.merge, context);
+        }
+        if let Some(magnitude) = self.config.magnitude {
+            magnitude::follow_schedule(checkpoint, magnitude, self.config.magnitude_over, context);
+        }
+        for milestone in &experts.milestones {
+            let at = milestone.step.or(milestone.epoch.map(|epoch| epoch * context.steps_per_epoch));
+            if at == Some(context.step) {
+                keep_most_used_experts(checkpoint, milestone.experts, experts.merge, context);
+            }
+        }
+    }
+
+    fn loss(&mut self, model: &LanguageModel, output: &Output, _: &Leaves, batch: &Batch) -> Tensor<1> {
+        let PruneConfig { schedule, temperature, alpha, .. } = self.config;
+        let soft =
+            self.teacher.as_ref().map(|teacher| teacher.soft_targets(&teacher.forward(batch), *temperature, *alpha));
+        let loss = HeadLoss { targets: batch.targets.as_slice().into(), soft, precision: schedule.precision };
+        model.head_loss(loss, &output.hidden)
+    }
+}
+
+/// Removes the experts that fewer than `threshold` of the held-out tokens go through, but never below `top_k` of a block.
+pub fn remove_unused_experts(checkpoint: &mut Checkpoint, threshold: f64, merge: bool, context: &mut StepContext) {
+    let reason = format!("used by less than {} % of held-out tokens", threshold * 100.0);
+    remove_while(checkpoint, context, &reason, merge, |usage, _| usage < threshold);
+    checkpoint.compression.expert_threshold = Some(threshold);
+}
+
+/// Leaves the `keep` most used experts in each block, but never fewer than `top_k`.
+pub fn keep_most_used_experts(checkpoint: &mut Checkpoint, keep: usize, merge: bool, context: &mut StepContext) {
+    let reason = format!("least used, schedule keeps {keep}");
+    remove_while(checkpoint, context, &reason, merge, |_, experts| experts > keep);
+    checkpoint.compression.experts = Some(keep);
+}
+
+/// Removes each block's least used expert as long as `goes(its share of held-out tokens, experts left)`.
+///
+/// After a removal the held-out tokens are routed anew: the ones that lost their expert use another.
+fn remove_while(
+    checkpoint: &mut Checkpoint,
+    context: &mut StepContext,
+    reason: &str,
+    merge: bool,
+    goes: impl Fn(f64, usize) -> bool,
+) {
+    loop {
+        let architecture = checkpoint.parameters.architecture();
+        let top_k = architecture.top_k;
+        let may_shrink = |experts: usize| experts > top_k.max(1);
+        if !architecture.experts.iter().any(|&experts| may_shrink(experts)) {
+            return;
+        }
+        let usage = expert_usage(&checkpoint.parameters, &context.streams.valid);
+        let mut removed = false;
+        for (block, shares) in usage.iter().enumerate() {
+            let (expert, usage) = least_used(shares);
+            let experts = checkpoint.parameters.architecture().experts[block];
+            if may_shrink(experts) && goes(usage, experts) {
+                let merged_into = merge.then(|| merge::merge(&mut checkpoint.parameters, block, expert, shares));
+                checkpoint.parameters = checkpoint.parameters.clone().remove_expert(block, expert);
+                let removal = Removal {
+                    stage: context.stage,
+                    step: context.step,
+                    block,
+                    expert,
+                    usage,
+                    merged_into,
+                    reason: reason.to_owned(),
+                };
+                context.observer.event(&Event::ExpertRemoved(removal.clone()));
+                checkpoint.removals.push(removal);
+                removed = true;
+            }
+        }
+        if !removed {
+            return;
+        }
+    }
+}
+
+/// A block's least used expert and its share.
+fn least_used(usage: &[f64]) -> (usize, f64) {
+    let least = usage.iter().copied().enumerate().min_by(|(_, a), (_, b)| a.total_cmp(b));
+    least.expect("a block has an expert")
+}
