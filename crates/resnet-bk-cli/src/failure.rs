@@ -128,6 +128,9 @@ fn of_run(error: &RunError) -> Option<&'static str> {
         RunError::Train(TrainError::Diverged { .. }) => {
             Some("a smaller step for the stages that name none: --set schedule.learning_rate=1e-3")
         }
+        RunError::Artifact(_) | RunError::Train(TrainError::Artifact(_)) => {
+            Some("its values are no trained model's: a smaller learning_rate, or a larger schedule.weights_bytes")
+        }
         _ => None,
     }
 }
@@ -148,6 +151,7 @@ fn of_artifact(error: &ArtifactError) -> &'static str {
         ArtifactError::NotAnArtifact { .. } => {
             "pass an artifact (RUN/model.rbk) or a checkpoint (RUN/NN-stage/model.safetensors)"
         }
+        ArtifactError::UnknownFormat { .. } => "pack the run's model again: `resnet-bk compress --resume`",
         ArtifactError::Read { .. } => "check the path and its permissions",
         ArtifactError::Write { .. } => "make room or choose another --out",
         _ => {

@@ -8,7 +8,7 @@
 
 use crate::batch::{BatchError, Batches, limit_tokens};
 use crate::checkpoint::{Checkpoint, CheckpointError};
-use crate::compress::{is_enabled, run_stage};
+use crate::compress::{is_enabled, planner, run_stage};
 use crate::config::{Recipe, StageConfig, StageKind, Target};
 use crate::corpus::{Corpus, CorpusError, build_vocabulary};
 use crate::evaluate::{evaluate_model, evaluate_parameters};
@@ -72,6 +72,18 @@ pub enum RunError {
         /// Perplexity of the file.
         decoded: f64,
     },
+    /// A teacher has no positions for its student's windows.
+    #[error(
+        "the {kind} stage has windows of {windows} tokens, but the model that it learns from has positions for {positions}: set model.n_seq of that stage"
+    )]
+    Windows {
+        /// Tokens of the student's windows.
+        windows: usize,
+        /// The teacher's positions.
+        positions: usize,
+        /// The stage.
+        kind: StageKind,
+    },
     /// The text does not make a batch.
     #[error(transparent)]
     Batch(#[from] BatchError),
@@ -134,15 +146,10 @@ pub fn run(request: &RunRequest, observer: &mut dyn Observer) -> Result<Summary,
     }
     check_folder(request)?;
     let mut run = Run::prepare(request)?;
-    let mut n_seq = run.checkpoint.config.n_seq;
-    for stage in &stages {
-        // A text that is too short for a stage must not begin a run.
-        n_seq = stage.model().map_or(n_seq, |model| model.n_seq);
-        Batches::new(run.streams.train.clone(), n_seq, stage.schedule().batch_size, 0, 0)?;
-    }
+    run.check_stages(&stages)?;
     write(&request.out.join("recipe.toml"), recipe.to_toml().as_bytes())?;
     for (index, config) in stages.iter().enumerate() {
-        run.is_baseline &= config.kind() == StageKind::Train && (index == 0 || config.model().is_none());
+        run.is_baseline &= config.kind() == StageKind::Train && (index == 0 || !config.brings_model());
         run.stage(index + 1, config, observer)?;
     }
     run.finish()
@@ -218,6 +225,25 @@ impl<'a> Run<'a> {
         Ok(run)
     }
 
+    /// Checks that every stage can run, for what is found too late costs the stages before it.
+    fn check_stages(&self, stages: &[&StageConfig]) -> Result<(), RunError> {
+        let mut model = self.checkpoint.config.clone();
+        for stage in stages {
+            stage.check_windows(&model).map_err(|windows| RunError::Windows {
+                windows,
+                positions: model.n_seq,
+                kind: stage.kind(),
+            })?;
+            model = stage.model_after(&model);
+            let train = match stage {
+                StageConfig::Plan(plan) => planner::split(&self.streams, plan.trial_tokens).train,
+                _ => self.streams.train.clone(),
+            };
+            Batches::new(train, model.n_seq, stage.schedule().batch_size, 0, 0)?;
+        }
+        Ok(())
+    }
+
     /// The float32 model that the artifact is compared with.
     fn set_baseline(&mut self, valid_perplexity: f64) {
         let parameters = self.checkpoint.parameters.architecture().parameter_count();
@@ -291,9 +317,9 @@ impl<'a> Run<'a> {
     /// The recipe with the planner's choice in the place of its stage: what another run can start from.
     fn write_planned_recipe(&self, number: usize, config: &StageConfig) -> Result<(), RunError> {
         let mut recipe = self.request.recipe.clone();
-        let planned = recipe.stages.iter_mut().find(|stage| *stage == config);
-        if let (Some(stage), Some(plan)) = (planned, &self.checkpoint.plan) {
-            *stage = StageConfig::Distill(plan.distillation.clone());
+        let place = self.request.recipe.stages.iter().position(|stage| std::ptr::eq(stage, config));
+        if let (Some(place), Some(plan)) = (place, &self.checkpoint.plan) {
+            recipe.stages[place] = StageConfig::Distill(plan.distillation.clone());
         }
         write(&self.request.out.join(format!("{number:02}-planned.toml")), recipe.to_toml().as_bytes())
     }

@@ -7,7 +7,7 @@ use crate::run_folder::METRICS;
 use crate::{Outcome, model_file, report, tables};
 use anyhow::Result;
 use clap::Args;
-use resnet_bk::config::{Recipe, Target};
+use resnet_bk::config::Recipe;
 use resnet_bk::corpus;
 use resnet_bk::pipeline::{self, RunRequest};
 use std::path::PathBuf;
@@ -71,8 +71,10 @@ impl RunArguments {
 pub fn run(arguments: &Compress, printer: &mut Printer) -> Result<Outcome> {
     let mut recipe = arguments.run.recipe()?;
     if arguments.run.recipe.is_none() && arguments.bytes.is_some() {
-        // A budget of bytes takes the place of what the planner's recipe asks for.
-        recipe.target = Target::default();
+        // A budget of bytes takes the place of what the planner's recipe asks for, but not of what --set does.
+        let built_in = Recipe::parse(PLAN, "the planner's recipe", &[])?.target;
+        recipe.target.ratio = recipe.target.ratio.filter(|_| recipe.target.ratio != built_in.ratio);
+        recipe.target.max_loss = recipe.target.max_loss.filter(|_| recipe.target.max_loss != built_in.max_loss);
     }
     recipe.target.ratio = arguments.target.or(recipe.target.ratio);
     recipe.target.bytes = arguments.bytes.or(recipe.target.bytes);

@@ -7,11 +7,16 @@ use crate::printer::grouped;
 use anyhow::Result;
 use resnet_bk::summary::{PlanSummary, Trial};
 
+/// Height of the legend, as a factor of perplexity.
+const LEGEND: f64 = 1.6;
+
 /// Draws the picture and returns its PNG file.
 pub fn draw(plan: &PlanSummary) -> Result<Vec<u8>> {
     let trials = &plan.trials;
     let x = Axis::logarithmic(trials.iter().map(|trial| trial.bytes as f64), horizontal());
-    let y = Axis::logarithmic(trials.iter().map(|trial| trial.perplexity), vertical());
+    // Room for the legend above the worst one.
+    let worst = trials.iter().map(|trial| trial.perplexity).fold(0.0, f64::max);
+    let y = Axis::logarithmic(trials.iter().map(|trial| trial.perplexity).chain([LEGEND * worst]), vertical());
     let bytes: Vec<(f64, String)> = x.ticks(7).iter().map(|&bytes| (bytes, short_bytes(bytes))).collect();
     let perplexities: Vec<(f64, String)> = y.ticks(7).iter().map(|&value| (value, short(value))).collect();
     let place = |trial: &Trial| (x.pixel(trial.bytes as f64), y.pixel(trial.perplexity));

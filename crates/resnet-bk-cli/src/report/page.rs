@@ -47,7 +47,7 @@ pub fn render(summary: &Summary, recipe: Option<&str>, pictures: &Pictures) -> S
     body += "<h2>Where the bytes go</h2>\n";
     body += &table(&ledger(&summary.artifact.ledger));
     if !summary.removals.is_empty() {
-        body += "<h2>Experts that were removed</h2>\n";
+        body += "<h2>Experts that went</h2>\n";
         body += &table(&removals(&summary.removals));
     }
     if let Some(recipe) = recipe {
@@ -79,7 +79,7 @@ fn verdict(summary: &Summary) -> String {
 }
 
 fn removals(removals: &[Removal]) -> Table {
-    let mut table = Table::new(["stage", "step", "block", "expert", "used", "reason"]);
+    let mut table = Table::new(["stage", "step", "block", "expert", "used", "merged into", "reason"]);
     for removal in removals {
         table.row([
             removal.stage.to_string(),
@@ -87,6 +87,7 @@ fn removals(removals: &[Removal]) -> Table {
             removal.block.to_string(),
             removal.expert.to_string(),
             percent(removal.usage),
+            removal.merged_into.map_or(String::new(), |other| other.to_string()),
             removal.reason.clone(),
         ]);
     }

@@ -201,7 +201,7 @@ mod tests {
         assert_eq!(error.to_string(), "artifact format 3 is newer than the supported format 2");
         assert_eq!(
             decode(&forge(8, &[0, 0])).unwrap_err().to_string(),
-            "artifact format 0 can not be read any more: pack the model again"
+            "artifact format 0 is not read by this program"
         );
         assert_eq!(
             decode(&forge(8, &[1, 0])).unwrap_err().to_string(),

@@ -30,7 +30,7 @@ pub enum ArtifactError {
         supported: u16,
     },
     /// A format version from before this program's.
-    #[error("artifact format {found} can not be read any more: pack the model again")]
+    #[error("artifact format {found} is not read by this program")]
     UnknownFormat {
         /// Format of the file.
         found: u16,

@@ -17,7 +17,8 @@ pub(super) fn encode(words: &[String], vocab_size: usize) -> Result<Vec<u8>, Art
     encode_words(words, &mut encoder);
     let coded = encoder.finish();
     if words.iter().map(|word| word.len() as u64).sum::<u64>() > most_bytes(coded.len() as u64) {
-        return Err(undecodable(CodingError::Invalid));
+        let (index, _) = words.iter().enumerate().max_by_key(|(_, word)| word.len()).expect("some word is long");
+        return Err(ArtifactError::Word { index, fault: "longer than a word of any text" });
     }
     out.extend(coded);
     Ok(out)

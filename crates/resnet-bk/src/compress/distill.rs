@@ -8,6 +8,7 @@
 //! matches the teacher's block at the same relative depth. A part of the way through, the student is compressed as its teacher
 //! was: the same quantizers unless it has its own, the same sparsity, the same bar for experts.
 
+use super::prune::Leaving;
 use super::teacher::Teacher;
 use super::{prune, qat};
 use crate::batch::Batch;
@@ -76,10 +77,10 @@ impl<'a> Distillation<'a> {
     fn compress_like_teacher(&self, checkpoint: &mut Checkpoint, context: &mut StepContext) {
         let compression = &self.compression;
         if let Some(threshold) = compression.expert_threshold {
-            prune::remove_unused_experts(checkpoint, threshold, false, context);
+            prune::remove_unused_experts(checkpoint, threshold, Leaving::Removed, context);
         }
         if let Some(experts) = compression.experts {
-            prune::keep_most_used_experts(checkpoint, experts, false, context);
+            prune::keep_most_used_experts(checkpoint, experts, Leaving::Removed, context);
         }
         if let Some(magnitude) = compression.magnitude {
             prune::mask_small_weights(checkpoint, magnitude, context);

@@ -51,8 +51,9 @@ pub fn run_stage(
             train(checkpoint, stage, streams, &mut qat::QuantizationAware { config, seed: stage.seed }, observer)
         }
         StageConfig::Prune(config) => {
-            let teacher = teacher.unwrap_or_else(|| checkpoint.clone());
-            train(checkpoint, stage, streams, &mut prune::Pruning::new(config, &teacher.parameters), observer)
+            let before = teacher.as_ref().map_or(&checkpoint.parameters, |teacher| &teacher.parameters);
+            let mut objective = prune::Pruning::new(config, before);
+            train(checkpoint, stage, streams, &mut objective, observer)
         }
         StageConfig::Distill(config) => {
             let teacher = teacher.unwrap_or_else(|| distill::begin(checkpoint, config, stage));

@@ -16,9 +16,15 @@ const SWEEPS: usize = 50;
 
 /// Sets every trained step to the one of least squared error.
 pub fn fit_steps(parameters: &mut Parameters) {
+    fit_steps_of(parameters, |_| true);
+}
+
+/// The same for the tensors of these names.
+pub fn fit_steps_of(parameters: &mut Parameters, is_fitted: impl Fn(&str) -> bool) {
     let architecture = parameters.architecture().clone();
     let fitted: Vec<(String, Vec<f32>)> = parameters
         .iter()
+        .filter(|parameter| is_fitted(&parameter.spec.name))
         .filter_map(|parameter| {
             let scheme = architecture.scheme(&parameter.spec)?;
             let Steps::Learned(columns) = scheme.steps else { return None };

@@ -1,6 +1,8 @@
 //! Settings of a planned distillation.
 
-use super::{DistillConfig, ModelConfig, Schedule};
+use super::{DistillConfig, ModelConfig, PerHead, Schedule};
+use crate::ops::Gradient;
+use resnet_bk_runtime::architecture::{Causality, Mixer};
 use resnet_bk_runtime::quantization::QuantizationPolicy;
 use serde::{Deserialize, Serialize};
 
@@ -33,9 +35,22 @@ impl Default for PlanConfig {
 }
 
 impl PlanConfig {
-    /// What students have in common, for students of this teacher.
+    /// What students have in common, for students of this teacher: all but their sizes.
     pub fn common(&self, teacher: &ModelConfig) -> ModelConfig {
-        self.model.clone().unwrap_or_else(|| teacher.clone())
+        ModelConfig {
+            mixer: Mixer::Propagator,
+            causality: Causality::Causal,
+            gradient: Gradient::Exact,
+            // The propagator makes its matrix from its input, and needs no shift.
+            a0: PerHead::All(0.0),
+            s: PerHead::All(1.0),
+            eta: PerHead::All(0.0),
+            learned_eta: false,
+            top_k: 1,
+            positions: false,
+            tied_embeddings: true,
+            ..self.model.as_ref().unwrap_or(teacher).clone()
+        }
     }
 
     /// The distillation of one student.

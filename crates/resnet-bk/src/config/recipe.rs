@@ -14,6 +14,7 @@
 use super::expand::{assign, expand_presets, expand_schedules};
 use super::{ConfigError, ModelConfig, StageConfig, StageKind};
 use resnet_bk_runtime::architecture::Architecture;
+use resnet_bk_runtime::quantization::QuantizationPolicy;
 use resnet_bk_runtime::tokenizer::Pretokenizer;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -175,46 +176,29 @@ impl Recipe {
                 allowed,
             })?;
             let sizes = |source| RecipeError::Sizes { stage: number, kind, source };
-            match stage {
-                StageConfig::Distill(distill) => {
-                    let student = distill.student_config(&model);
-                    if model.positions && student.n_seq > model.n_seq {
-                        return Err(RecipeError::Stage {
-                            stage: number,
-                            kind,
-                            field: "model.n_seq",
-                            value: student.n_seq.to_string(),
-                            allowed: "at most that of a teacher with position embeddings",
-                        });
-                    }
-                    model = student;
-                    model.validate().map_err(sizes)?;
-                    let architecture =
-                        Architecture { quantization: distill.quantization.clone(), ..model.architecture() };
-                    architecture.validate().map_err(ConfigError::from).map_err(sizes)?;
-                }
-                StageConfig::Qat(qat) => {
-                    let architecture = Architecture { quantization: qat.quantization.clone(), ..model.architecture() };
-                    architecture.validate().map_err(ConfigError::from).map_err(sizes)?;
-                }
-                StageConfig::Train(train) => {
-                    model = train.model.clone().unwrap_or(model);
-                    model.validate().map_err(sizes)?;
-                }
-                StageConfig::Plan(plan) => {
-                    model = plan.common(&model);
-                    model.validate().map_err(sizes)?;
-                    if plan.trial_tokens < (plan.schedule.batch_size + 1) * model.n_seq {
-                        return Err(RecipeError::Stage {
-                            stage: number,
-                            kind,
-                            field: "trial_tokens",
-                            value: plan.trial_tokens.to_string(),
-                            allowed: "at least n_seq tokens for each window of a batch, and n_seq more",
-                        });
-                    }
-                }
-                StageConfig::Prune(_) => {}
+            let fault =
+                |field, value: String, allowed| RecipeError::Stage { stage: number, kind, field, value, allowed };
+            stage.check_windows(&model).map_err(|windows| {
+                fault("model.n_seq", windows.to_string(), "at most that of a teacher with position embeddings")
+            })?;
+            model = stage.model_after(&model);
+            model.validate().map_err(sizes)?;
+            let policy = match stage {
+                StageConfig::Distill(distill) => distill.quantization.as_ref(),
+                StageConfig::Qat(qat) => qat.quantization.as_ref(),
+                StageConfig::Train(_) | StageConfig::Prune(_) | StageConfig::Plan(_) => None,
+            };
+            let architecture = Architecture { quantization: policy.cloned(), ..model.architecture() };
+            architecture.validate().map_err(ConfigError::from).map_err(sizes)?;
+            let bytes = stage.schedule().weights_bytes;
+            if let (Some(bytes), Some(QuantizationPolicy { learned: None, .. })) = (bytes, policy) {
+                return Err(fault("schedule.weights_bytes", bytes.to_string(), "absent without quantization.learned"));
+            }
+            if let StageConfig::Plan(plan) = stage
+                && plan.trial_tokens < (plan.schedule.batch_size + 1) * model.n_seq
+            {
+                let allowed = "at least n_seq tokens for each window of a batch, and n_seq more";
+                return Err(fault("trial_tokens", plan.trial_tokens.to_string(), allowed));
             }
         }
         Ok(())
@@ -285,6 +269,13 @@ mod tests {
         fails("stage.1.experts.milestones=[{epoch=0, experts=0}]", "at least top_k");
         fails("stage.1.kind=\"qat\"", "unknown field");
         fails("stage.2.model={n_layers=2}", "student is");
+        fails("stage.2.schedule.weights_bytes=0", "weights_bytes is 0");
+        let float_student = TEXT.replace("student.d_model = 8", "quantization = {}\nschedule.weights_bytes = 1000");
+        let error = Recipe::parse(&float_student, "test", &[]).unwrap_err().to_string();
+        assert!(error.contains("schedule.weights_bytes is 1000, but must be absent without"), "{error}");
+        let hasty = TEXT.replace("\"distill\"", "\"plan\"").replace("student.d_model = 8", "trial_tokens = 20");
+        let error = Recipe::parse(&hasty, "test", &[]).unwrap_err().to_string();
+        assert!(error.contains("trial_tokens is 20"), "{error}");
     }
 
     #[test]
@@ -293,10 +284,15 @@ mod tests {
         let text = TEXT.replace("magnitude.sparsity = 0.5", "").replace("experts.milestones", "#");
         let text = text.replace("student.d_model = 8", "model.n_layers = 5\nquantization.learned.expert = 3");
         let recipe = Recipe::parse(&text, "test", &set).unwrap();
-        let models: Vec<Option<&ModelConfig>> = recipe.stages.iter().map(StageConfig::model).collect();
-        assert_eq!(models[0].map(|model| (model.heads, model.n_layers)), Some((4, 3)));
-        assert_eq!(models[1], None);
-        assert_eq!(models[2].map(|model| (model.d_model, model.n_layers)), Some((24, 5)));
+        let mut model = recipe.model.clone();
+        let mut after = |stage: &StageConfig| {
+            model = stage.model_after(&model);
+            (model.d_model, model.heads, model.n_layers)
+        };
+        assert_eq!(after(&recipe.stages[0]), (64, 4, 3));
+        assert_eq!(after(&recipe.stages[1]), (64, 4, 3));
+        assert_eq!(after(&recipe.stages[2]), (24, recipe.model.heads, 5));
+        assert_eq!([0, 1, 2].map(|stage| recipe.stages[stage].brings_model()), [true, false, true]);
         let StageConfig::Distill(distill) = &recipe.stages[2] else { panic!("the third stage distills") };
         assert_eq!(distill.quantization.as_ref().unwrap().learned.as_ref().unwrap().expert, 3);
     }

@@ -152,7 +152,7 @@ pub struct PruneConfig {
     pub magnitude_over: f64,
     /// Temperature of the soft targets.
     pub temperature: f32,
-    /// Weight of the soft targets, which are those of the model before the stage: its routers are fitted anew to what they did. 0 for none.
+    /// Weight of the soft targets, which are those of the model as it was before the stage; routers that lost an expert learn from it. 0 for none.
     pub alpha: f32,
 }
 
@@ -295,13 +295,33 @@ impl StageConfig {
         }
     }
 
-    /// The configuration of the fresh model that it brings.
-    pub fn model(&self) -> Option<&ModelConfig> {
+    /// The configuration of the model after the stage, for that of the model before it.
+    pub fn model_after(&self, before: &ModelConfig) -> ModelConfig {
         match self {
-            Self::Train(config) => config.model.as_ref(),
-            Self::Distill(config) => config.model.as_ref(),
-            Self::Qat(_) | Self::Prune(_) | Self::Plan(_) => None,
+            Self::Train(config) => config.model.as_ref().unwrap_or(before).clone(),
+            Self::Qat(_) | Self::Prune(_) => before.clone(),
+            Self::Distill(config) => config.student_config(before),
+            Self::Plan(config) => config.common(before),
         }
+    }
+
+    /// Whether it puts a fresh model in the place of the one before.
+    pub fn brings_model(&self) -> bool {
+        match self {
+            Self::Train(config) => config.model.is_some(),
+            Self::Qat(_) | Self::Prune(_) => false,
+            Self::Distill(_) | Self::Plan(_) => true,
+        }
+    }
+
+    /// Checks that a model that learns from another has no longer windows than that one has positions.
+    ///
+    /// # Errors
+    /// The length of the windows that is too long.
+    pub fn check_windows(&self, before: &ModelConfig) -> Result<(), usize> {
+        let windows = self.model_after(before).n_seq;
+        let learns = matches!(self, Self::Distill(_) | Self::Plan(_));
+        if learns && before.positions && windows > before.n_seq { Err(windows) } else { Ok(()) }
     }
 
     /// The optimizer's schedule.

@@ -13,12 +13,12 @@ use crate::config::Schedule;
 use crate::export::pack;
 use resnet_bk_runtime::artifact::ArtifactError;
 
-/// Measurements in a stage.
+/// Measurements in a stage of many steps, at least; each step of a shorter one is measured.
 const MEASUREMENTS: usize = 200;
 /// Largest excess that one measurement counts.
 const LIMIT: f64 = 0.1;
-const INTEGRAL: f64 = 1.0;
-const PROPORTIONAL: f64 = 10.0;
+const INTEGRAL: f64 = 2.0;
+const PROPORTIONAL: f64 = 20.0;
 /// Price to start from where the schedule has none, in nats of loss for a bit.
 const FIRST: f64 = 1e-7;
 /// Prices that are ever asked.
@@ -68,7 +68,7 @@ impl BitPrice {
     /// The price for a step, in nats of loss for each token and coded bit.
     ///
     /// # Errors
-    /// A model that can not be packed, since it has values that are not finite.
+    /// A model that can not be packed: it has values or scales that are not finite.
     pub fn for_step(&mut self, checkpoint: &Checkpoint, step: usize) -> Result<f64, ArtifactError> {
         let quantization = checkpoint.parameters.architecture().quantization.as_ref();
         let trained = quantization.is_some_and(|policy| policy.learned.is_some());

@@ -69,8 +69,8 @@ pub enum TrainError {
         /// The budget.
         budget: u64,
     },
-    /// A student could not be packed.
-    #[error("a student can not be packed")]
+    /// A model could not be packed.
+    #[error("the model can not be packed while it trains")]
     Artifact(#[from] ArtifactError),
 }
 
@@ -170,7 +170,12 @@ pub fn train(
             let optimization = Optimization {
                 schedule,
                 rate: learning_rate(schedule, step, steps),
-                bit_price: bit_price.for_step(checkpoint, step)?,
+                bit_price: bit_price.for_step(checkpoint, step).map_err(|error| match error {
+                    ArtifactError::NonFinite { .. } | ArtifactError::Scale { .. } => {
+                        TrainError::Diverged { stage: stage.number, step, loss: f32::NAN }
+                    }
+                    error => TrainError::Artifact(error),
+                })?,
                 random: Random::keyed(&[key[0], key[1], step as u64 + 1]),
             };
             let StepOutcome { loss, gradient_norm } =

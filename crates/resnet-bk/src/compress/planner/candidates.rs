@@ -5,9 +5,8 @@
 //! ```
 
 use super::size::predict;
-use crate::config::{ModelConfig, PerHead};
-use crate::ops::Gradient;
-use resnet_bk_runtime::architecture::{Architecture, Causality, Mixer};
+use crate::config::ModelConfig;
+use resnet_bk_runtime::architecture::Architecture;
 use resnet_bk_runtime::embedding::EmbeddingBin;
 use resnet_bk_runtime::quantization::{LearnedSteps, QuantizationPolicy};
 
@@ -55,6 +54,8 @@ pub struct Candidate {
     pub model: ModelConfig,
     /// Its quantizers.
     pub policy: QuantizationPolicy,
+    /// Whether its table is as wide as the budget lets it be: others show what less would give, and are not chosen.
+    pub spends_budget: bool,
 }
 
 impl Candidate {
@@ -66,27 +67,16 @@ impl Candidate {
         let bin = |words: usize, width: usize| EmbeddingBin { words, width: width.min(d_model) };
         let bins = vec![bin(words[0], FIRST_BIN * width), bin(words[1], SECOND_BIN * width), bin(rest, width)];
         let model = ModelConfig {
-            mixer: Mixer::Propagator,
-            causality: Causality::Causal,
-            gradient: Gradient::Exact,
-            // The propagator makes its matrix from its input, and needs no shift.
-            a0: PerHead::All(0.0),
-            s: PerHead::All(1.0),
-            eta: PerHead::All(0.0),
-            learned_eta: false,
             d_model,
             n_layers,
             num_experts,
-            top_k: 1,
             d_ff: 2 * d_model,
             heads: d_model / 2,
-            positions: false,
-            tied_embeddings: true,
             embedding_bins: bins,
             bias_knots: KNOTS,
             ..common.clone()
         };
-        Self { model, policy: policy.clone() }
+        Self { model, policy: policy.clone(), spends_budget: true }
     }
 
     /// The model that it will be.
@@ -105,17 +95,18 @@ impl Candidate {
         fit(&self.model, body, &self.policy, budget)
     }
 
-    /// Sizes and levels in words.
+    /// Sizes and levels in words: width, blocks x experts, widths and levels of the table's bins.
     pub fn describe(&self) -> String {
-        let bins: Vec<String> =
-            self.model.embedding_bins.iter().map(|bin| format!("{} x {}", bin.words, bin.width)).collect();
+        let listed = |numbers: Vec<String>| numbers.join("/");
+        let rows = self.model.embedding_bins.iter().map(|bin| bin.width.to_string()).collect();
         let levels = &self.policy.learned.as_ref().expect("students have trained steps").embedding;
         format!(
-            "width {}, {} blocks of {} experts, rows {} with {levels:?} levels",
+            "width {}, {} x {} experts, rows of {} at {} levels",
             self.model.d_model,
             self.model.n_layers,
             self.model.num_experts,
-            bins.join(", "),
+            listed(rows),
+            listed(levels.iter().map(u16::to_string).collect()),
         )
     }
 }
@@ -151,7 +142,13 @@ pub fn candidates(common: &ModelConfig, budget: f64) -> Vec<Candidate> {
             // A row's number costs the same everywhere: two tables tell the body's share.
             let body_bytes = 2.0 * table(1) - table(2);
             if body_bytes <= LARGEST_BODY * budget {
-                list.extend(fit(common, body, &policy, share * budget));
+                let found = fit(common, body, &policy, share * budget);
+                // Where even the widest table leaves some of the budget, all shares come to the same.
+                let is_other = |other: &Candidate, found: &Candidate| {
+                    (&other.model, &other.policy) != (&found.model, &found.policy)
+                };
+                let found = found.filter(|found| list.iter().all(|other| is_other(other, found)));
+                list.extend(found.map(|found| Candidate { spends_budget: share == 1.0, ..found }));
             }
         }
     }
@@ -161,12 +158,19 @@ pub fn candidates(common: &ModelConfig, budget: f64) -> Vec<Candidate> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{PerHead, PlanConfig};
+    use crate::ops::Gradient;
+    use resnet_bk_runtime::architecture::Causality;
 
     #[test]
     fn candidates_use_their_budget_and_are_models() {
         let common = ModelConfig::preset("memory").unwrap();
         for budget in [40e3, 165e3, 1e6] {
             let list = candidates(&common, budget);
+            for (index, candidate) in list.iter().enumerate() {
+                let twin = |other: &Candidate| (&other.model, &other.policy) == (&candidate.model, &candidate.policy);
+                assert!(!list[..index].iter().any(twin), "twice: {}", candidate.describe());
+            }
             assert!(list.len() >= 3, "{} candidates in {budget} bytes", list.len());
             for candidate in list {
                 candidate.model.validate().unwrap();
@@ -186,9 +190,12 @@ mod tests {
             eta: PerHead::Each(vec![0.5]),
             gradient: Gradient::Blended(0.5),
             vocab_size: 40,
+            top_k: 2,
             ..ModelConfig::preset("seed").unwrap()
         };
-        for candidate in candidates(&odd, 20e3) {
+        let list = candidates(&PlanConfig::default().common(&odd), 20e3);
+        assert!(!list.is_empty());
+        for candidate in list {
             candidate.model.validate().unwrap();
             candidate.architecture().validate().unwrap();
         }

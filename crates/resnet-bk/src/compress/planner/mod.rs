@@ -24,6 +24,8 @@ use candidates::{Candidate, candidates};
 const LONGER: usize = 3;
 /// Share of the training tokens that trials are compared on, over those that they train on.
 const HELD_OUT: usize = 10;
+/// Least share of the budget that a student must be predicted to take for its size to be steered to the budget.
+const STEERED: f64 = 0.9;
 /// Share of the budget that is left free, for a size is steered to about half a percent.
 const MARGIN: f64 = 0.007;
 
@@ -60,7 +62,7 @@ pub fn plan(
             });
             summary.trials.push(trial);
         }
-        let mut order: Vec<usize> = (0..count).collect();
+        let mut order: Vec<usize> = (0..count).filter(|&index| field[index].spends_budget).collect();
         let perplexity = |index: &usize| summary.trials[first + index].perplexity;
         order.sort_by(|a, b| perplexity(a).total_cmp(&perplexity(b)));
         order.truncate(config.finalists.max(1));
@@ -71,14 +73,16 @@ pub fn plan(
     let rate = trial.bytes as f64 / trial.predicted_bytes as f64;
     let chosen = field.swap_remove(0);
     let chosen = chosen.refit(goal / rate).unwrap_or(chosen);
-    // Where not even the widest table takes the budget, nothing is steered.
-    summary.predicted_bytes = goal.min(chosen.bytes() * rate) as u64;
-    let schedule = Schedule { weights_bytes: Some(goal as u64), ..config.schedule.clone() };
+    // Where not even the widest table takes the budget, there is nothing to steer.
+    let unsteered = chosen.bytes() * rate;
+    let steered_to = (unsteered > STEERED * goal).then_some(goal as u64);
+    summary.predicted_bytes = steered_to.unwrap_or(unsteered as u64);
+    let schedule = Schedule { weights_bytes: steered_to, ..config.schedule.clone() };
     Ok((config.distillation(schedule, chosen.model, chosen.policy), summary))
 }
 
-/// The first tokens of the training text, and the tenth part after them to measure on.
-fn split(streams: &TokenStreams, tokens: usize) -> TokenStreams {
+/// What a trial trains on and is measured by: the first `tokens` of the training text, and the tenth part after them to measure on.
+pub fn split(streams: &TokenStreams, tokens: usize) -> TokenStreams {
     let all = &streams.train;
     let train = tokens.min(all.len() - all.len() / (HELD_OUT + 1));
     let end = all.len().min(train + train / HELD_OUT);

@@ -9,10 +9,13 @@
 //! cost(a, b) = u_a u_b / (u_a + u_b) sum over matched units |v_a - v_b|^2      v = balanced (read, bias, write)
 //! ```
 
-use crate::parameters::Parameters;
+use crate::compress::steps::fit_steps_of;
+use crate::parameters::{Moments, Parameter, Parameters};
 
-/// Share of tokens that an unused expert is taken to have, so that averages are defined.
+/// Share of tokens that an unused expert is taken to have, so that costs are defined.
 const LEAST_USE: f64 = 1e-6;
+const EXPERT: [&str; 4] = ["up.weight", "up.bias", "down.weight", "down.bias"];
+const ROUTER: [&str; 2] = ["weight", "bias"];
 
 /// A hidden unit, balanced: what it reads `[D]`, its bias, what it writes `[D]`.
 #[derive(Clone, Debug)]
@@ -20,11 +23,14 @@ struct Unit {
     read: Vec<f32>,
     bias: f32,
     write: Vec<f32>,
+    /// What its reading was multiplied by, and its writing divided by.
+    scale: f32,
 }
 
 /// Folds an expert into the most similar other one of its block, which is returned. The expert itself stays to be removed.
 ///
-/// `usage` are the shares of tokens that the block's experts have.
+/// `usage` are the shares of tokens that the block's experts have. A merged unit keeps the scale of the kept one; weights are held at zero
+/// where both experts hold them; trained quantizer steps are fitted anew.
 pub fn merge(parameters: &mut Parameters, block: usize, expert: usize, usage: &[f64]) -> usize {
     let share = |expert: usize| usage[expert].max(LEAST_USE) as f32;
     let going = units(parameters, block, expert);
@@ -37,32 +43,68 @@ pub fn merge(parameters: &mut Parameters, block: usize, expert: usize, usage: &[
     let others = (0..usage.len()).filter(|other| *other != expert);
     let nearest = others.map(matched).min_by(|a, b| a.0.total_cmp(&b.0));
     let (_, other, kept, partners) = nearest.expect("a block that loses an expert has another");
-    let weight = share(expert) / (share(expert) + share(other));
-    let mix = |a: f32, b: f32| a + weight * (b - a);
-    let mixed: Vec<Unit> = kept
-        .iter()
-        .zip(&partners)
-        .map(|(a, &partner)| {
-            let b = &going[partner];
-            let mix_all = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| mix(*a, *b)).collect();
-            Unit { read: mix_all(&a.read, &b.read), bias: mix(a.bias, b.bias), write: mix_all(&a.write, &b.write) }
-        })
-        .collect();
-    let (f, d) = (mixed.len(), mixed[0].read.len());
-    let up = (0..d * f).map(|i| mixed[i % f].read[i / f]).collect();
-    set(parameters, &name(block, other, "up.weight"), up);
-    set(parameters, &name(block, other, "up.bias"), mixed.iter().map(|unit| unit.bias).collect());
-    set(parameters, &name(block, other, "down.weight"), mixed.iter().flat_map(|unit| unit.write.clone()).collect());
-    let bias = |expert: usize| values(parameters, &name(block, expert, "down.bias")).to_vec();
-    let mixed_bias = bias(other).iter().zip(bias(expert)).map(|(a, b)| mix(*a, b)).collect();
-    set(parameters, &name(block, other, "down.bias"), mixed_bias);
-    for tensor in ["weight", "bias"] {
-        let name = format!("blocks.{block}.moe.router.{tensor}");
-        let mut router = values(parameters, &name).to_vec();
-        router.chunks_mut(usage.len()).for_each(|row| row[other] = mix(row[other], row[expert]));
-        set(parameters, &name, router);
+    if usage[expert] == 0.0 {
+        return other;
     }
+    let weight = share(expert) / (share(expert) + share(other));
+    let (f, d) = (kept.len(), kept[0].read.len());
+    for tensor in EXPERT {
+        // Where the going expert has its like of element `i`, and the factor that brings it to the kept one's scale.
+        let like = |i: usize| {
+            let unit = match tensor {
+                "up.weight" => i % f,
+                "up.bias" => i,
+                "down.weight" => i / d,
+                _ => return (i, 1.0),
+            };
+            let partner = partners[unit];
+            let factor = going[partner].scale / kept[unit].scale;
+            match tensor {
+                "up.weight" => (i / f * f + partner, factor),
+                "up.bias" => (partner, factor),
+                _ => (partner * d + i % d, 1.0 / factor),
+            }
+        };
+        let from = find(parameters, &name(block, expert, tensor));
+        let (values, mask) = (from.values.clone(), from.mask.clone());
+        change(
+            parameters,
+            &name(block, other, tensor),
+            |i| {
+                let (like, factor) = like(i);
+                (factor * values[like], mask.as_ref().is_none_or(|mask| mask[like]))
+            },
+            |_| weight,
+        );
+    }
+    for tensor in ROUTER {
+        let name = router_name(block, tensor);
+        let values = find(parameters, &name).values.clone();
+        let experts = usage.len();
+        let column = |i: usize| i - i % experts + expert;
+        change(parameters, &name, |i| (values[column(i)], true), |i| if i % experts == other { weight } else { 0.0 });
+    }
+    let touched: Vec<String> = EXPERT
+        .map(|tensor| name(block, other, tensor))
+        .into_iter()
+        .chain(ROUTER.map(|tensor| router_name(block, tensor)))
+        .collect();
+    fit_steps_of(parameters, |name| touched.iter().any(|touched| touched == name));
     other
+}
+
+/// Moves each value by `weight(i)` of the way to its like, whose value and mask `like(i)` gives, and forgets the optimizer's means.
+fn change(parameters: &mut Parameters, name: &str, like: impl Fn(usize) -> (f32, bool), weight: impl Fn(usize) -> f32) {
+    let found = parameters.as_mut_slice().iter_mut().find(|parameter| parameter.spec.name == name);
+    let parameter = found.expect("the architecture lists it");
+    for (i, value) in parameter.values.iter_mut().enumerate() {
+        let (other, kept) = like(i);
+        *value += weight(i) * (other - *value);
+        if let Some(mask) = &mut parameter.mask {
+            mask[i] |= kept;
+        }
+    }
+    parameter.moments = Moments::default();
 }
 
 /// For each unit of `kept`, the unit of `going` that it is merged with.
@@ -93,9 +135,8 @@ fn distance(a: &Unit, b: &Unit) -> f32 {
 
 /// The hidden units of an expert, balanced.
 fn units(parameters: &Parameters, block: usize, expert: usize) -> Vec<Unit> {
-    let up = values(parameters, &name(block, expert, "up.weight"));
-    let biases = values(parameters, &name(block, expert, "up.bias"));
-    let down = values(parameters, &name(block, expert, "down.weight"));
+    let values = |tensor: &str| find(parameters, &name(block, expert, tensor)).values.as_slice();
+    let (up, biases, down) = (values("up.weight"), values("up.bias"), values("down.weight"));
     let f = biases.len();
     let norm = |values: &[f32]| values.iter().map(|x| x * x).sum::<f32>().sqrt();
     biases
@@ -110,6 +151,7 @@ fn units(parameters: &Parameters, block: usize, expert: usize) -> Vec<Unit> {
                 read: read.iter().map(|x| scale * x).collect(),
                 bias: scale * bias,
                 write: write.iter().map(|x| x / scale).collect(),
+                scale,
             }
         })
         .collect()
@@ -119,61 +161,84 @@ fn name(block: usize, expert: usize, tensor: &str) -> String {
     format!("blocks.{block}.moe.experts.{expert}.{tensor}")
 }
 
-fn values<'a>(parameters: &'a Parameters, name: &str) -> &'a [f32] {
-    &parameters.get(name).expect("the architecture lists it").values
+fn router_name(block: usize, tensor: &str) -> String {
+    format!("blocks.{block}.moe.router.{tensor}")
 }
 
-fn set(parameters: &mut Parameters, name: &str, values: Vec<f32>) {
-    let found = parameters.as_mut_slice().iter_mut().find(|parameter| parameter.spec.name == name);
-    let parameter = found.expect("the architecture lists it");
-    parameter.values = values;
-    parameter.apply_mask();
+fn find<'a>(parameters: &'a Parameters, name: &str) -> &'a Parameter {
+    parameters.get(name).expect("the architecture lists it")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::config::ModelConfig;
+    use crate::random::Random;
+    use resnet_bk_runtime::architecture::Architecture;
+    use resnet_bk_runtime::quantization::{LearnedSteps, QuantizationPolicy};
 
+    /// One block of three experts, biases included drawn at random.
     fn parameters() -> Parameters {
         let config = ModelConfig { num_experts: 3, top_k: 1, ..ModelConfig::preset("tiny").unwrap() };
-        Parameters::initialise(config.architecture(), 5)
+        let mut parameters = Parameters::initialise(config.architecture(), 5);
+        let mut random = Random::new(7);
+        for parameter in parameters.as_mut_slice() {
+            if parameter.spec.name.contains(".moe.") && parameter.spec.name.ends_with(".bias") {
+                parameter.values.iter_mut().for_each(|x| *x = 0.3 * random.normal());
+            }
+        }
+        parameters
     }
 
-    /// What an expert makes of an input.
+    fn values(parameters: &Parameters, name: &str) -> Vec<f32> {
+        find(parameters, name).values.clone()
+    }
+
+    fn set(parameters: &mut Parameters, name: &str, values: Vec<f32>) {
+        let found = parameters.as_mut_slice().iter_mut().find(|parameter| parameter.spec.name == name);
+        found.unwrap().values = values;
+    }
+
+    /// What an expert makes of an input, by the definition.
     fn output(parameters: &Parameters, expert: usize, input: &[f32]) -> Vec<f32> {
-        let mut output = values(parameters, &name(0, expert, "down.bias")).to_vec();
-        for unit in units(parameters, 0, expert) {
-            let sum: f32 = unit.read.iter().zip(input).map(|(w, x)| w * x).sum();
-            output.iter_mut().zip(&unit.write).for_each(|(y, w)| *y += w * (sum + unit.bias).max(0.0));
+        let [up, up_bias, down, mut output] = EXPERT.map(|tensor| values(parameters, &name(0, expert, tensor)));
+        let (f, d) = (up_bias.len(), input.len());
+        for unit in 0..f {
+            let sum: f32 = (0..d).map(|i| up[i * f + unit] * input[i]).sum();
+            let active = (sum + up_bias[unit]).max(0.0);
+            (0..d).for_each(|i| output[i] += active * down[unit * d + i]);
         }
         output
+    }
+
+    fn input(parameters: &Parameters) -> Vec<f32> {
+        (0..parameters.architecture().d_model).map(|i| (i as f32 * 0.7).sin()).collect()
+    }
+
+    /// Makes expert 2 the same function as expert 0, with its units reversed and rescaled.
+    fn make_twin(parameters: &mut Parameters) {
+        let [up, up_bias, down, down_bias] = EXPERT.map(|tensor| values(parameters, &name(0, 0, tensor)));
+        let (f, d) = (up_bias.len(), down_bias.len());
+        let scale = |unit: usize| 0.5 + unit as f32 / f as f32;
+        let flip = |unit: usize| f - 1 - unit;
+        let twin = [
+            (0..d * f).map(|i| up[i / f * f + flip(i % f)] * scale(i % f)).collect(),
+            (0..f).map(|i| up_bias[flip(i)] * scale(i)).collect(),
+            (0..f * d).map(|i| down[flip(i / d) * d + i % d] / scale(i / d)).collect(),
+            down_bias,
+        ];
+        for (tensor, values) in EXPERT.into_iter().zip(twin) {
+            set(parameters, &name(0, 2, tensor), values);
+        }
     }
 
     #[test]
     fn twins_in_another_order_and_scale_merge_into_themselves() {
         let mut parameters = parameters();
-        let (up, bias, down) = ("up.weight", "up.bias", "down.weight");
-        let f = values(&parameters, &name(0, 0, bias)).len();
-        let tensor = |p: &Parameters, what: &str| values(p, &name(0, 0, what)).to_vec();
-        // Expert 2 is expert 0 with its units reversed and rescaled.
-        let scale = |unit: usize| 0.5 + unit as f32 / f as f32;
-        let flip = |unit: usize| f - 1 - unit;
-        let (a, b, c) = (tensor(&parameters, up), tensor(&parameters, bias), tensor(&parameters, down));
-        let d = c.len() / f;
-        set(
-            &mut parameters,
-            &name(0, 2, up),
-            (0..a.len()).map(|i| a[i / f * f + flip(i % f)] * scale(i % f)).collect(),
-        );
-        set(&mut parameters, &name(0, 2, bias), (0..f).map(|i| b[flip(i)] * scale(i)).collect());
-        set(
-            &mut parameters,
-            &name(0, 2, down),
-            (0..c.len()).map(|i| c[flip(i / d) * d + i % d] / scale(i / d)).collect(),
-        );
-        let input: Vec<f32> = (0..d).map(|i| (i as f32 * 0.7).sin()).collect();
+        make_twin(&mut parameters);
+        let input = input(&parameters);
         let before = output(&parameters, 0, &input);
+        assert_eq!(output(&parameters, 2, &input).len(), before.len());
         assert_eq!(merge(&mut parameters, 0, 2, &[0.5, 0.3, 0.2]), 0);
         for (a, b) in output(&parameters, 0, &input).iter().zip(&before) {
             assert!((a - b).abs() < 1e-5, "{a} {b}");
@@ -183,12 +248,69 @@ mod tests {
     #[test]
     fn an_unused_expert_leaves_nothing() {
         let mut parameters = parameters();
+        let before = parameters.clone();
+        merge(&mut parameters, 0, 2, &[0.6, 0.4, 0.0]);
+        assert_eq!(parameters, before);
+    }
+
+    #[test]
+    fn experts_and_router_columns_are_averaged_by_use() {
+        let mut parameters = parameters();
+        make_twin(&mut parameters);
+        let bias = name(0, 2, "down.bias");
+        let shifted = values(&parameters, &bias).iter().map(|x| x + 1.0).collect();
+        set(&mut parameters, &bias, shifted);
+        let input = input(&parameters);
+        let (kept, going) = (output(&parameters, 0, &input), output(&parameters, 2, &input));
+        let router = values(&parameters, &router_name(0, "weight"));
+        merge(&mut parameters, 0, 2, &[0.6, 0.2, 0.2]);
+        for ((merged, kept), going) in output(&parameters, 0, &input).iter().zip(&kept).zip(&going) {
+            assert!((merged - (0.75 * kept + 0.25 * going)).abs() < 1e-5);
+        }
+        for (merged, row) in values(&parameters, &router_name(0, "weight")).chunks(3).zip(router.chunks(3)) {
+            assert!((merged[0] - (0.75 * row[0] + 0.25 * row[2])).abs() < 1e-6);
+            assert_eq!(merged[1..], row[1..]);
+        }
+    }
+
+    #[test]
+    fn a_weight_stays_masked_only_where_both_are() {
+        let mut parameters = parameters();
+        make_twin(&mut parameters);
+        let (kept, going) = (name(0, 0, "down.bias"), name(0, 2, "down.bias"));
         let d = parameters.architecture().d_model;
-        let input: Vec<f32> = (0..d).map(|i| (i as f32 * 1.3).cos()).collect();
-        let before: Vec<Vec<f32>> = (0..2).map(|expert| output(&parameters, expert, &input)).collect();
-        let other = merge(&mut parameters, 0, 2, &[0.6, 0.4, 0.0]);
-        for (a, b) in output(&parameters, other, &input).iter().zip(&before[other]) {
-            assert!((a - b).abs() < 1e-4, "{a} {b}");
+        for parameter in parameters.as_mut_slice() {
+            if parameter.spec.name == kept || parameter.spec.name == going {
+                let first = usize::from(parameter.spec.name == going);
+                parameter.mask = Some((0..d).map(|i| i > first).collect());
+                parameter.apply_mask();
+            }
+        }
+        merge(&mut parameters, 0, 2, &[0.5, 0.3, 0.2]);
+        assert_eq!(find(&parameters, &kept).mask.as_ref().unwrap()[..3], [false, true, true]);
+    }
+
+    #[test]
+    fn trained_steps_fit_the_merged_expert() {
+        let policy = QuantizationPolicy {
+            learned: Some(LearnedSteps { expert: 15, ..LearnedSteps::default() }),
+            activation_bits: None,
+            ..QuantizationPolicy::default()
+        };
+        let float = parameters();
+        let architecture = Architecture { quantization: Some(policy), ..float.architecture().clone() };
+        let mut parameters = float.with_architecture(architecture);
+        fit_steps_of(&mut parameters, |_| true);
+        merge(&mut parameters, 0, 2, &[0.4, 0.3, 0.3]);
+        for tensor in ["up.weight", "down.weight"] {
+            for expert in 0..2 {
+                let parameter = find(&parameters, &name(0, expert, tensor));
+                let square = |values: &[f32]| values.iter().map(|x| x * x).sum::<f32>();
+                let rounded = parameters.rounded(parameter);
+                let errors: Vec<f32> = rounded.iter().zip(&parameter.values).map(|(a, b)| a - b).collect();
+                let error = square(&errors) / square(&parameter.values);
+                assert!(error < 0.01, "{tensor} of expert {expert}: {error}");
+            }
         }
     }
 }

@@ -35,9 +35,10 @@ impl<'a> Pruning<'a> {
 impl Objective for Pruning<'_> {
     fn before_step(&mut self, checkpoint: &mut Checkpoint, context: &mut StepContext) {
         let experts = &self.config.experts;
+        let leaving = if experts.merge { Leaving::Merged } else { Leaving::Removed };
         if context.step == 0 {
             let threshold = experts.threshold.unwrap_or(checkpoint.config.prune_threshold);
-            remove_unused_experts(checkpoint, threshold, experts.merge, context);
+            remove_unused_experts(checkpoint, threshold, leaving, context);
         }
         if let Some(magnitude) = self.config.magnitude {
             magnitude::follow_schedule(checkpoint, magnitude, self.config.magnitude_over, context);
@@ -45,7 +46,7 @@ impl Objective for Pruning<'_> {
         for milestone in &experts.milestones {
             let at = milestone.step.or(milestone.epoch.map(|epoch| epoch * context.steps_per_epoch));
             if at == Some(context.step) {
-                keep_most_used_experts(checkpoint, milestone.experts, experts.merge, context);
+                keep_most_used_experts(checkpoint, milestone.experts, leaving, context);
             }
         }
     }
@@ -59,17 +60,26 @@ impl Objective for Pruning<'_> {
     }
 }
 
+/// What becomes of an expert that goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leaving {
+    /// Its weights are lost.
+    Removed,
+    /// Its weights go into the expert most like it.
+    Merged,
+}
+
 /// Removes the experts that fewer than `threshold` of the held-out tokens go through, but never below `top_k` of a block.
-pub fn remove_unused_experts(checkpoint: &mut Checkpoint, threshold: f64, merge: bool, context: &mut StepContext) {
+pub fn remove_unused_experts(checkpoint: &mut Checkpoint, threshold: f64, leaving: Leaving, context: &mut StepContext) {
     let reason = format!("used by less than {} % of held-out tokens", threshold * 100.0);
-    remove_while(checkpoint, context, &reason, merge, |usage, _| usage < threshold);
+    remove_while(checkpoint, context, &reason, leaving, |usage, _| usage < threshold);
     checkpoint.compression.expert_threshold = Some(threshold);
 }
 
 /// Leaves the `keep` most used experts in each block, but never fewer than `top_k`.
-pub fn keep_most_used_experts(checkpoint: &mut Checkpoint, keep: usize, merge: bool, context: &mut StepContext) {
+pub fn keep_most_used_experts(checkpoint: &mut Checkpoint, keep: usize, leaving: Leaving, context: &mut StepContext) {
     let reason = format!("least used, schedule keeps {keep}");
-    remove_while(checkpoint, context, &reason, merge, |_, experts| experts > keep);
+    remove_while(checkpoint, context, &reason, leaving, |_, experts| experts > keep);
     checkpoint.compression.experts = Some(keep);
 }
 
@@ -80,7 +90,7 @@ fn remove_while(
     checkpoint: &mut Checkpoint,
     context: &mut StepContext,
     reason: &str,
-    merge: bool,
+    leaving: Leaving,
     goes: impl Fn(f64, usize) -> bool,
 ) {
     loop {
@@ -96,7 +106,10 @@ fn remove_while(
             let (expert, usage) = least_used(shares);
             let experts = checkpoint.parameters.architecture().experts[block];
             if may_shrink(experts) && goes(usage, experts) {
-                let merged_into = merge.then(|| merge::merge(&mut checkpoint.parameters, block, expert, shares));
+                let merged_into = match leaving {
+                    Leaving::Removed => None,
+                    Leaving::Merged => Some(merge::merge(&mut checkpoint.parameters, block, expert, shares)),
+                };
                 checkpoint.parameters = checkpoint.parameters.clone().remove_expert(block, expert);
                 let removal = Removal {
                     stage: context.stage,
