@@ -14,9 +14,10 @@ use resnet_bk_runtime::quantization::{LearnedSteps, QuantizationPolicy};
 const BODIES: [(usize, usize, usize); 8] =
     [(32, 1, 1), (48, 1, 1), (48, 2, 1), (64, 1, 1), (64, 2, 1), (64, 2, 2), (96, 2, 1), (128, 2, 1)];
 /// Levels that are tried, and the share of the budget to spend: the last shows what less would give.
-const TABLES: [(Levels, f64); 3] = [(Levels::FINE, 1.0), (Levels::COARSE, 1.0), (Levels::COARSE, 0.6)];
-/// Largest share of the budget that a body may take.
-const LARGEST_BODY: f64 = 0.6;
+const TABLES: [(Levels, f64); 4] =
+    [(Levels::FINE, 1.0), (Levels::MIDDLE, 1.0), (Levels::COARSE, 1.0), (Levels::COARSE, 0.6)];
+/// Shares of the budget that a body may take: a smaller one leaves the table more than words can teach.
+const BODY: std::ops::RangeInclusive<f64> = 0.06..=0.6;
 /// Widths of the bins over that of the last.
 const FIRST_BIN: usize = 8;
 const SECOND_BIN: usize = 3;
@@ -27,7 +28,8 @@ const SHARES: [f64; 2] = [1.0 / 30.0, 0.1];
 /// Knots of the bias's curve.
 const KNOTS: usize = 16;
 
-/// Levels of the table's bins, of the matrices and of the bias.
+/// Levels of the table's bins, of the matrices and of the bias; the matrices and the frequent words feel coarse steps the most
+/// (docs/compression.md).
 #[derive(Clone, Copy, Debug)]
 struct Levels {
     table: [u16; 3],
@@ -37,7 +39,8 @@ struct Levels {
 }
 
 impl Levels {
-    const FINE: Self = Self { table: [9, 5, 5], expert: 9, mixer: 15, bias: 5 };
+    const FINE: Self = Self { table: [15, 9, 5], expert: 15, mixer: 31, bias: 5 };
+    const MIDDLE: Self = Self { table: [9, 5, 3], expert: 9, mixer: 15, bias: 3 };
     const COARSE: Self = Self { table: [5, 3, 3], expert: 5, mixer: 7, bias: 3 };
 
     fn policy(self) -> QuantizationPolicy {
@@ -141,7 +144,7 @@ pub fn candidates(common: &ModelConfig, budget: f64) -> Vec<Candidate> {
             let table = |width: usize| Candidate::new(common, body, &policy, width).bytes();
             // A row's number costs the same everywhere: two tables tell the body's share.
             let body_bytes = 2.0 * table(1) - table(2);
-            if body_bytes <= LARGEST_BODY * budget {
+            if BODY.contains(&(body_bytes / budget)) {
                 let found = fit(common, body, &policy, share * budget);
                 // Where even the widest table leaves some of the budget, all shares come to the same.
                 let is_other = |other: &Candidate, found: &Candidate| {
