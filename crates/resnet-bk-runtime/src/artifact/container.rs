@@ -205,7 +205,7 @@ mod tests {
         );
         assert_eq!(
             decode(&forge(8, &[1, 0])).unwrap_err().to_string(),
-            "artifact format 1 can not be read any more: pack the model again"
+            "artifact format 1 is not read by this program"
         );
     }
 
