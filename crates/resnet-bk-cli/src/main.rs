@@ -16,6 +16,9 @@ use commands::Command;
 use printer::Printer;
 use std::process::ExitCode;
 
+#[global_allocator]
+static ALLOCATOR: resnet_bk::Allocator = resnet_bk::Allocator;
+
 /// Trains small language models, compresses them, and runs what comes out.
 #[derive(Parser)]
 #[command(
@@ -37,6 +40,7 @@ enum Outcome {
 }
 
 fn main() -> ExitCode {
+    ALLOCATOR.keep_freed_memory();
     // Clap prints its own errors, with exit code 2.
     let arguments = Arguments::parse();
     let mut printer = Printer::stdout();

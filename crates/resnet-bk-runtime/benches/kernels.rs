@@ -23,8 +23,8 @@ fn resolvent_left(bencher: Bencher, (strips, heads, length): (usize, usize, usiz
     let potential = values(strips * heads * length);
     let mut ratios = vec![0.0; 2 * potential.len()];
     bencher.counter(ItemsCount::new(potential.len())).bench_local(|| {
-        let mut states = vec![0.0; 2 * strips * heads];
-        left_ratios(&potential, Strips { length, heads }, chain, &mut states, &mut ratios);
+        let states = vec![0.0; 2 * strips * heads];
+        left_ratios(&potential, Strips { length, heads }, chain, &states, &mut ratios);
     });
 }
 

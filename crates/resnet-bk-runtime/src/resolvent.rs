@@ -41,6 +41,9 @@ impl Chain<'_> {
     pub fn left(&self, potential: &[f32], state: &mut [f32], features: &mut [f32]) {
         let strips = Strips { length: potential.len() / self.heads(), heads: self.heads() };
         left_ratios(potential, strips, *self, state, features);
+        if let Some(last) = features.chunks_exact(state.len()).next_back() {
+            state.copy_from_slice(last);
+        }
     }
 
     /// The right ratios `h_t` of one whole sequence. Shapes: `potential` `[T, H]`, `ratios` `[T, 2H]`, overwritten.

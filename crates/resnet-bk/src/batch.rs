@@ -10,9 +10,12 @@
 //! Each epoch visits the windows in another order and moves their borders by another phase, both drawn from (seed, epoch)
 //! alone: any step of any epoch can be computed by itself, so a resumed run sees what an uninterrupted one would have seen.
 
-use std::sync::Arc;
-
 use crate::random::Random;
+use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
+
+/// Batches that wait for their step.
+const PREPARED: usize = 2;
 
 /// Why a token stream cannot be cut into batches.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -120,6 +123,14 @@ impl Batches {
         Batch { inputs, targets, batch_size: self.batch_size, n_seq: self.n_seq }
     }
 
+    /// All batches of the epoch, prepared by a thread of their own while others are used.
+    pub fn ahead(self) -> impl Iterator<Item = Batch> {
+        let (sender, receiver) = sync_channel(PREPARED);
+        // It ends with the epoch, or when nobody wants a batch any more.
+        std::thread::spawn(move || self.iter().try_for_each(|batch| sender.send(batch)));
+        receiver.into_iter()
+    }
+
     /// All batches of the epoch.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = Batch> + '_ {
         (0..self.steps()).map(|step| self.batch(step))
@@ -220,6 +231,8 @@ mod tests {
         let again = Batches::new(counting(1_000), 8, 4, 5, 6).expect("long enough");
         assert_eq!(again.iter().skip(11).collect::<Vec<_>>(), whole[11..]);
         assert_eq!(again.batch(17), whole[17]);
+        assert_eq!(again.clone().ahead().collect::<Vec<_>>(), whole);
+        assert_eq!(again.ahead().next(), Some(whole[0].clone()), "an epoch may end early");
     }
 
     #[test]

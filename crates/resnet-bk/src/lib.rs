@@ -22,3 +22,5 @@ pub mod pipeline;
 pub mod random;
 pub mod summary;
 pub mod train;
+
+pub use kernels::Allocator;

@@ -5,7 +5,11 @@
 //! chain    one head of one strip          block   up to 32 chains, staged through tiles of 64 steps
 //! ```
 
-use super::transpose::{SIDE, Square, transpose};
+use super::transpose::{Row, SIDE, Square, transpose};
+use std::array::from_fn;
+use std::marker::PhantomData;
+use std::ops::{Deref, DerefMut, Range};
+use std::ptr::NonNull;
 
 /// Chains of a block.
 pub const LANES: usize = 32;
@@ -17,11 +21,32 @@ const FEWEST: usize = 8;
 
 /// One number per chain of a block.
 pub type Lanes = [f32; LANES];
-/// Some steps of a block.
-pub type Tile = [Lanes; STEPS];
 
-/// A tile of zeros.
-pub const EMPTY: Tile = [[0.0; LANES]; STEPS];
+/// Some steps of a block; a row never straddles two lines of the cache.
+#[derive(Clone, Copy, Debug)]
+#[repr(align(64))]
+pub struct Tile([Lanes; STEPS]);
+
+impl Tile {
+    /// A tile of zeros.
+    pub const EMPTY: Self = Self([[0.0; LANES]; STEPS]);
+}
+
+impl Deref for Tile {
+    type Target = [Lanes; STEPS];
+
+    #[inline(always)]
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+impl DerefMut for Tile {
+    #[inline(always)]
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.0
+    }
+}
 
 /// How chains lie in memory: strips of `length` steps, of `heads` heads each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,7 +57,7 @@ pub struct Strips {
     pub heads: usize,
 }
 
-/// A block's numbers in rows of `PARTS * heads`: real numbers, or real parts and imaginary parts.
+/// Where a block's numbers are, in rows of `PARTS * heads`: real numbers, or real parts and imaginary parts.
 #[derive(Clone, Copy, Debug)]
 pub struct Place<const PARTS: usize> {
     /// Of the first step of each lane's chain, first part.
@@ -41,16 +66,56 @@ pub struct Place<const PARTS: usize> {
     heads: usize,
 }
 
+/// A block's numbers, which nobody else reads or writes while it is there.
+#[derive(Debug)]
+pub struct BlockMut<'a, const PARTS: usize> {
+    place: Place<PARTS>,
+    /// Its first chain.
+    first: usize,
+    /// Steps of a chain.
+    length: usize,
+    /// Numbers of all blocks; those at `place` belong to this one.
+    numbers: NonNull<f32>,
+    borrowed: PhantomData<&'a mut [f32]>,
+}
+
+// SAFETY: it is a mutable borrow of the numbers at its place.
+#[expect(unsafe_code, reason = "blocks of interleaved chains are given to threads")]
+unsafe impl<const PARTS: usize> Send for BlockMut<'_, PARTS> {}
+
 impl Strips {
-    /// The block of `count` chains from `first` on.
+    /// Where `count` chains from `first` on are.
     #[inline(always)]
-    pub fn block<const PARTS: usize>(self, first: usize, count: usize) -> Place<PARTS> {
+    pub fn place<const PARTS: usize>(self, first: usize, count: usize) -> Place<PARTS> {
         let mut offsets = [0; LANES];
         for (lane, offset) in offsets[..count].iter_mut().enumerate() {
             let chain = first + lane;
             *offset = chain / self.heads * self.length * PARTS * self.heads + chain % self.heads;
         }
         Place { offsets, count, heads: self.heads }
+    }
+
+    /// The chains of `numbers`, `[S, T, PARTS H]`, in blocks of `lanes` and a last one of what is left.
+    ///
+    /// # Panics
+    /// If the numbers are not those of whole strips, or `lanes` is not between 1 and [`LANES`].
+    pub fn blocks_mut<const PARTS: usize>(
+        self,
+        numbers: &mut [f32],
+        lanes: usize,
+    ) -> impl Iterator<Item = BlockMut<'_, PARTS>> {
+        assert!((1..=LANES).contains(&lanes), "{lanes} lanes");
+        let per_chain = PARTS * self.length;
+        assert!(numbers.len().is_multiple_of((per_chain * self.heads).max(1)), "{} numbers in {self:?}", numbers.len());
+        let chains = numbers.len().checked_div(per_chain).unwrap_or(0);
+        let start = NonNull::from(numbers).cast();
+        (0..chains).step_by(lanes).map(move |first| BlockMut {
+            place: self.place(first, lanes.min(chains - first)),
+            first,
+            length: self.length,
+            numbers: start,
+            borrowed: PhantomData,
+        })
     }
 }
 
@@ -59,6 +124,16 @@ impl<const PARTS: usize> Place<PARTS> {
     #[inline(always)]
     fn has_rows(&self) -> bool {
         self.count >= FEWEST && self.offsets[self.count - 1] == self.offsets[0] + self.count - 1
+    }
+
+    /// A part of every chain's first step.
+    #[inline(always)]
+    pub fn first_step(&self, source: &[f32], part: usize) -> Lanes {
+        let mut lanes = [0.0; LANES];
+        for (lane, offset) in lanes.iter_mut().zip(&self.offsets[..self.count]) {
+            *lane = source[offset + part * self.heads];
+        }
+        lanes
     }
 
     /// Copies `steps` steps from `start` on into tiles, one a part.
@@ -94,64 +169,88 @@ impl<const PARTS: usize> Place<PARTS> {
     /// Whole tiles of chains of one head each, through squares of 16 lanes and 16 numbers of a chain.
     #[inline(always)]
     fn load_chains(&self, source: &[f32], tiles: &mut [Tile; PARTS]) {
-        let mut square: Square = [[0.0; SIDE]; SIDE];
+        // Gathered first: the processor waits for the rows' memory all at once.
+        let mut square = Square { rows: [[0.0; SIDE]; SIDE] };
         for (group, offsets) in self.offsets[..self.count].chunks(SIDE).enumerate() {
             for first in (0..PARTS * STEPS).step_by(SIDE) {
-                for (row, offset) in square.iter_mut().zip(offsets) {
-                    row.copy_from_slice(&source[offset + first..offset + first + SIDE]);
+                for (row, offset) in square.rows.iter_mut().zip(offsets) {
+                    row.copy_from_slice(&source[offset + first..][..SIDE]);
                 }
-                for (number, lanes) in (first..).zip(transpose(&square)) {
+                for (number, lanes) in (first..).zip(transpose(square.rows.each_ref()).rows) {
                     tiles[number % PARTS][number / PARTS][group * SIDE..][..SIDE].copy_from_slice(&lanes);
                 }
             }
         }
     }
+}
+
+impl<const PARTS: usize> BlockMut<'_, PARTS> {
+    /// Its chains.
+    #[inline(always)]
+    pub fn chains(&self) -> Range<usize> {
+        self.first..self.first + self.place.count
+    }
+
+    /// `N` numbers of a chain or of a row of chains.
+    ///
+    /// # Safety
+    /// They are within the numbers that the block was cut from, and of its own chains.
+    #[inline(always)]
+    #[expect(unsafe_code, reason = "other blocks' numbers lie between these")]
+    unsafe fn write(&mut self, at: usize, numbers: &[f32]) {
+        // SAFETY: what the caller promises; nobody else has a reference to them.
+        unsafe { self.numbers.add(at).copy_from_nonoverlapping(NonNull::from(numbers).cast(), numbers.len()) }
+    }
 
     /// Copies `steps` steps of tiles out, from `start` on.
+    ///
+    /// # Panics
+    /// If the chains have fewer steps.
     #[inline(always)]
-    pub fn store(&self, tiles: &[Tile; PARTS], start: usize, steps: usize, out: &mut [f32]) {
-        let stride = PARTS * self.heads;
-        if self.has_rows() {
+    #[expect(unsafe_code, reason = "other blocks' numbers lie between these")]
+    pub fn store(&mut self, tiles: &[Tile; PARTS], start: usize, steps: usize) {
+        assert!(start + steps <= self.length, "steps {start} to {} of {}", start + steps, self.length);
+        let Place { offsets, count, heads } = self.place;
+        let stride = PARTS * heads;
+        if self.place.has_rows() {
             for step in 0..steps {
-                let row = &mut out[self.offsets[0] + (start + step) * stride..];
                 for (part, tile) in tiles.iter().enumerate() {
-                    let row = &mut row[part * self.heads..];
-                    match row.first_chunk_mut() {
-                        Some(row) if self.count == LANES => *row = tile[step],
-                        _ => row[..self.count].copy_from_slice(&tile[step][..self.count]),
+                    let at = offsets[0] + (start + step) * stride + part * heads;
+                    let row = &tile[step];
+                    // SAFETY: the step is one of the chains', and the `count` lanes lie side by side.
+                    unsafe { if count == LANES { self.write(at, row) } else { self.write(at, &row[..count]) } }
+                }
+            }
+            return;
+        }
+        if heads == 1 && steps == STEPS && count >= FEWEST {
+            for (group, offsets) in offsets[..count].chunks(SIDE).enumerate() {
+                for first in (0..PARTS * STEPS).step_by(SIDE) {
+                    let row = |number: usize| row_at(&tiles[number % PARTS][number / PARTS], group * SIDE);
+                    let rows = from_fn(|index| row(first + index));
+                    for (row, offset) in transpose(rows).rows.iter().zip(offsets) {
+                        // SAFETY: a chain of one head is `PARTS T` numbers in a row, of which these are `SIDE`.
+                        unsafe { self.write(offset + start * stride + first, row) };
                     }
                 }
             }
             return;
         }
-        if self.heads == 1 && steps == STEPS && self.count >= FEWEST {
-            return self.store_chains(tiles, &mut out[start * stride..]);
-        }
-        for (lane, offset) in self.offsets[..self.count].iter().enumerate() {
-            let chain = &mut out[offset + start * stride..];
+        for (lane, offset) in offsets[..count].iter().enumerate() {
             for step in 0..steps {
                 for (part, tile) in tiles.iter().enumerate() {
-                    chain[step * stride + part * self.heads] = tile[step][lane];
+                    // SAFETY: the step is one of the chain's.
+                    unsafe { self.write(offset + (start + step) * stride + part * heads, &tile[step][lane..][..1]) };
                 }
             }
         }
     }
+}
 
-    /// The inverse of [`Self::load_chains`].
-    #[inline(always)]
-    fn store_chains(&self, tiles: &[Tile; PARTS], out: &mut [f32]) {
-        for (group, offsets) in self.offsets[..self.count].chunks(SIDE).enumerate() {
-            for first in (0..PARTS * STEPS).step_by(SIDE) {
-                let square: Square = std::array::from_fn(|row| {
-                    let number = first + row;
-                    std::array::from_fn(|lane| tiles[number % PARTS][number / PARTS][group * SIDE + lane])
-                });
-                for (row, offset) in transpose(&square).iter().zip(offsets) {
-                    out[offset + first..offset + first + SIDE].copy_from_slice(row);
-                }
-            }
-        }
-    }
+/// A square's row.
+#[inline(always)]
+fn row_at(numbers: &[f32], start: usize) -> &Row {
+    numbers[start..].first_chunk().expect("a whole row of numbers")
 }
 
 /// A number per head, for every chain of a block.

@@ -34,4 +34,4 @@ pub use norm::{inverse_rms, layer_norm, moments, rms_norm};
 pub use normalizer::{Normalizer, add_row};
 pub use propagator::{PropagatorInput, propagate};
 pub use rounding::{largest_magnitude, round_to_step, round_to_steps};
-pub use scan::{Chain, Moebius, compose_left, left_ratios, reciprocal};
+pub use scan::{Chain, Moebius, compose_left, left_ratios, left_ratios_block, reciprocal};

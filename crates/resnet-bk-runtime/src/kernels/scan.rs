@@ -7,7 +7,7 @@
 //! A step is a Moebius map of the ratio before it, so a stretch is one too: with `g = n / d`, the pair `(n, d)` goes to
 //! `(d, (a_t - i eta) d - s^2 n)`, which is linear. [`compose_left`] finds the stretch's matrix, up to a factor.
 
-use super::lanes::{EMPTY, LANES, Lanes, STEPS, Strips, per_head};
+use super::lanes::{BlockMut, LANES, Lanes, STEPS, Strips, Tile, per_head};
 use crate::dispatched;
 
 /// Steps after which a matrix is scaled back to size 1: it grows by at most `|a| + eta + s^2` a step.
@@ -33,46 +33,48 @@ pub fn reciprocal(re: f32, im: f32) -> (f32, f32) {
     (re * scale, -im * scale)
 }
 
+/// Left ratios of strips, going on from a state for each.
+///
+/// # Shapes
+/// - `potential`: `[S, T, H]`
+/// - `states`: `[S, 2H]`, the ratios before the first; zeros at the start
+/// - `ratios`: `[S, T, 2H]`, overwritten
+pub fn left_ratios(potential: &[f32], strips: Strips, chain: Chain, states: &[f32], ratios: &mut [f32]) {
+    for mut block in strips.blocks_mut(ratios, LANES) {
+        left_ratios_block(potential, strips, chain, states, &mut block);
+    }
+}
+
 dispatched! {
-    /// Left ratios of strips, going on from a state for each.
-    ///
-    /// # Shapes
-    /// - `potential`: `[S, T, H]`
-    /// - `states`: `[S, 2H]`, the last ratios; zeros at the start; updated
-    /// - `ratios`: `[S, T, 2H]`, overwritten
-    pub fn left_ratios(potential: &[f32], strips: Strips, chain: Chain, states: &mut [f32], ratios: &mut [f32])
-        = left_ratios_body
+    /// [`left_ratios`] of the chains of one block.
+    pub fn left_ratios_block(
+        potential: &[f32],
+        strips: Strips,
+        chain: Chain,
+        states: &[f32],
+        ratios: &mut BlockMut<2>,
+    ) = left_ratios_body
 }
 
 #[inline(always)]
-fn left_ratios_body(potential: &[f32], strips: Strips, chain: Chain, states: &mut [f32], ratios: &mut [f32]) {
-    if potential.is_empty() {
-        return;
-    }
-    let chains = potential.len() / strips.length;
-    let of_states = Strips { length: 1, ..strips };
-    let (mut v, mut g, mut state) = ([EMPTY], [EMPTY; 2], [EMPTY; 2]);
-    for first in (0..chains).step_by(LANES) {
-        let count = LANES.min(chains - first);
-        let (a0, s2, eta) = block_constants(chain, first, count);
-        let (source, target) = (strips.block::<1>(first, count), strips.block::<2>(first, count));
-        let state_place = of_states.block::<2>(first, count);
-        state_place.load(states, 0, 1, &mut state);
-        let (mut re, mut im) = (state[0][0], state[1][0]);
-        for start in (0..strips.length).step_by(STEPS) {
-            let steps = STEPS.min(strips.length - start);
-            source.load(potential, start, steps, &mut v);
-            for step in 0..steps {
-                for lane in 0..LANES {
-                    let a = a0[lane] + v[0][step][lane] - s2[lane] * re[lane];
-                    (re[lane], im[lane]) = reciprocal(a, -eta[lane] - s2[lane] * im[lane]);
-                }
-                (g[0][step], g[1][step]) = (re, im);
+fn left_ratios_body(potential: &[f32], strips: Strips, chain: Chain, states: &[f32], ratios: &mut BlockMut<2>) {
+    let (first, count) = (ratios.chains().start, ratios.chains().len());
+    let (a0, s2, eta) = block_constants(chain, first, count);
+    let source = strips.place::<1>(first, count);
+    let state = Strips { length: 1, ..strips }.place::<2>(first, count);
+    let (mut re, mut im) = (state.first_step(states, 0), state.first_step(states, 1));
+    let (mut v, mut g) = ([Tile::EMPTY], [Tile::EMPTY; 2]);
+    for start in (0..strips.length).step_by(STEPS) {
+        let steps = STEPS.min(strips.length - start);
+        source.load(potential, start, steps, &mut v);
+        for step in 0..steps {
+            for lane in 0..LANES {
+                let a = a0[lane] + v[0][step][lane] - s2[lane] * re[lane];
+                (re[lane], im[lane]) = reciprocal(a, -eta[lane] - s2[lane] * im[lane]);
             }
-            target.store(&g, start, steps, ratios);
+            (g[0][step], g[1][step]) = (re, im);
         }
-        (state[0][0], state[1][0]) = (re, im);
-        state_place.store(&state, 0, 1, states);
+        ratios.store(&g, start, steps);
     }
 }
 
@@ -106,46 +108,40 @@ impl Moebius {
 }
 
 dispatched! {
-    /// The map of each strip.
-    ///
-    /// # Shapes
-    /// - `potential`: `[S, T, H]`
-    /// - `maps`: `[S, H]`, overwritten
-    pub fn compose_left(potential: &[f32], strips: Strips, chain: Chain, maps: &mut [Moebius]) = compose_left_body
+    /// The maps of a block's chains, from `first` on. Shapes: `potential` `[S, T, H]`, `maps` `[n]` of the `[S, H]`, overwritten.
+    pub fn compose_left(potential: &[f32], strips: Strips, chain: Chain, first: usize, maps: &mut [Moebius])
+        = compose_left_body
 }
 
 #[inline(always)]
-fn compose_left_body(potential: &[f32], strips: Strips, chain: Chain, maps: &mut [Moebius]) {
-    let mut v = [EMPTY];
-    for (first, maps) in (0..maps.len()).step_by(LANES).zip(maps.chunks_mut(LANES)) {
-        let count = maps.len();
-        let (a0, s2, eta) = block_constants(chain, first, count);
-        let source = strips.block::<1>(first, count);
-        // Real and imaginary parts of n and d, from (1, 0) and from (0, 1).
-        let mut n = [[[1.0f32; LANES], [0.0; LANES]], [[0.0; LANES], [0.0; LANES]]];
-        let mut d = [[[0.0f32; LANES], [0.0; LANES]], [[1.0; LANES], [0.0; LANES]]];
-        for start in (0..strips.length).step_by(STEPS) {
-            let steps = STEPS.min(strips.length - start);
-            source.load(potential, start, steps, &mut v);
-            for (step, v) in v[0][..steps].iter().enumerate() {
-                for (n, d) in n.iter_mut().zip(&mut d) {
-                    for lane in 0..LANES {
-                        let a = a0[lane] + v[lane];
-                        let (re, im) = (d[0][lane], d[1][lane]);
-                        d[0][lane] = a * re + eta[lane] * im - s2[lane] * n[0][lane];
-                        d[1][lane] = a * im - eta[lane] * re - s2[lane] * n[1][lane];
-                        (n[0][lane], n[1][lane]) = (re, im);
-                    }
-                }
-                if step % RESCALE == RESCALE - 1 {
-                    rescale(&mut n, &mut d);
+fn compose_left_body(potential: &[f32], strips: Strips, chain: Chain, first: usize, maps: &mut [Moebius]) {
+    let mut v = [Tile::EMPTY];
+    let (a0, s2, eta) = block_constants(chain, first, maps.len());
+    let source = strips.place::<1>(first, maps.len());
+    // Real and imaginary parts of n and d, from (1, 0) and from (0, 1).
+    let mut n = [[[1.0f32; LANES], [0.0; LANES]], [[0.0; LANES], [0.0; LANES]]];
+    let mut d = [[[0.0f32; LANES], [0.0; LANES]], [[1.0; LANES], [0.0; LANES]]];
+    for start in (0..strips.length).step_by(STEPS) {
+        let steps = STEPS.min(strips.length - start);
+        source.load(potential, start, steps, &mut v);
+        for (step, v) in v[0][..steps].iter().enumerate() {
+            for (n, d) in n.iter_mut().zip(&mut d) {
+                for lane in 0..LANES {
+                    let a = a0[lane] + v[lane];
+                    let (re, im) = (d[0][lane], d[1][lane]);
+                    d[0][lane] = a * re + eta[lane] * im - s2[lane] * n[0][lane];
+                    d[1][lane] = a * im - eta[lane] * re - s2[lane] * n[1][lane];
+                    (n[0][lane], n[1][lane]) = (re, im);
                 }
             }
+            if step % RESCALE == RESCALE - 1 {
+                rescale(&mut n, &mut d);
+            }
         }
-        for (lane, map) in maps.iter_mut().enumerate() {
-            let complex = |x: &[Lanes; 2]| (x[0][lane], x[1][lane]);
-            *map = Moebius { n_g: complex(&n[0]), n_1: complex(&n[1]), d_g: complex(&d[0]), d_1: complex(&d[1]) };
-        }
+    }
+    for (lane, map) in maps.iter_mut().enumerate() {
+        let complex = |x: &[Lanes; 2]| (x[0][lane], x[1][lane]);
+        *map = Moebius { n_g: complex(&n[0]), n_1: complex(&n[1]), d_g: complex(&d[0]), d_1: complex(&d[1]) };
     }
 }
 
@@ -158,9 +154,10 @@ fn rescale(n: &mut [[Lanes; 2]; 2], d: &mut [[Lanes; 2]; 2]) {
             *size = if x > *size { x } else { *size };
         }
     }
+    let scale = size.map(|size| 1.0 / size);
     for part in n.as_flattened_mut().iter_mut().chain(d.as_flattened_mut()) {
-        for (x, size) in part.iter_mut().zip(&size) {
-            *x /= size;
+        for (x, scale) in part.iter_mut().zip(&scale) {
+            *x *= scale;
         }
     }
 }

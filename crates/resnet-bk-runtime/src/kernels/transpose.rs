@@ -3,12 +3,20 @@
 /// Rows and columns of a block.
 pub const SIDE: usize = 16;
 
-/// A square block.
-pub type Square = [[f32; SIDE]; SIDE];
+/// A row of a block.
+pub type Row = [f32; SIDE];
 
-/// `out[j][i] = rows[i][j]`.
+/// A square block; a row fills a line of the cache.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[repr(align(64))]
+pub struct Square {
+    /// Its rows.
+    pub rows: [Row; SIDE],
+}
+
+/// `out.rows[j][i] = rows[i][j]`.
 #[inline(always)]
-pub fn transpose(rows: &Square) -> Square {
+pub fn transpose(rows: [&Row; SIDE]) -> Square {
     #[cfg(target_arch = "x86_64")]
     if is_x86_feature_detected!("avx512f") {
         // SAFETY: the processor has AVX-512.
@@ -18,22 +26,22 @@ pub fn transpose(rows: &Square) -> Square {
     plain(rows)
 }
 
-fn plain(rows: &Square) -> Square {
-    std::array::from_fn(|j| std::array::from_fn(|i| rows[i][j]))
+fn plain(rows: [&Row; SIDE]) -> Square {
+    Square { rows: std::array::from_fn(|j| std::array::from_fn(|i| rows[i][j])) }
 }
 
 #[cfg(target_arch = "x86_64")]
 mod avx512 {
-    use super::Square;
+    use super::{Row, SIDE, Square};
     use std::arch::x86_64::{
-        __m512, _mm512_castpd_ps, _mm512_castps_pd, _mm512_loadu_ps, _mm512_shuffle_f32x4, _mm512_storeu_ps,
+        __m512, _mm512_castpd_ps, _mm512_castps_pd, _mm512_loadu_ps, _mm512_shuffle_f32x4, _mm512_store_ps,
         _mm512_unpackhi_pd, _mm512_unpackhi_ps, _mm512_unpacklo_pd, _mm512_unpacklo_ps,
     };
 
     /// Pairs of rows are interleaved within groups of four numbers, then pairs of pairs, then the groups change places.
     #[target_feature(enable = "avx512f")]
     #[inline]
-    pub fn transpose(rows: &Square) -> Square {
+    pub fn transpose(rows: [&Row; SIDE]) -> Square {
         // SAFETY: each row has the 16 numbers that are loaded.
         #[expect(unsafe_code, reason = "loads from arrays of the register's size")]
         let rows: [__m512; 16] = std::array::from_fn(|i| unsafe { _mm512_loadu_ps(rows[i].as_ptr()) });
@@ -49,7 +57,7 @@ mod avx512 {
         });
         const EVEN: i32 = 0b10_00_10_00;
         const ODD: i32 = 0b11_01_11_01;
-        let mut out: Square = [[0.0; 16]; 16];
+        let mut out = Square { rows: [[0.0; SIDE]; SIDE] };
         for column in 0..4 {
             let [a, b, c, d] = [0, 4, 8, 12].map(|row| twos[row + column]);
             // Groups 0 and 2, or 1 and 3, of rows 0 to 7 and of rows 8 to 15.
@@ -62,10 +70,10 @@ mod avx512 {
                 _mm512_shuffle_f32x4::<ODD>(odd.0, odd.1),
             ];
             for (group, x) in columns.into_iter().enumerate() {
-                // SAFETY: a row of `out` has the 16 numbers that are stored.
+                // SAFETY: a row of `out` has the 16 numbers that are stored, and starts at a multiple of 64 bytes.
                 #[expect(unsafe_code, reason = "stores into an array of the register's size")]
                 unsafe {
-                    _mm512_storeu_ps(out[4 * group + column].as_mut_ptr(), x);
+                    _mm512_store_ps(out.rows[4 * group + column].as_mut_ptr(), x);
                 }
             }
         }
@@ -79,9 +87,10 @@ mod tests {
 
     #[test]
     fn rows_become_columns() {
-        let rows: Square = std::array::from_fn(|i| std::array::from_fn(|j| (SIDE * i + j) as f32));
-        assert_eq!(transpose(&rows), plain(&rows));
-        assert_eq!(transpose(&rows)[3][5], rows[5][3]);
-        assert_eq!(transpose(&transpose(&rows)), rows);
+        let rows: [Row; SIDE] = std::array::from_fn(|i| std::array::from_fn(|j| (SIDE * i + j) as f32));
+        let columns = transpose(rows.each_ref());
+        assert_eq!(columns, plain(rows.each_ref()));
+        assert_eq!(columns.rows[3][5], rows[5][3]);
+        assert_eq!(transpose(columns.rows.each_ref()).rows, rows);
     }
 }

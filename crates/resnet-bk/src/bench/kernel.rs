@@ -32,8 +32,6 @@ pub struct KernelReport {
     pub threads: usize,
     /// Rate of a large float32 product, in GFLOP/s.
     pub sgemm_gflops: f64,
-    /// Bytes read and written by a large copy, in GB/s.
-    pub copy_gbps: f64,
     /// The head's losses.
     pub head: Vec<HeadCase>,
     /// The resolvent.
@@ -76,7 +74,9 @@ pub struct ResolventCase {
     pub time: Timing,
     /// Median over elements.
     pub ns_per_element: f64,
-    /// Bytes moved per second over those of the copy.
+    /// Bytes read and written a second by a large copy just before and after, in GB/s; the mean of both.
+    pub copy_gbps: f64,
+    /// Bytes moved a second over those of the copy.
     pub share_of_copy: f64,
 }
 
@@ -93,7 +93,6 @@ pub enum Stretches {
 /// Times the kernels.
 pub fn bench_kernels(runs: usize) -> KernelReport {
     let sgemm_gflops = sgemm_gflops(runs);
-    let copy_gbps = copy_gbps(runs);
     let mut head = Vec::new();
     for precision in [Precision::Bf16, Precision::Float32] {
         head.push(head_case(false, precision, sgemm_gflops, runs));
@@ -101,13 +100,13 @@ pub fn bench_kernels(runs: usize) -> KernelReport {
     }
     let together = [(20, 1, 128), (64, 1, 16_384), (1, 64, 16_384), (20, 64, 1_024), (1_024, 1, 1_024)];
     let alone = [1_000, 10_000, 100_000, 1_000_000].map(|length| (1, 1, length));
-    let mut resolvent: Vec<ResolventCase> = together
-        .into_iter()
-        .chain(alone)
-        .map(|shape| resolvent_case(shape, Stretches::Allowed, copy_gbps, runs))
+    let allowed = together.into_iter().chain(alone).map(|shape| (shape, Stretches::Allowed));
+    let mut copy = LargeCopy::new();
+    let resolvent = allowed
+        .chain(alone.map(|shape| (shape, Stretches::Never)))
+        .map(|(shape, stretches)| resolvent_case(shape, stretches, &mut copy, runs))
         .collect();
-    resolvent.extend(alone.map(|shape| resolvent_case(shape, Stretches::Never, copy_gbps, runs)));
-    KernelReport { threads: rayon::current_num_threads(), sgemm_gflops, copy_gbps, head, resolvent }
+    KernelReport { threads: rayon::current_num_threads(), sgemm_gflops, head, resolvent }
 }
 
 fn normal(n: usize, salt: u64, scale: f32) -> Vec<f32> {
@@ -123,14 +122,26 @@ fn sgemm_gflops(runs: usize) -> f64 {
     2.0 * (SQUARE as f64).powi(3) / (time.median_ms * 1e6)
 }
 
-fn copy_gbps(runs: usize) -> f64 {
-    let from = vec![1.0f32; COPY / 4];
-    let mut to = vec![0.0f32; COPY / 4];
-    let chunk = from.len() / rayon::current_num_threads() / 4;
-    let time = measure(runs, || {
-        to.par_chunks_mut(chunk).zip(from.par_chunks(chunk)).for_each(|(to, from)| to.copy_from_slice(from));
-    });
-    2.0 * COPY as f64 / (time.median_ms * 1e6)
+/// A copy between two places in memory.
+struct LargeCopy {
+    from: Vec<f32>,
+    to: Vec<f32>,
+}
+
+impl LargeCopy {
+    fn new() -> Self {
+        Self { from: vec![1.0; COPY / 4], to: vec![0.0; COPY / 4] }
+    }
+
+    /// Bytes read and written, in GB/s.
+    fn gbps(&mut self, runs: usize) -> f64 {
+        let chunk = self.from.len() / rayon::current_num_threads() / 4;
+        let time = measure(runs, || {
+            let parts = self.to.par_chunks_mut(chunk).zip(self.from.par_chunks(chunk));
+            parts.for_each(|(to, from)| to.copy_from_slice(from));
+        });
+        2.0 * COPY as f64 / (time.median_ms * 1e6)
+    }
 }
 
 fn head_case(soft: bool, precision: Precision, sgemm_gflops: f64, runs: usize) -> HeadCase {
@@ -175,7 +186,7 @@ fn head_case(soft: bool, precision: Precision, sgemm_gflops: f64, runs: usize) -
 fn resolvent_case(
     (batch, heads, length): (usize, usize, usize),
     stretches: Stretches,
-    copy_gbps: f64,
+    copy: &mut LargeCopy,
     runs: usize,
 ) -> ResolventCase {
     let elements = batch * heads * length;
@@ -186,6 +197,7 @@ fn resolvent_case(
     let (mut features, mut dv) = (vec![0.0; 2 * elements], vec![0.0; elements]);
     // Short runs are repeated, so that the clock has something to measure.
     let repeats = (1 << 18) / elements + 1;
+    let copy_before = copy.gbps(runs.div_ceil(4));
     let mut time = measure(runs, || {
         for _ in 0..repeats {
             if stretches == Stretches::Allowed {
@@ -193,16 +205,15 @@ fn resolvent_case(
                 std::hint::black_box(causal::backward(&hopping, length, &features, &gradient, &mut dv));
             } else {
                 let strips = Strips { length, heads };
-                let (mut states, mut deta) = (vec![0.0; 2 * batch * heads], vec![0.0; heads]);
-                left_ratios(&potential, strips, chain, &mut states, &mut features);
+                left_ratios(&potential, strips, chain, &vec![0.0; 2 * batch * heads], &mut features);
                 let input = LeftBackward { strips, hopping: &hopping, ratios: &features, gradient: &gradient };
-                left_backward(input, &mut vec![(0.0, 0.0); batch * heads], &mut dv, &mut deta);
-                std::hint::black_box(deta);
+                std::hint::black_box(left_backward(input, &mut vec![(0.0, 0.0); batch * heads], &mut dv));
             }
         }
     });
     time.median_ms /= repeats as f64;
     time.fastest_ms /= repeats as f64;
+    let copy_gbps = (copy_before + copy.gbps(runs.div_ceil(4))) / 2.0;
     let bytes = (4 * RESOLVENT_TRAFFIC * elements) as f64;
     ResolventCase {
         batch,
@@ -210,6 +221,7 @@ fn resolvent_case(
         length,
         stretches,
         ns_per_element: time.median_ms * 1e6 / elements as f64,
+        copy_gbps,
         share_of_copy: bytes / (time.median_ms * 1e6) / copy_gbps,
         time,
     }

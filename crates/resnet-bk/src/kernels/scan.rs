@@ -8,7 +8,8 @@
 //! carry in.
 
 use resnet_bk_runtime::dispatched;
-use resnet_bk_runtime::kernels::lanes::{EMPTY, LANES, Lanes, STEPS, Strips, Tile, per_head};
+use resnet_bk_runtime::kernels::lanes::{BlockMut, LANES, Lanes, STEPS, Strips, Tile, per_head};
+use std::ops::Range;
 
 /// A stretch's map of the carry after it: `c -> slope c + constant`.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -38,81 +39,91 @@ pub struct LeftBackward<'a> {
     pub gradient: &'a [f32],
 }
 
-dispatched! {
-    /// Gradients of the potential and of eta.
-    ///
-    /// # Shapes
-    /// - `carries`: `[S H]`, from the positions after each strip; replaced by those to the positions before it
-    /// - `dv`: `[S, T, H]`, overwritten
-    /// - `deta`: `[H]`, added to
-    pub fn left_backward(input: LeftBackward, carries: &mut [(f32, f32)], dv: &mut [f32], deta: &mut [f32])
-        = left_backward_body
+/// Gradients of the potential and of eta.
+///
+/// # Shapes
+/// - `carries`: `[S H]`, from the positions after each strip; replaced by those to the positions before it
+/// - `dv`: `[S, T, H]`, overwritten
+/// - returns `[H]`
+pub fn left_backward(input: LeftBackward, carries: &mut [(f32, f32)], dv: &mut [f32]) -> Vec<f32> {
+    let mut deta = vec![0.0; input.strips.heads];
+    for (mut block, carries) in input.strips.blocks_mut(dv, LANES).zip(carries.chunks_mut(LANES)) {
+        let sums = left_backward_block(input, carries, &mut block);
+        add_per_head(&mut deta, &sums, block.chains());
+    }
+    deta
 }
 
-#[inline(always)]
-fn left_backward_body(input: LeftBackward, carries: &mut [(f32, f32)], dv: &mut [f32], deta: &mut [f32]) {
-    let heads = input.strips.heads;
-    let mut tiles = Tiles::new();
-    let mut out = [EMPTY];
-    for (first, carries) in (0..carries.len()).step_by(LANES).zip(carries.chunks_mut(LANES)) {
-        let count = carries.len();
-        let s2 = per_head(input.hopping, first, count).map(|s| s * s);
-        let target = input.strips.block::<1>(first, count);
-        let (mut c_re, mut c_im, mut sum): (Lanes, Lanes, Lanes) = ([0.0; LANES], [0.0; LANES], [0.0; LANES]);
-        for (lane, carry) in carries.iter().enumerate() {
-            (c_re[lane], c_im[lane]) = *carry;
-        }
-        for start in (0..input.strips.length).step_by(STEPS).rev() {
-            let steps = STEPS.min(input.strips.length - start);
-            tiles.load(&input, first, count, start, steps);
-            for step in (0..steps).rev() {
-                for lane in 0..LANES {
-                    let (re, im) = tiles.square(step, lane);
-                    let m = (tiles.u[0][step][lane] + c_re[lane], c_im[lane] - tiles.u[1][step][lane]);
-                    let x = (m.0 * re - m.1 * im, m.0 * im + m.1 * re);
-                    out[0][step][lane] = -x.0;
-                    sum[lane] -= x.1;
-                    (c_re[lane], c_im[lane]) = (s2[lane] * x.0, s2[lane] * x.1);
-                }
-            }
-            target.store(&out, start, steps, dv);
-        }
-        for (lane, carry) in carries.iter_mut().enumerate() {
-            *carry = (c_re[lane], c_im[lane]);
-            deta[(first + lane) % heads] += sum[lane];
-        }
+/// Adds a block's sums to those of its heads.
+pub fn add_per_head(totals: &mut [f32], sums: &Lanes, chains: Range<usize>) {
+    for (chain, sum) in chains.zip(sums) {
+        totals[chain % totals.len()] += sum;
     }
 }
 
 dispatched! {
-    /// The map of each strip. Shapes: `maps` `[S H]`, overwritten.
-    pub fn compose_left_backward(input: LeftBackward, maps: &mut [Affine]) = compose_left_backward_body
+    /// [`left_backward`] of the chains of one block, whose carries come alone. Returns the gradient of eta, a number per chain.
+    pub fn left_backward_block(input: LeftBackward, carries: &mut [(f32, f32)], dv: &mut BlockMut<1>) -> Lanes
+        = left_backward_body
 }
 
 #[inline(always)]
-fn compose_left_backward_body(input: LeftBackward, maps: &mut [Affine]) {
+fn left_backward_body(input: LeftBackward, carries: &mut [(f32, f32)], dv: &mut BlockMut<1>) -> Lanes {
+    let (first, count) = (dv.chains().start, dv.chains().len());
+    let s2 = per_head(input.hopping, first, count).map(|s| s * s);
     let mut tiles = Tiles::new();
-    for (first, maps) in (0..maps.len()).step_by(LANES).zip(maps.chunks_mut(LANES)) {
-        let count = maps.len();
-        let s2 = per_head(input.hopping, first, count).map(|s| s * s);
-        let (mut a_re, mut a_im): (Lanes, Lanes) = ([1.0; LANES], [0.0; LANES]);
-        let (mut k_re, mut k_im): (Lanes, Lanes) = ([0.0; LANES], [0.0; LANES]);
-        for start in (0..input.strips.length).step_by(STEPS).rev() {
-            let steps = STEPS.min(input.strips.length - start);
-            tiles.load(&input, first, count, start, steps);
-            for step in (0..steps).rev() {
-                for lane in 0..LANES {
-                    let (re, im) = tiles.square(step, lane);
-                    let (re, im) = (s2[lane] * re, s2[lane] * im);
-                    let m = (tiles.u[0][step][lane] + k_re[lane], k_im[lane] - tiles.u[1][step][lane]);
-                    (k_re[lane], k_im[lane]) = (m.0 * re - m.1 * im, m.0 * im + m.1 * re);
-                    (a_re[lane], a_im[lane]) = (a_re[lane] * re - a_im[lane] * im, a_re[lane] * im + a_im[lane] * re);
-                }
+    let mut out = [Tile::EMPTY];
+    let (mut c_re, mut c_im, mut sum): (Lanes, Lanes, Lanes) = ([0.0; LANES], [0.0; LANES], [0.0; LANES]);
+    for (lane, carry) in carries.iter().enumerate() {
+        (c_re[lane], c_im[lane]) = *carry;
+    }
+    for start in (0..input.strips.length).step_by(STEPS).rev() {
+        let steps = STEPS.min(input.strips.length - start);
+        tiles.load(&input, first, count, start, steps);
+        for step in (0..steps).rev() {
+            for lane in 0..LANES {
+                let (re, im) = tiles.square(step, lane);
+                let m = (tiles.u[0][step][lane] + c_re[lane], c_im[lane] - tiles.u[1][step][lane]);
+                let x = (m.0 * re - m.1 * im, m.0 * im + m.1 * re);
+                out[0][step][lane] = -x.0;
+                sum[lane] -= x.1;
+                (c_re[lane], c_im[lane]) = (s2[lane] * x.0, s2[lane] * x.1);
             }
         }
-        for (lane, map) in maps.iter_mut().enumerate() {
-            *map = Affine { slope: (a_re[lane], a_im[lane]), constant: (k_re[lane], k_im[lane]) };
+        dv.store(&out, start, steps);
+    }
+    for (lane, carry) in carries.iter_mut().enumerate() {
+        *carry = (c_re[lane], c_im[lane]);
+    }
+    sum
+}
+
+dispatched! {
+    /// The maps of a block's chains, from `first` on. Shapes: `maps` `[n]` of the `[S, H]`, overwritten.
+    pub fn compose_left_backward(input: LeftBackward, first: usize, maps: &mut [Affine]) = compose_left_backward_body
+}
+
+#[inline(always)]
+fn compose_left_backward_body(input: LeftBackward, first: usize, maps: &mut [Affine]) {
+    let mut tiles = Tiles::new();
+    let s2 = per_head(input.hopping, first, maps.len()).map(|s| s * s);
+    let (mut a_re, mut a_im): (Lanes, Lanes) = ([1.0; LANES], [0.0; LANES]);
+    let (mut k_re, mut k_im): (Lanes, Lanes) = ([0.0; LANES], [0.0; LANES]);
+    for start in (0..input.strips.length).step_by(STEPS).rev() {
+        let steps = STEPS.min(input.strips.length - start);
+        tiles.load(&input, first, maps.len(), start, steps);
+        for step in (0..steps).rev() {
+            for lane in 0..LANES {
+                let (re, im) = tiles.square(step, lane);
+                let (re, im) = (s2[lane] * re, s2[lane] * im);
+                let m = (tiles.u[0][step][lane] + k_re[lane], k_im[lane] - tiles.u[1][step][lane]);
+                (k_re[lane], k_im[lane]) = (m.0 * re - m.1 * im, m.0 * im + m.1 * re);
+                (a_re[lane], a_im[lane]) = (a_re[lane] * re - a_im[lane] * im, a_re[lane] * im + a_im[lane] * re);
+            }
         }
+    }
+    for (lane, map) in maps.iter_mut().enumerate() {
+        *map = Affine { slope: (a_re[lane], a_im[lane]), constant: (k_re[lane], k_im[lane]) };
     }
 }
 
@@ -125,12 +136,12 @@ struct Tiles {
 impl Tiles {
     #[inline(always)]
     fn new() -> Self {
-        Self { g: [EMPTY; 2], u: [EMPTY; 2] }
+        Self { g: [Tile::EMPTY; 2], u: [Tile::EMPTY; 2] }
     }
 
     #[inline(always)]
     fn load(&mut self, input: &LeftBackward, first: usize, count: usize, start: usize, steps: usize) {
-        let place = input.strips.block::<2>(first, count);
+        let place = input.strips.place::<2>(first, count);
         place.load(input.ratios, start, steps, &mut self.g);
         place.load(input.gradient, start, steps, &mut self.u);
     }

@@ -159,9 +159,8 @@ pub fn train(
     let mut clock = Instant::now();
     let mut valid_perplexity = None;
     for epoch in first_epoch..schedule.epochs {
-        let batches = batches(epoch)?;
         let mut total = 0.0;
-        for (offset, batch) in batches.iter().enumerate() {
+        for (offset, batch) in batches(epoch)?.ahead().enumerate() {
             let step = epoch * steps_per_epoch + offset;
             let started = Instant::now();
             let mut context =

@@ -1,11 +1,11 @@
 //! The causal form over a batch. Sequences go through the kernels side by side; where they are few and long, stretches of each
 //! do: a first pass finds each stretch's map, the maps give the state at its start, a second pass fills it in.
 
-use crate::kernels::{Affine, LeftBackward, compose_left_backward, left_backward};
+use crate::kernels::{Affine, LeftBackward, add_per_head, compose_left_backward, left_backward, left_backward_block};
 use crate::ops::sum_rows;
 use rayon::prelude::*;
 use resnet_bk_runtime::kernels::lanes::{LANES, Strips};
-use resnet_bk_runtime::kernels::{Moebius, compose_left, left_ratios};
+use resnet_bk_runtime::kernels::{Moebius, compose_left, left_ratios, left_ratios_block};
 use resnet_bk_runtime::resolvent::Chain;
 
 /// Shortest sequence that is cut into stretches. Within one, a stretch's first state has another rounding than a step has.
@@ -13,25 +13,22 @@ const LONG: usize = 1024;
 /// Shortest stretch.
 const STRETCH: usize = 32;
 
-/// How a sequence is cut.
+/// How a sequence is cut, and how many chains are one task.
 struct Cut {
     strips: Strips,
     /// Stretches; the steps that are left after the last are fewer than there are stretches.
     count: usize,
+    /// Chains of a task: as many as fill the lanes, fewer where some thread would go without.
+    lanes: usize,
 }
 
 impl Cut {
     fn new(sequences: usize, heads: usize, length: usize) -> Self {
-        let threads = rayon::current_num_threads();
-        let to_fill = (threads * LANES / (sequences * heads)).max(threads / sequences);
-        let wanted = if length < LONG { 1 } else { to_fill };
+        let (threads, chains) = (rayon::current_num_threads(), sequences * heads);
+        let wanted = if length < LONG { 1 } else { threads * LANES / chains };
         let count = wanted.min(length / STRETCH).max(1);
-        Self { strips: Strips { length: length / count, heads }, count }
-    }
-
-    /// Strips for one task: as many as fill the lanes, fewer where some thread would go without.
-    fn strips_per_task(&self, strips: usize) -> usize {
-        LANES.div_ceil(self.strips.heads).min(strips.div_ceil(rayon::current_num_threads()))
+        let lanes = (count * chains).div_ceil(threads).min(LANES);
+        Self { strips: Strips { length: length / count, heads }, count, lanes }
     }
 }
 
@@ -41,7 +38,7 @@ pub fn forward(chain: Chain, length: usize, v: &[f32], ratios: &mut [f32]) {
     let sequences = v.len() / (length * heads);
     let cut = Cut::new(sequences, heads, length);
     if cut.count == 1 {
-        forward_strips(chain, &cut, v, &mut vec![0.0; 2 * heads * sequences], ratios);
+        forward_strips(chain, &cut, v, &vec![0.0; 2 * heads * sequences], ratios);
     } else {
         v.par_chunks(length * heads)
             .zip(ratios.par_chunks_mut(2 * length * heads))
@@ -49,36 +46,30 @@ pub fn forward(chain: Chain, length: usize, v: &[f32], ratios: &mut [f32]) {
     }
 }
 
-fn forward_strips(chain: Chain, cut: &Cut, v: &[f32], states: &mut [f32], ratios: &mut [f32]) {
-    let Strips { length, heads } = cut.strips;
-    let per_task = cut.strips_per_task(v.len() / (length * heads)) * heads;
-    v.par_chunks(per_task * length)
-        .zip(ratios.par_chunks_mut(2 * per_task * length))
-        .zip(states.par_chunks_mut(2 * per_task))
-        .for_each(|((v, ratios), states)| left_ratios(v, cut.strips, chain, states, ratios));
+fn forward_strips(chain: Chain, cut: &Cut, v: &[f32], states: &[f32], ratios: &mut [f32]) {
+    let blocks: Vec<_> = cut.strips.blocks_mut(ratios, cut.lanes).collect();
+    blocks.into_par_iter().for_each(|mut block| left_ratios_block(v, cut.strips, chain, states, &mut block));
 }
 
 fn forward_stretches(chain: Chain, cut: &Cut, v: &[f32], ratios: &mut [f32]) {
-    let Strips { length, heads } = cut.strips;
-    let (stretched, rest) = v.split_at(cut.count * length * heads);
+    let heads = cut.strips.heads;
+    let (stretched, rest) = v.split_at(cut.count * cut.strips.length * heads);
     let (stretched_ratios, rest_ratios) = ratios.split_at_mut(2 * stretched.len());
-    let per_task = cut.strips_per_task(cut.count) * heads;
-    let mut maps = vec![Moebius::default(); cut.count * heads];
-    stretched
-        .par_chunks(per_task * length)
-        .zip(maps.par_chunks_mut(per_task))
-        .for_each(|(v, maps)| compose_left(v, cut.strips, chain, maps));
+    // Nothing follows the last stretch but the rest, which goes on from its ratios.
+    let mut maps = vec![Moebius::default(); (cut.count - 1) * heads];
+    let tasks = maps.par_chunks_mut(cut.lanes).enumerate();
+    tasks.for_each(|(task, maps)| compose_left(stretched, cut.strips, chain, task * cut.lanes, maps));
     let mut states = vec![0.0; 2 * cut.count * heads];
-    for (index, map) in maps[..(cut.count - 1) * heads].iter().enumerate() {
+    for (index, map) in maps.iter().enumerate() {
         let (before, head) = (index / heads * 2 * heads, index % heads);
         let (re, im) = map.apply((states[before + head], states[before + heads + head]));
         states[before + 2 * heads + head] = re;
         states[before + 3 * heads + head] = im;
     }
-    forward_strips(chain, cut, stretched, &mut states, stretched_ratios);
+    forward_strips(chain, cut, stretched, &states, stretched_ratios);
     if !rest.is_empty() {
         let strips = Strips { length: rest.len() / heads, heads };
-        left_ratios(rest, strips, chain, &mut states[2 * (cut.count - 1) * heads..], rest_ratios);
+        left_ratios(rest, strips, chain, &stretched_ratios[stretched_ratios.len() - 2 * heads..], rest_ratios);
     }
 }
 
@@ -105,21 +96,16 @@ pub fn backward(hopping: &[f32], length: usize, ratios: &[f32], gradient: &[f32]
 }
 
 fn backward_strips(input: LeftBackward, cut: &Cut, carries: &mut [(f32, f32)], dv: &mut [f32]) -> Vec<f32> {
-    let Strips { length, heads } = cut.strips;
-    let per_task = cut.strips_per_task(carries.len() / heads) * heads;
-    let wide = 2 * per_task * length;
-    let parts: Vec<Vec<f32>> = input
-        .ratios
-        .par_chunks(wide)
-        .zip(input.gradient.par_chunks(wide))
-        .zip(carries.par_chunks_mut(per_task).zip(dv.par_chunks_mut(per_task * length)))
-        .map(|((ratios, gradient), (carries, dv))| {
-            let mut deta = vec![0.0; heads];
-            left_backward(LeftBackward { ratios, gradient, ..input }, carries, dv, &mut deta);
-            deta
-        })
+    let blocks: Vec<_> = cut.strips.blocks_mut(dv, cut.lanes).zip(carries.chunks_mut(cut.lanes)).collect();
+    let parts: Vec<_> = blocks
+        .into_par_iter()
+        .map(|(mut block, carries)| (left_backward_block(input, carries, &mut block), block.chains()))
         .collect();
-    sum_rows(&parts, heads)
+    let mut deta = vec![0.0; cut.strips.heads];
+    for (sums, chains) in parts {
+        add_per_head(&mut deta, &sums, chains);
+    }
+    deta
 }
 
 fn backward_stretches(input: LeftBackward, cut: &Cut, dv: &mut [f32]) -> Vec<f32> {
@@ -133,19 +119,15 @@ fn backward_stretches(input: LeftBackward, cut: &Cut, dv: &mut [f32]) -> Vec<f32
     if !rest_dv.is_empty() {
         let strips = Strips { length: rest_dv.len() / heads, heads };
         let rest = LeftBackward { strips, ratios: rest_ratios, gradient: rest_gradient, ..input };
-        left_backward(rest, &mut carries[chains - heads..], rest_dv, &mut deta);
+        deta = left_backward(rest, &mut carries[chains - heads..], rest_dv);
     }
     let input = LeftBackward { ratios, gradient, ..input };
-    let per_task = cut.strips_per_task(cut.count) * heads;
-    let wide = 2 * per_task * length;
-    let mut maps = vec![Affine::default(); chains];
-    ratios
-        .par_chunks(wide)
-        .zip(gradient.par_chunks(wide))
-        .zip(maps.par_chunks_mut(per_task))
-        .for_each(|((ratios, gradient), maps)| compose_left_backward(LeftBackward { ratios, gradient, ..input }, maps));
+    // Nothing comes before the first stretch.
+    let mut maps = vec![Affine::default(); chains - heads];
+    let tasks = maps.par_chunks_mut(cut.lanes).enumerate();
+    tasks.for_each(|(task, maps)| compose_left_backward(input, heads + task * cut.lanes, maps));
     for chain in (0..chains - heads).rev() {
-        carries[chain] = maps[chain + heads].apply(carries[chain + heads]);
+        carries[chain] = maps[chain].apply(carries[chain + heads]);
     }
     let stretched = backward_strips(input, cut, &mut carries, dv);
     deta.iter_mut().zip(stretched).for_each(|(total, part)| *total += part);
