@@ -57,6 +57,24 @@ pub struct Strips {
     pub heads: usize,
 }
 
+/// Which way a kernel goes along its chains.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Walk {
+    /// From the first step to the last.
+    Forwards,
+    /// From the last step to the first.
+    Backwards,
+}
+
+impl Walk {
+    /// From a tile's numbers to those of the next, in rows of `stride`.
+    #[inline(always)]
+    fn to_next_tile(self, stride: usize) -> isize {
+        let numbers = (STEPS * stride).cast_signed();
+        if self == Self::Forwards { numbers } else { -numbers }
+    }
+}
+
 /// Where a block's numbers are, in rows of `PARTS * heads`: real numbers, or real parts and imaginary parts.
 #[derive(Clone, Copy, Debug)]
 pub struct Place<const PARTS: usize> {
@@ -136,15 +154,18 @@ impl<const PARTS: usize> Place<PARTS> {
         lanes
     }
 
-    /// Copies `steps` steps from `start` on into tiles, one a part.
+    /// Copies `steps` steps from `start` on into tiles, one a part, and asks for the numbers of the tile that comes next on this walk.
     #[inline(always)]
-    pub fn load(&self, source: &[f32], start: usize, steps: usize, tiles: &mut [Tile; PARTS]) {
+    pub fn load(&self, source: &[f32], (start, steps): (usize, usize), walk: Walk, tiles: &mut [Tile; PARTS]) {
         let stride = PARTS * self.heads;
+        let ahead = walk.to_next_tile(stride);
         if self.has_rows() {
             for step in 0..steps {
                 let row = &source[self.offsets[0] + (start + step) * stride..];
                 for (part, tile) in tiles.iter_mut().enumerate() {
                     let row = &row[part * self.heads..];
+                    prefetch(row, ahead);
+                    prefetch(row, ahead + LANES.cast_signed() / 2);
                     match row.first_chunk() {
                         Some(row) if self.count == LANES => tile[step] = *row,
                         _ => tile[step][..self.count].copy_from_slice(&row[..self.count]),
@@ -154,7 +175,7 @@ impl<const PARTS: usize> Place<PARTS> {
             return;
         }
         if self.heads == 1 && steps == STEPS && self.count >= FEWEST {
-            return self.load_chains(&source[start * stride..], tiles);
+            return self.load_chains(&source[start * stride..], ahead, tiles);
         }
         for (lane, offset) in self.offsets[..self.count].iter().enumerate() {
             let chain = &source[offset + start * stride..];
@@ -168,13 +189,15 @@ impl<const PARTS: usize> Place<PARTS> {
 
     /// Whole tiles of chains of one head each, through squares of 16 lanes and 16 numbers of a chain.
     #[inline(always)]
-    fn load_chains(&self, source: &[f32], tiles: &mut [Tile; PARTS]) {
+    fn load_chains(&self, source: &[f32], ahead: isize, tiles: &mut [Tile; PARTS]) {
         // Gathered first: the processor waits for the rows' memory all at once.
         let mut square = Square { rows: [[0.0; SIDE]; SIDE] };
         for (group, offsets) in self.offsets[..self.count].chunks(SIDE).enumerate() {
             for first in (0..PARTS * STEPS).step_by(SIDE) {
                 for (row, offset) in square.rows.iter_mut().zip(offsets) {
-                    row.copy_from_slice(&source[offset + first..][..SIDE]);
+                    let chain = &source[offset + first..];
+                    row.copy_from_slice(&chain[..SIDE]);
+                    prefetch(chain, ahead);
                 }
                 for (number, lanes) in (first..).zip(transpose(square.rows.each_ref()).rows) {
                     tiles[number % PARTS][number / PARTS][group * SIDE..][..SIDE].copy_from_slice(&lanes);
@@ -245,6 +268,23 @@ impl<const PARTS: usize> BlockMut<'_, PARTS> {
             }
         }
     }
+}
+
+/// Asks for the line of the cache that is `ahead` numbers from the first one.
+#[inline(always)]
+fn prefetch(numbers: &[f32], ahead: isize) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        let address = numbers.as_ptr().wrapping_offset(ahead);
+        // SAFETY: a hint, of which an address that is not there is no fault.
+        #[expect(unsafe_code, reason = "takes a pointer")]
+        unsafe {
+            _mm_prefetch::<_MM_HINT_T0>(address.cast());
+        }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (numbers, ahead);
 }
 
 /// A square's row.

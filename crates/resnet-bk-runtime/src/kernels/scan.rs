@@ -7,7 +7,7 @@
 //! A step is a Moebius map of the ratio before it, so a stretch is one too: with `g = n / d`, the pair `(n, d)` goes to
 //! `(d, (a_t - i eta) d - s^2 n)`, which is linear. [`compose_left`] finds the stretch's matrix, up to a factor.
 
-use super::lanes::{BlockMut, LANES, Lanes, STEPS, Strips, Tile, per_head};
+use super::lanes::{BlockMut, LANES, Lanes, STEPS, Strips, Tile, Walk, per_head};
 use crate::dispatched;
 
 /// Steps after which a matrix is scaled back to size 1: it grows by at most `|a| + eta + s^2` a step.
@@ -66,7 +66,7 @@ fn left_ratios_body(potential: &[f32], strips: Strips, chain: Chain, states: &[f
     let (mut v, mut g) = ([Tile::EMPTY], [Tile::EMPTY; 2]);
     for start in (0..strips.length).step_by(STEPS) {
         let steps = STEPS.min(strips.length - start);
-        source.load(potential, start, steps, &mut v);
+        source.load(potential, (start, steps), Walk::Forwards, &mut v);
         for step in 0..steps {
             for lane in 0..LANES {
                 let a = a0[lane] + v[0][step][lane] - s2[lane] * re[lane];
@@ -123,7 +123,7 @@ fn compose_left_body(potential: &[f32], strips: Strips, chain: Chain, first: usi
     let mut d = [[[0.0f32; LANES], [0.0; LANES]], [[1.0; LANES], [0.0; LANES]]];
     for start in (0..strips.length).step_by(STEPS) {
         let steps = STEPS.min(strips.length - start);
-        source.load(potential, start, steps, &mut v);
+        source.load(potential, (start, steps), Walk::Forwards, &mut v);
         for (step, v) in v[0][..steps].iter().enumerate() {
             for (n, d) in n.iter_mut().zip(&mut d) {
                 for lane in 0..LANES {

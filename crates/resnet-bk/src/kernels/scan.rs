@@ -8,7 +8,7 @@
 //! carry in.
 
 use resnet_bk_runtime::dispatched;
-use resnet_bk_runtime::kernels::lanes::{BlockMut, LANES, Lanes, STEPS, Strips, Tile, per_head};
+use resnet_bk_runtime::kernels::lanes::{BlockMut, LANES, Lanes, STEPS, Strips, Tile, Walk, per_head};
 use std::ops::Range;
 
 /// A stretch's map of the carry after it: `c -> slope c + constant`.
@@ -79,7 +79,7 @@ fn left_backward_body(input: LeftBackward, carries: &mut [(f32, f32)], dv: &mut 
     }
     for start in (0..input.strips.length).step_by(STEPS).rev() {
         let steps = STEPS.min(input.strips.length - start);
-        tiles.load(&input, first, count, start, steps);
+        tiles.load(&input, first..first + count, start, steps);
         for step in (0..steps).rev() {
             for lane in 0..LANES {
                 let (re, im) = tiles.square(step, lane);
@@ -111,7 +111,7 @@ fn compose_left_backward_body(input: LeftBackward, first: usize, maps: &mut [Aff
     let (mut k_re, mut k_im): (Lanes, Lanes) = ([0.0; LANES], [0.0; LANES]);
     for start in (0..input.strips.length).step_by(STEPS).rev() {
         let steps = STEPS.min(input.strips.length - start);
-        tiles.load(&input, first, maps.len(), start, steps);
+        tiles.load(&input, first..first + maps.len(), start, steps);
         for step in (0..steps).rev() {
             for lane in 0..LANES {
                 let (re, im) = tiles.square(step, lane);
@@ -140,10 +140,10 @@ impl Tiles {
     }
 
     #[inline(always)]
-    fn load(&mut self, input: &LeftBackward, first: usize, count: usize, start: usize, steps: usize) {
-        let place = input.strips.place::<2>(first, count);
-        place.load(input.ratios, start, steps, &mut self.g);
-        place.load(input.gradient, start, steps, &mut self.u);
+    fn load(&mut self, input: &LeftBackward, chains: Range<usize>, start: usize, steps: usize) {
+        let place = input.strips.place::<2>(chains.start, chains.len());
+        place.load(input.ratios, (start, steps), Walk::Backwards, &mut self.g);
+        place.load(input.gradient, (start, steps), Walk::Backwards, &mut self.u);
     }
 
     /// `g^2`.
