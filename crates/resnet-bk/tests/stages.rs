@@ -110,9 +110,23 @@ fn weights_below_a_threshold_are_masked_and_no_others() {
 
 #[test]
 fn sparsity_rises_along_a_cubic_and_ends_where_it_should() {
+    let rising = sparsities("0.5");
+    for (step, expected) in [(0, 0.0), (STEPS / 2, 0.525), (STEPS, 0.6), (2 * STEPS - 1, 0.6)] {
+        assert!((rising[step] - expected).abs() < 0.02, "{} at step {step}", rising[step]);
+    }
+    // A rise as long as the stage ends with its last step.
+    let whole = sparsities("1.0");
+    for (step, expected) in [(0, 0.0), (STEPS, 0.525), (2 * STEPS - 2, 0.599), (2 * STEPS - 1, 0.6)] {
+        assert!((whole[step] - expected).abs() < 0.02, "{} at step {step}", whole[step]);
+    }
+    assert!((whole[2 * STEPS - 1] - rising[2 * STEPS - 1]).abs() < 1e-9, "{}", whole[2 * STEPS - 1]);
+}
+
+/// Share of zeros in the table before each step of a stage of two epochs.
+fn sparsities(magnitude_over: &str) -> Vec<f64> {
     let (streams, mut checkpoint) = streams_and_checkpoint(config(Mixer::Diagonal));
-    let stages = [("prune", "schedule.epochs = 2\nmagnitude.sparsity = 0.6\nmagnitude_over = 0.5")];
-    let recipe = recipe(&stages);
+    let stage = format!("schedule.epochs = 2\nmagnitude.sparsity = 0.6\nmagnitude_over = {magnitude_over}");
+    let recipe = recipe(&[("prune", &stage)]);
     let StageConfig::Prune(prune) = &recipe.stages[0] else { unreachable!() };
     let mut pruning = Pruning::new(prune, &checkpoint.parameters);
     let mut sparsities = Vec::new();
@@ -131,9 +145,42 @@ fn sparsity_rises_along_a_cubic_and_ends_where_it_should() {
         sparsities.push(table.values.iter().filter(|x| **x == 0.0).count() as f64 / table.values.len() as f64);
     }
     assert!(sparsities.is_sorted());
-    for (step, expected) in [(0, 0.0), (STEPS / 2, 0.525), (STEPS, 0.6), (2 * STEPS - 1, 0.6)] {
-        assert!((sparsities[step] - expected).abs() < 0.02, "{} at step {step}", sparsities[step]);
-    }
+    sparsities
+}
+
+#[test]
+fn a_pruned_model_learns_from_the_model_that_it_was() {
+    let perplexity = |alpha: &str| {
+        let (streams, mut checkpoint) = streams_and_checkpoint(config(Mixer::Diagonal));
+        run_all(&mut checkpoint, &streams, &recipe(&[("train", "schedule.epochs = 3")]));
+        // Words in the order of their ids teach nothing that is true of the language; only the teacher knows better.
+        let mut wrong: Vec<u32> = streams.train.to_vec();
+        wrong.sort_unstable();
+        let misled = TokenStreams { train: wrong.into(), valid: streams.valid.clone() };
+        let prune = format!("{PRUNE}\nalpha = {alpha}");
+        run_all(&mut checkpoint, &misled, &recipe(&[("prune", &prune)]));
+        assert_eq!(checkpoint.parameters.architecture().experts, [1, 1]);
+        evaluate_parameters(&checkpoint.parameters, &streams.valid).perplexity()
+    };
+    let (taught, misled) = (perplexity("1.0"), perplexity("0.0"));
+    assert!(taught < 15.0 && misled > 2.0 * taught, "{taught} with the teacher, {misled} without");
+}
+
+#[test]
+fn merged_experts_keep_their_trained_steps() {
+    let (streams, mut checkpoint) = streams_and_checkpoint(config(Mixer::Diagonal));
+    let merge = "experts.merge = true\nexperts.milestones = [{ step = 3, experts = 1 }]";
+    run_all(
+        &mut checkpoint,
+        &streams,
+        &recipe(&[("train", "schedule.epochs = 2"), ("qat", "quantization.learned = {}"), ("prune", merge)]),
+    );
+    assert_eq!(checkpoint.parameters.architecture().experts, [1, 1]);
+    assert!(checkpoint.removals.iter().all(|removal| removal.merged_into.is_some()));
+    let fake = evaluate_parameters(&checkpoint.parameters, &streams.valid).perplexity();
+    let decoded = evaluate_model(&checkpoint.parameters.to_model(), &streams.valid).perplexity();
+    assert!((fake / decoded - 1.0).abs() < 1e-6, "{fake} in training, {decoded} decoded");
+    assert!(fake < 15.0, "{fake}");
 }
 
 #[test]

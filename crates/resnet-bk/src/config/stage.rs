@@ -314,6 +314,19 @@ impl StageConfig {
         }
     }
 
+    /// Whether the model's quantizers have trained steps at the stage's end, for what is known of the model before it.
+    pub fn has_trained_steps(&self, before: Option<bool>) -> Option<bool> {
+        let policy = match self {
+            Self::Train(_) if self.brings_model() => return Some(false),
+            Self::Train(_) | Self::Prune(_) => return before,
+            Self::Qat(config) => config.quantization.as_ref(),
+            Self::Distill(config) if config.quantization.is_none() => return before,
+            Self::Distill(config) => config.quantization.as_ref(),
+            Self::Plan(_) => return Some(true),
+        };
+        Some(policy.is_some_and(|policy| policy.learned.is_some()))
+    }
+
     /// Checks that a model that learns from another has no longer windows than that one has positions.
     ///
     /// # Errors
