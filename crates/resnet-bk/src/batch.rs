@@ -124,11 +124,12 @@ impl Batches {
     }
 
     /// All batches of the epoch, prepared by a thread of their own while others are used.
-    pub fn ahead(self) -> impl Iterator<Item = Batch> {
+    pub fn ahead(self) -> impl ExactSizeIterator<Item = Batch> {
         let (sender, receiver) = sync_channel(PREPARED);
+        let steps = self.steps();
         // It ends with the epoch, or when nobody wants a batch any more.
         std::thread::spawn(move || self.iter().try_for_each(|batch| sender.send(batch)));
-        receiver.into_iter()
+        (0..steps).map(move |_| receiver.recv().expect("the thread prepares every batch"))
     }
 
     /// All batches of the epoch.

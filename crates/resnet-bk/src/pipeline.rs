@@ -84,6 +84,14 @@ pub enum RunError {
         /// The stage.
         kind: StageKind,
     },
+    /// A size is asked for that nothing will keep to.
+    #[error(
+        "schedule.weights_bytes is {bytes}, but no stage that asks for it has quantizers with trained steps: set quantization.learned of a qat or distill stage"
+    )]
+    SizeOfFloats {
+        /// The size.
+        bytes: u64,
+    },
     /// The text does not make a batch.
     #[error(transparent)]
     Batch(#[from] BatchError),
@@ -228,7 +236,15 @@ impl<'a> Run<'a> {
     /// Checks that every stage can run, for what is found too late costs the stages before it.
     fn check_stages(&self, stages: &[&StageConfig]) -> Result<(), RunError> {
         let mut model = self.checkpoint.config.clone();
+        let quantization = self.checkpoint.parameters.architecture().quantization.as_ref();
+        let mut steps = quantization.is_some_and(|policy| policy.learned.is_some());
+        let (mut asked, mut kept) = (None, false);
         for stage in stages {
+            steps = stage.has_trained_steps(steps);
+            if let Some(bytes) = stage.schedule().weights_bytes {
+                asked = Some(bytes);
+                kept |= steps;
+            }
             stage.check_windows(&model).map_err(|windows| RunError::Windows {
                 windows,
                 positions: model.n_seq,
@@ -241,7 +257,10 @@ impl<'a> Run<'a> {
             };
             Batches::new(train, model.n_seq, stage.schedule().batch_size, 0, 0)?;
         }
-        Ok(())
+        match asked {
+            Some(bytes) if !kept => Err(RunError::SizeOfFloats { bytes }),
+            _ => Ok(()),
+        }
     }
 
     /// The float32 model that the artifact is compared with.

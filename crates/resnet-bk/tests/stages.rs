@@ -270,3 +270,24 @@ fn a_run_of_another_recipe_is_not_resumed_and_a_first_stage_needs_a_model() {
     let again = run(&whole, &mut Silent).unwrap();
     assert_eq!(again.artifact, summary.artifact);
 }
+
+#[test]
+fn a_size_is_refused_where_nothing_would_keep_to_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let request = |name: &str, stages: &[(&str, &str)], model: Option<&str>| RunRequest {
+        recipe: recipe(stages),
+        corpus: corpus(),
+        out: folder.path().join(name),
+        resume: false,
+        model: model.map(|file| folder.path().join(file)),
+    };
+    let size = "schedule.weights_bytes = 3000";
+    let refused = run(&request("a", &[("train", size), ("prune", size), ("distill", "")], None), &mut Silent);
+    assert!(matches!(refused, Err(RunError::SizeOfFloats { bytes: 3000 })), "{refused:?}");
+    let quantized = format!("{size}\nquantization.learned = {{}}");
+    // As a default of all stages it is kept by the one that can.
+    run(&request("b", &[("train", size), ("qat", &quantized)], None), &mut Silent).unwrap();
+    // A model that is given may have trained steps already.
+    let given = request("c", &[("train", ""), ("prune", size)], Some("b/02-qat/model.safetensors"));
+    run(&given, &mut Silent).unwrap();
+}

@@ -87,11 +87,9 @@ pub struct Place<const PARTS: usize> {
 /// A block's numbers, which nobody else reads or writes while it is there.
 #[derive(Debug)]
 pub struct BlockMut<'a, const PARTS: usize> {
+    strips: Strips,
+    chains: Range<usize>,
     place: Place<PARTS>,
-    /// Its first chain.
-    first: usize,
-    /// Steps of a chain.
-    length: usize,
     /// Numbers of all blocks; those at `place` belong to this one.
     numbers: NonNull<f32>,
     borrowed: PhantomData<&'a mut [f32]>,
@@ -113,24 +111,40 @@ impl Strips {
         Place { offsets, count, heads: self.heads }
     }
 
-    /// The chains of `numbers`, `[S, T, PARTS H]`, in blocks of `lanes` and a last one of what is left.
+    /// Cuts chains into blocks of at most `lanes`. Where a strip has enough of them for rows to be copied, no block goes past its end.
     ///
     /// # Panics
-    /// If the numbers are not those of whole strips, or `lanes` is not between 1 and [`LANES`].
+    /// If `lanes` is not between 1 and [`LANES`], or there are chains without heads.
+    pub fn blocks(self, chains: usize, lanes: usize) -> impl Iterator<Item = Range<usize>> {
+        assert!((1..=LANES).contains(&lanes), "{lanes} lanes");
+        let mut first = 0;
+        std::iter::from_fn(move || {
+            let to_end = if self.heads < FEWEST { lanes } else { self.heads - first % self.heads };
+            let block = first..chains.min(first + lanes.min(to_end));
+            first = block.end;
+            (!block.is_empty()).then_some(block)
+        })
+    }
+
+    /// The [`blocks`](Self::blocks) of `numbers`, `[S, T, PARTS H]`.
+    ///
+    /// # Panics
+    /// If the numbers are not those of whole strips; as `blocks`.
     pub fn blocks_mut<const PARTS: usize>(
         self,
         numbers: &mut [f32],
         lanes: usize,
     ) -> impl Iterator<Item = BlockMut<'_, PARTS>> {
-        assert!((1..=LANES).contains(&lanes), "{lanes} lanes");
-        let per_chain = PARTS * self.length;
-        assert!(numbers.len().is_multiple_of((per_chain * self.heads).max(1)), "{} numbers in {self:?}", numbers.len());
-        let chains = numbers.len().checked_div(per_chain).unwrap_or(0);
+        let per_strip = PARTS.checked_mul(self.length).and_then(|wide| wide.checked_mul(self.heads));
+        let per_strip =
+            per_strip.filter(|&len| if len == 0 { numbers.is_empty() } else { numbers.len().is_multiple_of(len) });
+        let per_strip = per_strip.unwrap_or_else(|| panic!("{} numbers are no whole {self:?}", numbers.len()));
+        let chains = numbers.len().checked_div(per_strip).unwrap_or(0) * self.heads;
         let start = NonNull::from(numbers).cast();
-        (0..chains).step_by(lanes).map(move |first| BlockMut {
-            place: self.place(first, lanes.min(chains - first)),
-            first,
-            length: self.length,
+        self.blocks(chains, lanes).map(move |block| BlockMut {
+            strips: self,
+            place: self.place(block.start, block.len()),
+            chains: block,
             numbers: start,
             borrowed: PhantomData,
         })
@@ -154,7 +168,8 @@ impl<const PARTS: usize> Place<PARTS> {
         lanes
     }
 
-    /// Copies `steps` steps from `start` on into tiles, one a part, and asks for the numbers of the tile that comes next on this walk.
+    /// Copies `steps` steps from `start` on into tiles, one a part. Whole tiles ask for the numbers of the tile that comes next
+    /// on this walk.
     #[inline(always)]
     pub fn load(&self, source: &[f32], (start, steps): (usize, usize), walk: Walk, tiles: &mut [Tile; PARTS]) {
         let stride = PARTS * self.heads;
@@ -208,13 +223,19 @@ impl<const PARTS: usize> Place<PARTS> {
 }
 
 impl<const PARTS: usize> BlockMut<'_, PARTS> {
+    /// What it is a block of.
+    #[inline(always)]
+    pub fn strips(&self) -> Strips {
+        self.strips
+    }
+
     /// Its chains.
     #[inline(always)]
     pub fn chains(&self) -> Range<usize> {
-        self.first..self.first + self.place.count
+        self.chains.clone()
     }
 
-    /// `N` numbers of a chain or of a row of chains.
+    /// Numbers of a chain or of a row of chains.
     ///
     /// # Safety
     /// They are within the numbers that the block was cut from, and of its own chains.
@@ -232,7 +253,8 @@ impl<const PARTS: usize> BlockMut<'_, PARTS> {
     #[inline(always)]
     #[expect(unsafe_code, reason = "other blocks' numbers lie between these")]
     pub fn store(&mut self, tiles: &[Tile; PARTS], start: usize, steps: usize) {
-        assert!(start + steps <= self.length, "steps {start} to {} of {}", start + steps, self.length);
+        let length = self.strips.length;
+        assert!(start <= length && steps <= length - start, "{steps} steps from {start} on, of {length}");
         let Place { offsets, count, heads } = self.place;
         let stride = PARTS * heads;
         if self.place.has_rows() {

@@ -41,24 +41,18 @@ pub fn reciprocal(re: f32, im: f32) -> (f32, f32) {
 /// - `ratios`: `[S, T, 2H]`, overwritten
 pub fn left_ratios(potential: &[f32], strips: Strips, chain: Chain, states: &[f32], ratios: &mut [f32]) {
     for mut block in strips.blocks_mut(ratios, LANES) {
-        left_ratios_block(potential, strips, chain, states, &mut block);
+        left_ratios_block(potential, chain, states, &mut block);
     }
 }
 
 dispatched! {
     /// [`left_ratios`] of the chains of one block.
-    pub fn left_ratios_block(
-        potential: &[f32],
-        strips: Strips,
-        chain: Chain,
-        states: &[f32],
-        ratios: &mut BlockMut<2>,
-    ) = left_ratios_body
+    pub fn left_ratios_block(potential: &[f32], chain: Chain, states: &[f32], ratios: &mut BlockMut<2>) = left_ratios_body
 }
 
 #[inline(always)]
-fn left_ratios_body(potential: &[f32], strips: Strips, chain: Chain, states: &[f32], ratios: &mut BlockMut<2>) {
-    let (first, count) = (ratios.chains().start, ratios.chains().len());
+fn left_ratios_body(potential: &[f32], chain: Chain, states: &[f32], ratios: &mut BlockMut<2>) {
+    let (strips, first, count) = (ratios.strips(), ratios.chains().start, ratios.chains().len());
     let (a0, s2, eta) = block_constants(chain, first, count);
     let source = strips.place::<1>(first, count);
     let state = Strips { length: 1, ..strips }.place::<2>(first, count);

@@ -19,7 +19,7 @@ const HEAD: (usize, usize, usize) = (2_560, 64, 30_000);
 const STUDENT: usize = 32;
 /// Rows of the square product that measures the float32 rate.
 const SQUARE: usize = 2_048;
-/// Numbers of the copy that measures the memory's bandwidth: far more than the caches hold.
+/// Bytes of the copy that measures the memory's bandwidth: far more than the caches hold.
 const COPY: usize = 1 << 28;
 /// Float32 numbers that the resolvent moves per element: forward reads v and writes Re g, Im g; backward reads g and its
 /// gradient and writes that of v.
@@ -98,7 +98,7 @@ pub fn bench_kernels(runs: usize) -> KernelReport {
         head.push(head_case(false, precision, sgemm_gflops, runs));
         head.push(head_case(true, precision, sgemm_gflops, runs));
     }
-    let together = [(20, 1, 128), (64, 1, 16_384), (1, 64, 16_384), (20, 64, 1_024), (1_024, 1, 1_024)];
+    let together = [(20, 1, 128), (32, 1, 1_024), (64, 1, 16_384), (1, 64, 16_384), (20, 64, 1_024), (1_024, 1, 1_024)];
     let alone = [1_000, 10_000, 100_000, 1_000_000].map(|length| (1, 1, length));
     let allowed = together.into_iter().chain(alone).map(|shape| (shape, Stretches::Allowed));
     let mut copy = LargeCopy::new();

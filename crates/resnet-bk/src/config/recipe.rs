@@ -165,8 +165,6 @@ impl Recipe {
         }
         // A student is the model of the stages after it.
         let mut model = self.model.clone();
-        // Whether a stage ends with trained steps; a recipe that does not begin with training is given a model that may have them.
-        let mut steps = if matches!(self.stages[0], StageConfig::Train(_)) { Some(false) } else { None };
         for (index, stage) in self.stages.iter().enumerate() {
             let (number, kind) = (index + 1, stage.kind());
             stage.validate(&model).map_err(|(field, value, allowed)| RecipeError::Stage {
@@ -191,11 +189,6 @@ impl Recipe {
             };
             let architecture = Architecture { quantization: policy.cloned(), ..model.architecture() };
             architecture.validate().map_err(ConfigError::from).map_err(sizes)?;
-            steps = stage.has_trained_steps(steps);
-            if let (Some(bytes), Some(false)) = (stage.schedule().weights_bytes, steps) {
-                let allowed = "absent where no quantizer has trained steps (quantization.learned)";
-                return Err(fault("schedule.weights_bytes", bytes.to_string(), allowed));
-            }
             if let StageConfig::Plan(plan) = stage
                 && plan.trial_tokens < (plan.schedule.batch_size + 1) * model.n_seq
             {
@@ -272,15 +265,6 @@ mod tests {
         fails("stage.1.kind=\"qat\"", "unknown field");
         fails("stage.2.model={n_layers=2}", "student is");
         fails("stage.2.schedule.weights_bytes=0", "weights_bytes is 0");
-        let float_student = TEXT.replace("student.d_model = 8", "quantization = {}\nschedule.weights_bytes = 1000");
-        let error = Recipe::parse(&float_student, "test", &[]).unwrap_err().to_string();
-        assert!(error.contains("schedule.weights_bytes is 1000, but must be absent where no"), "{error}");
-        fails("stage.0.schedule.weights_bytes=1000", "must be absent where no");
-        fails("stage.1.schedule.weights_bytes=1000", "must be absent where no");
-        let quantized = TEXT.replace("kind = \"train\"", "kind = \"qat\"\nquantization.learned = {}");
-        assert!(Recipe::parse(&quantized, "test", &["stage.1.schedule.weights_bytes=1000".to_owned()]).is_ok());
-        let of_a_given_model = TEXT.replace("kind = \"train\"", "kind = \"prune\"\nschedule.weights_bytes = 1000");
-        assert!(Recipe::parse(&of_a_given_model, "test", &[]).is_ok());
         let hasty = TEXT.replace("\"distill\"", "\"plan\"").replace("student.d_model = 8", "trial_tokens = 20");
         let error = Recipe::parse(&hasty, "test", &[]).unwrap_err().to_string();
         assert!(error.contains("trial_tokens is 20"), "{error}");

@@ -84,7 +84,8 @@ pub struct Schedule {
     /// Price of a coded bit, in nats of loss for each token: what a step counts besides its loss, once weights have trained quantizers.
     /// 1e-7 makes 100 kB cost 0.08 nats.
     pub bit_price: f64,
-    /// Bytes of the weights section that trained quantizers shall come to: the price of a bit is steered to that, from `bit_price` on.
+    /// Bytes of the weights section that trained quantizers shall come to: the price of a bit is steered to that, from `bit_price` on, where
+    /// a stage has them.
     pub weights_bytes: Option<u64>,
     /// Number format of the head's matrix products: `bf16` where the processor multiplies it in hardware, or `float32`.
     pub precision: Precision,
@@ -314,17 +315,17 @@ impl StageConfig {
         }
     }
 
-    /// Whether the model's quantizers have trained steps at the stage's end, for what is known of the model before it.
-    pub fn has_trained_steps(&self, before: Option<bool>) -> Option<bool> {
+    /// Whether the model's quantizers have trained steps at the stage's end, where `before` says so of the model before it.
+    pub fn has_trained_steps(&self, before: bool) -> bool {
         let policy = match self {
-            Self::Train(_) if self.brings_model() => return Some(false),
-            Self::Train(_) | Self::Prune(_) => return before,
-            Self::Qat(config) => config.quantization.as_ref(),
+            Self::Train(_) => return before && !self.brings_model(),
+            Self::Prune(_) => return before,
             Self::Distill(config) if config.quantization.is_none() => return before,
             Self::Distill(config) => config.quantization.as_ref(),
-            Self::Plan(_) => return Some(true),
+            Self::Qat(config) => config.quantization.as_ref(),
+            Self::Plan(_) => return true,
         };
-        Some(policy.is_some_and(|policy| policy.learned.is_some()))
+        policy.is_some_and(|policy| policy.learned.is_some())
     }
 
     /// Checks that a model that learns from another has no longer windows than that one has positions.

@@ -12,23 +12,28 @@ const LINE: usize = 64;
 const LARGE: usize = 1 << 16;
 /// An address.
 const START: Layout = Layout::new::<*mut u8>();
-/// Free bytes that stay with the process. The interface takes an `int`.
+/// Sizes from which on glibc would give blocks back to the kernel: one that no buffer has, or else the largest that older versions take.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
-const KEPT: libc::c_int = 1 << 30;
+const KEPT_BELOW: [libc::c_int; 2] = [1 << 30, 1 << 25];
 
 /// The system's allocator, with large blocks at the start of a line of the cache. For `#[global_allocator]`.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Allocator;
 
 impl Allocator {
-    /// Lets freed memory stay with the process until it ends, up to a gigabyte. Does something with glibc only.
+    /// Lets freed memory stay with the process until it ends. To be called before the program starts a thread. Does something with
+    /// glibc only.
     pub fn keep_freed_memory(self) {
         #[cfg(all(target_os = "linux", target_env = "gnu"))]
-        // SAFETY: sets two numbers of the allocator, under its lock.
-        #[expect(unsafe_code, reason = "a C function")]
-        unsafe {
-            libc::mallopt(libc::M_MMAP_THRESHOLD, KEPT);
-            libc::mallopt(libc::M_TRIM_THRESHOLD, KEPT);
+        for size in KEPT_BELOW {
+            // SAFETY: sets two numbers of the allocator. Another thread that allocates meanwhile would read one or the other.
+            #[expect(unsafe_code, reason = "a C function")]
+            let set = unsafe {
+                libc::mallopt(libc::M_MMAP_THRESHOLD, size) != 0 && libc::mallopt(libc::M_TRIM_THRESHOLD, size) != 0
+            };
+            if set {
+                return;
+            }
         }
     }
 }
@@ -50,7 +55,7 @@ unsafe fn to_line(block: *mut u8) -> *mut u8 {
     if block.is_null() {
         return block;
     }
-    // The system's blocks start at multiples of the size of two addresses, so that one fits before the line.
+    // Blocks start at multiples of an address's size, so that one fits before the line.
     let offset = LINE - block as usize % LINE;
     // SAFETY: the line starts at most `LINE` bytes after the block, which is so much longer than what was asked for.
     unsafe {
@@ -112,6 +117,18 @@ mod tests {
     use super::*;
 
     #[test]
+    fn wider_alignments_are_the_systems() {
+        let layout = Layout::from_size_align(2 * LARGE, 4096).expect("a layout");
+        // SAFETY: the layout has a size; the block is freed with it.
+        #[expect(unsafe_code, reason = "the trait is unsafe")]
+        unsafe {
+            let block = Allocator.alloc(layout);
+            assert!(!block.is_null() && (block as usize).is_multiple_of(4096));
+            Allocator.dealloc(block, layout);
+        }
+    }
+
+    #[test]
     fn large_blocks_start_at_a_line() {
         for size in [1, LARGE - 1, LARGE, 3 * LARGE + 5] {
             let layout = Layout::from_size_align(size, 4).expect("a layout");
@@ -124,8 +141,13 @@ mod tests {
                 assert!(size < LARGE || (block as usize).is_multiple_of(LINE));
                 block.write_bytes(7, size);
                 let grown = Allocator.realloc(block, layout, 2 * size);
+                assert!(!grown.is_null());
                 assert!(std::slice::from_raw_parts(grown, size).iter().all(|byte| *byte == 7));
-                Allocator.dealloc(grown, Layout::from_size_align(2 * size, 4).expect("a layout"));
+                let kept = size.div_ceil(3);
+                let shrunk = Allocator.realloc(grown, Layout::from_size_align(2 * size, 4).expect("a layout"), kept);
+                assert!(!shrunk.is_null());
+                assert!(std::slice::from_raw_parts(shrunk, kept).iter().all(|byte| *byte == 7));
+                Allocator.dealloc(shrunk, Layout::from_size_align(kept, 4).expect("a layout"));
             }
         }
     }

@@ -47,8 +47,8 @@ pub struct LeftBackward<'a> {
 /// - returns `[H]`
 pub fn left_backward(input: LeftBackward, carries: &mut [(f32, f32)], dv: &mut [f32]) -> Vec<f32> {
     let mut deta = vec![0.0; input.strips.heads];
-    for (mut block, carries) in input.strips.blocks_mut(dv, LANES).zip(carries.chunks_mut(LANES)) {
-        let sums = left_backward_block(input, carries, &mut block);
+    for mut block in input.strips.blocks_mut(dv, LANES) {
+        let sums = left_backward_block(input, &mut carries[block.chains()], &mut block);
         add_per_head(&mut deta, &sums, block.chains());
     }
     deta
@@ -62,7 +62,7 @@ pub fn add_per_head(totals: &mut [f32], sums: &Lanes, chains: Range<usize>) {
 }
 
 dispatched! {
-    /// [`left_backward`] of the chains of one block, whose carries come alone. Returns the gradient of eta, a number per chain.
+    /// [`left_backward`] of the chains of one block of the input's strips, whose carries come alone. Returns the gradient of eta, a number per chain.
     pub fn left_backward_block(input: LeftBackward, carries: &mut [(f32, f32)], dv: &mut BlockMut<1>) -> Lanes
         = left_backward_body
 }
@@ -70,6 +70,7 @@ dispatched! {
 #[inline(always)]
 fn left_backward_body(input: LeftBackward, carries: &mut [(f32, f32)], dv: &mut BlockMut<1>) -> Lanes {
     let (first, count) = (dv.chains().start, dv.chains().len());
+    assert!(dv.strips() == input.strips && carries.len() == count, "a block of other strips");
     let s2 = per_head(input.hopping, first, count).map(|s| s * s);
     let mut tiles = Tiles::new();
     let mut out = [Tile::EMPTY];
