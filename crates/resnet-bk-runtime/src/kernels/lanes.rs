@@ -346,3 +346,62 @@ pub fn put(lanes: &Lanes, row: &mut [f32], first: usize, count: usize) {
         _ => row[first..first + count].copy_from_slice(&lanes[..count]),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_share_all_numbers_out_and_write_none_of_another() {
+        let value = |chain: usize, step: usize, part: usize| (1000 * chain + 10 * step + part) as f32;
+        for (heads, strips) in [(1, 50), (3, 7), (8, 3), (12, 2), (33, 2), (40, 1), (64, 2)] {
+            for (lanes, length) in [(1, 3), (10, 64), (32, 70)] {
+                let shape = Strips { length, heads };
+                let mut numbers = vec![f32::NAN; strips * length * 2 * heads];
+                // From the last block on: one that wrote into a later one's numbers would leave its own there.
+                let blocks: Vec<BlockMut<2>> = shape.blocks_mut(&mut numbers, lanes).collect();
+                for mut block in blocks.into_iter().rev() {
+                    let chains = block.chains();
+                    assert!(chains.len() <= lanes);
+                    for start in (0..length).step_by(STEPS) {
+                        let steps = STEPS.min(length - start);
+                        let mut tiles = [Tile::EMPTY; 2];
+                        for (part, tile) in tiles.iter_mut().enumerate() {
+                            for (step, row) in tile[..steps].iter_mut().enumerate() {
+                                *row = from_fn(|lane| value(chains.start + lane, start + step, part));
+                            }
+                        }
+                        block.store(&tiles, start, steps);
+                    }
+                }
+                for (index, &number) in numbers.iter().enumerate() {
+                    let (row, head) = (index / heads, index % heads);
+                    let (strip, step, part) = (row / 2 / length, row / 2 % length, row % 2);
+                    let expected = value(strip * heads + head, step, part);
+                    assert_eq!(number, expected, "{heads} heads, {lanes} lanes, strip {strip}, step {step}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_panics() {
+        for (length, lanes, numbers) in
+            [(2, 4, 13), (0, 4, 12), (usize::MAX / 2 + 2, 1, 2), (2, LANES + 1, 12), (2, 0, 12)]
+        {
+            let cut = std::panic::catch_unwind(|| {
+                Strips { length, heads: 3 }.blocks_mut::<2>(&mut vec![0.0; numbers], lanes).count()
+            });
+            assert!(cut.is_err(), "{numbers} numbers in strips of {length} steps, by {lanes}");
+        }
+        for (start, steps) in [(0, 3), (2, 1), (usize::MAX, 1)] {
+            let beyond = std::panic::catch_unwind(|| {
+                let mut numbers = [0.0; 12];
+                let mut blocks = Strips { length: 2, heads: 3 }.blocks_mut::<2>(&mut numbers, 32);
+                blocks.next().expect("a block").store(&[Tile::EMPTY; 2], start, steps);
+            });
+            assert!(beyond.is_err(), "{steps} steps from {start} on");
+        }
+        assert_eq!(Strips { length: 2, heads: 3 }.blocks_mut::<2>(&mut [], 4).count(), 0);
+    }
+}
