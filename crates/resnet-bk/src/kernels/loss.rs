@@ -36,22 +36,31 @@ pub struct MixedRow {
 }
 
 dispatched! {
-    /// Replaces a student's logits by `soft_weight (softmax(l / tau) - softmax(l' / tau)) + hard_weight softmax(l)`, and returns the
-    /// row's part of `KL(softmax(l' / tau) || softmax(l / tau))`.
-    pub fn mixed_gradient(logits: &mut [f32], teacher: &[f32], row: MixedRow) -> f32 = mixed_gradient_body
+    /// Replaces a student's logits by `soft_weight (softmax(l / tau) - softmax(l' / tau)) + hard_weight softmax(l)`.
+    pub fn mixed_gradient(logits: &mut [f32], teacher: &[f32], row: MixedRow) = mixed_gradient_body
 }
 
 #[inline(always)]
-fn mixed_gradient_body(logits: &mut [f32], teacher: &[f32], row: MixedRow) -> f32 {
-    let mut divergence = [0.0f32; LANES];
-    for (logits, teacher) in logits.chunks_mut(LANES).zip(teacher.chunks(LANES)) {
-        for ((x, t), divergence) in logits.iter_mut().zip(teacher).zip(&mut divergence) {
-            let student = *x * row.inverse_temperature - row.student;
-            let teacher = t * row.inverse_temperature - row.teacher;
-            let p = exp(teacher);
-            *divergence += p * (teacher - student);
-            *x = row.soft_weight * (exp(student) - p) + row.hard_weight * exp(*x - row.hard);
+fn mixed_gradient_body(logits: &mut [f32], teacher: &[f32], row: MixedRow) {
+    for (x, t) in logits.iter_mut().zip(teacher) {
+        let student = exp(*x * row.inverse_temperature - row.student);
+        let teacher = exp(t * row.inverse_temperature - row.teacher);
+        *x = row.soft_weight * (student - teacher) + row.hard_weight * exp(*x - row.hard);
+    }
+}
+
+dispatched! {
+    /// `sum_i e^(scale l'_i - shift) scale (l'_i - l_i)` of a student's logits `l` and its teacher's `l'`.
+    pub fn weighted_difference(logits: &[f32], teacher: &[f32], scale: f32, shift: f32) -> f32 = weighted_difference_body
+}
+
+#[inline(always)]
+fn weighted_difference_body(logits: &[f32], teacher: &[f32], scale: f32, shift: f32) -> f32 {
+    let mut sums = [0.0f32; LANES];
+    for (logits, teacher) in logits.chunks(LANES).zip(teacher.chunks(LANES)) {
+        for ((x, t), sum) in logits.iter().zip(teacher).zip(&mut sums) {
+            *sum += exp(scale * t - shift) * scale * (t - x);
         }
     }
-    divergence.iter().sum()
+    sums.iter().sum()
 }

@@ -10,11 +10,16 @@
 //! A tile is 16 rows of 64 bytes (Intel 64 and IA-32 Architectures Software Developer's Manual, volume 1, chapter 18).
 
 mod block;
-mod rows;
+mod gradient;
+mod lanes;
+mod power;
+mod sums;
 mod unit;
 
 pub use block::{Block, Layout, Operand, Part, Source};
-pub use rows::{BothSums, GradientBlock, Lanes, MixedShift};
+pub use gradient::{GradientBlock, Mixture, Shifts};
+pub use lanes::Lanes;
+pub use sums::{Exponentials, MixedSums, PlainSums, RAISED};
 
 use resnet_bk_runtime::kernels::Write;
 use std::marker::PhantomData;

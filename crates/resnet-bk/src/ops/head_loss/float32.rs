@@ -1,57 +1,71 @@
 //! Tiles of logits in float32, on any processor.
 
-use super::{Problem, Share, Side, SoftTargets, Tiles, TokenSums};
-use crate::kernels::{MixedRow, mixed_gradient, softmax_gradient};
+use super::SoftTargets;
+use super::groups::{Share, TOKENS, Tiles};
+use super::problem::{Problem, Side};
+use super::sums::TokenSums;
+use crate::kernels::{MixedRow, mixed_gradient, softmax_gradient, weighted_difference};
 use resnet_bk_runtime::head::WORDS;
-use resnet_bk_runtime::kernels::{Matrix, Threads, Write, add_row, matmul};
+use resnet_bk_runtime::kernels::{Matrix, Threads, Write, add_row, exp, matmul};
 use std::ops::Range;
-
-/// Tokens of a tile: with [`WORDS`] words its logits (512 kB) stay in a core's cache between being made and being used.
-pub const TOKENS: usize = 256;
 
 /// A [`Problem`] solved in float32.
 pub struct Float32Tiles<'a>(pub Problem<'a>);
 
-impl Float32Tiles<'_> {
-    /// Calls `visit(tile of tokens, words, logits, teacher's logits)` for the tiles of some words.
-    fn for_each(&self, words: Range<usize>, mut visit: impl FnMut(Range<usize>, Range<usize>, &mut [f32], &[f32])) {
-        let Problem { loss, student, teacher, .. } = self.0;
-        let tokens = loss.targets.len();
-        let mut logits = vec![0.0; TOKENS * WORDS];
-        let mut teacher_logits = vec![0.0; if teacher.is_some() { TOKENS * WORDS } else { 0 }];
-        for first_word in words.clone().step_by(WORDS) {
-            let words = first_word..words.end.min(first_word + WORDS);
-            for first_token in (0..tokens).step_by(TOKENS) {
-                let rows = first_token..tokens.min(first_token + TOKENS);
-                let size = rows.len() * words.len();
-                let make = |side: Side, out: &mut [f32]| {
-                    let width = side.rows.width();
-                    side.rows.logits_of(words.clone(), &side.hidden[rows.start * width..rows.end * width], out);
-                };
-                make(student, &mut logits[..size]);
-                if let Some(teacher) = teacher {
-                    make(teacher, &mut teacher_logits[..size]);
-                }
-                let seen = if teacher.is_some() { &teacher_logits[..size] } else { &[] };
-                visit(rows, words.clone(), &mut logits[..size], seen);
-            }
+/// Logits of a group of tokens.
+pub struct Held {
+    words: Range<usize>,
+    /// A tile of words after the other, `[tokens, words of the tile]`, each with room for a whole group.
+    logits: Vec<f32>,
+    /// The teacher's; none without one.
+    teacher: Vec<f32>,
+}
+
+impl Held {
+    /// Calls `visit(words, logits, teacher's logits)` for every tile of words.
+    fn for_each(&mut self, tokens: usize, mut visit: impl FnMut(Range<usize>, &mut [f32], &mut [f32])) {
+        let mut teacher = self.teacher.chunks_mut(WORDS * TOKENS);
+        for (logits, first) in self.logits.chunks_mut(WORDS * TOKENS).zip(self.words.clone().step_by(WORDS)) {
+            let words = first..self.words.end.min(first + WORDS);
+            let size = tokens * words.len();
+            let teacher = teacher.next().map_or(&mut [][..], |teacher| &mut teacher[..size]);
+            visit(words, &mut logits[..size], teacher);
         }
     }
 }
 
 impl Tiles for Float32Tiles<'_> {
-    fn sums(&self, words: Range<usize>) -> Vec<TokenSums> {
-        let loss = self.0.loss;
-        let mut sums = vec![TokenSums::EMPTY; loss.targets.len()];
-        self.for_each(words, |rows, words, logits, teacher| {
-            for (index, (token, row)) in rows.zip(logits.chunks(words.len())).enumerate() {
-                let sum = &mut sums[token];
+    type Held = Held;
+
+    fn hold(&self, words: Range<usize>) -> Held {
+        let room = words.len() * TOKENS;
+        Held { words, logits: vec![0.0; room], teacher: vec![0.0; if self.0.teacher.is_some() { room } else { 0 }] }
+    }
+
+    fn sums(&self, held: &mut Held, tokens: Range<usize>) -> Vec<TokenSums> {
+        let Problem { loss, student, teacher: teacher_side, .. } = self.0;
+        let mut sums = vec![TokenSums::EMPTY; tokens.len()];
+        held.for_each(tokens.len(), |words, logits, teacher| {
+            let make = |side: Side, out: &mut [f32]| {
+                let width = side.rows.width();
+                side.rows.logits_of(words.clone(), &side.hidden[tokens.start * width..tokens.end * width], out);
+            };
+            make(student, logits);
+            if let Some(side) = teacher_side {
+                make(side, teacher);
+            }
+            for (index, (sum, row)) in sums.iter_mut().zip(logits.chunks(words.len())).enumerate() {
                 sum.hard.extend(row, 1.0);
                 if let Some(soft) = &loss.soft {
-                    sum.student.extend(row, 1.0 / soft.temperature);
-                    sum.teacher.extend(&teacher[index * words.len()..][..words.len()], 1.0 / soft.temperature);
+                    let (scale, teacher) = (1.0 / soft.temperature, &teacher[index * words.len()..][..words.len()]);
+                    let before = sum.teacher.largest;
+                    sum.student.extend(row, scale);
+                    sum.teacher.extend(teacher, scale);
+                    let largest = sum.teacher.largest;
+                    sum.difference =
+                        sum.difference * exp(before - largest) + weighted_difference(row, teacher, scale, largest);
                 }
-                if let Some(target) = self.0.target(token).filter(|target| words.contains(target)) {
+                if let Some(target) = self.0.target(tokens.start + index).filter(|target| words.contains(target)) {
                     sum.target = row[target - words.start];
                 }
             }
@@ -59,39 +73,38 @@ impl Tiles for Float32Tiles<'_> {
         sums
     }
 
-    fn gradients(&self, share: &mut Share, sums: &[TokenSums]) -> (Vec<f32>, f64) {
+    fn gradients(&self, held: &mut Held, share: &mut Share, tokens: Range<usize>, sums: &[TokenSums]) -> Vec<f32> {
         let Problem { loss, student: Side { hidden, rows: head }, .. } = self.0;
         let (width, start) = (head.width(), share.words.start);
-        let mut dhidden = vec![0.0; hidden.len()];
-        let mut divergence = 0.0;
-        let scale = 1.0 / sums.len() as f32;
-        self.for_each(share.words.clone(), |rows, words, logits, teacher| {
+        let mut dhidden = vec![0.0; tokens.len() * width];
+        let scale = 1.0 / loss.targets.len() as f32;
+        held.for_each(tokens.len(), |words, logits, teacher| {
             let count = words.len();
             let dbias = &mut share.dbias[words.start - start..words.end - start];
-            for (index, (token, row)) in rows.clone().zip(logits.chunks_mut(count)).enumerate() {
-                let sum = &sums[token];
+            for (index, (sum, row)) in sums.iter().zip(logits.chunks_mut(count)).enumerate() {
                 match &loss.soft {
                     None => softmax_gradient(row, sum.hard.ln(), scale),
                     Some(soft) => {
                         let mixed = mixed_row(loss.weights(), soft, sum, scale);
-                        divergence += f64::from(mixed_gradient(row, &teacher[index * count..][..count], mixed));
+                        mixed_gradient(row, &teacher[index * count..][..count], mixed);
                     }
                 }
-                if let Some(target) = self.0.target(token).filter(|target| words.contains(target)) {
+                if let Some(target) = self.0.target(tokens.start + index).filter(|target| words.contains(target)) {
                     row[target - words.start] -= loss.weights().1 * scale;
                 }
                 add_row(dbias, row);
             }
-            let dlogits = Matrix::new(logits, rows.len(), count);
+            let dlogits = Matrix::new(logits, tokens.len(), count);
             let table = Matrix::new(&head.table[words.start * width..words.end * width], count, width);
-            let hidden = &hidden[rows.start * width..rows.end * width];
-            matmul(&mut dhidden[rows.start * width..rows.end * width], Write::Accumulate, dlogits, table, Threads::One);
+            matmul(&mut dhidden, Write::Accumulate, dlogits, table, Threads::One);
             let dtable = &mut share.dtable[(words.start - start) * width..(words.end - start) * width];
-            let hidden = Matrix::new(hidden, rows.len(), width);
+            let hidden = Matrix::new(&hidden[tokens.start * width..tokens.end * width], tokens.len(), width);
             matmul(dtable, Write::Accumulate, dlogits.transposed(), hidden, Threads::One);
         });
-        (dhidden, divergence)
+        dhidden
     }
+
+    fn finish(&self, _: Held, _: &mut Share) {}
 }
 
 fn mixed_row((soft_weight, hard_weight): (f32, f32), soft: &SoftTargets, sum: &TokenSums, scale: f32) -> MixedRow {

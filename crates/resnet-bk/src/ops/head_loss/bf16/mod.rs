@@ -4,20 +4,22 @@
 //! l^T [words, tokens] = W x^T      dW [words, D] += g x      dx^T [D, tokens] += W^T g       g = dl^T, rounded
 //! ```
 //!
-//! The target's part of the gradient, one word a token, is added in float32 apart from the products.
+//! The exponentials of a group of tokens are kept in half precision. The target's part of the gradient, one word a token, is added in
+//! float32 apart from the products.
 
 mod packed;
 mod tile;
 
 pub use packed::Factors;
 
-use super::{Problem, Share, Side, Tiles, TokenSums};
-use crate::kernels::amx::{Amx, BLOCK, Block, GradientBlock, Lanes, Layout, MixedShift, Operand, Part, Source};
-use packed::Packed;
+use super::groups::{Share, TOKENS, Tiles};
+use super::problem::{Problem, Side};
+use super::sums::TokenSums;
+use crate::kernels::amx::{Amx, BLOCK, Block, Layout, Mixture, Operand, Part, Source};
+use packed::{Packed, Words};
 use resnet_bk_runtime::kernels::Write;
-use std::f32::consts::{LN_2, LOG2_E};
 use std::ops::Range;
-use tile::{Logits, Shifts, Sums, TileGradient};
+use tile::{Held, Logits, Sums, Training, shifts};
 
 /// Blocks of words, and of tokens, of a tile: its gradient, twice 128 kB, stays in a core's cache.
 const TILE: usize = 8;
@@ -25,6 +27,8 @@ const TILE: usize = 8;
 const GROUP: usize = 4;
 /// Logit of a word that is not there: its exponential vanishes.
 const ABSENT: f32 = -1e4;
+
+const _: () = assert!(TOKENS.is_multiple_of(TILE * BLOCK), "a group of tokens is whole tiles");
 
 /// A [`Problem`] solved in bf16.
 pub struct Bf16Tiles<'a> {
@@ -41,166 +45,190 @@ impl<'a> Bf16Tiles<'a> {
         Self { amx, problem, hidden: pack(problem.student), teacher: problem.teacher.map(pack) }
     }
 
-    /// Hidden states over the number of tokens, tokens along the inner size: `[D / 32][n / 32]`.
-    fn scaled_hidden(&self) -> Vec<Operand> {
-        let Problem { loss, student: Side { hidden: values, rows: head }, .. } = self.problem;
-        let (width, token_blocks) = (head.width(), self.token_blocks());
-        let source = Source { values, width, scale: 1.0 / loss.targets.len() as f32, part: Part::High };
-        let mut operands = vec![Operand::ZERO; width.div_ceil(BLOCK) * token_blocks];
-        for (index, operand) in operands.iter_mut().enumerate() {
-            operand.pack(source, (index % token_blocks * BLOCK, index / token_blocks * BLOCK), Layout::Right);
-        }
-        operands
+    /// Every token's normalizer over some words, without a teacher, and with nothing kept.
+    pub fn sums_alone(&self, words: Range<usize>) -> Vec<TokenSums> {
+        let held = self.words(words);
+        let mut logits = Logits::new(self, &held);
+        self.found(&held, 0..self.problem.loss.targets.len(), |tile, _, token_block, sums| {
+            logits.for_each_block(tile, token_block, |logits, word_block, place| {
+                sums.extend(logits, word_block, place);
+            });
+        })
     }
 
-    fn token_blocks(&self) -> usize {
-        self.problem.loss.targets.len().div_ceil(BLOCK)
-    }
-
-    /// Index and target of the tokens whose target is among some words.
-    fn targets_in(&self, words: Range<usize>) -> impl Iterator<Item = (usize, usize)> {
-        let problem = self.problem;
-        let targets = (0..problem.loss.targets.len()).filter_map(move |token| Some((token, problem.target(token)?)));
-        targets.filter(move |(_, target)| words.contains(target))
-    }
-
-    /// Adds the target's part of the gradient.
-    fn subtract_targets(&self, share: &mut Share, dhidden: &mut [f32]) {
-        let Problem { loss, student: Side { hidden, rows: head }, .. } = self.problem;
-        let (width, weight) = (head.width(), loss.weights().1 / loss.targets.len() as f32);
-        for (token, target) in self.targets_in(share.words.clone()) {
-            let word = target - share.words.start;
-            share.dbias[word] -= weight;
-            let (x, w) = (&hidden[token * width..][..width], &head.table[target * width..][..width]);
-            share.dtable[word * width..][..width].iter_mut().zip(x).for_each(|(d, x)| *d -= weight * x);
-            dhidden[token * width..][..width].iter_mut().zip(w).for_each(|(d, w)| *d -= weight * w);
+    fn words(&self, words: Range<usize>) -> Held {
+        let pack = |side: Side, hidden: &Packed| Words::new(side.rows, words.clone(), hidden);
+        let teacher = self.problem.teacher.zip(self.teacher.as_ref());
+        Held {
+            student: pack(self.problem.student, &self.hidden),
+            teacher: teacher.map(|(side, hidden)| pack(side, hidden)),
+            words,
         }
     }
-}
 
-/// Cuts a share's words into tiles.
-fn tiles_of(words: Range<usize>) -> impl Iterator<Item = Range<usize>> {
-    words.clone().step_by(TILE * BLOCK).map(move |start| start..words.end.min(start + TILE * BLOCK))
-}
-
-impl Tiles for Bf16Tiles<'_> {
-    fn sums(&self, words: Range<usize>) -> Vec<TokenSums> {
+    /// The tokens' sums over the held words, which `visit(tile, column, block of tokens, sums)` extends, the columns counting the
+    /// blocks of tokens.
+    fn found(
+        &self,
+        held: &Held,
+        tokens: Range<usize>,
+        mut visit: impl FnMut(Range<usize>, usize, usize, &mut Sums),
+    ) -> Vec<TokenSums> {
         let Problem { loss, student: Side { hidden, rows: head }, .. } = self.problem;
-        let temperature = loss.soft.as_ref().map_or(1.0, |soft| soft.temperature);
-        let mut found = vec![Sums::EMPTY; self.token_blocks()];
-        let mut logits = Logits::new(self);
-        for tile in tiles_of(words.clone()) {
-            logits.load(tile.clone());
-            for (token_block, sums) in found.iter_mut().enumerate() {
-                logits.for_each_block(tile.len(), token_block, |logits, word_block, place| {
-                    sums.extend(logits, word_block, place, temperature);
-                });
+        let first = tokens.start / BLOCK;
+        let mut found = vec![Sums::new(loss); tokens.len().div_ceil(BLOCK)];
+        for tile in held.tiles() {
+            for (column, sums) in found.iter_mut().enumerate() {
+                visit(tile.clone(), column, first + column, sums);
             }
         }
         let mut sums: Vec<TokenSums> =
-            (0..loss.targets.len()).map(|token| found[token / BLOCK].of_token(token % BLOCK, temperature)).collect();
+            (0..tokens.len()).map(|index| found[index / BLOCK].of_token(index % BLOCK)).collect();
         let width = head.width();
-        for (token, target) in self.targets_in(words) {
+        for (token, target) in self.targets_in(tokens.clone(), &held.words) {
             let (x, w) = (&hidden[token * width..][..width], &head.table[target * width..][..width]);
-            sums[token].target = x.iter().zip(w).map(|(x, w)| x * w).sum::<f32>() + head.bias[target];
+            let product = x.iter().zip(w).map(|(x, w)| x * w).sum::<f32>();
+            sums[token - tokens.start].target = product + head.bias[target];
         }
         sums
     }
 
-    fn gradients(&self, share: &mut Share, sums: &[TokenSums]) -> (Vec<f32>, f64) {
-        let head = self.problem.student.rows;
-        let (width, token_blocks) = (head.width(), self.token_blocks());
-        let depth = width.div_ceil(BLOCK);
-        let scaled_hidden = self.scaled_hidden();
-        let shifts: Vec<Shifts> = (0..token_blocks).map(|block| Shifts::new(sums, block)).collect();
-        let mut divergence = vec![[0.0; BLOCK]; token_blocks];
-        let mut logits = Logits::new(self);
-        let mut gradient = TileGradient::new();
-        let mut table_left = vec![Operand::ZERO; depth * TILE];
-        let mut dhidden = vec![Block::ZERO; depth * token_blocks];
-        for tile in tiles_of(share.words.clone()) {
-            let blocks = tile.len().div_ceil(BLOCK);
-            logits.load(tile.clone());
-            for (index, operand) in table_left.iter_mut().enumerate() {
-                let corner = (tile.start + index % TILE * BLOCK, index / TILE * BLOCK);
-                let values = &head.table[..tile.end * width];
-                operand.pack(Source { values, width, scale: 1.0, part: Part::High }, corner, Layout::LeftTransposed);
-            }
-            let mut dtable = vec![Block::ZERO; blocks * depth];
-            gradient.bias.fill([[0.0; 16]; BLOCK]);
-            for first in (0..token_blocks).step_by(TILE) {
-                let tokens = first..token_blocks.min(first + TILE);
-                for (column, token_block) in tokens.clone().enumerate() {
-                    logits.for_each_block(tile.len(), token_block, |logits, word_block, place| {
-                        let out = &mut gradient.block(word_block, column);
-                        let (shifts, divergence) = (&shifts[token_block], &mut divergence[token_block]);
-                        self.logit_gradient(logits, (word_block, place), shifts, out, divergence);
-                    });
-                }
-                for (index, dtable) in dtable.iter_mut().enumerate() {
-                    let (left, right) = (index / depth * TILE, index % depth * token_blocks);
-                    let left = &gradient.left[left..left + tokens.len()];
-                    let right = &scaled_hidden[right + tokens.start..right + tokens.end];
-                    logits.session.multiply(dtable, Write::Accumulate, left, right);
-                }
-                for d in 0..depth {
-                    let table = &table_left[d * TILE..][..blocks];
-                    for (column, token_block) in tokens.clone().enumerate() {
-                        let right = &gradient.right[column * TILE..][..blocks];
-                        let dhidden = &mut dhidden[d * token_blocks + token_block];
-                        logits.session.multiply(dhidden, Write::Accumulate, table, right);
-                    }
-                }
-            }
-            let rows = tile.start - share.words.start..tile.end - share.words.start;
-            for (index, dtable) in dtable.iter().enumerate() {
-                let corner = (rows.start + index / depth * BLOCK, index % depth * BLOCK);
-                dtable.store(&mut share.dtable[..rows.end * width], width, corner);
-            }
-            let lanes = gradient.bias.as_flattened();
-            for (dbias, lanes) in share.dbias[rows].iter_mut().zip(lanes) {
-                *dbias = lanes.iter().sum::<f32>() / sums.len() as f32;
-            }
+    /// A group's hidden states over the number of all tokens, tokens along the inner size: `[D / 32][group / 32]`.
+    fn scaled_hidden(&self, tokens: Range<usize>) -> Vec<Operand> {
+        let Problem { loss, student: Side { hidden, rows: head }, .. } = self.problem;
+        let (width, blocks) = (head.width(), tokens.len().div_ceil(BLOCK));
+        let values = &hidden[..tokens.end * width];
+        let source = Source { values, width, scale: 1.0 / loss.targets.len() as f32, part: Part::High };
+        let mut operands = vec![Operand::ZERO; width.div_ceil(BLOCK) * blocks];
+        for (index, operand) in operands.iter_mut().enumerate() {
+            let corner = (tokens.start + index % blocks * BLOCK, index / blocks * BLOCK);
+            operand.pack(source, corner, Layout::Right);
         }
-        let mut found = vec![0.0; sums.len() * width];
-        for (index, block) in dhidden.iter_mut().enumerate() {
-            let corner = (index % token_blocks * BLOCK, index / token_blocks * BLOCK);
-            block.store_transposed(&mut found, width, corner, 1.0 / sums.len() as f32);
-        }
-        self.subtract_targets(share, &mut found);
-        // The divergence of tokens that are not there is not to be counted.
-        let divergence = divergence.as_flattened()[..sums.len()].iter().map(|&bits| f64::from(bits)).sum::<f64>();
-        (found, divergence * f64::from(LN_2))
+        operands
+    }
+
+    /// Index and target of the tokens whose target is among some words.
+    fn targets_in(&self, tokens: Range<usize>, words: &Range<usize>) -> impl Iterator<Item = (usize, usize)> {
+        let (problem, words) = (self.problem, words.clone());
+        let targets = tokens.filter_map(move |token| Some((token, problem.target(token)?)));
+        targets.filter(move |(_, target)| words.contains(target))
+    }
+
+    /// The target's part of a logit's gradient, with its sign.
+    fn target_weight(&self) -> f32 {
+        let loss = self.problem.loss;
+        -loss.weights().1 / loss.targets.len() as f32
     }
 }
 
-impl Bf16Tiles<'_> {
-    /// Turns a block of logits into its gradient.
-    fn logit_gradient(
+impl Tiles for Bf16Tiles<'_> {
+    type Held = Training;
+
+    fn hold(&self, words: Range<usize>) -> Training {
+        let Side { rows: head, .. } = self.problem.student;
+        let width = head.width();
+        let (values, blocks) = (&head.table[..words.end * width], words.len().div_ceil(BLOCK));
+        let source = Source { values, width, scale: 1.0, part: Part::High };
+        let mut table = vec![Operand::ZERO; width.div_ceil(BLOCK) * blocks];
+        for (index, operand) in table.iter_mut().enumerate() {
+            let corner = (words.start + index % blocks * BLOCK, index / blocks * BLOCK);
+            operand.pack(source, corner, Layout::LeftTransposed);
+        }
+        Training::new(self.words(words), self.problem.loss, table)
+    }
+
+    fn sums(&self, training: &mut Training, tokens: Range<usize>) -> Vec<TokenSums> {
+        let columns = tokens.len().div_ceil(BLOCK);
+        let (held, mut kept, ..) = training.split();
+        let mut logits = Logits::new(self, held);
+        self.found(held, tokens, |tile, column, token_block, sums| {
+            logits.for_each_block(tile.clone(), token_block, |logits, word_block, place| {
+                sums.extend_and_keep(logits, word_block, place, kept.of(&tile, word_block, column, columns));
+            });
+        })
+    }
+
+    fn gradients(
         &self,
-        logits: &Logits,
-        (word_block, place): (usize, usize),
-        shifts: &Shifts,
-        out: &mut GradientBlock,
-        divergence: &mut Lanes,
-    ) {
-        let loss = self.problem.loss;
-        let student = (&logits.student.blocks[place], &logits.student.words.bias[word_block]);
-        match (&logits.teacher, &loss.soft) {
-            (Some(teacher), Some(soft)) => {
-                let (soft_weight, hard_weight) = loss.weights();
-                let shift = MixedShift {
-                    temperature: soft.temperature,
-                    hard: &shifts.hard,
-                    student: &shifts.student,
-                    teacher: &shifts.teacher,
-                    soft_weight,
-                    hard_weight,
-                };
-                let teacher = (&teacher.blocks[place], &teacher.words.bias[word_block]);
-                logits.session.mixed_block(student, teacher, shift, out, divergence);
+        training: &mut Training,
+        share: &mut Share,
+        tokens: Range<usize>,
+        sums: &[TokenSums],
+    ) -> Vec<f32> {
+        let Problem { loss, student: Side { rows: head, .. }, .. } = self.problem;
+        let (width, columns) = (head.width(), tokens.len().div_ceil(BLOCK));
+        let depth = width.div_ceil(BLOCK);
+        let scale = 1.0 / loss.targets.len() as f32;
+        let scaled_hidden = self.scaled_hidden(tokens.clone());
+        let shifts: Vec<_> = sums.chunks(BLOCK).map(shifts).collect();
+        let (soft_weight, hard_weight) = loss.weights();
+        let mixture = |temperature: f32| Mixture { temperature, soft_weight, hard_weight };
+        let mixture = loss.soft.as_ref().map(|soft| mixture(soft.temperature));
+        let mut dhidden = vec![Block::ZERO; depth * columns];
+        let (held, mut kept, table, dtable, gradient) = training.split();
+        let blocks = held.words.len().div_ceil(BLOCK);
+        let session = self.amx.session();
+        for tile in held.tiles() {
+            gradient.bias.fill([[0.0; 16]; BLOCK]);
+            for first in (0..columns).step_by(TILE) {
+                let part = first..columns.min(first + TILE);
+                for column in part.clone() {
+                    for word_block in tile.clone() {
+                        let out = &mut gradient.block(word_block - tile.start, column - first);
+                        let kept = kept.of(&tile, word_block, column, columns);
+                        match mixture {
+                            None => session.plain_gradient(&kept[0], &shifts[column].hard, out),
+                            Some(mixture) => session.mixed_gradient(kept, mixture, &shifts[column], out),
+                        }
+                    }
+                }
+                for word_block in tile.clone() {
+                    let left = &gradient.left[(word_block - tile.start) * TILE..][..part.len()];
+                    for d in 0..depth {
+                        let right = &scaled_hidden[d * columns..][part.clone()];
+                        session.multiply(&mut dtable[word_block * depth + d], Write::Accumulate, left, right);
+                    }
+                }
+                for d in 0..depth {
+                    let table = &table[d * blocks..][tile.clone()];
+                    for column in part.clone() {
+                        let right = &gradient.right[(column - first) * TILE..][..tile.len()];
+                        session.multiply(&mut dhidden[d * columns + column], Write::Accumulate, table, right);
+                    }
+                }
             }
-            _ => logits.session.softmax_block(student.0, student.1, LOG2_E, &shifts.hard, out),
+            let words = tile.start * BLOCK..held.words.len().min(tile.end * BLOCK);
+            let lanes = gradient.bias.as_flattened();
+            for (dbias, lanes) in share.dbias[words].iter_mut().zip(lanes) {
+                *dbias += lanes.iter().sum::<f32>() * scale;
+            }
+        }
+        let mut found = vec![0.0; tokens.len() * width];
+        for (index, block) in dhidden.iter().enumerate() {
+            let corner = (index % columns * BLOCK, index / columns * BLOCK);
+            block.store_transposed(&mut found, width, corner, scale);
+        }
+        let weight = self.target_weight();
+        for (token, target) in self.targets_in(tokens.clone(), &held.words) {
+            let w = &head.table[target * width..][..width];
+            let dhidden = &mut found[(token - tokens.start) * width..][..width];
+            dhidden.iter_mut().zip(w).for_each(|(d, w)| *d += weight * w);
+        }
+        found
+    }
+
+    fn finish(&self, training: Training, share: &mut Share) {
+        let Problem { loss, student: Side { hidden, rows: head }, .. } = self.problem;
+        let (width, weight) = (head.width(), self.target_weight());
+        let depth = width.div_ceil(BLOCK);
+        for (index, dtable) in training.dtable.iter().enumerate() {
+            dtable.store(share.dtable, width, (index / depth * BLOCK, index % depth * BLOCK));
+        }
+        for (token, target) in self.targets_in(0..loss.targets.len(), &share.words) {
+            let word = target - share.words.start;
+            share.dbias[word] += weight;
+            let x = &hidden[token * width..][..width];
+            share.dtable[word * width..][..width].iter_mut().zip(x).for_each(|(d, x)| *d += weight * x);
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Both sides of the logits' product as bf16 operands.
 
-use super::{ABSENT, TILE};
+use super::ABSENT;
 use crate::kernels::amx::{BLOCK, Lanes, Layout, Operand, Part, Source};
 use rayon::prelude::*;
 use resnet_bk_runtime::head::Rows;
@@ -52,35 +52,31 @@ impl Packed {
     }
 }
 
-/// A tile's words of a head, as left side of the logits' product.
+/// Some words of a head, as left side of the logits' product.
 pub(super) struct Words {
-    /// `[TILE][D / 32]`.
+    /// `[words / 32][depth]`.
     operands: Vec<Operand>,
     depth: usize,
-    factors: Factors,
-    /// `[TILE]`.
-    pub bias: [Lanes; TILE],
+    /// `[words / 32]`.
+    pub bias: Vec<Lanes>,
 }
 
 impl Words {
-    /// Room for words that go with these tokens.
-    pub fn new(tokens: &Packed) -> Self {
-        let (depth, factors) = (tokens.depth, tokens.factors);
-        Self { operands: vec![Operand::ZERO; TILE * depth], depth, factors, bias: [[ABSENT; BLOCK]; TILE] }
-    }
-
-    /// Packs the words of a range, which at most fills the tile.
-    pub fn load(&mut self, head: Rows, words: Range<usize>) {
+    /// Packs words that go with these tokens.
+    pub fn new(head: Rows, words: Range<usize>, tokens: &Packed) -> Self {
         let values = &head.table[..words.end * head.width()];
-        let (parts, _) = self.factors.parts();
-        let blocks = self.depth / parts.len();
-        for (index, operand) in self.operands.iter_mut().enumerate() {
-            let corner = (words.start + index / self.depth * BLOCK, index % blocks * BLOCK);
-            let part = parts[index % self.depth / blocks];
+        let (parts, _) = tokens.factors.parts();
+        let (count, depth) = (words.len().div_ceil(BLOCK), tokens.depth);
+        let blocks = depth / parts.len();
+        let mut operands = vec![Operand::ZERO; count * depth];
+        for (index, operand) in operands.iter_mut().enumerate() {
+            let corner = (words.start + index / depth * BLOCK, index % blocks * BLOCK);
+            let part = parts[index % depth / blocks];
             operand.pack(Source { values, width: head.width(), scale: 1.0, part }, corner, Layout::Left);
         }
-        self.bias.as_flattened_mut().fill(ABSENT);
-        self.bias.as_flattened_mut()[..words.len()].copy_from_slice(&head.bias[words]);
+        let mut bias = vec![[ABSENT; BLOCK]; count];
+        bias.as_flattened_mut()[..words.len()].copy_from_slice(&head.bias[words]);
+        Self { operands, depth, bias }
     }
 
     pub fn blocks(&self, range: Range<usize>) -> &[Operand] {

@@ -1,13 +1,80 @@
-//! What a thread holds of a tile: logits, running sums, and the gradient.
+//! What a thread holds of its words: logits, running sums, exponentials, and gradients.
 
 use super::packed::{Packed, Words};
 use super::{ABSENT, Bf16Tiles, GROUP, TILE};
-use crate::kernels::amx::{BLOCK, Block, BothSums, GradientBlock, Lanes, Operand, Session};
-use crate::ops::head_loss::TokenSums;
-use resnet_bk_runtime::head::Rows;
+use crate::kernels::amx::{
+    BLOCK, Block, Exponentials, GradientBlock, Lanes, MixedSums, Mixture, Operand, PlainSums, RAISED, Session, Shifts,
+};
+use crate::ops::head_loss::HeadLoss;
+use crate::ops::head_loss::groups::TOKENS;
+use crate::ops::head_loss::sums::TokenSums;
 use resnet_bk_runtime::kernels::Normalizer;
 use std::f32::consts::LOG2_E;
 use std::ops::Range;
+
+/// A thread's words of a problem.
+pub struct Held {
+    /// Counted from the problem's first.
+    pub(super) words: Range<usize>,
+    pub(super) student: Words,
+    pub(super) teacher: Option<Words>,
+}
+
+impl Held {
+    /// Blocks of words, a tile at a time.
+    pub(super) fn tiles(&self) -> impl Iterator<Item = Range<usize>> + use<> {
+        let blocks = self.words.len().div_ceil(BLOCK);
+        (0..blocks).step_by(TILE).map(move |start| start..blocks.min(start + TILE))
+    }
+}
+
+/// A thread's words of a problem, and what it needs to make their gradients.
+pub struct Training {
+    pub(super) held: Held,
+    /// Exponentials of a group, in the order in which they are made and used: `[tile of words][token block][word block][plane]`.
+    kept: Vec<Exponentials>,
+    planes: usize,
+    /// The words' table, words along the inner size: `[D / 32][words / 32]`.
+    pub(super) table: Vec<Operand>,
+    /// `[words / 32][D / 32]`.
+    pub(super) dtable: Vec<Block>,
+    pub(super) gradient: TileGradient,
+}
+
+impl Training {
+    pub fn new(held: Held, loss: &HeadLoss, table: Vec<Operand>) -> Self {
+        let planes = loss.soft.as_ref().map_or(1, |soft| Mixture::planes(soft.temperature));
+        let blocks = held.words.len().div_ceil(BLOCK);
+        Self {
+            kept: vec![Exponentials::ZERO; blocks * TOKENS.div_ceil(BLOCK) * planes],
+            planes,
+            dtable: vec![Block::ZERO; table.len()],
+            table,
+            gradient: TileGradient::new(),
+            held,
+        }
+    }
+
+    /// The parts that the logits are made of, those that are kept, and those that gradients become.
+    pub fn split(&mut self) -> (&Held, Kept<'_>, &[Operand], &mut [Block], &mut TileGradient) {
+        let kept = Kept { blocks: &mut self.kept, planes: self.planes };
+        (&self.held, kept, &self.table, &mut self.dtable, &mut self.gradient)
+    }
+}
+
+/// Exponentials of a group of tokens.
+pub struct Kept<'a> {
+    blocks: &'a mut [Exponentials],
+    planes: usize,
+}
+
+impl Kept<'_> {
+    /// Those of one block of logits, of a tile that begins at a block of words and has some, in one of so many columns of tokens.
+    pub fn of(&mut self, tile: &Range<usize>, word_block: usize, column: usize, columns: usize) -> &mut [Exponentials] {
+        let place = tile.start * columns + column * tile.len() + word_block - tile.start;
+        &mut self.blocks[place * self.planes..][..self.planes]
+    }
+}
 
 /// A thread's blocks of logits: some words of a tile, one block of tokens.
 pub(super) struct Logits<'a> {
@@ -18,47 +85,47 @@ pub(super) struct Logits<'a> {
 
 /// Those of one head.
 pub(super) struct HeadLogits<'a> {
-    head: Rows<'a>,
+    words: &'a Words,
     hidden: &'a Packed,
-    pub words: Words,
     /// `[GROUP]`.
-    pub blocks: Vec<Block>,
+    blocks: Vec<Block>,
 }
 
 impl<'a> HeadLogits<'a> {
-    pub fn new(head: Rows<'a>, hidden: &'a Packed) -> Self {
-        Self { head, hidden, words: Words::new(hidden), blocks: vec![Block::ZERO; GROUP] }
+    fn new(words: &'a Words, hidden: &'a Packed) -> Self {
+        Self { words, hidden, blocks: vec![Block::ZERO; GROUP] }
     }
 
-    pub fn make(&mut self, session: &Session, word_blocks: Range<usize>, token_block: usize) {
+    fn make(&mut self, session: &Session, word_blocks: Range<usize>, token_block: usize) {
         let out = &mut self.blocks[..word_blocks.len()];
         session.multiply_each(out, self.words.blocks(word_blocks), self.hidden.token_block(token_block));
+    }
+
+    /// The block at a place among those made, and its words' bias.
+    pub fn block(&self, word_block: usize, place: usize) -> (&Block, &Lanes) {
+        (&self.blocks[place], &self.words.bias[word_block])
     }
 }
 
 impl<'a> Logits<'a> {
-    pub fn new(tiles: &'a Bf16Tiles<'a>) -> Self {
-        let teacher = tiles.problem.teacher.zip(tiles.teacher.as_ref());
+    pub fn new(tiles: &'a Bf16Tiles<'a>, held: &'a Held) -> Self {
+        let teacher = held.teacher.as_ref().zip(tiles.teacher.as_ref());
         Self {
             session: tiles.amx.session(),
-            student: HeadLogits::new(tiles.problem.student.rows, &tiles.hidden),
-            teacher: teacher.map(|(side, hidden)| HeadLogits::new(side.rows, hidden)),
+            student: HeadLogits::new(&held.student, &tiles.hidden),
+            teacher: teacher.map(|(words, hidden)| HeadLogits::new(words, hidden)),
         }
     }
 
-    /// Takes a tile's words.
-    pub fn load(&mut self, words: Range<usize>) {
-        for logits in std::iter::once(&mut self.student).chain(&mut self.teacher) {
-            logits.words.load(logits.head, words.clone());
-        }
-    }
-
-    /// Makes the logits of the loaded words for a block of tokens, and calls `visit(logits, word block, its place among the
-    /// blocks made)`.
-    pub fn for_each_block(&mut self, words: usize, token_block: usize, mut visit: impl FnMut(&Self, usize, usize)) {
-        let blocks = words.div_ceil(BLOCK);
-        for first in (0..blocks).step_by(GROUP) {
-            let group = first..blocks.min(first + GROUP);
+    /// Makes the logits of a tile for a block of tokens, and calls `visit(logits, word block, its place among the blocks made)`.
+    pub fn for_each_block(
+        &mut self,
+        tile: Range<usize>,
+        token_block: usize,
+        mut visit: impl FnMut(&Self, usize, usize),
+    ) {
+        for first in tile.clone().step_by(GROUP) {
+            let group = first..tile.end.min(first + GROUP);
             for logits in std::iter::once(&mut self.student).chain(&mut self.teacher) {
                 logits.make(&self.session, group.clone(), token_block);
             }
@@ -71,72 +138,77 @@ impl<'a> Logits<'a> {
 
 /// Running sums of a block of tokens.
 #[derive(Clone)]
-pub(super) struct Sums {
-    student: BothSums,
-    teacher_largest: Lanes,
-    teacher: Lanes,
+#[expect(clippy::large_enum_variant, reason = "the sums of a loss are all of one variant")]
+pub(super) enum Sums {
+    Plain(PlainSums),
+    Mixed(MixedSums, f32),
 }
 
 impl Sums {
-    pub const EMPTY: Self = Self {
-        student: BothSums { largest: [f32::MIN; BLOCK], hard: [0.0; BLOCK], soft: [0.0; BLOCK] },
-        teacher_largest: [f32::MIN; BLOCK],
-        teacher: [0.0; BLOCK],
-    };
+    /// Of no words.
+    pub fn new(loss: &HeadLoss) -> Self {
+        loss.soft.as_ref().map_or(Self::Plain(PlainSums::EMPTY), |soft| Self::Mixed(MixedSums::EMPTY, soft.temperature))
+    }
 
-    /// Takes in the blocks of logits at `place`.
-    pub fn extend(&mut self, logits: &Logits, word_block: usize, place: usize, temperature: f32) {
-        let (session, student) = (&logits.session, &logits.student);
-        let (block, bias) = (&student.blocks[place], &student.words.bias[word_block]);
-        if let Some(teacher) = &logits.teacher {
-            session.extend_both(block, bias, temperature, &mut self.student);
-            let (block, bias) = (&teacher.blocks[place], &teacher.words.bias[word_block]);
-            session.extend_sums(block, bias, LOG2_E / temperature, &mut self.teacher_largest, &mut self.teacher);
-        } else {
-            session.extend_sums(block, bias, LOG2_E, &mut self.student.largest, &mut self.student.hard);
+    /// Takes in the student's block of logits at `place`.
+    pub fn extend(&mut self, logits: &Logits, word_block: usize, place: usize) {
+        let Self::Plain(sums) = self else { unreachable!("only gradients need a teacher") };
+        let (block, bias) = logits.student.block(word_block, place);
+        logits.session.extend(block, bias, sums);
+    }
+
+    /// Takes in the blocks of logits at `place`, and keeps their exponentials.
+    pub fn extend_and_keep(&mut self, logits: &Logits, word_block: usize, place: usize, kept: &mut [Exponentials]) {
+        let student = logits.student.block(word_block, place);
+        match (self, &logits.teacher) {
+            (Self::Plain(sums), _) => logits.session.extend_and_keep(student.0, student.1, sums, &mut kept[0]),
+            (Self::Mixed(sums, temperature), Some(teacher)) => {
+                let teacher = teacher.block(word_block, place);
+                logits.session.extend_mixed(student, teacher, *temperature, sums, kept);
+            }
+            (Self::Mixed(..), None) => unreachable!("a mixed loss has a teacher"),
         }
     }
 
     /// Those of one token; the target's logit is not known here.
-    pub fn of_token(&self, lane: usize, temperature: f32) -> TokenSums {
-        let student = |sum: &Lanes, tau: f32| Normalizer { largest: self.student.largest[lane] / tau, sum: sum[lane] };
-        TokenSums {
-            hard: student(&self.student.hard, 1.0),
-            student: student(&self.student.soft, temperature),
-            teacher: Normalizer { largest: self.teacher_largest[lane] / temperature, sum: self.teacher[lane] },
-            target: 0.0,
+    pub fn of_token(&self, lane: usize) -> TokenSums {
+        let lowered = |largest: &Lanes, sum: &Lanes, tau: f32, raised: f32| Normalizer {
+            largest: largest[lane] / tau,
+            sum: sum[lane] * (-raised).exp2(),
+        };
+        match self {
+            Self::Plain(sums) => TokenSums { hard: lowered(&sums.largest, &sums.sum, 1.0, RAISED), ..TokenSums::EMPTY },
+            Self::Mixed(sums, tau) => TokenSums {
+                hard: lowered(&sums.largest, &sums.hard, 1.0, Mixture::raised(*tau)),
+                student: lowered(&sums.largest, &sums.soft, *tau, RAISED),
+                teacher: lowered(&sums.teacher_largest, &sums.teacher, *tau, RAISED),
+                difference: sums.difference[lane] * (-RAISED).exp2() / tau,
+                target: 0.0,
+            },
         }
     }
 }
 
 /// `log2 sum` of a block's tokens, so large for tokens that are not there that their gradient vanishes.
-fn shift(sums: &[TokenSums], block: usize, normalizer: impl Fn(&TokenSums) -> Normalizer) -> Lanes {
+fn shift(sums: &[TokenSums], normalizer: impl Fn(&TokenSums) -> Normalizer) -> Lanes {
     let mut shift = [-ABSENT; BLOCK];
-    for (shift, sum) in shift.iter_mut().zip(&sums[block * BLOCK..]) {
+    for (shift, sum) in shift.iter_mut().zip(sums) {
         *shift = normalizer(sum).ln() * LOG2_E;
     }
     shift
 }
 
-/// Shifts of a block of tokens.
-pub(super) struct Shifts {
-    pub hard: Lanes,
-    pub student: Lanes,
-    pub teacher: Lanes,
-}
-
-impl Shifts {
-    pub fn new(sums: &[TokenSums], block: usize) -> Self {
-        Self {
-            hard: shift(sums, block, |sum| sum.hard),
-            student: shift(sums, block, |sum| sum.student),
-            teacher: shift(sums, block, |sum| sum.teacher),
-        }
+/// Normalizers of a block of tokens, from their sums.
+pub(super) fn shifts(sums: &[TokenSums]) -> Shifts {
+    Shifts {
+        hard: shift(sums, |sum| sum.hard),
+        student: shift(sums, |sum| sum.student),
+        teacher: shift(sums, |sum| sum.teacher),
     }
 }
 
 /// The logits' gradient of a tile.
-pub(super) struct TileGradient {
+pub struct TileGradient {
     /// `[word block][token block]`, left side of the table's gradient.
     pub left: Vec<Operand>,
     /// `[token block][word block]`, right side of the hidden states' gradient.
@@ -146,11 +218,12 @@ pub(super) struct TileGradient {
 }
 
 impl TileGradient {
-    pub fn new() -> Self {
+    fn new() -> Self {
         let operands = vec![Operand::ZERO; TILE * TILE];
         Self { left: operands.clone(), right: operands, bias: vec![[[0.0; 16]; BLOCK]; TILE] }
     }
 
+    /// Of a block of the tile's words and one of the tokens.
     pub fn block(&mut self, word_block: usize, token_block: usize) -> GradientBlock<'_> {
         GradientBlock {
             left: &mut self.left[word_block * TILE + token_block],

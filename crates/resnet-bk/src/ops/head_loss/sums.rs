@@ -1,0 +1,49 @@
+//! What a pass over the vocabulary finds of every token.
+
+use resnet_bk_runtime::kernels::{Normalizer, exp};
+
+/// One token's sums over words.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct TokenSums {
+    pub hard: Normalizer,
+    pub student: Normalizer,
+    pub teacher: Normalizer,
+    /// The teacher's sum with every term times `(l' - l) / tau`.
+    pub difference: f32,
+    /// The target's logit; 0 until its tile comes.
+    pub target: f32,
+}
+
+impl TokenSums {
+    pub const EMPTY: Self = Self {
+        hard: Normalizer::EMPTY,
+        student: Normalizer::EMPTY,
+        teacher: Normalizer::EMPTY,
+        difference: 0.0,
+        target: 0.0,
+    };
+
+    pub fn merge(&mut self, other: &Self) {
+        self.hard.merge(other.hard);
+        self.student.merge(other.student);
+        let largest = self.teacher.largest.max(other.teacher.largest);
+        self.difference = self.difference * exp(self.teacher.largest - largest)
+            + other.difference * exp(other.teacher.largest - largest);
+        self.teacher.merge(other.teacher);
+        self.target += other.target;
+    }
+
+    /// `KL(softmax(l' / tau) || softmax(l / tau))`: the mean difference of the logits less that of the normalizers.
+    pub fn divergence(&self) -> f32 {
+        self.difference / self.teacher.sum - (self.teacher.ln() - self.student.ln())
+    }
+}
+
+/// Sums over all of several parts of the words.
+pub(super) fn merged(parts: impl IntoIterator<Item = Vec<TokenSums>>, tokens: usize) -> Vec<TokenSums> {
+    let mut sums = vec![TokenSums::EMPTY; tokens];
+    for part in parts {
+        sums.iter_mut().zip(&part).for_each(|(sum, part)| sum.merge(part));
+    }
+    sums
+}
