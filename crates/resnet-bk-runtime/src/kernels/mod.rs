@@ -27,7 +27,7 @@ mod rounding;
 mod scan;
 mod transpose;
 
-pub use elementwise::{exp, sigmoid, sigmoid_in_place, silu_gate, softmax_in_place, softplus};
+pub use elementwise::{exp, largest, sigmoid, sigmoid_in_place, silu_gate, softmax_in_place, softplus};
 pub use linear::linear;
 pub use matmul::{Matrix, Threads, Write, matmul};
 pub use norm::{inverse_rms, layer_norm, moments, rms_norm};

@@ -50,17 +50,20 @@ fn mixed_gradient_body(logits: &mut [f32], teacher: &[f32], row: MixedRow) {
 }
 
 dispatched! {
-    /// `sum_i e^(scale l'_i - shift) scale (l'_i - l_i)` of a student's logits `l` and its teacher's `l'`.
-    pub fn weighted_difference(logits: &[f32], teacher: &[f32], scale: f32, shift: f32) -> f32 = weighted_difference_body
+    /// `sum_i e^(scale l'_i - shift)` of a teacher's logits `l'`, and the same with every term times `scale (l'_i - l_i)`, where `l` are the
+    /// student's.
+    pub fn teacher_sums(logits: &[f32], teacher: &[f32], scale: f32, shift: f32) -> [f32; 2] = teacher_sums_body
 }
 
 #[inline(always)]
-fn weighted_difference_body(logits: &[f32], teacher: &[f32], scale: f32, shift: f32) -> f32 {
-    let mut sums = [0.0f32; LANES];
+fn teacher_sums_body(logits: &[f32], teacher: &[f32], scale: f32, shift: f32) -> [f32; 2] {
+    let (mut sums, mut differences) = ([0.0f32; LANES], [0.0f32; LANES]);
     for (logits, teacher) in logits.chunks(LANES).zip(teacher.chunks(LANES)) {
-        for ((x, t), sum) in logits.iter().zip(teacher).zip(&mut sums) {
-            *sum += exp(scale * t - shift) * scale * (t - x);
+        for (((x, t), sum), difference) in logits.iter().zip(teacher).zip(&mut sums).zip(&mut differences) {
+            let p = exp(scale * t - shift);
+            *sum += p;
+            *difference += p * scale * (t - x);
         }
     }
-    sums.iter().sum()
+    [sums, differences].map(|lanes| lanes.iter().sum())
 }

@@ -12,7 +12,7 @@ mod scan;
 
 pub use allocator::Allocator;
 pub use dropout::DropoutMask;
-pub use loss::{MixedRow, mixed_gradient, softmax_gradient, weighted_difference};
+pub use loss::{MixedRow, mixed_gradient, softmax_gradient, teacher_sums};
 pub use norm::{layer_norm_backward, rms_norm_backward};
 pub use optimizer::{AdamWStep, adamw_step, sum_of_squares};
 pub use propagator::{PropagatorGradients, PropagatorSequence, propagator_backward};

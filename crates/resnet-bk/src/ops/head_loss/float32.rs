@@ -4,9 +4,9 @@ use super::SoftTargets;
 use super::groups::{Share, TOKENS, Tiles};
 use super::problem::{Problem, Side};
 use super::sums::TokenSums;
-use crate::kernels::{MixedRow, mixed_gradient, softmax_gradient, weighted_difference};
+use crate::kernels::{MixedRow, mixed_gradient, softmax_gradient, teacher_sums};
 use resnet_bk_runtime::head::WORDS;
-use resnet_bk_runtime::kernels::{Matrix, Threads, Write, add_row, exp, matmul};
+use resnet_bk_runtime::kernels::{Matrix, Normalizer, Threads, Write, add_row, largest, matmul};
 use std::ops::Range;
 
 /// A [`Problem`] solved in float32.
@@ -58,12 +58,10 @@ impl Tiles for Float32Tiles<'_> {
                 sum.hard.extend(row, 1.0);
                 if let Some(soft) = &loss.soft {
                     let (scale, teacher) = (1.0 / soft.temperature, &teacher[index * words.len()..][..words.len()]);
-                    let before = sum.teacher.largest;
                     sum.student.extend(row, scale);
-                    sum.teacher.extend(teacher, scale);
-                    let largest = sum.teacher.largest;
-                    sum.difference =
-                        sum.difference * exp(before - largest) + weighted_difference(row, teacher, scale, largest);
+                    let shift = sum.teacher.largest.max(largest(teacher) * scale);
+                    let [teacher, difference] = teacher_sums(row, teacher, scale, shift);
+                    sum.merge_teacher(Normalizer { largest: shift, sum: teacher }, difference);
                 }
                 if let Some(target) = self.0.target(tokens.start + index).filter(|target| words.contains(target)) {
                     sum.target = row[target - words.start];

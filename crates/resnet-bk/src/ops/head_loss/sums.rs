@@ -26,11 +26,15 @@ impl TokenSums {
     pub fn merge(&mut self, other: &Self) {
         self.hard.merge(other.hard);
         self.student.merge(other.student);
-        let largest = self.teacher.largest.max(other.teacher.largest);
-        self.difference = self.difference * exp(self.teacher.largest - largest)
-            + other.difference * exp(other.teacher.largest - largest);
-        self.teacher.merge(other.teacher);
+        self.merge_teacher(other.teacher, other.difference);
         self.target += other.target;
+    }
+
+    pub fn merge_teacher(&mut self, teacher: Normalizer, difference: f32) {
+        let largest = self.teacher.largest.max(teacher.largest);
+        let scale = |part: Normalizer| exp(part.largest - largest);
+        self.difference = self.difference * scale(self.teacher) + difference * scale(teacher);
+        self.teacher.merge(teacher);
     }
 
     /// `KL(softmax(l' / tau) || softmax(l / tau))`: the mean difference of the logits less that of the normalizers.

@@ -120,22 +120,54 @@ fn check_against_plain(precision: Precision, loss_tolerance: f64, gradient_toler
     for (tokens, words, width) in
         [(1, 11, 4), (31, 33, 32), (255, 511, 4), (256, 512, 40), (257, 513, 64), (300, 1100, 33)]
     {
-        let (x, w, b) = (rounded(width * tokens, 1), rounded(width * words, 2), values(words, 3));
+        let bank = [rounded(width * tokens, 1), rounded(width * words, 2), values(words, 3)];
         let temperatures = [1.0, 2.0, 3.0, 4.0, 2.5].map(|tau| Some(teacher(tokens, words, 0.7, tau)));
         for soft in std::iter::once(None).chain(temperatures) {
-            let mut op = op(tokens, &TableLayout::full(words, width), soft, precision);
-            let loss = f64::from(op.forward([&x, &w, &b])[0]);
-            let (expected, gradients) = plain(&op, &x, &w, &b);
-            assert!(
-                (loss - expected).abs() < loss_tolerance * expected,
-                "{tokens} x {words} x {width}: {loss}, expected {expected}"
-            );
-            let got = op.gradients.into_inner().unwrap().unwrap();
-            for (got, expected) in got.iter().flatten().zip(gradients.iter().flatten()) {
-                // A word that many tokens hold likely has the sum of their gradients, and of their errors.
-                let share = expected.abs().max(1.0 / tokens as f64);
-                let error = (f64::from(*got) - expected).abs() / share;
-                assert!(error < gradient_tolerance, "{tokens} x {words} x {width}: {got}, expected {expected}");
+            compare_with_plain(&bank, soft, precision, loss_tolerance, gradient_tolerance);
+        }
+    }
+}
+
+fn compare_with_plain(
+    [x, w, b]: &[Vec<f32>; 3],
+    soft: Option<SoftTargets>,
+    precision: Precision,
+    loss_tolerance: f64,
+    gradient_tolerance: f64,
+) {
+    let words = b.len();
+    let width = w.len() / words;
+    let tokens = x.len() / width;
+    let mut op = op(tokens, &TableLayout::full(words, width), soft, precision);
+    let loss = f64::from(op.forward([x, w, b])[0]);
+    let (expected, gradients) = plain(&op, x, w, b);
+    assert!(
+        (loss - expected).abs() < loss_tolerance * expected,
+        "{tokens} x {words} x {width}: {loss}, expected {expected}"
+    );
+    let got = op.gradients.into_inner().unwrap().unwrap();
+    for (got, expected) in got.iter().flatten().zip(gradients.iter().flatten()) {
+        // A word that many tokens hold likely has the sum of their gradients, and of their errors.
+        let share = expected.abs().max(1.0 / tokens as f64);
+        let error = (f64::from(*got) - expected).abs() / share;
+        assert!(error < gradient_tolerance, "{tokens} x {words} x {width}: {got}, expected {expected}");
+    }
+}
+
+#[test]
+fn the_largest_logit_may_come_late_or_early() {
+    let (tokens, words, width) = (40, 1100, 4);
+    // Over 200 units, far beyond what the exponentials of one block can hold.
+    let rising: Vec<f32> = (0..words).map(|word| word as f32 / 5.0 - 110.0).collect();
+    let falling: Vec<f32> = rising.iter().rev().copied().collect();
+    for (bias, teacher_bias) in [(&rising, &falling), (&falling, &rising), (&rising, &rising)] {
+        let bank = [rounded(width * tokens, 1), rounded(width * words, 2), bias.clone()];
+        for temperature in [2.0, 2.5] {
+            let mut soft = teacher(tokens, words, 0.7, temperature);
+            Arc::make_mut(&mut soft.head).bias.clone_from(teacher_bias);
+            for (precision, gradient_tolerance) in [(Precision::Float32, 1e-4), (Precision::Bf16, 2.0 / 256.0)] {
+                compare_with_plain(&bank, None, precision, 1e-5, gradient_tolerance);
+                compare_with_plain(&bank, Some(soft.clone()), precision, 1e-5, gradient_tolerance);
             }
         }
     }
