@@ -2,7 +2,7 @@
 
 use super::lanes::{Lanes, WIDTH, exp2, load, load_half, load_indices, load_lanes, store, store_words};
 use super::power::{power, raise, with_power};
-use super::sums::{Exponentials, RAISED};
+use super::sums::Exponentials;
 use super::{BLOCK, Operand, Session};
 use std::arch::x86_64::{
     __m512, _mm512_add_epi32, _mm512_add_ps, _mm512_castps_si512, _mm512_fmadd_ps, _mm512_fmsub_ps, _mm512_mul_ps,
@@ -12,7 +12,7 @@ use std::arch::x86_64::{
 
 /// Normalizers of a block of tokens, all of base 2.
 #[derive(Clone, Debug)]
-pub struct Shifts {
+pub struct TokenNormalizers {
     /// `log2 sum e^l` of the student.
     pub hard: Lanes,
     /// `log2 sum e^(l / tau)` of the student.
@@ -32,18 +32,6 @@ pub struct Mixture {
     pub hard_weight: f32,
 }
 
-impl Mixture {
-    /// Blocks of exponentials that are kept for a block of logits.
-    pub fn planes(temperature: f32) -> usize {
-        if power(temperature) == 0 { 3 } else { 2 }
-    }
-
-    /// What [`MixedSums::hard`] is raised by, to base 2.
-    pub fn raised(temperature: f32) -> f32 {
-        RAISED * power(temperature).max(1) as f32
-    }
-}
-
 /// Where a block of the logits' gradient goes: rounded, for both products of the backward pass, and summed over tokens.
 #[derive(Debug)]
 pub struct GradientBlock<'a> {
@@ -57,23 +45,29 @@ pub struct GradientBlock<'a> {
 
 impl Session {
     /// Gradient of the plain loss: softmax.
-    pub fn plain_gradient(&self, kept: &Exponentials, normalizer: &Lanes, out: &mut GradientBlock) {
+    pub fn plain_gradient(&self, kept: &Exponentials, normalizers: &Lanes, out: &mut GradientBlock) {
         // SAFETY: a session exists only where AVX-512 was detected.
         #[expect(unsafe_code, reason = "calls a function compiled for detected instructions")]
         unsafe {
-            plain_gradient(kept, normalizer, out);
+            plain_gradient(kept, normalizers, out);
         }
     }
 
     /// Gradient of the mixed loss.
     ///
     /// # Panics
-    /// If there are not as many kept blocks as [`Mixture::planes`].
-    pub fn mixed_gradient(&self, kept: &[Exponentials], mixture: Mixture, shifts: &Shifts, out: &mut GradientBlock) {
+    /// If there are not as many kept blocks as `MixedSums::planes`.
+    pub fn mixed_gradient(
+        &self,
+        kept: &[Exponentials],
+        mixture: Mixture,
+        normalizers: &TokenNormalizers,
+        out: &mut GradientBlock,
+    ) {
         // SAFETY: a session exists only where AVX-512 was detected.
         #[expect(unsafe_code, reason = "calls a function compiled for detected instructions")]
         unsafe {
-            with_power!(mixture.temperature, mixed_gradient(kept, mixture, shifts, out));
+            with_power!(mixture.temperature, mixed_gradient(kept, mixture, normalizers, out));
         }
     }
 }
@@ -81,14 +75,14 @@ impl Session {
 /// What turns kept exponentials into `weight` times the probabilities.
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn factor(shift: [__m512; 2], normalizer: &Lanes, weight: f32) -> [__m512; 2] {
-    let (weight, normalizer) = (_mm512_set1_ps(weight), load_lanes(normalizer));
-    [0, 1].map(|half| _mm512_mul_ps(weight, exp2(_mm512_sub_ps(shift[half], normalizer[half]))))
+fn factor(shift: [__m512; 2], normalizers: &Lanes, weight: f32) -> [__m512; 2] {
+    let (weight, normalizers) = (_mm512_set1_ps(weight), load_lanes(normalizers));
+    [0, 1].map(|half| _mm512_mul_ps(weight, exp2(_mm512_sub_ps(shift[half], normalizers[half]))))
 }
 
 #[target_feature(enable = "avx512f,avx512bw")]
-fn plain_gradient(kept: &Exponentials, normalizer: &Lanes, out: &mut GradientBlock) {
-    let factor = factor(load_lanes(&kept.shift), normalizer, 1.0);
+fn plain_gradient(kept: &Exponentials, normalizers: &Lanes, out: &mut GradientBlock) {
+    let factor = factor(load_lanes(&kept.shift), normalizers, 1.0);
     for pair in 0..BLOCK / 2 {
         let mut gradient = [[_mm512_setzero_ps(); 2]; 2];
         for (word, gradient) in gradient.iter_mut().enumerate() {
@@ -101,15 +95,20 @@ fn plain_gradient(kept: &Exponentials, normalizer: &Lanes, out: &mut GradientBlo
 }
 
 #[target_feature(enable = "avx512f,avx512bw")]
-fn mixed_gradient<const POWER: u32>(kept: &[Exponentials], mixture: Mixture, shifts: &Shifts, out: &mut GradientBlock) {
+fn mixed_gradient<const POWER: u32>(
+    kept: &[Exponentials],
+    mixture: Mixture,
+    normalizers: &TokenNormalizers,
+    out: &mut GradientBlock,
+) {
     let (kept, rest) = kept.split_first_chunk::<2>().expect("student and teacher");
     let student_shift = load_lanes(&kept[0].shift);
-    let student = factor(student_shift, &shifts.student, mixture.soft_weight);
-    let teacher = factor(load_lanes(&kept[1].shift), &shifts.teacher, mixture.soft_weight);
+    let student = factor(student_shift, &normalizers.student, mixture.soft_weight);
+    let teacher = factor(load_lanes(&kept[1].shift), &normalizers.teacher, mixture.soft_weight);
     let power = _mm512_set1_ps(mixture.temperature);
     let hard_shift =
         if POWER == 0 { load_lanes(&rest[0].shift) } else { student_shift.map(|x| _mm512_mul_ps(x, power)) };
-    let hard = factor(hard_shift, &shifts.hard, mixture.hard_weight);
+    let hard = factor(hard_shift, &normalizers.hard, mixture.hard_weight);
     for pair in 0..BLOCK / 2 {
         let mut gradient = [[_mm512_setzero_ps(); 2]; 2];
         for (word, gradient) in gradient.iter_mut().enumerate() {

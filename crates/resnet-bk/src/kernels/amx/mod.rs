@@ -17,9 +17,9 @@ mod sums;
 mod unit;
 
 pub use block::{Block, Layout, Operand, Part, Source};
-pub use gradient::{GradientBlock, Mixture, Shifts};
+pub use gradient::{GradientBlock, Mixture, TokenNormalizers};
 pub use lanes::Lanes;
-pub use sums::{Exponentials, MixedSums, PlainSums, RAISED};
+pub use sums::{Exponentials, LIFT, MixedSums, PlainSums};
 
 use resnet_bk_runtime::kernels::Write;
 use std::marker::PhantomData;

@@ -17,7 +17,7 @@ use std::f32::consts::LOG2_E;
 pub struct PlainSums {
     /// Largest logit so far.
     pub largest: Lanes,
-    /// `sum e^(l - largest)`, raised by [`RAISED`].
+    /// `sum e^(l - largest)`, lifted by [`LIFT`].
     pub sum: Lanes,
 }
 
@@ -26,13 +26,13 @@ pub struct PlainSums {
 pub struct MixedSums {
     /// The student's largest logit so far.
     pub largest: Lanes,
-    /// `sum e^(l - largest)`, raised by [`Mixture::raised`].
+    /// `sum e^(l - largest)`, lifted by [`MixedSums::lift`].
     pub hard: Lanes,
-    /// `sum e^((l - largest) / tau)`, raised by [`RAISED`].
+    /// `sum e^((l - largest) / tau)`, lifted by [`LIFT`].
     pub soft: Lanes,
     /// The teacher's largest logit so far.
     pub teacher_largest: Lanes,
-    /// `sum e^((l' - largest') / tau)`, raised by [`RAISED`].
+    /// `sum e^((l' - largest') / tau)`, lifted by [`LIFT`].
     pub teacher: Lanes,
     /// The same with every term times `l' - l`.
     pub difference: Lanes,
@@ -53,11 +53,21 @@ impl MixedSums {
         teacher: [0.0; BLOCK],
         difference: [0.0; BLOCK],
     };
+
+    /// Blocks of exponentials that are kept for a block of logits.
+    pub fn planes(temperature: f32) -> usize {
+        if power(temperature) == 0 { 3 } else { 2 }
+    }
+
+    /// Logarithm to base 2 of what [`hard`](Self::hard) is multiplied with.
+    pub fn lift(temperature: f32) -> f32 {
+        LIFT * power(temperature).max(1) as f32
+    }
 }
 
-/// Logarithm to base 2 of what exponentials relative to the largest are raised by, so that half-precision numbers hold those down to
+/// Logarithm to base 2 of what exponentials relative to the largest are multiplied with, so that half-precision numbers hold those down to
 /// `2^-28` with all their bits.
-pub const RAISED: f32 = 14.0;
+pub const LIFT: f32 = 14.0;
 
 /// A block's exponentials in half precision, `[word][token]`, kept from the sums to the gradients.
 #[derive(Clone, Debug)]
@@ -96,7 +106,7 @@ impl Session {
     /// those of `l` too where they are no low power of the first.
     ///
     /// # Panics
-    /// If there is no room for as many as [`Mixture::planes`].
+    /// If there is no room for as many as [`MixedSums::planes`].
     pub fn extend_mixed(
         &self,
         student: (&Block, &Lanes),
@@ -131,8 +141,8 @@ fn largest(block: &Block, bias: &Lanes, so_far: [__m512; 2]) -> [__m512; 2] {
 fn extend<const KEEP: bool>(block: &Block, bias: &Lanes, sums: &mut PlainSums, kept: &mut [Exponentials]) {
     let old = load_lanes(&sums.largest);
     let top = largest(block, bias, old);
-    let (scale, raised) = (_mm512_set1_ps(LOG2_E), _mm512_set1_ps(RAISED));
-    let shift = top.map(|top| _mm512_fmsub_ps(top, scale, raised));
+    let (scale, lift) = (_mm512_set1_ps(LOG2_E), _mm512_set1_ps(LIFT));
+    let shift = top.map(|top| _mm512_fmsub_ps(top, scale, lift));
     let mut total = load_lanes(&sums.sum);
     for half in 0..2 {
         let fall = _mm512_sub_ps(old[half], top[half]);
@@ -168,10 +178,10 @@ fn extend_mixed<const POWER: u32>(
     let old_teacher = load_lanes(&sums.teacher_largest);
     let top = largest(block, bias, old);
     let top_teacher = largest(teacher_block, teacher_bias, old_teacher);
-    let [hard_scale, scale, raised] = [LOG2_E, LOG2_E / temperature, RAISED].map(|x| _mm512_set1_ps(x));
-    let shift = top.map(|top| _mm512_fmsub_ps(top, scale, raised));
-    let teacher_shift = top_teacher.map(|top| _mm512_fmsub_ps(top, scale, raised));
-    let hard_shift = top.map(|top| _mm512_fmsub_ps(top, hard_scale, raised));
+    let [hard_scale, scale, lift] = [LOG2_E, LOG2_E / temperature, LIFT].map(|x| _mm512_set1_ps(x));
+    let shift = top.map(|top| _mm512_fmsub_ps(top, scale, lift));
+    let teacher_shift = top_teacher.map(|top| _mm512_fmsub_ps(top, scale, lift));
+    let hard_shift = top.map(|top| _mm512_fmsub_ps(top, hard_scale, lift));
     let [mut hard, mut soft, mut teacher, mut difference] =
         [&sums.hard, &sums.soft, &sums.teacher, &sums.difference].map(|lanes| load_lanes(lanes));
     for half in 0..2 {

@@ -78,12 +78,14 @@ fn pass<T: Tiles>(
     shares: Vec<ThreadShares>,
     mut add: impl FnMut(usize, &Range<usize>, &[f32]),
 ) -> f64 {
-    let hold = |(problem, share): (usize, _)| {
-        let share: Share = share;
-        Piece { problem, held: tiles[problem].hold(share.words.clone()), share }
-    };
-    let mut threads: Vec<Vec<Piece<T>>> =
-        shares.into_par_iter().map(|shares| shares.into_iter().map(hold).collect()).collect();
+    let mut threads: Vec<Vec<Piece<T>>> = shares
+        .into_par_iter()
+        .map(|shares| {
+            let held = |words: &Range<usize>, problem: usize| tiles[problem].hold(words.clone());
+            let pieces = shares.into_iter();
+            pieces.map(|(problem, share)| Piece { problem, held: held(&share.words, problem), share }).collect()
+        })
+        .collect();
     let tokens = loss.targets.len();
     let mut total = 0.0;
     for first in (0..tokens).step_by(TOKENS) {

@@ -1,7 +1,7 @@
 //! The head's linear map and its loss in one operation: the logits of all tokens never exist at once.
 //!
 //! A group of tokens at a time, and one pass over the vocabulary for each: a thread makes the logits of its words, takes them into the
-//! normalizers and keeps them for as long as the others need to do the same; then it turns what it kept into gradients.
+//! normalizers and keeps them, or their exponentials, until the other threads have done the same; then it turns them into gradients.
 //!
 //! ```text
 //! hard   L = ln sum e^{l} - l_y                              dL/dl = softmax(l) - onehot(y)
@@ -11,7 +11,8 @@
 //!
 //! where `l'` are the teacher's logits, made from its hidden states tile by tile (Hinton, Vinyals, Dean, arXiv 1503.02531).
 //!
-//! Every thread has its own words, and so its own rows of `dW`; normalizers and `dx` are merged for each group. The tiles are multiplied in bf16 where the processor has a tile unit and the stage lets it, else in float32.
+//! Every thread has its own words, and so its own rows of `dW`; normalizers and `dx` are merged for each group. The tiles are
+//! multiplied in bf16 where the processor has a tile unit and the stage lets it, else in float32.
 
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 mod bf16;
@@ -23,14 +24,14 @@ mod sums;
 use super::HostOp;
 use burn_tensor::Tensor;
 use float32::Float32Tiles;
-use groups::{TOKENS, run, words_of_threads};
-use problem::{Narrowed, Problem, problems};
+use groups::{TOKENS, run};
+use problem::{Narrowed, problems};
 use rayon::prelude::*;
 use resnet_bk_runtime::embedding::TableLayout;
 use resnet_bk_runtime::head::Head;
 use serde::{Deserialize, Serialize};
 use std::sync::{Arc, Mutex};
-use sums::{TokenSums, merged};
+use sums::TokenSums;
 
 /// Number format of the factors in the head's matrix products during training. Sums are float32 in both; evaluation is
 /// float32 always.
@@ -115,7 +116,7 @@ pub(crate) fn loss_and_gradients(loss: &HeadLoss, hidden: &[f32], head: &Head) -
     if loss.precision == Precision::Bf16
         && let Some(amx) = crate::kernels::amx::Amx::detect()
     {
-        let tiles = |problem| bf16::Bf16Tiles::new(amx, problem, bf16::Factors::Rounded);
+        let tiles = |problem| bf16::Bf16Tiles::new(amx, problem);
         return run(loss, hidden, &student, &problems, tiles);
     }
     run(loss, hidden, &student, &problems, Float32Tiles)
@@ -133,14 +134,7 @@ pub fn negative_log_likelihoods(hidden: &[f32], targets: &[u32], head: &Head) ->
         let loss = HeadLoss { targets: targets.into(), soft: None, precision: Precision::Bf16 };
         let student = Narrowed::new(head, hidden);
         let problems = problems(&loss, &student, None);
-        let pairs = bf16::Factors::Pairs;
-        let sums_of = |problem: Problem| {
-            let tiles = bf16::Bf16Tiles::new(amx, problem, pairs);
-            let words: Vec<_> = words_of_threads(problem.words()).collect();
-            let parts: Vec<_> = words.into_par_iter().map(|words| tiles.sums_alone(words)).collect();
-            merged(parts, targets.len())
-        };
-        let sums = merged(problems.iter().map(|(_, problem)| sums_of(*problem)), targets.len());
+        let sums = bf16::evaluated(amx, problems.into_iter().map(|(_, problem)| problem), targets.len());
         return sums.iter().map(|sum| sum.hard.ln() - sum.target).collect();
     }
     let width = hidden.len() / targets.len().max(1);

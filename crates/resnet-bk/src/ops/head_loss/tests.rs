@@ -9,8 +9,13 @@ fn op(tokens: usize, layout: &TableLayout, soft: Option<SoftTargets>, precision:
 }
 
 fn teacher(tokens: usize, words: usize, alpha: f32, temperature: f32) -> SoftTargets {
-    let layout = TableLayout::full(words, 3);
-    let head = FrozenHead { layout, bank: rounded(3 * words, 5), bias: values(words, 6) };
+    teacher_of(tokens, &TableLayout::full(words, 3), alpha, temperature)
+}
+
+/// A teacher of width 3.
+fn teacher_of(tokens: usize, layout: &TableLayout, alpha: f32, temperature: f32) -> SoftTargets {
+    let words = layout.bins.iter().map(|bin| bin.words).sum();
+    let head = FrozenHead { layout: layout.clone(), bank: rounded(layout.len(), 5), bias: values(words, 6) };
     SoftTargets { hidden: rounded(3 * tokens, 4), head: Arc::new(head), temperature, alpha }
 }
 
@@ -38,30 +43,52 @@ fn gradients_match_finite_differences() {
 fn bins_equal_the_widened_table() {
     // bf16 rounds narrow hidden states, which are sums of products, and the gradients.
     for (precision, tolerance) in [(Precision::Float32, 1e-5), (Precision::Bf16, 2e-2)] {
-        let (tokens, words, d_model) = (70, 600, 40);
-        let layout = bins(&[(64, d_model), (300, 20), (236, 7)], d_model);
-        let (x, w, b) = (values(d_model * tokens, 1), values(layout.len(), 2), values(words, 3));
-        let mut wide = vec![0.0; words * d_model];
-        for bin in layout.bins(&w) {
-            bin.widen(bin.rows, &mut wide[bin.words().start * d_model..bin.words().end * d_model]);
-        }
-        for soft in [None, Some(teacher(tokens, words, 0.7, 2.0))] {
-            let run = |layout: &TableLayout, bank: &[f32]| {
-                let mut op = op(tokens, layout, soft.clone(), precision);
-                let loss = op.forward([&x, bank, &b])[0];
-                (loss, op.gradients.into_inner().unwrap().unwrap())
+        // One group of tokens, and two.
+        for tokens in [70, 300] {
+            let (words, d_model) = (600, 40);
+            let layout = bins(&[(64, d_model), (300, 20), (236, 7)], d_model);
+            let (x, w, b) = (values(d_model * tokens, 1), values(layout.len(), 2), values(words, 3));
+            let wide = widened(&layout, &w);
+            let full = TableLayout::full(words, d_model);
+            // The teacher's bins end elsewhere than the student's.
+            let teacher = teacher_of(tokens, &bins(&[(100, 3), (264, 2), (236, 1)], 3), 0.7, 2.0);
+            let wide_head = FrozenHead {
+                layout: TableLayout::full(words, 3),
+                bank: widened(&teacher.head.layout, &teacher.head.bank),
+                bias: teacher.head.bias.clone(),
             };
-            let (loss, [dx, _, db]) = run(&layout, &w);
-            let (expected, [expected_dx, _, expected_db]) = run(&TableLayout::full(words, d_model), &wide);
-            assert!((loss / expected - 1.0).abs() < tolerance, "{loss}, expected {expected}");
-            for (got, expected) in [(dx, expected_dx), (db, expected_db)] {
-                let largest = expected.iter().fold(0.0f32, |max, x| max.max(x.abs()));
-                for (got, expected) in got.iter().zip(&expected) {
-                    assert!((got - expected).abs() < tolerance * largest, "{got}, expected {expected} of {largest}");
+            let wide_teacher = SoftTargets { head: Arc::new(wide_head), ..teacher.clone() };
+            for (soft, wide_soft) in [(None, None), (Some(teacher), Some(wide_teacher))] {
+                let run = |layout: &TableLayout, bank: &[f32], soft: &Option<SoftTargets>| {
+                    let mut op = op(tokens, layout, soft.clone(), precision);
+                    let loss = op.forward([&x, bank, &b])[0];
+                    (loss, op.gradients.into_inner().unwrap().unwrap())
+                };
+                let (loss, [dx, _, db]) = run(&layout, &w, &soft);
+                let (expected, [expected_dx, _, expected_db]) = run(&full, &wide, &wide_soft);
+                assert!((loss / expected - 1.0).abs() < tolerance, "{loss}, expected {expected}");
+                for (got, expected) in [(dx, expected_dx), (db, expected_db)] {
+                    let largest = expected.iter().fold(0.0f32, |max, x| max.max(x.abs()));
+                    for (got, expected) in got.iter().zip(&expected) {
+                        assert!(
+                            (got - expected).abs() < tolerance * largest,
+                            "{got}, expected {expected} of {largest}"
+                        );
+                    }
                 }
             }
         }
     }
+}
+
+/// All rows at full width.
+fn widened(layout: &TableLayout, bank: &[f32]) -> Vec<f32> {
+    let words: usize = layout.bins.iter().map(|bin| bin.words).sum();
+    let mut wide = vec![0.0; words * layout.d_model];
+    for bin in layout.bins(bank) {
+        bin.widen(bin.rows, &mut wide[bin.words().start * layout.d_model..bin.words().end * layout.d_model]);
+    }
+    wide
 }
 
 /// Loss and gradients in double precision, with all logits at hand.
@@ -156,13 +183,13 @@ fn compare_with_plain(
 
 #[test]
 fn the_largest_logit_may_come_late_or_early() {
-    let (tokens, words, width) = (40, 1100, 4);
-    // Over 200 units, far beyond what the exponentials of one block can hold.
+    let (words, width) = (1100, 4);
+    // Over 200 units: half precision holds 26.
     let rising: Vec<f32> = (0..words).map(|word| word as f32 / 5.0 - 110.0).collect();
     let falling: Vec<f32> = rising.iter().rev().copied().collect();
     for (bias, teacher_bias) in [(&rising, &falling), (&falling, &rising), (&rising, &rising)] {
-        let bank = [rounded(width * tokens, 1), rounded(width * words, 2), bias.clone()];
-        for temperature in [2.0, 2.5] {
+        for (tokens, temperature) in [(40, 1.0), (300, 2.0), (40, 2.5), (40, 4.0)] {
+            let bank = [rounded(width * tokens, 1), rounded(width * words, 2), bias.clone()];
             let mut soft = teacher(tokens, words, 0.7, temperature);
             Arc::make_mut(&mut soft.head).bias.clone_from(teacher_bias);
             for (precision, gradient_tolerance) in [(Precision::Float32, 1e-4), (Precision::Bf16, 2.0 / 256.0)] {
@@ -192,10 +219,12 @@ fn a_student_equal_to_its_teacher_has_no_soft_loss() {
     soft.hidden = values(24, 1);
     let layout = TableLayout::full(words, 4);
     soft.head = Arc::new(FrozenHead { layout: layout.clone(), bank: values(4 * words, 2), bias: values(words, 3) });
-    let mut op = op(6, &layout, Some(soft), Precision::Float32);
-    let loss = op.forward([&values(24, 1), &values(4 * words, 2), &values(words, 3)])[0];
-    assert!(loss.abs() < 1e-6, "{loss}");
-    assert!(op.gradients.into_inner().unwrap().unwrap().iter().flatten().all(|g| g.abs() < 1e-6));
+    for precision in [Precision::Float32, Precision::Bf16] {
+        let mut op = op(6, &layout, Some(soft.clone()), precision);
+        let loss = op.forward([&values(24, 1), &values(4 * words, 2), &values(words, 3)])[0];
+        assert!(loss.abs() < 1e-6, "{loss}");
+        assert!(op.gradients.into_inner().unwrap().unwrap().iter().flatten().all(|g| g.abs() < 1e-6));
+    }
 }
 
 #[test]

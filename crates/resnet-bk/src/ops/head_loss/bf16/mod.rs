@@ -10,25 +10,24 @@
 mod packed;
 mod tile;
 
-pub use packed::Factors;
-
-use super::groups::{Share, TOKENS, Tiles};
+use super::groups::{Share, TOKENS, Tiles, words_of_threads};
 use super::problem::{Problem, Side};
-use super::sums::TokenSums;
+use super::sums::{TokenSums, merged};
 use crate::kernels::amx::{Amx, BLOCK, Block, Layout, Mixture, Operand, Part, Source};
-use packed::{Packed, Words};
+use packed::{Factors, Packed, Words};
+use rayon::prelude::*;
 use resnet_bk_runtime::kernels::Write;
 use std::ops::Range;
-use tile::{Held, Logits, Sums, Training, shifts};
+use tile::{Held, Logits, Sums, ThreadWords, normalizers};
 
 /// Blocks of words, and of tokens, of a tile: its gradient, twice 128 kB, stays in a core's cache.
 const TILE: usize = 8;
 /// Blocks of logits that are made at once: they stay in the first cache until they are used.
-const GROUP: usize = 4;
+const STRIP: usize = 4;
 /// Logit of a word that is not there: its exponential vanishes.
 const ABSENT: f32 = -1e4;
 
-const _: () = assert!(TOKENS.is_multiple_of(TILE * BLOCK), "a group of tokens is whole tiles");
+const _: () = assert!(TOKENS == TILE * BLOCK, "a group of tokens is one tile wide");
 
 /// A [`Problem`] solved in bf16.
 pub struct Bf16Tiles<'a> {
@@ -38,54 +37,70 @@ pub struct Bf16Tiles<'a> {
     teacher: Option<Packed>,
 }
 
+/// Every token's hard normalizer and target over all words of some problems without a teacher, with the precision of float32.
+pub fn evaluated<'a>(amx: Amx, problems: impl Iterator<Item = Problem<'a>>, tokens: usize) -> Vec<TokenSums> {
+    let sums_of = |problem: Problem<'a>| {
+        let tiles = Bf16Tiles::packed(amx, problem, Factors::Pairs);
+        let words: Vec<_> = words_of_threads(problem.words()).collect();
+        let parts: Vec<_> = words.into_par_iter().map(|words| tiles.sums_alone(words)).collect();
+        merged(parts, tokens)
+    };
+    merged(problems.map(sums_of), tokens)
+}
+
 impl<'a> Bf16Tiles<'a> {
+    /// For training.
+    pub fn new(amx: Amx, problem: Problem<'a>) -> Self {
+        Self::packed(amx, problem, Factors::Rounded)
+    }
+
     /// Packs the hidden states.
-    pub fn new(amx: Amx, problem: Problem<'a>, factors: Factors) -> Self {
+    fn packed(amx: Amx, problem: Problem<'a>, factors: Factors) -> Self {
         let pack = |side: Side| Packed::new(side.hidden, side.rows.width(), factors);
         Self { amx, problem, hidden: pack(problem.student), teacher: problem.teacher.map(pack) }
     }
 
-    /// Every token's normalizer over some words, without a teacher, and with nothing kept.
-    pub fn sums_alone(&self, words: Range<usize>) -> Vec<TokenSums> {
-        let held = self.words(words);
-        let mut logits = Logits::new(self, &held);
-        self.found(&held, 0..self.problem.loss.targets.len(), |tile, _, token_block, sums| {
+    /// Every token's sums over some words, with nothing kept.
+    fn sums_alone(&self, words: Range<usize>) -> Vec<TokenSums> {
+        let words = self.words(words);
+        let mut logits = Logits::new(self, &words);
+        self.sums_by(&words, 0..self.problem.loss.targets.len(), |tile, _, token_block, sums| {
             logits.for_each_block(tile, token_block, |logits, word_block, place| {
                 sums.extend(logits, word_block, place);
             });
         })
     }
 
-    fn words(&self, words: Range<usize>) -> Held {
+    fn words(&self, words: Range<usize>) -> ThreadWords {
         let pack = |side: Side, hidden: &Packed| Words::new(side.rows, words.clone(), hidden);
         let teacher = self.problem.teacher.zip(self.teacher.as_ref());
-        Held {
+        ThreadWords {
             student: pack(self.problem.student, &self.hidden),
             teacher: teacher.map(|(side, hidden)| pack(side, hidden)),
             words,
         }
     }
 
-    /// The tokens' sums over the held words, which `visit(tile, column, block of tokens, sums)` extends, the columns counting the
+    /// The tokens' sums over a thread's words, which `visit(tile, column, block of tokens, sums)` extends, the columns counting the
     /// blocks of tokens.
-    fn found(
+    fn sums_by(
         &self,
-        held: &Held,
+        words: &ThreadWords,
         tokens: Range<usize>,
         mut visit: impl FnMut(Range<usize>, usize, usize, &mut Sums),
     ) -> Vec<TokenSums> {
         let Problem { loss, student: Side { hidden, rows: head }, .. } = self.problem;
         let first = tokens.start / BLOCK;
-        let mut found = vec![Sums::new(loss); tokens.len().div_ceil(BLOCK)];
-        for tile in held.tiles() {
-            for (column, sums) in found.iter_mut().enumerate() {
+        let mut blocks = vec![Sums::new(loss); tokens.len().div_ceil(BLOCK)];
+        for tile in words.tiles() {
+            for (column, sums) in blocks.iter_mut().enumerate() {
                 visit(tile.clone(), column, first + column, sums);
             }
         }
         let mut sums: Vec<TokenSums> =
-            (0..tokens.len()).map(|index| found[index / BLOCK].of_token(index % BLOCK)).collect();
+            (0..tokens.len()).map(|index| blocks[index / BLOCK].of_token(index % BLOCK)).collect();
         let width = head.width();
-        for (token, target) in self.targets_in(tokens.clone(), &held.words) {
+        for (token, target) in self.targets_in(tokens.clone(), &words.words) {
             let (x, w) = (&hidden[token * width..][..width], &head.table[target * width..][..width]);
             let product = x.iter().zip(w).map(|(x, w)| x * w).sum::<f32>();
             sums[token - tokens.start].target = product + head.bias[target];
@@ -122,9 +137,9 @@ impl<'a> Bf16Tiles<'a> {
 }
 
 impl Tiles for Bf16Tiles<'_> {
-    type Held = Training;
+    type Held = Held;
 
-    fn hold(&self, words: Range<usize>) -> Training {
+    fn hold(&self, words: Range<usize>) -> Held {
         let Side { rows: head, .. } = self.problem.student;
         let width = head.width();
         let (values, blocks) = (&head.table[..words.end * width], words.len().div_ceil(BLOCK));
@@ -134,94 +149,83 @@ impl Tiles for Bf16Tiles<'_> {
             let corner = (words.start + index % blocks * BLOCK, index / blocks * BLOCK);
             operand.pack(source, corner, Layout::LeftTransposed);
         }
-        Training::new(self.words(words), self.problem.loss, table)
+        Held::new(self.words(words), self.problem.loss, table)
     }
 
-    fn sums(&self, training: &mut Training, tokens: Range<usize>) -> Vec<TokenSums> {
+    fn sums(&self, Held { words, kept, .. }: &mut Held, tokens: Range<usize>) -> Vec<TokenSums> {
         let columns = tokens.len().div_ceil(BLOCK);
-        let (held, mut kept, ..) = training.split();
-        let mut logits = Logits::new(self, held);
-        self.found(held, tokens, |tile, column, token_block, sums| {
+        let mut logits = Logits::new(self, words);
+        self.sums_by(words, tokens, |tile, column, token_block, sums| {
             logits.for_each_block(tile.clone(), token_block, |logits, word_block, place| {
                 sums.extend_and_keep(logits, word_block, place, kept.of(&tile, word_block, column, columns));
             });
         })
     }
 
-    fn gradients(
-        &self,
-        training: &mut Training,
-        share: &mut Share,
-        tokens: Range<usize>,
-        sums: &[TokenSums],
-    ) -> Vec<f32> {
+    fn gradients(&self, held: &mut Held, share: &mut Share, tokens: Range<usize>, sums: &[TokenSums]) -> Vec<f32> {
         let Problem { loss, student: Side { rows: head, .. }, .. } = self.problem;
         let (width, columns) = (head.width(), tokens.len().div_ceil(BLOCK));
-        let depth = width.div_ceil(BLOCK);
-        let scale = 1.0 / loss.targets.len() as f32;
-        let scaled_hidden = self.scaled_hidden(tokens.clone());
-        let shifts: Vec<_> = sums.chunks(BLOCK).map(shifts).collect();
+        let (depth, scale) = (width.div_ceil(BLOCK), 1.0 / loss.targets.len() as f32);
+        let hidden = self.scaled_hidden(tokens.clone());
+        let normalizers: Vec<_> = sums.chunks(BLOCK).map(normalizers).collect();
         let (soft_weight, hard_weight) = loss.weights();
         let mixture = |temperature: f32| Mixture { temperature, soft_weight, hard_weight };
         let mixture = loss.soft.as_ref().map(|soft| mixture(soft.temperature));
         let mut dhidden = vec![Block::ZERO; depth * columns];
-        let (held, mut kept, table, dtable, gradient) = training.split();
-        let blocks = held.words.len().div_ceil(BLOCK);
+        let Held { words, kept, table, dtable, gradient } = held;
+        let blocks = words.blocks();
         let session = self.amx.session();
-        for tile in held.tiles() {
+        for tile in words.tiles() {
             gradient.bias.fill([[0.0; 16]; BLOCK]);
-            for first in (0..columns).step_by(TILE) {
-                let part = first..columns.min(first + TILE);
-                for column in part.clone() {
-                    for word_block in tile.clone() {
-                        let out = &mut gradient.block(word_block - tile.start, column - first);
-                        let kept = kept.of(&tile, word_block, column, columns);
-                        match mixture {
-                            None => session.plain_gradient(&kept[0], &shifts[column].hard, out),
-                            Some(mixture) => session.mixed_gradient(kept, mixture, &shifts[column], out),
-                        }
-                    }
-                }
+            for (column, normalizers) in normalizers.iter().enumerate() {
                 for word_block in tile.clone() {
-                    let left = &gradient.left[(word_block - tile.start) * TILE..][..part.len()];
-                    for d in 0..depth {
-                        let right = &scaled_hidden[d * columns..][part.clone()];
-                        session.multiply(&mut dtable[word_block * depth + d], Write::Accumulate, left, right);
-                    }
-                }
-                for d in 0..depth {
-                    let table = &table[d * blocks..][tile.clone()];
-                    for column in part.clone() {
-                        let right = &gradient.right[(column - first) * TILE..][..tile.len()];
-                        session.multiply(&mut dhidden[d * columns + column], Write::Accumulate, table, right);
+                    let out = &mut gradient.block(word_block - tile.start, column);
+                    let kept = kept.of(&tile, word_block, column, columns);
+                    match mixture {
+                        None => session.plain_gradient(&kept[0], &normalizers.hard, out),
+                        Some(mixture) => session.mixed_gradient(kept, mixture, normalizers, out),
                     }
                 }
             }
-            let words = tile.start * BLOCK..held.words.len().min(tile.end * BLOCK);
+            for word_block in tile.clone() {
+                let left = &gradient.left[(word_block - tile.start) * TILE..][..columns];
+                for d in 0..depth {
+                    let right = &hidden[d * columns..][..columns];
+                    session.multiply(&mut dtable[word_block * depth + d], Write::Accumulate, left, right);
+                }
+            }
+            for d in 0..depth {
+                let table = &table[d * blocks..][tile.clone()];
+                for column in 0..columns {
+                    let right = &gradient.right[column * TILE..][..tile.len()];
+                    session.multiply(&mut dhidden[d * columns + column], Write::Accumulate, table, right);
+                }
+            }
+            let rows = tile.start * BLOCK..words.words.len().min(tile.end * BLOCK);
             let lanes = gradient.bias.as_flattened();
-            for (dbias, lanes) in share.dbias[words].iter_mut().zip(lanes) {
+            for (dbias, lanes) in share.dbias[rows].iter_mut().zip(lanes) {
                 *dbias += lanes.iter().sum::<f32>() * scale;
             }
         }
-        let mut found = vec![0.0; tokens.len() * width];
+        let mut out = vec![0.0; tokens.len() * width];
         for (index, block) in dhidden.iter().enumerate() {
             let corner = (index % columns * BLOCK, index / columns * BLOCK);
-            block.store_transposed(&mut found, width, corner, scale);
+            block.store_transposed(&mut out, width, corner, scale);
         }
         let weight = self.target_weight();
-        for (token, target) in self.targets_in(tokens.clone(), &held.words) {
+        for (token, target) in self.targets_in(tokens.clone(), &words.words) {
             let w = &head.table[target * width..][..width];
-            let dhidden = &mut found[(token - tokens.start) * width..][..width];
+            let dhidden = &mut out[(token - tokens.start) * width..][..width];
             dhidden.iter_mut().zip(w).for_each(|(d, w)| *d += weight * w);
         }
-        found
+        out
     }
 
-    fn finish(&self, training: Training, share: &mut Share) {
+    fn finish(&self, held: Held, share: &mut Share) {
         let Problem { loss, student: Side { hidden, rows: head }, .. } = self.problem;
         let (width, weight) = (head.width(), self.target_weight());
         let depth = width.div_ceil(BLOCK);
-        for (index, dtable) in training.dtable.iter().enumerate() {
+        for (index, dtable) in held.dtable.iter().enumerate() {
             dtable.store(share.dtable, width, (index / depth * BLOCK, index % depth * BLOCK));
         }
         for (token, target) in self.targets_in(0..loss.targets.len(), &share.words) {

@@ -1,39 +1,41 @@
 //! What a thread holds of its words: logits, running sums, exponentials, and gradients.
 
 use super::packed::{Packed, Words};
-use super::{ABSENT, Bf16Tiles, GROUP, TILE};
+use super::{ABSENT, Bf16Tiles, STRIP, TILE};
 use crate::kernels::amx::{
-    BLOCK, Block, Exponentials, GradientBlock, Lanes, MixedSums, Mixture, Operand, PlainSums, RAISED, Session, Shifts,
+    BLOCK, Block, Exponentials, GradientBlock, LIFT, Lanes, MixedSums, Operand, PlainSums, Session, TokenNormalizers,
 };
 use crate::ops::head_loss::HeadLoss;
-use crate::ops::head_loss::groups::TOKENS;
 use crate::ops::head_loss::sums::TokenSums;
 use resnet_bk_runtime::kernels::Normalizer;
 use std::f32::consts::LOG2_E;
 use std::ops::Range;
 
 /// A thread's words of a problem.
-pub struct Held {
+pub(super) struct ThreadWords {
     /// Counted from the problem's first.
-    pub(super) words: Range<usize>,
-    pub(super) student: Words,
-    pub(super) teacher: Option<Words>,
+    pub words: Range<usize>,
+    pub student: Words,
+    pub teacher: Option<Words>,
 }
 
-impl Held {
+impl ThreadWords {
+    /// Blocks of words.
+    pub fn blocks(&self) -> usize {
+        self.words.len().div_ceil(BLOCK)
+    }
+
     /// Blocks of words, a tile at a time.
-    pub(super) fn tiles(&self) -> impl Iterator<Item = Range<usize>> + use<> {
-        let blocks = self.words.len().div_ceil(BLOCK);
+    pub fn tiles(&self) -> impl Iterator<Item = Range<usize>> + use<> {
+        let blocks = self.blocks();
         (0..blocks).step_by(TILE).map(move |start| start..blocks.min(start + TILE))
     }
 }
 
 /// A thread's words of a problem, and what it needs to make their gradients.
-pub struct Training {
-    pub(super) held: Held,
-    /// Exponentials of a group, in the order in which they are made and used: `[tile of words][token block][word block][plane]`.
-    kept: Vec<Exponentials>,
-    planes: usize,
+pub struct Held {
+    pub(super) words: ThreadWords,
+    pub(super) kept: Kept,
     /// The words' table, words along the inner size: `[D / 32][words / 32]`.
     pub(super) table: Vec<Operand>,
     /// `[words / 32][D / 32]`.
@@ -41,35 +43,27 @@ pub struct Training {
     pub(super) gradient: TileGradient,
 }
 
-impl Training {
-    pub fn new(held: Held, loss: &HeadLoss, table: Vec<Operand>) -> Self {
-        let planes = loss.soft.as_ref().map_or(1, |soft| Mixture::planes(soft.temperature));
-        let blocks = held.words.len().div_ceil(BLOCK);
+impl Held {
+    pub(super) fn new(words: ThreadWords, loss: &HeadLoss, table: Vec<Operand>) -> Self {
+        let planes = loss.soft.as_ref().map_or(1, |soft| MixedSums::planes(soft.temperature));
         Self {
-            kept: vec![Exponentials::ZERO; blocks * TOKENS.div_ceil(BLOCK) * planes],
-            planes,
+            kept: Kept { blocks: vec![Exponentials::ZERO; words.blocks() * TILE * planes], planes },
             dtable: vec![Block::ZERO; table.len()],
             table,
             gradient: TileGradient::new(),
-            held,
+            words,
         }
-    }
-
-    /// The parts that the logits are made of, those that are kept, and those that gradients become.
-    pub fn split(&mut self) -> (&Held, Kept<'_>, &[Operand], &mut [Block], &mut TileGradient) {
-        let kept = Kept { blocks: &mut self.kept, planes: self.planes };
-        (&self.held, kept, &self.table, &mut self.dtable, &mut self.gradient)
     }
 }
 
-/// Exponentials of a group of tokens.
-pub struct Kept<'a> {
-    blocks: &'a mut [Exponentials],
+/// Exponentials of a group of tokens, in the order in which they are made and used: `[tile of words][token block][word block][plane]`.
+pub(super) struct Kept {
+    blocks: Vec<Exponentials>,
     planes: usize,
 }
 
-impl Kept<'_> {
-    /// Those of one block of logits, of a tile that begins at a block of words and has some, in one of so many columns of tokens.
+impl Kept {
+    /// The planes of one block of logits; `columns` are the group's token blocks.
     pub fn of(&mut self, tile: &Range<usize>, word_block: usize, column: usize, columns: usize) -> &mut [Exponentials] {
         let place = tile.start * columns + column * tile.len() + word_block - tile.start;
         &mut self.blocks[place * self.planes..][..self.planes]
@@ -87,13 +81,13 @@ pub(super) struct Logits<'a> {
 pub(super) struct HeadLogits<'a> {
     words: &'a Words,
     hidden: &'a Packed,
-    /// `[GROUP]`.
+    /// `[STRIP]`.
     blocks: Vec<Block>,
 }
 
 impl<'a> HeadLogits<'a> {
     fn new(words: &'a Words, hidden: &'a Packed) -> Self {
-        Self { words, hidden, blocks: vec![Block::ZERO; GROUP] }
+        Self { words, hidden, blocks: vec![Block::ZERO; STRIP] }
     }
 
     fn make(&mut self, session: &Session, word_blocks: Range<usize>, token_block: usize) {
@@ -108,11 +102,11 @@ impl<'a> HeadLogits<'a> {
 }
 
 impl<'a> Logits<'a> {
-    pub fn new(tiles: &'a Bf16Tiles<'a>, held: &'a Held) -> Self {
-        let teacher = held.teacher.as_ref().zip(tiles.teacher.as_ref());
+    pub fn new(tiles: &'a Bf16Tiles<'a>, words: &'a ThreadWords) -> Self {
+        let teacher = words.teacher.as_ref().zip(tiles.teacher.as_ref());
         Self {
             session: tiles.amx.session(),
-            student: HeadLogits::new(&held.student, &tiles.hidden),
+            student: HeadLogits::new(&words.student, &tiles.hidden),
             teacher: teacher.map(|(words, hidden)| HeadLogits::new(words, hidden)),
         }
     }
@@ -124,12 +118,12 @@ impl<'a> Logits<'a> {
         token_block: usize,
         mut visit: impl FnMut(&Self, usize, usize),
     ) {
-        for first in tile.clone().step_by(GROUP) {
-            let group = first..tile.end.min(first + GROUP);
+        for first in tile.clone().step_by(STRIP) {
+            let strip = first..tile.end.min(first + STRIP);
             for logits in std::iter::once(&mut self.student).chain(&mut self.teacher) {
-                logits.make(&self.session, group.clone(), token_block);
+                logits.make(&self.session, strip.clone(), token_block);
             }
-            for (place, word_block) in group.enumerate() {
+            for (place, word_block) in strip.enumerate() {
                 visit(self, word_block, place);
             }
         }
@@ -172,17 +166,17 @@ impl Sums {
 
     /// Those of one token; the target's logit is not known here.
     pub fn of_token(&self, lane: usize) -> TokenSums {
-        let lowered = |largest: &Lanes, sum: &Lanes, tau: f32, raised: f32| Normalizer {
+        let lowered = |largest: &Lanes, sum: &Lanes, tau: f32, lift: f32| Normalizer {
             largest: largest[lane] / tau,
-            sum: sum[lane] * (-raised).exp2(),
+            sum: sum[lane] * (-lift).exp2(),
         };
         match self {
-            Self::Plain(sums) => TokenSums { hard: lowered(&sums.largest, &sums.sum, 1.0, RAISED), ..TokenSums::EMPTY },
+            Self::Plain(sums) => TokenSums { hard: lowered(&sums.largest, &sums.sum, 1.0, LIFT), ..TokenSums::EMPTY },
             Self::Mixed(sums, tau) => TokenSums {
-                hard: lowered(&sums.largest, &sums.hard, 1.0, Mixture::raised(*tau)),
-                student: lowered(&sums.largest, &sums.soft, *tau, RAISED),
-                teacher: lowered(&sums.teacher_largest, &sums.teacher, *tau, RAISED),
-                difference: sums.difference[lane] * (-RAISED).exp2() / tau,
+                hard: lowered(&sums.largest, &sums.hard, 1.0, MixedSums::lift(*tau)),
+                student: lowered(&sums.largest, &sums.soft, *tau, LIFT),
+                teacher: lowered(&sums.teacher_largest, &sums.teacher, *tau, LIFT),
+                difference: sums.difference[lane] * (-LIFT).exp2() / tau,
                 target: 0.0,
             },
         }
@@ -190,25 +184,25 @@ impl Sums {
 }
 
 /// `log2 sum` of a block's tokens, so large for tokens that are not there that their gradient vanishes.
-fn shift(sums: &[TokenSums], normalizer: impl Fn(&TokenSums) -> Normalizer) -> Lanes {
-    let mut shift = [-ABSENT; BLOCK];
-    for (shift, sum) in shift.iter_mut().zip(sums) {
-        *shift = normalizer(sum).ln() * LOG2_E;
+fn log2_sums(sums: &[TokenSums], normalizer: impl Fn(&TokenSums) -> Normalizer) -> Lanes {
+    let mut lanes = [-ABSENT; BLOCK];
+    for (lane, sum) in lanes.iter_mut().zip(sums) {
+        *lane = normalizer(sum).ln() * LOG2_E;
     }
-    shift
+    lanes
 }
 
 /// Normalizers of a block of tokens, from their sums.
-pub(super) fn shifts(sums: &[TokenSums]) -> Shifts {
-    Shifts {
-        hard: shift(sums, |sum| sum.hard),
-        student: shift(sums, |sum| sum.student),
-        teacher: shift(sums, |sum| sum.teacher),
+pub(super) fn normalizers(sums: &[TokenSums]) -> TokenNormalizers {
+    TokenNormalizers {
+        hard: log2_sums(sums, |sum| sum.hard),
+        student: log2_sums(sums, |sum| sum.student),
+        teacher: log2_sums(sums, |sum| sum.teacher),
     }
 }
 
 /// The logits' gradient of a tile.
-pub struct TileGradient {
+pub(super) struct TileGradient {
     /// `[word block][token block]`, left side of the table's gradient.
     pub left: Vec<Operand>,
     /// `[token block][word block]`, right side of the hidden states' gradient.
