@@ -20,6 +20,7 @@ use crate::train::{Stage, TokenStreams, TrainError};
 use resnet_bk_runtime::artifact::{Artifact, ArtifactError};
 use resnet_bk_runtime::atomic::write_atomically;
 use resnet_bk_runtime::tokenizer::Vocabulary;
+use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 use thiserror::Error;
@@ -45,6 +46,12 @@ pub enum RunError {
     /// The folder holds a run, and resuming was not asked for.
     #[error("{path} already holds a run; go on with it by --resume, or choose another --out")]
     Exists {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// Another process works in the folder.
+    #[error("another run is writing to {path}; wait for it to end, or choose another --out")]
+    Busy {
         /// The folder.
         path: PathBuf,
     },
@@ -155,6 +162,7 @@ pub fn run(request: &RunRequest, observer: &mut dyn Observer) -> Result<Summary,
     check_folder(request)?;
     let mut run = Run::prepare(request)?;
     run.check_stages(&stages)?;
+    let _alone = lock(&request.out)?;
     write(&request.out.join("recipe.toml"), recipe.to_toml().as_bytes())?;
     for (index, config) in stages.iter().enumerate() {
         run.is_baseline &= config.kind() == StageKind::Train && (index == 0 || !config.brings_model());
@@ -175,6 +183,19 @@ fn check_folder(request: &RunRequest) -> Result<(), RunError> {
     let old = std::fs::read_to_string(&path).map_err(|source| RunError::File { path: path.clone(), source })?;
     let same = Recipe::parse(&old, "recipe.toml", &[]).is_ok_and(|old| same_work(&old, &request.recipe));
     if same { Ok(()) } else { Err(RunError::OtherRecipe { path }) }
+}
+
+/// Makes the run's folder and locks it until the file is dropped, or the process ends in any way. Some systems do not lock folders; a
+/// run goes on there without.
+fn lock(folder: &Path) -> Result<Option<File>, RunError> {
+    std::fs::create_dir_all(folder).map_err(|source| RunError::File { path: folder.to_owned(), source })?;
+    let Ok(file) = File::open(folder) else {
+        return Ok(None);
+    };
+    match file.try_lock() {
+        Err(TryLockError::WouldBlock) => Err(RunError::Busy { path: folder.to_owned() }),
+        _ => Ok(Some(file)),
+    }
 }
 
 /// Whether a run of the old recipe is a beginning of the new one's, or the other way round. A target may change.

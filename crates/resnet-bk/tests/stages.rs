@@ -246,6 +246,20 @@ fn resume_equals_uninterrupted() {
     }
 }
 
+#[cfg(unix)]
+#[test]
+fn a_folder_has_one_run_at_a_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut short = request(folder.path(), false);
+    short.recipe.stages.truncate(1);
+    let other = std::fs::File::open(folder.path()).unwrap();
+    other.try_lock().unwrap();
+    assert!(matches!(run(&short, &mut Silent), Err(RunError::Busy { .. })));
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    drop(other);
+    run(&short, &mut Silent).unwrap();
+}
+
 #[test]
 fn a_run_of_another_recipe_is_not_resumed_and_a_first_stage_needs_a_model() {
     let folder = tempfile::tempdir().unwrap();
