@@ -92,11 +92,12 @@ pub fn facts(summary: &Summary) -> Vec<(&'static str, String)> {
             ),
         ),
         (
-            "floors",
+            "n-gram baselines",
             format!(
-                "unigram {}, bigram {} (perplexities of counting words)",
-                perplexity(summary.floors.unigram),
-                perplexity(summary.floors.bigram),
+                "unigram {}, bigram {}, trigram {} (modified Kneser-Ney)",
+                perplexity(summary.ngrams.unigram),
+                perplexity(summary.ngrams.bigram),
+                perplexity(summary.ngrams.trigram),
             ),
         ),
     ];

@@ -13,7 +13,7 @@ use crate::config::{Recipe, StageConfig, StageKind, Target};
 use crate::corpus::{Corpus, CorpusError, build_vocabulary};
 use crate::evaluate::{evaluate_model, evaluate_parameters};
 use crate::export::pack;
-use crate::floors::{Floors, FloorsError};
+use crate::ngram::{NgramBaselines, NgramError};
 use crate::observer::{Event, Observer};
 use crate::summary::{ArtifactSummary, BaselineSummary, CorpusSummary, StageSummary, Summary};
 use crate::train::{Stage, TokenStreams, TrainError};
@@ -119,9 +119,9 @@ pub enum RunError {
     /// The text makes no vocabulary.
     #[error(transparent)]
     Corpus(#[from] CorpusError),
-    /// The text is too short for floors.
+    /// The text is too short for n-gram baselines.
     #[error(transparent)]
-    Floors(#[from] FloorsError),
+    Ngrams(#[from] NgramError),
     /// A checkpoint can not be read or written.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
@@ -421,7 +421,7 @@ impl<'a> Run<'a> {
                 vocab_size: vocabulary.len(),
             },
             causality: self.checkpoint.config.causality,
-            floors: Floors::measure(&self.streams.train, &self.streams.valid, vocabulary.len())?,
+            ngrams: NgramBaselines::measure(&self.streams.train, &self.streams.valid, vocabulary.len())?,
             ratio_with_vocabulary: (baseline.float32_bytes + text_bytes as u64) as f64 / artifact.bytes_total as f64,
             seconds: self.checkpoint.stages.iter().map(|stage| stage.seconds).sum(),
             stages: self.checkpoint.stages,

@@ -1,7 +1,7 @@
 //! What a run achieved: `summary.json`, from which every table, plot and page is drawn.
 
 use crate::config::{StageKind, Target};
-use crate::floors::Floors;
+use crate::ngram::NgramBaselines;
 use crate::observer::Removal;
 use resnet_bk_runtime::architecture::Causality;
 use resnet_bk_runtime::artifact::Ledger;
@@ -14,8 +14,8 @@ pub struct Summary {
     pub corpus: CorpusSummary,
     /// Which tokens a position sees. Bidirectional perplexities are not those of a language model.
     pub causality: Causality,
-    /// Perplexities of models that only count words, on the same tokens.
-    pub floors: Floors,
+    /// Perplexities of models that only count, on the same tokens.
+    pub ngrams: NgramBaselines,
     /// One entry a stage, in order.
     pub stages: Vec<StageSummary>,
     /// The packed model, decoded again.
