@@ -139,6 +139,10 @@ fn of_checkpoint(error: &CheckpointError) -> &'static str {
     match error {
         CheckpointError::Read { .. } => "pass RUN/NN-stage/model.safetensors of a run",
         CheckpointError::Write { .. } => "make room: `--resume` then goes on from the last epoch that was written",
+        CheckpointError::Damaged { .. } => {
+            "the file was changed after it was written: copy it again, or remove its stage's folder and train that stage again with --resume"
+        }
+        CheckpointError::Older { .. } => "train it again, or go on with the resnet-bk that wrote it",
         _ => "pass RUN/NN-stage/model.safetensors of a run, or its RUN/model.rbk",
     }
 }

@@ -159,7 +159,7 @@ impl Parameters {
             .map(|spec| match old.remove(&spec.name) {
                 Some(parameter) => {
                     assert_eq!(parameter.values.len(), spec.len(), "values of {}", spec.name);
-                    parameter
+                    Parameter { spec, ..parameter }
                 }
                 None => {
                     let values = vec![0.0; spec.len()];

@@ -1,0 +1,227 @@
+//! The file of a checkpoint: a safetensors file in which a checksum covers every byte.
+//!
+//! ```text
+//! tensors    NAME                     F32  parameters, by the names and shapes of `Architecture::tensors`
+//!            mask/NAME                U8   0 where a weight is held at zero, else 1; where weights are pruned
+//!            first/NAME second/NAME   F32  Adam's moments        in an unfinished stage,
+//!            steps/NAME               U64  their steps, [1]      where there was a step
+//!            auxiliary/NAME           F32  parameters that only the running stage uses; they have moments too
+//!            vocabulary               U8   the words as UTF-8, one a line
+//!            metadata-crc32           U32  CRC-32 of the metadata's JSON, [1]
+//! metadata   resnet-bk                JSON: `Metadata`, with the CRC-32 of each tensor's bytes by its name
+//! ```
+//!
+//! The rest of the header, names, types, shapes and places of the tensors, is compared with what the architecture asks for, so a file with
+//! any bit changed is refused. Version 1 had no checksums. A file is written in one step, so an interruption leaves the last good one.
+
+use super::agreement::check_agreement;
+use super::error::ContentError;
+use super::reader::Reader;
+use super::{Checkpoint, CheckpointError, Compression, Plan, Progress};
+use crate::config::ModelConfig;
+use crate::observer::Removal;
+use crate::parameters::{Parameter, Parameters};
+use crate::summary::{BaselineSummary, StageSummary};
+use resnet_bk_runtime::architecture::Architecture;
+use resnet_bk_runtime::atomic::write_atomically;
+use resnet_bk_runtime::tokenizer::{Pretokenizer, Vocabulary};
+use safetensors::tensor::{Dtype, TensorView};
+use safetensors::{SafeTensorError, SafeTensors};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+
+/// Key of the metadata.
+pub(super) const METADATA: &str = "resnet-bk";
+/// Name of the tensor that holds the metadata's checksum: a second key beside the metadata would come in any order.
+pub(super) const METADATA_CHECKSUM: &str = "metadata-crc32";
+/// Version of the format.
+pub(super) const VERSION: u32 = 2;
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct Metadata {
+    version: u32,
+    config: ModelConfig,
+    architecture: Architecture,
+    pretokenizer: Pretokenizer,
+    compression: Compression,
+    stages: Vec<StageSummary>,
+    removals: Vec<Removal>,
+    baseline: Option<BaselineSummary>,
+    #[serde(default)]
+    plan: Option<Plan>,
+    progress: Option<Progress>,
+    /// CRC-32 of the bytes of each tensor.
+    checksums: BTreeMap<String, u32>,
+}
+
+/// A tensor of the file.
+pub(super) struct Tensor {
+    pub(super) name: String,
+    pub(super) dtype: Dtype,
+    pub(super) shape: Vec<usize>,
+    pub(super) bytes: Vec<u8>,
+}
+
+impl Checkpoint {
+    /// Writes the file in one step.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Write`]; a file that was there is unchanged.
+    pub fn write(&self, path: &Path) -> Result<(), CheckpointError> {
+        let written = self.to_bytes().and_then(|bytes| {
+            if let Some(folder) = path.parent() {
+                std::fs::create_dir_all(folder)?;
+            }
+            write_atomically(path, &bytes)
+        });
+        written.map_err(|source| CheckpointError::Write { path: path.to_owned(), source })
+    }
+
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// [`CheckpointError`]: a file that is missing, damaged, or no checkpoint.
+    pub fn read(path: &Path) -> Result<Self, CheckpointError> {
+        let bytes = std::fs::read(path).map_err(|source| CheckpointError::Read { path: path.to_owned(), source })?;
+        Self::from_bytes(&bytes, path)
+    }
+
+    pub(super) fn from_bytes(bytes: &[u8], path: &Path) -> Result<Self, CheckpointError> {
+        let format = |source| CheckpointError::Format { path: path.to_owned(), source };
+        let (_, header) = SafeTensors::read_metadata(bytes).map_err(format)?;
+        let tensors = SafeTensors::deserialize(bytes).map_err(format)?;
+        let metadata = read_metadata(header.metadata().as_ref(), &tensors).map_err(|error| error.at(path))?;
+        Self::from_tensors(&tensors, metadata).map_err(|error| error.at(path))
+    }
+
+    pub(super) fn to_bytes(&self) -> std::io::Result<Vec<u8>> {
+        let tensors = self.tensors();
+        let json = serde_json::to_string(&self.metadata(&tensors))?;
+        assemble(&json, &tensors)
+    }
+
+    pub(super) fn metadata(&self, tensors: &[Tensor]) -> Metadata {
+        Metadata {
+            version: VERSION,
+            config: self.config.clone(),
+            architecture: self.parameters.architecture().clone(),
+            pretokenizer: self.vocabulary.pretokenizer(),
+            compression: self.compression.clone(),
+            stages: self.stages.clone(),
+            removals: self.removals.clone(),
+            baseline: self.baseline.clone(),
+            plan: self.plan.clone(),
+            progress: self.progress,
+            checksums: tensors.iter().map(|tensor| (tensor.name.clone(), crc32fast::hash(&tensor.bytes))).collect(),
+        }
+    }
+
+    pub(super) fn tensors(&self) -> Vec<Tensor> {
+        let is_unfinished = self.progress.is_some();
+        let mut tensors = Vec::new();
+        let mut push = |name: String, dtype, shape: &[usize], bytes| {
+            tensors.push(Tensor { name, dtype, shape: shape.to_vec(), bytes });
+        };
+        let float = |values: &[f32]| values.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>();
+        let mut push_parameter = |prefix: &str, parameter: &Parameter| {
+            let Parameter { spec, values, mask, moments } = parameter;
+            let name = format!("{prefix}{}", spec.name);
+            push(name.clone(), Dtype::F32, &spec.shape, float(values));
+            if is_unfinished && !moments.first.is_empty() {
+                push(format!("first/{name}"), Dtype::F32, &spec.shape, float(&moments.first));
+                push(format!("second/{name}"), Dtype::F32, &spec.shape, float(&moments.second));
+                push(format!("steps/{name}"), Dtype::U64, &[1], moments.steps.to_le_bytes().to_vec());
+            }
+            if let Some(mask) = mask {
+                push(format!("mask/{name}"), Dtype::U8, &spec.shape, mask.iter().map(|&keep| u8::from(keep)).collect());
+            }
+        };
+        self.parameters.iter().for_each(|parameter| push_parameter("", parameter));
+        let auxiliary = self.auxiliary.iter().filter(|_| is_unfinished);
+        auxiliary.for_each(|parameter| push_parameter("auxiliary/", parameter));
+        let words = self.vocabulary.words().join("\n").into_bytes();
+        push("vocabulary".to_owned(), Dtype::U8, &[words.len()], words);
+        tensors
+    }
+
+    fn from_tensors(tensors: &SafeTensors, metadata: Metadata) -> Result<Self, ContentError> {
+        metadata.architecture.validate()?;
+        check_agreement(&metadata.config, &metadata.architecture)?;
+        let mut reader = Reader::new(tensors, &metadata.checksums)?;
+        let is_unfinished = metadata.progress.is_some();
+        let mut failure = None;
+        let parameters = Parameters::from_found(metadata.architecture, |spec| {
+            reader.parameter("", spec, is_unfinished).unwrap_or_else(|error| {
+                failure.get_or_insert(error);
+                None
+            })
+        });
+        if let Some(error) = failure {
+            return Err(error);
+        }
+        let parameters = parameters?;
+        let mut auxiliary = Vec::new();
+        if is_unfinished {
+            // In the order of their names, which is the trainer's.
+            for spec in reader.auxiliary() {
+                auxiliary.extend(reader.parameter("auxiliary/", &spec, true)?);
+            }
+        }
+        let words = reader.words(parameters.architecture().vocab_size)?;
+        reader.finish()?;
+        Ok(Self {
+            vocabulary: Vocabulary::new(words, metadata.pretokenizer)?,
+            config: metadata.config,
+            parameters,
+            auxiliary,
+            compression: metadata.compression,
+            stages: metadata.stages,
+            removals: metadata.removals,
+            baseline: metadata.baseline,
+            plan: metadata.plan,
+            progress: metadata.progress,
+        })
+    }
+}
+
+/// The file of a metadata JSON and tensors, whose checksums are in that JSON.
+pub(super) fn assemble(json: &str, tensors: &[Tensor]) -> std::io::Result<Vec<u8>> {
+    let checksum = Tensor {
+        name: METADATA_CHECKSUM.to_owned(),
+        dtype: Dtype::U32,
+        shape: vec![1],
+        bytes: crc32fast::hash(json.as_bytes()).to_le_bytes().to_vec(),
+    };
+    let views = tensors
+        .iter()
+        .chain([&checksum])
+        .map(|tensor| Ok((&tensor.name, TensorView::new(tensor.dtype, tensor.shape.clone(), &tensor.bytes)?)))
+        .collect::<Result<Vec<_>, SafeTensorError>>()
+        .map_err(std::io::Error::other)?;
+    safetensors::serialize(views, Some(HashMap::from([(METADATA.to_owned(), json.to_owned())])))
+        .map_err(std::io::Error::other)
+}
+
+fn read_metadata(found: Option<&HashMap<String, String>>, tensors: &SafeTensors) -> Result<Metadata, ContentError> {
+    #[derive(Deserialize)]
+    struct Version {
+        version: u32,
+    }
+    let json = found.and_then(|map| map.get(METADATA)).ok_or(ContentError::NoMetadata)?;
+    let checksum = tensors.tensor(METADATA_CHECKSUM).ok();
+    if checksum.as_ref().is_some_and(|view| view.data() != crc32fast::hash(json.as_bytes()).to_le_bytes()) {
+        return Err(ContentError::Checksum("the metadata".to_owned()));
+    }
+    let Version { version } = serde_json::from_str(json)?;
+    if version > VERSION {
+        return Err(ContentError::Newer(version));
+    }
+    if version < VERSION {
+        return Err(ContentError::Older(version));
+    }
+    if checksum.is_none() {
+        return Err(ContentError::NoChecksum);
+    }
+    Ok(serde_json::from_str(json)?)
+}

@@ -1,0 +1,127 @@
+//! A training checkpoint: values, configuration, vocabulary and what was done so far, in one file (its format is drawn in `file.rs`).
+
+mod agreement;
+mod error;
+mod file;
+mod reader;
+#[cfg(test)]
+mod tests;
+
+pub use error::CheckpointError;
+
+use crate::config::{DistillConfig, MagnitudePruning, ModelConfig, QatConfig};
+use crate::observer::Removal;
+use crate::parameters::{Moments, Parameter, Parameters};
+use crate::summary::{BaselineSummary, PlanSummary, StageSummary};
+use resnet_bk_runtime::tokenizer::Vocabulary;
+use serde::{Deserialize, Serialize};
+
+/// A model and its history.
+#[derive(Clone, Debug)]
+pub struct Checkpoint {
+    /// Configuration of this model: a student has its own.
+    pub config: ModelConfig,
+    /// Values, masks, moments.
+    pub parameters: Parameters,
+    /// Parameters that only the running stage uses.
+    pub auxiliary: Vec<Parameter>,
+    /// The words.
+    pub vocabulary: Vocabulary,
+    /// What was done to the model, for a student to repeat.
+    pub compression: Compression,
+    /// The stages so far.
+    pub stages: Vec<StageSummary>,
+    /// The experts removed so far.
+    pub removals: Vec<Removal>,
+    /// The float model that a compressed one is compared with.
+    pub baseline: Option<BaselineSummary>,
+    /// What a planner chose.
+    pub plan: Option<Plan>,
+    /// How far an unfinished stage has come.
+    pub progress: Option<Progress>,
+}
+
+/// A planner's choice.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    /// What it tried.
+    pub summary: PlanSummary,
+    /// The distillation that it chose.
+    pub distillation: DistillConfig,
+}
+
+/// Compression that a model carries.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Compression {
+    /// How it was quantized.
+    pub quantization: Option<QatConfig>,
+    /// How single weights were pruned.
+    pub magnitude: Option<MagnitudePruning>,
+    /// Share of held-out tokens below which experts were removed.
+    pub expert_threshold: Option<f64>,
+    /// Experts that a schedule left in each block.
+    #[serde(default)]
+    pub experts: Option<usize>,
+}
+
+/// Progress of an unfinished stage.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Progress {
+    /// The stage, from 1.
+    pub stage: usize,
+    /// Epochs done.
+    pub epochs_done: usize,
+    /// Wall time so far, in seconds.
+    pub seconds: f64,
+    /// Prices of a coded bit: what has been integrated, and what is asked.
+    #[serde(default)]
+    pub bit_prices: Option<(f64, f64)>,
+}
+
+impl Progress {
+    /// A stage that begins.
+    pub fn new(stage: usize) -> Self {
+        Self { stage, epochs_done: 0, seconds: 0.0, bit_prices: None }
+    }
+}
+
+impl Checkpoint {
+    /// A fresh model for a vocabulary, whose size replaces the configuration's.
+    pub fn initialise(config: ModelConfig, vocabulary: Vocabulary, seed: u64) -> Self {
+        let config = ModelConfig { vocab_size: vocabulary.len(), ..config };
+        Self {
+            parameters: Parameters::initialise(config.architecture(), seed),
+            auxiliary: Vec::new(),
+            vocabulary,
+            compression: Compression::default(),
+            stages: Vec::new(),
+            removals: Vec::new(),
+            baseline: None,
+            plan: None,
+            progress: None,
+            config,
+        }
+    }
+
+    /// Puts a fresh model in the place of this one and returns it as it was. The words, the record of stages and the baseline stay.
+    pub fn replace_model(&mut self, config: ModelConfig, seed: u64) -> Self {
+        let fresh = Self {
+            stages: self.stages.clone(),
+            removals: self.removals.clone(),
+            baseline: self.baseline.clone(),
+            plan: self.plan.clone(),
+            ..Self::initialise(config, self.vocabulary.clone(), seed)
+        };
+        std::mem::replace(self, fresh)
+    }
+
+    /// Forgets what only a running stage needs.
+    pub fn finish_stage(&mut self) {
+        self.progress = None;
+        self.auxiliary.clear();
+        for parameter in self.parameters.as_mut_slice() {
+            parameter.moments = Moments::default();
+        }
+    }
+}
