@@ -20,7 +20,7 @@ const NEAR: f64 = 1.5;
 /// Draws the picture and returns its PNG file.
 pub fn draw(summary: &Summary) -> Result<Vec<u8>> {
     let points = points(summary);
-    let floors = [("unigram", summary.floors.unigram), ("bigram", summary.floors.bigram)];
+    let floors = [("unigram", summary.ngrams.unigram), ("bigram", summary.ngrams.bigram)];
     let valid = || points.iter().map(|point| point.valid);
     let (best, worst) = (valid().fold(f64::INFINITY, f64::min), valid().fold(0.0, f64::max));
     let (near, far): (Vec<_>, Vec<_>) =
@@ -30,11 +30,11 @@ pub fn draw(summary: &Summary) -> Result<Vec<u8>> {
     let bytes: Vec<(f64, String)> = x.ticks(7).iter().map(|&bytes| (bytes, short_bytes(bytes))).collect();
     let perplexities: Vec<(f64, String)> = y.ticks(7).iter().map(|&value| (value, short(value))).collect();
     let far: String =
-        far.iter().map(|(name, value)| format!("; {name} floor not shown: {}", perplexity(*value))).collect();
+        far.iter().map(|(name, value)| format!("; {name} counts not shown: {}", perplexity(*value))).collect();
     let mark = mark(summary.causality);
     paint(|canvas| {
         canvas.frame(
-            &format!("{} smaller, {}", ratio(summary.ratio), verdict(summary)),
+            &verdict(summary),
             (&x, "bytes of weights (logarithmic)", &bytes),
             (&y, &format!("valid perplexity{mark}, logarithmic; less is better{far}"), &perplexities),
         )?;
@@ -44,7 +44,7 @@ pub fn draw(summary: &Summary) -> Result<Vec<u8>> {
             let height = y.pixel(value);
             canvas.dashed((left, height), (right, height), FAINT)?;
             labels.avoid(Area { left, right, top: height - 3, bottom: height + 3 });
-            let label = format!("{name} floor: {}", perplexity(value));
+            let label = format!("{name} counts: {}", perplexity(value));
             labels.avoid(Area::of_label(&label, (left + 14, height - 22), Align::Left));
             canvas.text(&label, (left + 14, height - 22), Align::Left, FAINT)?;
         }
@@ -70,14 +70,16 @@ pub fn draw(summary: &Summary) -> Result<Vec<u8>> {
 
 /// The baseline, each stage and the artifact. A stage that looks like the baseline or the artifact shares its mark.
 fn points(summary: &Summary) -> Vec<Point> {
-    let (baseline, artifact) = (&summary.baseline, &summary.artifact);
+    let artifact = &summary.artifact;
     let point = |name: &str, bytes: u64, valid: f64| Point { name: name.to_owned(), bytes: bytes as f64, valid };
-    let mut points = vec![point("baseline", baseline.float32_bytes, baseline.valid_perplexity)];
+    let baseline = summary.baselines.of(summary.target.against).measured();
+    let mut points: Vec<Point> =
+        baseline.map(|baseline| point("baseline", baseline.weights_bytes, baseline.valid_perplexity)).into_iter().collect();
     let mut last = point("model.rbk", artifact.bytes_weights, artifact.valid_perplexity);
     for stage in &summary.stages {
         let name = format!("{} {}", stage.stage, stage.kind);
         let point = point(&name, stage.weights_bytes, stage.valid_perplexity);
-        if point.covers(&points[0]) {
+        if points.first().is_some_and(|first| point.covers(first)) {
             points[0].name += &format!(", {name}");
         } else if point.covers(&last) {
             last.name = format!("{name}, {}", last.name);
@@ -98,9 +100,12 @@ impl Point {
 }
 
 fn verdict(summary: &Summary) -> String {
-    let percent = 100.0 * summary.loss.abs();
-    let direction = if summary.loss > 0.0 { "above" } else { "below" };
-    format!("perplexity {percent:.1} % {direction} the baseline{}", mark(summary.causality))
+    let (against, mark) = (summary.target.against, mark(summary.causality));
+    let Some((smaller, loss)) = summary.ratio.zip(summary.loss) else {
+        return format!("{against} was not measured on this text{mark}");
+    };
+    let direction = if loss > 0.0 { "above" } else { "below" };
+    format!("{} smaller, perplexity {:.1} % {direction} {against}{mark}", ratio(smaller), 100.0 * loss.abs())
 }
 
 pub(super) fn short_bytes(bytes: f64) -> String {
