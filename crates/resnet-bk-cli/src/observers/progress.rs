@@ -105,17 +105,15 @@ impl Observer for Progress {
                 weights_bytes,
                 seconds: time,
                 ..
-            } => {
-                self.say(&format!(
-                    "epoch {epoch}/{}, loss {train_loss:.4}, {}valid perplexity {}{}{}, {} s",
-                    self.stage.epochs,
-                    dev_perplexity.map_or(String::new(), |dev| format!("dev perplexity {}, ", perplexity(dev))),
-                    perplexity(valid_perplexity),
-                    mark(self.causality),
-                    weights_bytes.map_or(String::new(), |bytes| format!(", {} bytes of weights", grouped(bytes))),
-                    seconds(time),
-                ))
-            }
+            } => self.say(&format!(
+                "epoch {epoch}/{}, loss {train_loss:.4}, {}valid perplexity {}{}{}, {} s",
+                self.stage.epochs,
+                dev_perplexity.map_or(String::new(), |dev| format!("dev perplexity {}, ", perplexity(dev))),
+                perplexity(valid_perplexity),
+                mark(self.causality),
+                weights_bytes.map_or(String::new(), |bytes| format!(", {} bytes of weights", grouped(bytes))),
+                seconds(time),
+            )),
             Event::Warning { message } => match &self.bar {
                 Some(bar) => bar.suspend(|| note(&format!("warning: {message}"))),
                 None => note(&format!("warning: {message}")),

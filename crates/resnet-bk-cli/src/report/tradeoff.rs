@@ -1,4 +1,4 @@
-//! Bytes of the weights against perplexity: the way from the baseline to the artifact, above the floors.
+//! Bytes of the weights against perplexity: the way from the baseline to the artifact, and the n-gram baselines.
 
 use super::axis::Axis;
 use super::canvas::{Align, COLOURS, FAINT, horizontal, paint, vertical};
@@ -14,23 +14,24 @@ struct Point {
     valid: f64,
 }
 
-/// Floors further than this factor from every model are named, but do not squeeze the picture.
+/// n-gram baselines further than this factor from every model are named, but do not squeeze the picture.
 const NEAR: f64 = 1.5;
 
 /// Draws the picture and returns its PNG file.
 pub fn draw(summary: &Summary) -> Result<Vec<u8>> {
     let points = points(summary);
-    let floors = [("unigram", summary.ngrams.unigram), ("bigram", summary.ngrams.bigram)];
+    let ngrams =
+        [("unigram", summary.ngrams.unigram), ("bigram", summary.ngrams.bigram), ("trigram", summary.ngrams.trigram)];
     let valid = || points.iter().map(|point| point.valid);
     let (best, worst) = (valid().fold(f64::INFINITY, f64::min), valid().fold(0.0, f64::max));
     let (near, far): (Vec<_>, Vec<_>) =
-        floors.into_iter().partition(|floor| (best / NEAR..=worst * NEAR).contains(&floor.1));
+        ngrams.into_iter().partition(|ngram| (best / NEAR..=worst * NEAR).contains(&ngram.1));
     let x = Axis::logarithmic(points.iter().map(|point| point.bytes), horizontal());
-    let y = Axis::logarithmic(valid().chain(near.iter().map(|floor| floor.1)), vertical());
+    let y = Axis::logarithmic(valid().chain(near.iter().map(|ngram| ngram.1)), vertical());
     let bytes: Vec<(f64, String)> = x.ticks(7).iter().map(|&bytes| (bytes, short_bytes(bytes))).collect();
     let perplexities: Vec<(f64, String)> = y.ticks(7).iter().map(|&value| (value, short(value))).collect();
     let far: String =
-        far.iter().map(|(name, value)| format!("; {name} counts not shown: {}", perplexity(*value))).collect();
+        far.iter().map(|(name, value)| format!("; {name} baseline not shown: {}", perplexity(*value))).collect();
     let mark = mark(summary.causality);
     paint(|canvas| {
         canvas.frame(
@@ -44,7 +45,7 @@ pub fn draw(summary: &Summary) -> Result<Vec<u8>> {
             let height = y.pixel(value);
             canvas.dashed((left, height), (right, height), FAINT)?;
             labels.avoid(Area { left, right, top: height - 3, bottom: height + 3 });
-            let label = format!("{name} counts: {}", perplexity(value));
+            let label = format!("{name} baseline: {}", perplexity(value));
             labels.avoid(Area::of_label(&label, (left + 14, height - 22), Align::Left));
             canvas.text(&label, (left + 14, height - 22), Align::Left, FAINT)?;
         }
@@ -73,8 +74,10 @@ fn points(summary: &Summary) -> Vec<Point> {
     let artifact = &summary.artifact;
     let point = |name: &str, bytes: u64, valid: f64| Point { name: name.to_owned(), bytes: bytes as f64, valid };
     let baseline = summary.baselines.of(summary.target.against).measured();
-    let mut points: Vec<Point> =
-        baseline.map(|baseline| point("baseline", baseline.weights_bytes, baseline.valid_perplexity)).into_iter().collect();
+    let mut points: Vec<Point> = baseline
+        .map(|baseline| point("baseline", baseline.weights_bytes, baseline.valid_perplexity))
+        .into_iter()
+        .collect();
     let mut last = point("model.rbk", artifact.bytes_weights, artifact.valid_perplexity);
     for stage in &summary.stages {
         let name = format!("{} {}", stage.stage, stage.kind);
