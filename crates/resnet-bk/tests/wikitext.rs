@@ -4,7 +4,7 @@
 use resnet_bk::batch::limit_tokens;
 use resnet_bk::corpus::{Corpus, build_vocabulary, load};
 use resnet_bk::ngram::NgramBaselines;
-use resnet_bk_runtime::tokenizer::Pretokenizer;
+use resnet_bk_runtime::tokenizer::{BlankLines, Pretokenizer};
 use std::path::Path;
 
 /// Perplexities of valid by KenLM (github.com/kpu/kenlm: `lmplz -o 2`, `lmplz -o 3`, nothing pruned): train and valid in this project's
@@ -35,7 +35,8 @@ fn assert_near(measured: f64, expected: f64, tolerance: f64) {
 #[cfg_attr(not(has_corpora), ignore = "needs RESNET_BK_CORPORA")]
 fn the_protocol_gives_the_published_counts() {
     let corpus = wikitext_2();
-    let vocabulary = build_vocabulary(&corpus.train, usize::MAX, Pretokenizer::Whitespace).expect("a vocabulary");
+    let vocabulary = build_vocabulary(&corpus.train, usize::MAX, Pretokenizer::Whitespace, BlankLines::Dropped)
+        .expect("a vocabulary");
     assert_eq!(vocabulary.len(), 33_278);
     // The published counts give blank lines an `<eos>` too, which this protocol drops.
     let tokens_and_blanks = |text: &str| {
@@ -44,13 +45,16 @@ fn the_protocol_gives_the_published_counts() {
     };
     assert_eq!(tokens_and_blanks(&corpus.train), (2_075_677, 2_088_628));
     assert_eq!(tokens_and_blanks(&corpus.valid).1, 217_646);
+    let published = vocabulary.clone().with_blank_lines(BlankLines::Kept);
+    assert_eq!(published.encode(&corpus.valid).len(), 217_646);
 }
 
 #[test]
 #[cfg_attr(not(has_corpora), ignore = "needs RESNET_BK_CORPORA")]
 fn ngram_baselines_match_kenlm() {
     let corpus = wikitext_2();
-    let vocabulary = build_vocabulary(&corpus.train, VOCABULARY, Pretokenizer::Whitespace).expect("a vocabulary");
+    let vocabulary = build_vocabulary(&corpus.train, VOCABULARY, Pretokenizer::Whitespace, BlankLines::Dropped)
+        .expect("a vocabulary");
     assert_eq!(vocabulary.len(), VOCABULARY);
     let [train, valid] = [&corpus.train, &corpus.valid].map(|text| vocabulary.encode(text));
     let measured = NgramBaselines::measure(&train, &valid, vocabulary.len()).expect("sound streams");

@@ -1,7 +1,7 @@
 //! report.html: one file, no scripts, pictures inside, light or dark as the reader's system is.
 
 use crate::printer::{Table, change, percent, perplexity, ratio};
-use crate::tables::{NOT_CAUSAL, facts, ledger, missed, stages, trials};
+use crate::tables::{NOT_CAUSAL, comparison, facts, ledger, missed, stages, trials};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use resnet_bk::observer::Removal;
@@ -23,13 +23,18 @@ pub struct Pictures {
 
 /// The page.
 pub fn render(summary: &Summary, recipe: Option<&str>, pictures: &Pictures) -> String {
-    let title = format!("ResNet-BK: {} compressed {}", summary.corpus.name, ratio(summary.ratio));
+    let title = match summary.ratio {
+        Some(found) => format!("ResNet-BK: {} compressed {}", summary.corpus.name, ratio(found)),
+        None => format!("ResNet-BK: {}", summary.corpus.name),
+    };
     let mut body = format!("<h1>{}</h1>\n{}", escape(&title), verdict(summary));
     if summary.causality == Causality::Bidirectional {
         let _ = writeln!(body, "<p class=\"missed\">Bidirectional model: every perplexity here is {NOT_CAUSAL}.</p>");
     }
     body += "<h2>Stages</h2>\n";
     body += &table(&stages(summary));
+    body += "<h2>Compared</h2>\n";
+    body += &table(&comparison(summary));
     body += "<dl>\n";
     for (name, fact) in facts(summary) {
         let _ = writeln!(body, "<dt>{name}</dt><dd>{}</dd>", escape(&fact));
@@ -63,13 +68,24 @@ pub fn render(summary: &Summary, recipe: Option<&str>, pictures: &Pictures) -> S
 }
 
 fn verdict(summary: &Summary) -> String {
-    let result = format!(
-        "<p class=\"result\"><b>{}</b> fewer bytes of weights, perplexity <b>{}</b> ({} to {})</p>\n",
-        ratio(summary.ratio),
-        change(summary.loss),
-        perplexity(summary.baseline.valid_perplexity),
-        perplexity(summary.artifact.valid_perplexity),
-    );
+    let against = summary.target.against;
+    let baseline = summary.baselines.of(against).measured();
+    let result = match (summary.ratio, summary.loss, baseline) {
+        (Some(smaller), Some(loss), Some(baseline)) => format!(
+            "<p class=\"result\"><b>{}</b> fewer bytes of weights than {against} in float32, perplexity <b>{}</b> ({} to {})</p>\n",
+            ratio(smaller),
+            change(loss),
+            perplexity(baseline.valid_perplexity),
+            perplexity(summary.artifact.valid_perplexity),
+        ),
+        _ => format!(
+            "<p class=\"result\">perplexity <b>{}</b>; {against} was not measured on this text</p>\n",
+            perplexity(summary.artifact.valid_perplexity),
+        ),
+    };
+    if let Some(sentence) = summary.worse_than_counting() {
+        return result + &format!("<p class=\"missed\">Failed: {}.</p>\n", escape(&sentence));
+    }
     let target = match summary.target_reached {
         None => String::new(),
         Some(true) => "<p class=\"reached\">Target reached.</p>\n".to_owned(),

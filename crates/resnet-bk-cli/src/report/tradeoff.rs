@@ -35,7 +35,7 @@ pub fn draw(summary: &Summary) -> Result<Vec<u8>> {
     let mark = mark(summary.causality);
     paint(|canvas| {
         canvas.frame(
-            &format!("{} smaller, {}", ratio(summary.ratio), verdict(summary)),
+            &verdict(summary),
             (&x, "bytes of weights (logarithmic)", &bytes),
             (&y, &format!("valid perplexity{mark}, logarithmic; less is better{far}"), &perplexities),
         )?;
@@ -71,14 +71,18 @@ pub fn draw(summary: &Summary) -> Result<Vec<u8>> {
 
 /// The baseline, each stage and the artifact. A stage that looks like the baseline or the artifact shares its mark.
 fn points(summary: &Summary) -> Vec<Point> {
-    let (baseline, artifact) = (&summary.baseline, &summary.artifact);
+    let artifact = &summary.artifact;
     let point = |name: &str, bytes: u64, valid: f64| Point { name: name.to_owned(), bytes: bytes as f64, valid };
-    let mut points = vec![point("baseline", baseline.float32_bytes, baseline.valid_perplexity)];
+    let baseline = summary.baselines.of(summary.target.against).measured();
+    let mut points: Vec<Point> = baseline
+        .map(|baseline| point("baseline", baseline.weights_bytes, baseline.valid_perplexity))
+        .into_iter()
+        .collect();
     let mut last = point("model.rbk", artifact.bytes_weights, artifact.valid_perplexity);
     for stage in &summary.stages {
         let name = format!("{} {}", stage.stage, stage.kind);
         let point = point(&name, stage.weights_bytes, stage.valid_perplexity);
-        if point.covers(&points[0]) {
+        if points.first().is_some_and(|first| point.covers(first)) {
             points[0].name += &format!(", {name}");
         } else if point.covers(&last) {
             last.name = format!("{name}, {}", last.name);
@@ -99,9 +103,12 @@ impl Point {
 }
 
 fn verdict(summary: &Summary) -> String {
-    let percent = 100.0 * summary.loss.abs();
-    let direction = if summary.loss > 0.0 { "above" } else { "below" };
-    format!("perplexity {percent:.1} % {direction} the baseline{}", mark(summary.causality))
+    let (against, mark) = (summary.target.against, mark(summary.causality));
+    let Some((smaller, loss)) = summary.ratio.zip(summary.loss) else {
+        return format!("{against} was not measured on this text{mark}");
+    };
+    let direction = if loss > 0.0 { "above" } else { "below" };
+    format!("{} smaller, perplexity {:.1} % {direction} {against}{mark}", ratio(smaller), 100.0 * loss.abs())
 }
 
 pub(super) fn short_bytes(bytes: f64) -> String {

@@ -19,12 +19,14 @@ use super::error::ContentError;
 use super::reader::Reader;
 use super::{Checkpoint, CheckpointError, Compression, Plan, Progress};
 use crate::config::ModelConfig;
+use crate::corpus::TextFingerprint;
+use crate::environment::Environment;
 use crate::observer::Removal;
 use crate::parameters::{Parameter, Parameters};
-use crate::summary::{BaselineSummary, StageSummary};
+use crate::summary::StageSummary;
 use resnet_bk_runtime::architecture::Architecture;
 use resnet_bk_runtime::atomic::write_atomically;
-use resnet_bk_runtime::tokenizer::{Pretokenizer, Vocabulary};
+use resnet_bk_runtime::tokenizer::{BlankLines, Pretokenizer, Vocabulary};
 use safetensors::tensor::{Dtype, TensorView};
 use safetensors::{SafeTensorError, SafeTensors};
 use serde::{Deserialize, Serialize};
@@ -44,10 +46,15 @@ pub(super) struct Metadata {
     config: ModelConfig,
     architecture: Architecture,
     pretokenizer: Pretokenizer,
+    #[serde(default)]
+    blank_lines: BlankLines,
     compression: Compression,
     stages: Vec<StageSummary>,
     removals: Vec<Removal>,
-    baseline: Option<BaselineSummary>,
+    epochs: usize,
+    trained_to_end: bool,
+    text: Option<TextFingerprint>,
+    environment: Option<Environment>,
     #[serde(default)]
     plan: Option<Plan>,
     progress: Option<Progress>,
@@ -107,12 +114,16 @@ impl Checkpoint {
             config: self.config.clone(),
             architecture: self.parameters.architecture().clone(),
             pretokenizer: self.vocabulary.pretokenizer(),
+            blank_lines: self.vocabulary.blank_lines(),
             compression: self.compression.clone(),
             stages: self.stages.clone(),
             removals: self.removals.clone(),
-            baseline: self.baseline.clone(),
+            epochs: self.epochs,
+            trained_to_end: self.trained_to_end,
+            text: self.text.clone(),
+            environment: self.environment.clone(),
             plan: self.plan.clone(),
-            progress: self.progress,
+            progress: self.progress.clone(),
             checksums: tensors.iter().map(|tensor| (tensor.name.clone(), crc32fast::hash(&tensor.bytes))).collect(),
         }
     }
@@ -171,14 +182,17 @@ impl Checkpoint {
         let words = reader.words(parameters.architecture().vocab_size)?;
         reader.finish()?;
         Ok(Self {
-            vocabulary: Vocabulary::new(words, metadata.pretokenizer)?,
+            vocabulary: Vocabulary::new(words, metadata.pretokenizer)?.with_blank_lines(metadata.blank_lines),
             config: metadata.config,
             parameters,
             auxiliary,
             compression: metadata.compression,
             stages: metadata.stages,
             removals: metadata.removals,
-            baseline: metadata.baseline,
+            epochs: metadata.epochs,
+            trained_to_end: metadata.trained_to_end,
+            text: metadata.text,
+            environment: metadata.environment,
             plan: metadata.plan,
             progress: metadata.progress,
         })

@@ -10,9 +10,12 @@ mod tests;
 pub use error::CheckpointError;
 
 use crate::config::{DistillConfig, MagnitudePruning, ModelConfig, QatConfig};
+use crate::corpus::TextFingerprint;
+use crate::environment::Environment;
 use crate::observer::Removal;
 use crate::parameters::{Moments, Parameter, Parameters};
-use crate::summary::{BaselineSummary, PlanSummary, StageSummary};
+use crate::summary::{PlanSummary, StageSummary};
+use crate::train::Judged;
 use resnet_bk_runtime::tokenizer::Vocabulary;
 use serde::{Deserialize, Serialize};
 
@@ -33,8 +36,14 @@ pub struct Checkpoint {
     pub stages: Vec<StageSummary>,
     /// The experts removed so far.
     pub removals: Vec<Removal>,
-    /// The float model that a compressed one is compared with.
-    pub baseline: Option<BaselineSummary>,
+    /// Epochs that the model has seen in all, those of the models that it was made or learned from included.
+    pub epochs: usize,
+    /// Whether its last epoch gained less than 1 %.
+    pub trained_to_end: bool,
+    /// The text that the perplexities of `stages` belong to; `None` before the first stage.
+    pub text: Option<TextFingerprint>,
+    /// What the last stage ran on.
+    pub environment: Option<Environment>,
     /// What a planner chose.
     pub plan: Option<Plan>,
     /// How far an unfinished stage has come.
@@ -58,7 +67,7 @@ pub struct Compression {
     pub quantization: Option<QatConfig>,
     /// How single weights were pruned.
     pub magnitude: Option<MagnitudePruning>,
-    /// Share of held-out tokens below which experts were removed.
+    /// Share of training tokens below which experts were removed.
     pub expert_threshold: Option<f64>,
     /// Experts that a schedule left in each block.
     #[serde(default)]
@@ -66,12 +75,15 @@ pub struct Compression {
 }
 
 /// Progress of an unfinished stage.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Progress {
     /// The stage, from 1.
     pub stage: usize,
-    /// Epochs done.
-    pub epochs_done: usize,
+    /// Perplexities after each epoch that is done.
+    pub epochs: Vec<Judged>,
+    /// The best epoch so far, from 1, whose model is in a file of its own beside this one.
+    #[serde(default)]
+    pub best_epoch: Option<usize>,
     /// Wall time so far, in seconds.
     pub seconds: f64,
     /// Prices of a coded bit: what has been integrated, and what is asked.
@@ -82,7 +94,7 @@ pub struct Progress {
 impl Progress {
     /// A stage that begins.
     pub fn new(stage: usize) -> Self {
-        Self { stage, epochs_done: 0, seconds: 0.0, bit_prices: None }
+        Self { stage, epochs: Vec::new(), best_epoch: None, seconds: 0.0, bit_prices: None }
     }
 }
 
@@ -97,19 +109,25 @@ impl Checkpoint {
             compression: Compression::default(),
             stages: Vec::new(),
             removals: Vec::new(),
-            baseline: None,
+            epochs: 0,
+            trained_to_end: false,
+            text: None,
+            environment: None,
             plan: None,
             progress: None,
             config,
         }
     }
 
-    /// Puts a fresh model in the place of this one and returns it as it was. The words, the record of stages and the baseline stay.
+    /// Puts a fresh model in the place of this one and returns it as it was. The words and the record of stages stay.
     pub fn replace_model(&mut self, config: ModelConfig, seed: u64) -> Self {
         let fresh = Self {
             stages: self.stages.clone(),
             removals: self.removals.clone(),
-            baseline: self.baseline.clone(),
+            epochs: self.epochs,
+            trained_to_end: self.trained_to_end,
+            text: self.text.clone(),
+            environment: self.environment.clone(),
             plan: self.plan.clone(),
             ..Self::initialise(config, self.vocabulary.clone(), seed)
         };

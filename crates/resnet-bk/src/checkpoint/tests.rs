@@ -1,6 +1,7 @@
 use super::file::{METADATA, METADATA_CHECKSUM, Tensor, VERSION, assemble};
 use super::*;
 use crate::random::Random;
+use crate::train::Judged;
 use resnet_bk_runtime::architecture::{Architecture, Role, TensorSpec};
 use resnet_bk_runtime::quantization::{LearnedSteps, QuantizationPolicy};
 use resnet_bk_runtime::tokenizer::Pretokenizer;
@@ -24,7 +25,7 @@ fn checkpoint() -> Checkpoint {
     let parameters = checkpoint.parameters.clone();
     let architecture = Architecture { quantization: Some(policy), ..parameters.architecture().clone() };
     checkpoint.parameters = parameters.with_architecture(architecture).remove_expert(1, 0);
-    checkpoint.progress = Some(Progress { epochs_done: 1, ..Progress::new(2) });
+    checkpoint.progress = Some(Progress { epochs: vec![Judged { valid: 91.25, dev: Some(88.5) }], ..Progress::new(2) });
     let spec = |name: &str| TensorSpec { name: name.to_owned(), shape: vec![2, 4], role: Role::Mixer };
     checkpoint.auxiliary =
         ["projection.0", "projection.1"].map(|name| Parameter::new(spec(name), vec![0.5; 8])).into_iter().collect();
@@ -72,7 +73,7 @@ fn what_is_written_is_read() {
     let found = read(&written.to_bytes().unwrap()).unwrap();
     assert_eq!(found.parameters, written.parameters);
     assert_eq!(found.vocabulary, written.vocabulary);
-    assert_eq!((found.config, found.progress), (written.config.clone(), written.progress));
+    assert_eq!((found.config, found.progress), (written.config.clone(), written.progress.clone()));
     // The role of a parameter that only a stage uses is not written.
     assert_eq!(found.auxiliary, written.auxiliary);
     assert_eq!(read(&written.to_bytes().unwrap()).unwrap().to_bytes().unwrap(), written.to_bytes().unwrap());

@@ -83,6 +83,7 @@ mod tests {
     use super::*;
     use crate::corpus::build_vocabulary;
     use crate::ngram::NgramBaselines;
+    use resnet_bk_runtime::tokenizer::BlankLines;
     use std::sync::LazyLock;
 
     static CORPUS: LazyLock<Corpus> = LazyLock::new(load);
@@ -143,7 +144,8 @@ mod tests {
 
     #[test]
     fn the_ngram_baselines_are_real_ones() {
-        let vocabulary = build_vocabulary(&CORPUS.train, 8_000, CORPUS.pretokenizer).expect("a vocabulary");
+        let vocabulary =
+            build_vocabulary(&CORPUS.train, 8_000, CORPUS.pretokenizer, BlankLines::Dropped).expect("a vocabulary");
         let [train, valid] = [&CORPUS.train, &CORPUS.valid].map(|text| vocabulary.encode(text));
         let unknown = valid.iter().filter(|&&id| id == vocabulary.unknown()).count() as f64 / valid.len() as f64;
         assert!(unknown < 0.03, "{unknown}");
