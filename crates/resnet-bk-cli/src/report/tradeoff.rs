@@ -1,126 +1,212 @@
-//! Bytes of the weights against perplexity: the way from the baseline to the artifact, above the floors.
+//! Bytes of the weights against perplexity: the way from the baseline to the artifact, beside what counting words achieves.
 
+use super::area::{Area, Place};
 use super::axis::Axis;
-use super::canvas::{Align, COLOURS, FAINT, horizontal, paint, vertical};
-use super::labels::{Area, Labels};
+use super::canvas::{Format, Png, WIDE, paint};
+use super::frame::{EDGE, Heading, Plot, short, short_bytes};
+use super::labels::{self, Anchor, Label, Obstacles, Placement};
+use super::marks::{Mark, Point, Role, merge};
+use super::palette::FAINT;
 use crate::printer::{grouped, perplexity, ratio};
 use crate::tables::mark;
 use anyhow::Result;
 use resnet_bk::summary::Summary;
 
-struct Point {
-    name: String,
+/// n-gram baselines further than this factor from every model are named, but do not squeeze the picture.
+const NEAR: f64 = 1.5;
+/// Rows of the plot.
+const ROWS: i32 = 680;
+
+/// Everything in the picture, in its place.
+struct Scene {
+    heading: Heading,
+    plot: Plot,
+    marks: Vec<Mark>,
+    path: Vec<Place>,
+    levels: Vec<i32>,
+    labels: Placement,
+}
+
+/// Draws the picture.
+pub fn draw(summary: &Summary, format: Format) -> Result<Png> {
+    let scene = arrange(summary, format);
+    let Area { left, right, bottom, .. } = scene.plot.area;
+    paint(format.width, bottom + Plot::bottom_margin(format), |canvas| {
+        scene.heading.draw(canvas)?;
+        scene.plot.draw(canvas, Some("bytes of weights (logarithmic)"))?;
+        for &row in &scene.levels {
+            canvas.dashed(((left, row), (right, row)), FAINT)?;
+        }
+        canvas.line(&scene.path, FAINT, 2)?;
+        scene.marks.iter().try_for_each(|mark| mark.draw(canvas))?;
+        labels::draw(&scene.labels, canvas, format.text)
+    })
+}
+
+/// Names and perplexities of the models that only count words.
+fn ngram_baselines(summary: &Summary) -> Vec<(&'static str, f64)> {
+    let ngrams = &summary.floors;
+    vec![("unigram", ngrams.unigram), ("bigram", ngrams.bigram)]
+}
+
+/// The picture with names beside the marks; where these find no room, with numbers there and the names above the plot.
+fn arrange(summary: &Summary, format: Format) -> Scene {
+    let named = arrange_with(summary, format, Names::BesideMarks);
+    if named.labels.is_clear { named } else { arrange_with(summary, format, Names::AbovePlot) }
+}
+
+/// Where the models' names are.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Names {
+    BesideMarks,
+    AbovePlot,
+}
+
+fn arrange_with(summary: &Summary, format: Format, names: Names) -> Scene {
+    let models = models(summary, format);
+    let valid = || models.iter().map(|model| model.valid);
+    let (best, worst) = (valid().fold(f64::INFINITY, f64::min), valid().fold(0.0, f64::max));
+    let is_near = |(_, value): &(&str, f64)| (best / NEAR..=worst * NEAR).contains(value);
+    let (near, far): (Vec<_>, Vec<_>) = ngram_baselines(summary).into_iter().partition(is_near);
+    let x = Axis::logarithmic(models.iter().map(|model| model.bytes));
+    let y = Axis::logarithmic(valid().chain(near.iter().map(|ngram| ngram.1)));
+
+    let mut notes = vec![format!("held-out perplexity{} (logarithmic), lower is better", mark(summary.causality))];
+    notes.extend(
+        far.iter().map(|(name, value)| format!("{name} baseline: {} (outside the picture)", perplexity(*value))),
+    );
+    let entry = |model: &Model| (model.role.symbol(), model.text.clone());
+    let legend: Vec<_> = if names == Names::AbovePlot { models.iter().map(entry).collect() } else { vec![] };
+    let heading = Heading::new(format, &title(summary), &notes, &legend);
+    let top = heading.bottom + 24;
+    let left = Plot::left_margin(format, ROWS, (&y, &short));
+    let area = Area { left, top, right: format.width - EDGE, bottom: top + ROWS };
+    let plot = Plot::new(format, area, (&x, &short_bytes), (&y, &short));
+
+    let point = |model: &Model| Point {
+        role: model.role,
+        text: model.text.clone(),
+        short: model.short.clone(),
+        place: (plot.x.pixel(model.bytes), plot.y.pixel(model.valid)),
+    };
+    let marks = merge(models.iter().map(point).collect());
+    let path = path(&models, &marks);
+    let levels: Vec<i32> = near.iter().map(|ngram| plot.y.pixel(ngram.1)).collect();
+    let mut obstacles = Obstacles { marks: marks.iter().map(Mark::area).collect(), ..Obstacles::default() };
+    obstacles.add_line(&path);
+    for &row in &levels {
+        obstacles.add_line(&[(area.left, row), (area.right, row)]);
+    }
+    let lines = |mark: &Mark| if names == Names::AbovePlot { vec![mark.short_line()] } else { mark.lines() };
+    let of_marks =
+        marks.iter().map(|mark| Label { anchor: Anchor::Mark(mark.place, mark.radius()), lines: lines(mark) });
+    let of_levels = near.iter().zip(&levels).map(|((name, value), &row)| Label {
+        anchor: Anchor::Level(row),
+        lines: vec![(format!("{name} baseline: {}", perplexity(*value)), FAINT)],
+    });
+    let wanted: Vec<Label> = of_marks.chain(of_levels).collect();
+    let labels = labels::place(&wanted, &obstacles, area, format.text);
+    Scene { heading, plot, marks, path, levels, labels }
+}
+
+/// From mark to mark in the order of the run.
+fn path(models: &[Model], marks: &[Mark]) -> Vec<Place> {
+    let mark = |model: &Model| marks.iter().find(|mark| mark.points.iter().any(|point| point.role == model.role));
+    let mut path: Vec<Place> = models.iter().filter_map(mark).map(|mark| mark.place).collect();
+    path.dedup();
+    path
+}
+
+struct Model {
+    role: Role,
+    text: String,
+    short: String,
     bytes: f64,
     valid: f64,
 }
 
-/// Floors further than this factor from every model are named, but do not squeeze the picture.
-const NEAR: f64 = 1.5;
-
-/// Draws the picture and returns its PNG file.
-pub fn draw(summary: &Summary) -> Result<Vec<u8>> {
-    let points = points(summary);
-    let floors = [("unigram", summary.floors.unigram), ("bigram", summary.floors.bigram)];
-    let valid = || points.iter().map(|point| point.valid);
-    let (best, worst) = (valid().fold(f64::INFINITY, f64::min), valid().fold(0.0, f64::max));
-    let (near, far): (Vec<_>, Vec<_>) =
-        floors.into_iter().partition(|floor| (best / NEAR..=worst * NEAR).contains(&floor.1));
-    let x = Axis::logarithmic(points.iter().map(|point| point.bytes), horizontal());
-    let y = Axis::logarithmic(valid().chain(near.iter().map(|floor| floor.1)), vertical());
-    let bytes: Vec<(f64, String)> = x.ticks(7).iter().map(|&bytes| (bytes, short_bytes(bytes))).collect();
-    let perplexities: Vec<(f64, String)> = y.ticks(7).iter().map(|&value| (value, short(value))).collect();
-    let far: String =
-        far.iter().map(|(name, value)| format!("; {name} floor not shown: {}", perplexity(*value))).collect();
-    let mark = mark(summary.causality);
-    paint(|canvas| {
-        canvas.frame(
-            &format!("{} smaller, {}", ratio(summary.ratio), verdict(summary)),
-            (&x, "bytes of weights (logarithmic)", &bytes),
-            (&y, &format!("valid perplexity{mark}, logarithmic; less is better{far}"), &perplexities),
-        )?;
-        let mut labels = Labels::default();
-        let (left, right) = horizontal();
-        for (name, value) in near {
-            let height = y.pixel(value);
-            canvas.dashed((left, height), (right, height), FAINT)?;
-            labels.avoid(Area { left, right, top: height - 3, bottom: height + 3 });
-            let label = format!("{name} floor: {}", perplexity(value));
-            labels.avoid(Area::of_label(&label, (left + 14, height - 22), Align::Left));
-            canvas.text(&label, (left + 14, height - 22), Align::Left, FAINT)?;
-        }
-        let places: Vec<(i32, i32)> = points.iter().map(|point| (x.pixel(point.bytes), y.pixel(point.valid))).collect();
-        canvas.line(&places, FAINT, 2)?;
-        places.windows(2).for_each(|ends| labels.avoid_line(ends[0], ends[1]));
-        for (index, &place) in places.iter().enumerate() {
-            let colour = COLOURS[index % COLOURS.len()];
-            if index == 0 || index + 1 == places.len() {
-                canvas.diamond(place, colour, 15)?;
-            } else {
-                canvas.dot(place, colour, 10)?;
-            }
-            labels.avoid(Area { left: place.0 - 16, right: place.0 + 16, top: place.1 - 16, bottom: place.1 + 16 });
-        }
-        for (index, (point, &place)) in points.iter().zip(&places).enumerate() {
-            let text = format!("{}: {} bytes, {}", point.name, grouped(point.bytes as u64), perplexity(point.valid));
-            labels.write(canvas, &text, place, COLOURS[index % COLOURS.len()])?;
-        }
-        Ok(())
-    })
-}
-
-/// The baseline, each stage and the artifact. A stage that looks like the baseline or the artifact shares its mark.
-fn points(summary: &Summary) -> Vec<Point> {
+/// The baseline, each stage and the artifact, in the order of the run.
+fn models(summary: &Summary, format: Format) -> Vec<Model> {
+    let model = |role, name: &str, bytes: u64, valid: f64| {
+        let short = if let Role::Stage(number) = role { number.to_string() } else { name.to_owned() };
+        let size = if format == WIDE { format!("{} bytes", grouped(bytes)) } else { short_bytes(bytes as f64) };
+        Model { role, text: format!("{name}: {size}, {}", perplexity(valid)), short, bytes: bytes as f64, valid }
+    };
     let (baseline, artifact) = (&summary.baseline, &summary.artifact);
-    let point = |name: &str, bytes: u64, valid: f64| Point { name: name.to_owned(), bytes: bytes as f64, valid };
-    let mut points = vec![point("baseline", baseline.float32_bytes, baseline.valid_perplexity)];
-    let mut last = point("model.rbk", artifact.bytes_weights, artifact.valid_perplexity);
-    for stage in &summary.stages {
+    let mut models = vec![model(Role::Baseline, "baseline", baseline.float32_bytes, baseline.valid_perplexity)];
+    models.extend(summary.stages.iter().map(|stage| {
         let name = format!("{} {}", stage.stage, stage.kind);
-        let point = point(&name, stage.weights_bytes, stage.valid_perplexity);
-        if point.covers(&points[0]) {
-            points[0].name += &format!(", {name}");
-        } else if point.covers(&last) {
-            last.name = format!("{name}, {}", last.name);
-        } else {
-            points.push(point);
-        }
-    }
-    points.push(last);
-    points
+        model(Role::Stage(stage.stage), &name, stage.weights_bytes, stage.valid_perplexity)
+    }));
+    models.push(model(Role::Artifact, "model.rbk", artifact.bytes_weights, artifact.valid_perplexity));
+    models
 }
 
-impl Point {
-    /// Whether two marks would lie on each other: within 2 % both ways.
-    fn covers(&self, other: &Self) -> bool {
-        let near = |a: f64, b: f64| (a / b - 1.0).abs() < 0.02;
-        near(self.bytes, other.bytes) && near(self.valid, other.valid)
-    }
-}
-
-fn verdict(summary: &Summary) -> String {
+fn title(summary: &Summary) -> String {
     let percent = 100.0 * summary.loss.abs();
     let direction = if summary.loss > 0.0 { "above" } else { "below" };
-    format!("perplexity {percent:.1} % {direction} the baseline{}", mark(summary.causality))
-}
-
-pub(super) fn short_bytes(bytes: f64) -> String {
-    match bytes {
-        b if b >= 1e6 => format!("{} MB", short(b / 1e6)),
-        b if b >= 1e3 => format!("{} kB", short(b / 1e3)),
-        b => format!("{} B", short(b)),
-    }
-}
-
-pub(super) fn short(value: f64) -> String {
-    format!("{}", (value * 100.0).round() / 100.0)
+    format!(
+        "{} smaller, perplexity {percent:.1}\u{a0}% {direction} the baseline{}",
+        ratio(summary.ratio),
+        mark(summary.causality)
+    )
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::canvas::NARROW;
+    use super::super::labels_tests::assert_clear;
+    use super::super::palette::stage_color;
+    use super::super::tests::summary;
     use super::*;
 
+    /// A run of 12 stages with these bytes and perplexities; the last is packed.
+    fn run(values: impl Fn(usize) -> (u64, f64)) -> Summary {
+        let mut summary = summary();
+        let stage = summary.stages[1].clone();
+        summary.stages = (1..=12)
+            .map(|number| {
+                let (weights_bytes, valid_perplexity) = values(number);
+                resnet_bk::summary::StageSummary { stage: number, weights_bytes, valid_perplexity, ..stage.clone() }
+            })
+            .collect();
+        (summary.artifact.bytes_weights, summary.artifact.valid_perplexity) = values(12);
+        summary
+    }
+
     #[test]
-    fn ticks_are_short() {
-        assert_eq!([950.0, 20_000.0, 5e6].map(short_bytes), ["950 B", "20 kB", "5 MB"]);
+    fn every_model_of_twelve_stages_is_named_where_nothing_covers_its_name() {
+        let runs: [(&str, Summary); 5] = [
+            ("each smaller and worse", run(|n| (16_000_000 >> n, 270.0 + 8.0 * n as f64))),
+            ("all alike", run(|_| (2_000_000, 290.0))),
+            ("pairs", run(|n| (16_000_000 >> (n / 2), 250.0 + 30.0 * (n / 2) as f64))),
+            ("of one size", run(|n| (2_000_000, 200.0 * 1.1f64.powi(n as i32)))),
+            ("equally good", run(|n| (16_000_000 >> n, 279.4))),
+        ];
+        for (name, summary) in runs {
+            for format in [WIDE, NARROW] {
+                let scene = arrange(&summary, format);
+                let mut obstacles = Obstacles { marks: scene.marks.iter().map(Mark::area).collect(), lines: vec![] };
+                obstacles.add_line(&scene.path);
+                assert_clear(&format!("{name}, {} wide", format.width), &scene.labels, &obstacles, scene.plot.area);
+                assert_eq!(scene.labels.labels.len(), scene.marks.len() + scene.levels.len());
+                for number in 1..=12 {
+                    let shown = scene.marks.iter().filter(|mark| mark.colors().contains(&stage_color(number))).count();
+                    assert_eq!(shown, 1, "{name}: stage {number}");
+                }
+                assert!(
+                    scene.marks.iter().all(|mark| scene.plot.area.holds(&mark.area())),
+                    "{name}: a mark is outside"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_far_ngram_baseline_is_named_and_does_not_squeeze_the_picture() {
+        let scene = arrange(&summary(), WIDE);
+        assert_eq!(scene.levels.len(), 1);
+        let area = scene.plot.area;
+        assert!(!(area.top..area.bottom).contains(&scene.plot.y.pixel(940.1)));
     }
 }
