@@ -119,6 +119,12 @@ fn of_run(error: &RunError) -> Option<&'static str> {
         RunError::OtherRecipe { .. } => {
             Some("choose another --out, or go on with that folder's recipe.toml and no --set")
         }
+        RunError::NotARun { .. } => Some("choose a new or empty folder for --out"),
+        RunError::NothingToResume { .. } => Some("check --out, or leave out --resume to begin a run there"),
+        RunError::TinyHeldOut { .. } => Some("move more text into valid.txt"),
+        RunError::OtherBaseline { .. } | RunError::QuantizedBaseline { .. } => {
+            Some("pass the checkpoint of a `train` stage that was made with the same vocabulary")
+        }
         RunError::NothingToCompress(_) => {
             Some("give a checkpoint by --model, or begin the recipe with a stage of kind \"train\"")
         }

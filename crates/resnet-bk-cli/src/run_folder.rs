@@ -138,7 +138,15 @@ mod tests {
     }
 
     fn ended(stage: usize, epoch: usize, valid_perplexity: f64) -> Event {
-        Event::EpochEnded { stage, epoch, train_loss: 1.0, valid_perplexity, weights_bytes: None, seconds: 1.0 }
+        Event::EpochEnded {
+            stage,
+            epoch,
+            train_loss: 1.0,
+            valid_perplexity,
+            dev_perplexity: None,
+            weights_bytes: None,
+            seconds: 1.0,
+        }
     }
 
     #[test]

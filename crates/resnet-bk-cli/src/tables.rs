@@ -1,7 +1,7 @@
 //! What a summary says, as rows of text. The terminal and the page show the same.
 
 use crate::printer::{Table, change, grouped, percent, perplexity, ratio, seconds};
-use resnet_bk::summary::{PlanSummary, StageSummary, Summary};
+use resnet_bk::summary::{Baseline, Baselines, PlanSummary, StageSummary, Summary};
 use resnet_bk_runtime::architecture::Causality;
 use resnet_bk_runtime::artifact::Ledger;
 
@@ -19,29 +19,90 @@ pub fn mark(causality: Causality) -> &'static str {
 /// One row a stage, and the artifact's.
 pub fn stages(summary: &Summary) -> Table {
     let mut table =
-        Table::new(["stage", "parameters", "bytes of weights", "ratio", "valid perplexity", "change", "seconds"]);
-    let baseline = &summary.baseline;
+        Table::new(["stage", "epochs", "seen in all", "parameters", "bytes of weights", "valid perplexity", "seconds"]);
     let mark = mark(summary.causality);
-    let row = |name: String, parameters: String, bytes: u64, valid: f64, time: f64| {
-        [
-            name,
-            parameters,
-            grouped(bytes),
-            ratio(baseline.float32_bytes as f64 / bytes as f64),
-            format!("{}{mark}", perplexity(valid)),
-            change(valid / baseline.valid_perplexity - 1.0),
-            seconds(time),
-        ]
-    };
     for stage in &summary.stages {
-        let name = format!("{} {}", stage.stage, stage.kind);
-        table.row(row(name, parameters(stage), stage.weights_bytes, stage.valid_perplexity, stage.seconds));
+        table.row([
+            format!("{} {}", stage.stage, stage.kind),
+            epochs(stage),
+            stage.epochs_total.to_string(),
+            parameters(stage),
+            grouped(stage.weights_bytes),
+            format!("{}{mark}", perplexity(stage.valid_perplexity)),
+            seconds(stage.seconds),
+        ]);
     }
     let artifact = &summary.artifact;
-    let last = summary.stages.last().map_or_else(|| grouped(baseline.parameters as u64), parameters);
-    let name = "model.rbk".to_owned();
-    table.row(row(name, last, artifact.bytes_weights, artifact.valid_perplexity, summary.seconds));
+    let last = summary.stages.last();
+    table.row([
+        "model.rbk".to_owned(),
+        String::new(),
+        last.map_or_else(String::new, |stage| stage.epochs_total.to_string()),
+        last.map_or_else(String::new, parameters),
+        grouped(artifact.bytes_weights),
+        format!("{}{mark}", perplexity(artifact.valid_perplexity)),
+        seconds(summary.seconds),
+    ]);
     table
+}
+
+/// Epochs of a stage, and the one that was kept where it is not the last.
+fn epochs(stage: &StageSummary) -> String {
+    if stage.kept_epoch == stage.epochs {
+        stage.epochs.to_string()
+    } else {
+        format!("{}, kept {}", stage.epochs, stage.kept_epoch)
+    }
+}
+
+/// One row a baseline: what it is, and how the artifact compares. Ratios are against float32; the same against bf16 stands beside it.
+pub fn comparison(summary: &Summary) -> Table {
+    let mut table = Table::new([
+        "model.rbk compared with",
+        "epochs seen",
+        "bytes of weights",
+        "smaller",
+        "than bf16",
+        "valid perplexity",
+        "model.rbk's",
+    ]);
+    let (artifact, mark) = (&summary.artifact, mark(summary.causality));
+    let Baselines { first, best, int8 } = &summary.baselines;
+    for (name, baseline, is_float) in
+        [("first model", first, true), ("best float model", best, true), ("best, int8 after training", int8, false)]
+    {
+        let Some(baseline) = baseline.measured() else { continue };
+        let smaller = baseline.weights_bytes as f64 / artifact.bytes_weights as f64;
+        let kind = if is_float { format!("{name}: {}", baseline.name) } else { name.to_owned() };
+        let end = if baseline.trained_to_end { "" } else { ", not trained to its end" };
+        table.row([
+            format!("{kind}{end}"),
+            baseline.epochs.to_string(),
+            grouped(baseline.weights_bytes),
+            ratio(smaller),
+            if is_float { ratio(smaller / 2.0) } else { String::new() },
+            format!("{}{mark}", perplexity(baseline.valid_perplexity)),
+            change(artifact.valid_perplexity / baseline.valid_perplexity - 1.0),
+        ]);
+    }
+    for (name, count) in ngrams(summary) {
+        let empty = String::new;
+        table.row([
+            format!("{name} counts"),
+            empty(),
+            empty(),
+            empty(),
+            empty(),
+            perplexity(count),
+            change(artifact.valid_perplexity / count - 1.0),
+        ]);
+    }
+    table
+}
+
+/// The n-gram baselines by their names, the strongest first.
+pub fn ngrams(summary: &Summary) -> Vec<(&'static str, f64)> {
+    vec![("bigram", summary.ngrams.bigram), ("unigram", summary.ngrams.unigram)]
 }
 
 /// Trained parameters, and how many of them pruning leaves.
@@ -52,26 +113,23 @@ fn parameters(stage: &StageSummary) -> String {
 
 /// What is known besides: a name and a sentence each.
 pub fn facts(summary: &Summary) -> Vec<(&'static str, String)> {
-    let artifact = &summary.artifact;
+    let (artifact, corpus) = (&summary.artifact, &summary.corpus);
     let mark = mark(summary.causality);
     let mut facts = vec![
         (
             "corpus",
             format!(
-                "{}: {} tokens to train on, {} held out, {} words",
-                summary.corpus.name,
-                grouped(summary.corpus.train_tokens as u64),
-                grouped(summary.corpus.valid_tokens as u64),
-                grouped(summary.corpus.vocab_size as u64),
-            ),
-        ),
-        (
-            "baseline",
-            format!(
-                "{} parameters, {} bytes in float32, valid perplexity {}{mark}",
-                grouped(summary.baseline.parameters as u64),
-                grouped(summary.baseline.float32_bytes),
-                perplexity(summary.baseline.valid_perplexity),
+                "{}: {} tokens to train on{}, {} held out, {} words; unknown words: {} of the training tokens, {} of the held-out ones",
+                corpus.name,
+                grouped(corpus.train_tokens as u64),
+                match corpus.dev_tokens {
+                    0 => String::new(),
+                    dev => format!(", {} more to choose by", grouped(dev as u64)),
+                },
+                grouped(corpus.valid_tokens as u64),
+                grouped(corpus.vocab_size as u64),
+                percent(corpus.unknown_train),
+                percent(corpus.unknown_valid),
             ),
         ),
         (
@@ -83,23 +141,40 @@ pub fn facts(summary: &Summary) -> Vec<(&'static str, String)> {
                 perplexity(artifact.valid_perplexity),
             ),
         ),
-        (
-            "ratio",
-            format!(
-                "{} by weights, {} with the vocabulary on both sides",
-                ratio(summary.ratio),
-                ratio(summary.ratio_with_vocabulary),
-            ),
-        ),
-        (
-            "floors",
-            format!(
-                "unigram {}, bigram {} (perplexities of counting words)",
-                perplexity(summary.floors.unigram),
-                perplexity(summary.floors.bigram),
-            ),
-        ),
     ];
+    let against = summary.target.against;
+    facts.push((
+        "result",
+        match (summary.ratio, summary.ratio_with_vocabulary, summary.loss) {
+            (Some(by_weights), Some(with_vocabulary), Some(loss)) => format!(
+                "{} smaller than {against} in float32 by weights, {} with the vocabulary on both sides; perplexity {}",
+                ratio(by_weights),
+                ratio(with_vocabulary),
+                change(loss),
+            ),
+            _ => format!("cannot be compared with {against}"),
+        },
+    ));
+    let baselines = &summary.baselines;
+    for (name, baseline) in [("first", &baselines.first), ("best float", &baselines.best), ("int8", &baselines.int8)] {
+        if let Baseline::Missing { missing } = baseline {
+            facts.push((name, format!("not measured: {missing}")));
+        }
+    }
+    facts.push((
+        "n-grams",
+        "perplexities of counted words: add-one unigrams, interpolated Kneser-Ney bigrams, of the same tokens"
+            .to_owned(),
+    ));
+    let environment = &summary.environment;
+    facts.push((
+        "made by",
+        format!(
+            "resnet-bk {} with {} threads on {}; head's products in {}",
+            environment.version, environment.threads, environment.processor, environment.precision,
+        ),
+    ));
+    facts.extend(summary.warnings.iter().map(|warning| ("warning", warning.clone())));
     if summary.causality == Causality::Bidirectional {
         facts.push(("not causal", format!("the model sees the tokens that it should predict: {NOT_CAUSAL}")));
     }
@@ -123,39 +198,63 @@ pub fn facts(summary: &Summary) -> Vec<(&'static str, String)> {
 
 /// The target, and whether each part of it was reached.
 pub fn target(summary: &Summary) -> String {
+    let against = summary.target.against;
     let mut parts = Vec::new();
     if let Some(wanted) = summary.target.ratio {
-        let state = if summary.ratio >= wanted { "reached" } else { "missed" };
-        parts.push(format!("ratio of at least {wanted}x {state} with {}", ratio(summary.ratio)));
+        parts.push(match summary.ratio {
+            Some(found) => {
+                let state = if found >= wanted { "reached" } else { "missed" };
+                format!("ratio of at least {wanted}x to {against} {state} with {}", ratio(found))
+            }
+            None => format!("ratio of at least {wanted}x not judged, for {against} is missing"),
+        });
     }
     if let Some(allowed) = summary.target.max_loss {
-        let state = if summary.loss <= allowed { "kept" } else { "missed" };
-        parts.push(format!("perplexity loss of at most {} {state} with {}", percent(allowed), change(summary.loss)));
+        parts.push(match summary.loss {
+            Some(loss) => {
+                let state = if loss <= allowed { "kept" } else { "missed" };
+                format!("perplexity loss of at most {} to {against} {state} with {}", percent(allowed), change(loss))
+            }
+            None => format!("perplexity loss of at most {} not judged, for {against} is missing", percent(allowed)),
+        });
     }
     if let Some(most) = summary.target.bytes {
         let state = if summary.artifact.bytes_total <= most { "kept" } else { "missed" };
         parts.push(format!("at most {} bytes {state} with {}", grouped(most), grouped(summary.artifact.bytes_total)));
     }
-    if parts.is_empty() { "none was set".to_owned() } else { parts.join("; ") }
+    if parts.is_empty() {
+        return "none was set".to_owned();
+    }
+    match summary.worse_than_counting() {
+        Some(sentence) => format!("not reached: {sentence} ({})", parts.join("; ")),
+        None => parts.join("; "),
+    }
 }
 
 /// What was missed and by how much; empty where the target was reached.
 pub fn missed(summary: &Summary) -> Vec<String> {
+    let against = summary.target.against;
     let mut parts = Vec::new();
-    if let Some(wanted) = summary.target.ratio.filter(|&wanted| summary.ratio < wanted) {
-        let factor = wanted / summary.ratio;
-        parts.push(format!(
-            "the ratio is {}, but {wanted}x was asked for: the weights are {factor:.2} times too large",
-            ratio(summary.ratio),
-        ));
+    if let Some(wanted) = summary.target.ratio.filter(|&wanted| summary.ratio.is_none_or(|ratio| ratio < wanted)) {
+        parts.push(match summary.ratio {
+            Some(found) => format!(
+                "the ratio to {against} is {}, but {wanted}x was asked for: the weights are {:.2} times too large",
+                ratio(found),
+                wanted / found,
+            ),
+            None => format!("the ratio to {against} cannot be judged, for it is missing"),
+        });
     }
-    if let Some(allowed) = summary.target.max_loss.filter(|&allowed| summary.loss > allowed) {
-        let over = 100.0 * (summary.loss - allowed);
-        parts.push(format!(
-            "the perplexity loss is {}, but at most {} was asked for: {over:.1} points too much",
-            change(summary.loss),
-            percent(allowed),
-        ));
+    if let Some(allowed) = summary.target.max_loss.filter(|&allowed| summary.loss.is_none_or(|loss| loss > allowed)) {
+        parts.push(match summary.loss {
+            Some(loss) => format!(
+                "the perplexity loss to {against} is {}, but at most {} was asked for: {:.1} points too much",
+                change(loss),
+                percent(allowed),
+                100.0 * (loss - allowed),
+            ),
+            None => format!("the perplexity loss to {against} cannot be judged, for it is missing"),
+        });
     }
     if let Some(most) = summary.target.bytes.filter(|&most| summary.artifact.bytes_total > most) {
         let over = grouped(summary.artifact.bytes_total - most);

@@ -8,12 +8,15 @@
 use crate::config::{DistillConfig, MagnitudePruning, ModelConfig, QatConfig};
 use crate::observer::Removal;
 use crate::parameters::{Moments, Parameter, Parameters};
-use crate::summary::{BaselineSummary, PlanSummary, StageSummary};
+use crate::corpus::TextFingerprint;
+use crate::environment::Environment;
+use crate::summary::{PlanSummary, StageSummary};
+use crate::train::Judged;
 use resnet_bk_runtime::architecture::{Architecture, Role, TensorSpec};
 use resnet_bk_runtime::architecture_validation::ArchitectureError;
 use resnet_bk_runtime::atomic::write_atomically;
 use resnet_bk_runtime::model::ModelError;
-use resnet_bk_runtime::tokenizer::{Pretokenizer, Vocabulary, VocabularyError};
+use resnet_bk_runtime::tokenizer::{BlankLines, Pretokenizer, Vocabulary, VocabularyError};
 use safetensors::tensor::{Dtype, TensorView};
 use safetensors::{SafeTensorError, SafeTensors};
 use serde::{Deserialize, Serialize};
@@ -24,7 +27,7 @@ use thiserror::Error;
 /// Key of the metadata.
 const METADATA: &str = "resnet-bk";
 /// Version of the metadata.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// A model and its history.
 #[derive(Clone, Debug)]
@@ -43,8 +46,14 @@ pub struct Checkpoint {
     pub stages: Vec<StageSummary>,
     /// The experts removed so far.
     pub removals: Vec<Removal>,
-    /// The float model that a compressed one is compared with.
-    pub baseline: Option<BaselineSummary>,
+    /// Epochs that the model has seen in all, those of the models that it was made or learned from included.
+    pub epochs: usize,
+    /// Whether its last epoch gained less than 1 %.
+    pub trained_to_end: bool,
+    /// The text that the perplexities of `stages` belong to; `None` before the first stage.
+    pub text: Option<TextFingerprint>,
+    /// What the last stage ran on.
+    pub environment: Option<Environment>,
     /// What a planner chose.
     pub plan: Option<Plan>,
     /// How far an unfinished stage has come.
@@ -68,7 +77,7 @@ pub struct Compression {
     pub quantization: Option<QatConfig>,
     /// How single weights were pruned.
     pub magnitude: Option<MagnitudePruning>,
-    /// Share of held-out tokens below which experts were removed.
+    /// Share of training tokens below which experts were removed.
     pub expert_threshold: Option<f64>,
     /// Experts that a schedule left in each block.
     #[serde(default)]
@@ -76,12 +85,15 @@ pub struct Compression {
 }
 
 /// Progress of an unfinished stage.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Progress {
     /// The stage, from 1.
     pub stage: usize,
-    /// Epochs done.
-    pub epochs_done: usize,
+    /// Perplexities after each epoch that is done.
+    pub epochs: Vec<Judged>,
+    /// The best epoch so far, from 1, whose model is in a file of its own beside this one.
+    #[serde(default)]
+    pub best_epoch: Option<usize>,
     /// Wall time so far, in seconds.
     pub seconds: f64,
     /// Prices of a coded bit: what has been integrated, and what is asked.
@@ -92,7 +104,7 @@ pub struct Progress {
 impl Progress {
     /// A stage that begins.
     pub fn new(stage: usize) -> Self {
-        Self { stage, epochs_done: 0, seconds: 0.0, bit_prices: None }
+        Self { stage, epochs: Vec::new(), best_epoch: None, seconds: 0.0, bit_prices: None }
     }
 }
 
@@ -140,6 +152,8 @@ enum ContentError {
     NoMetadata,
     #[error("its version is {0}, newer than the supported {VERSION}: update resnet-bk")]
     Newer(u32),
+    #[error("its version is {0}, older than the supported {VERSION}: train it again, or use the resnet-bk that wrote it")]
+    Older(u32),
     #[error("metadata: {0}")]
     Metadata(#[from] serde_json::Error),
     #[error(transparent)]
@@ -164,10 +178,15 @@ struct Metadata {
     config: ModelConfig,
     architecture: Architecture,
     pretokenizer: Pretokenizer,
+    #[serde(default)]
+    blank_lines: BlankLines,
     compression: Compression,
     stages: Vec<StageSummary>,
     removals: Vec<Removal>,
-    baseline: Option<BaselineSummary>,
+    epochs: usize,
+    trained_to_end: bool,
+    text: Option<TextFingerprint>,
+    environment: Option<Environment>,
     #[serde(default)]
     plan: Option<Plan>,
     progress: Option<Progress>,
@@ -184,19 +203,25 @@ impl Checkpoint {
             compression: Compression::default(),
             stages: Vec::new(),
             removals: Vec::new(),
-            baseline: None,
+            epochs: 0,
+            trained_to_end: false,
+            text: None,
+            environment: None,
             plan: None,
             progress: None,
             config,
         }
     }
 
-    /// Puts a fresh model in the place of this one and returns it as it was. The words, the record of stages and the baseline stay.
+    /// Puts a fresh model in the place of this one and returns it as it was. The words and the record of stages stay.
     pub fn replace_model(&mut self, config: ModelConfig, seed: u64) -> Self {
         let fresh = Self {
             stages: self.stages.clone(),
             removals: self.removals.clone(),
-            baseline: self.baseline.clone(),
+            epochs: self.epochs,
+            trained_to_end: self.trained_to_end,
+            text: self.text.clone(),
+            environment: self.environment.clone(),
             plan: self.plan.clone(),
             ..Self::initialise(config, self.vocabulary.clone(), seed)
         };
@@ -245,12 +270,16 @@ impl Checkpoint {
             config: self.config.clone(),
             architecture: self.parameters.architecture().clone(),
             pretokenizer: self.vocabulary.pretokenizer(),
+            blank_lines: self.vocabulary.blank_lines(),
             compression: self.compression.clone(),
             stages: self.stages.clone(),
             removals: self.removals.clone(),
-            baseline: self.baseline.clone(),
+            epochs: self.epochs,
+            trained_to_end: self.trained_to_end,
+            text: self.text.clone(),
+            environment: self.environment.clone(),
             plan: self.plan.clone(),
-            progress: self.progress,
+            progress: self.progress.clone(),
         };
         let mut tensors: Vec<(String, Dtype, Vec<usize>, Vec<u8>)> = Vec::new();
         let mut push = |prefix: &str, parameter: &Parameter| {
@@ -294,6 +323,9 @@ impl Checkpoint {
         if version > VERSION {
             return Err(ContentError::Newer(version));
         }
+        if version < VERSION {
+            return Err(ContentError::Older(version));
+        }
         let metadata: Metadata = serde_json::from_str(json)?;
         metadata.architecture.validate()?;
         let mut failure = None;
@@ -324,14 +356,17 @@ impl Checkpoint {
             return Err(ContentError::VocabularySize { found: words.len(), expected });
         }
         Ok(Self {
-            vocabulary: Vocabulary::new(words, metadata.pretokenizer)?,
+            vocabulary: Vocabulary::new(words, metadata.pretokenizer)?.with_blank_lines(metadata.blank_lines),
             config: metadata.config,
             parameters,
             auxiliary,
             compression: metadata.compression,
             stages: metadata.stages,
             removals: metadata.removals,
-            baseline: metadata.baseline,
+            epochs: metadata.epochs,
+            trained_to_end: metadata.trained_to_end,
+            text: metadata.text,
+            environment: metadata.environment,
             plan: metadata.plan,
             progress: metadata.progress,
         })

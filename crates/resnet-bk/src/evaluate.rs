@@ -29,8 +29,9 @@ impl Evaluation {
     }
 }
 
-/// Evaluates the model in training, with its fake quantization, on Burn. Logits exist a tile at a time; their precision is
-/// that of float32.
+/// Evaluates the model in training, with its fake quantization, on Burn. Logits exist a tile at a time. Where the processor has a tile
+/// unit (AMX) every factor of the head's products is a pair of bf16, whatever `schedule.precision` says; elsewhere it is float32. See
+/// [`negative_log_likelihoods`].
 pub fn evaluate_parameters(parameters: &Parameters, tokens: &[u32]) -> Evaluation {
     let (mut nats, mut head) = (0.0, None);
     run_model(parameters, tokens, |model, output, targets| {

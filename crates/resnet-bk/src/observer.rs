@@ -48,10 +48,18 @@ pub enum Event {
         train_loss: f64,
         /// Perplexity of the held-out text.
         valid_perplexity: f64,
+        /// Perplexity of the dev slice, where there is one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        dev_perplexity: Option<f64>,
         /// Bytes of the weights section, as last measured, where the stage keeps to a size.
         weights_bytes: Option<u64>,
         /// Seconds since the stage began, or went on.
         seconds: f64,
+    },
+    /// Something that the user should know, and that stops nothing.
+    Warning {
+        /// One sentence.
+        message: String,
     },
     /// An expert was removed.
     ExpertRemoved(Removal),
@@ -104,7 +112,7 @@ pub struct Removal {
     pub block: usize,
     /// Its index among the block's experts at that time.
     pub expert: usize,
-    /// Share of held-out tokens that were routed to it.
+    /// Share of training tokens that were routed to it.
     pub usage: f64,
     /// The expert that it was merged into, by its index at that time.
     #[serde(default)]

@@ -20,6 +20,7 @@ fn request(recipe: Recipe, target: Target, out: &Path) -> RunRequest {
         out: out.to_owned(),
         resume: false,
         model: None,
+        baseline: None,
     }
 }
 
@@ -81,8 +82,9 @@ fn a_teacher_leaves_the_baseline_what_it_was() {
     let folder = tempfile::tempdir().unwrap();
     let list = recipe(&[("train", ""), ("train", TEACHER), ("train", "")]);
     let summary = run(&request(list, Target::default(), folder.path()), &mut Silent).unwrap();
-    assert_eq!(summary.baseline.parameters, summary.stages[0].parameters);
-    assert_eq!(summary.baseline.valid_perplexity, summary.stages[0].valid_perplexity);
+    let first = summary.baselines.first.measured().unwrap();
+    assert_eq!(first.parameters, summary.stages[0].parameters);
+    assert_eq!(first.valid_perplexity, summary.stages[0].valid_perplexity);
     assert_ne!(summary.stages[1].parameters, summary.stages[0].parameters);
     assert_eq!(summary.stages[2].parameters, summary.stages[1].parameters);
 }

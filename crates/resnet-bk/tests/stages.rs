@@ -156,7 +156,7 @@ fn a_pruned_model_learns_from_the_model_that_it_was() {
         // Words in the order of their ids teach nothing that is true of the language; only the teacher knows better.
         let mut wrong: Vec<u32> = streams.train.to_vec();
         wrong.sort_unstable();
-        let misled = TokenStreams { train: wrong.into(), valid: streams.valid.clone() };
+        let misled = TokenStreams { train: wrong.into(), dev: None, valid: streams.valid.clone() };
         let prune = format!("{PRUNE}\nalpha = {alpha}");
         run_all(&mut checkpoint, &misled, &recipe(&[("prune", &prune)]));
         assert_eq!(checkpoint.parameters.architecture().experts, [1, 1]);
@@ -221,7 +221,7 @@ fn request(out: &Path, resume: bool) -> RunRequest {
     let mut recipe = recipe(&stages);
     // Dropout and Gumbel noise must be drawn again as they would have been.
     (recipe.model.dropout, recipe.model.gumbel_noise) = (0.1, 0.5);
-    RunRequest { recipe, corpus: corpus(), out: out.to_owned(), resume, model: None }
+    RunRequest { recipe, corpus: corpus(), out: out.to_owned(), resume, model: None, baseline: None }
 }
 
 #[test]
@@ -294,6 +294,7 @@ fn a_size_is_refused_where_nothing_would_keep_to_it() {
         out: folder.path().join(name),
         resume: false,
         model: model.map(|file| folder.path().join(file)),
+        baseline: None,
     };
     let size = "schedule.weights_bytes = 3000";
     let refused = run(&request("a", &[("train", size), ("prune", size), ("distill", "")], None), &mut Silent);

@@ -4,7 +4,7 @@
 use resnet_bk::batch::limit_tokens;
 use resnet_bk::corpus::{Corpus, build_vocabulary, load};
 use resnet_bk::floors::Floors;
-use resnet_bk_runtime::tokenizer::Pretokenizer;
+use resnet_bk_runtime::tokenizer::{BlankLines, Pretokenizer};
 use std::path::Path;
 
 /// The reference figures were measured by another program, with other smoothing and discounts.
@@ -31,7 +31,7 @@ fn assert_near(measured: f64, expected: f64, tolerance: f64) {
 #[test]
 fn the_protocol_gives_the_published_counts() {
     let Some(corpus) = wikitext_2() else { return };
-    let vocabulary = build_vocabulary(&corpus.train, usize::MAX, Pretokenizer::Whitespace).expect("a vocabulary");
+    let vocabulary = build_vocabulary(&corpus.train, usize::MAX, Pretokenizer::Whitespace, BlankLines::Dropped).expect("a vocabulary");
     assert_eq!(vocabulary.len(), 33_278);
     // The published counts give blank lines an `<eos>` too, which this protocol drops.
     let tokens_and_blanks = |text: &str| {
@@ -45,7 +45,7 @@ fn the_protocol_gives_the_published_counts() {
 #[test]
 fn floors_match_the_reference() {
     let Some(corpus) = wikitext_2() else { return };
-    let vocabulary = build_vocabulary(&corpus.train, VOCABULARY, Pretokenizer::Whitespace).expect("a vocabulary");
+    let vocabulary = build_vocabulary(&corpus.train, VOCABULARY, Pretokenizer::Whitespace, BlankLines::Dropped).expect("a vocabulary");
     assert_eq!(vocabulary.len(), VOCABULARY);
     let [train, valid] = [&corpus.train, &corpus.valid].map(|text| vocabulary.encode(text));
     let floors = Floors::measure(&train, &valid, vocabulary.len()).expect("floors");

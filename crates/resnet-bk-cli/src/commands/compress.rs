@@ -6,8 +6,8 @@ use crate::printer::{Printer, note};
 use crate::run_folder::METRICS;
 use crate::{Outcome, model_file, report, tables};
 use anyhow::Result;
-use clap::Args;
-use resnet_bk::config::Recipe;
+use clap::{Args, ValueEnum};
+use resnet_bk::config::{Against, Recipe};
 use resnet_bk::corpus;
 use resnet_bk::pipeline::{self, RunRequest};
 use std::path::PathBuf;
@@ -26,6 +26,12 @@ pub struct Compress {
     /// Start from this checkpoint instead of a fresh model
     #[arg(long, value_name = "CHECKPOINT")]
     model: Option<PathBuf>,
+    /// A float checkpoint to compare with, measured on this text; it takes the place of the recipe's first model
+    #[arg(long, value_name = "CHECKPOINT")]
+    baseline: Option<PathBuf>,
+    /// What --target and --max-loss are measured against; overrides the recipe's
+    #[arg(long, value_enum)]
+    against: Option<AgainstArgument>,
     /// Float32 bytes of the baseline over bytes of the artifact's weights, at least; overrides the recipe's
     #[arg(long, value_name = "RATIO", value_parser = parse_ratio)]
     target: Option<f64>,
@@ -35,6 +41,24 @@ pub struct Compress {
     /// Length of the packed model, vocabulary included, at most: 60kB, 1.5MB or a number of bytes; overrides the recipe's
     #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
     bytes: Option<u64>,
+}
+
+/// The baselines by the names that recipes have for them.
+#[derive(Clone, Copy, ValueEnum)]
+enum AgainstArgument {
+    /// The recipe's first model
+    Baseline,
+    /// The best float model of the run
+    Best,
+}
+
+impl From<AgainstArgument> for Against {
+    fn from(argument: AgainstArgument) -> Self {
+        match argument {
+            AgainstArgument::Baseline => Self::Baseline,
+            AgainstArgument::Best => Self::Best,
+        }
+    }
 }
 
 /// What `train` and `compress` share.
@@ -79,10 +103,12 @@ pub fn run(arguments: &Compress, printer: &mut Printer) -> Result<Outcome> {
     recipe.target.ratio = arguments.target.or(recipe.target.ratio);
     recipe.target.bytes = arguments.bytes.or(recipe.target.bytes);
     recipe.target.max_loss = arguments.max_loss.or(recipe.target.max_loss);
-    if let Some(model) = &arguments.model {
-        model_file::check(model)?;
+    recipe.target.against = arguments.against.map_or(recipe.target.against, Against::from);
+    for checkpoint in arguments.model.iter().chain(&arguments.baseline) {
+        model_file::check(checkpoint)?;
     }
-    Run { recipe, arguments: &arguments.run, model: arguments.model.clone() }.execute(printer)
+    let (model, baseline) = (arguments.model.clone(), arguments.baseline.clone());
+    Run { recipe, arguments: &arguments.run, model, baseline }.execute(printer)
 }
 
 /// A run that is about to begin.
@@ -93,6 +119,8 @@ pub struct Run<'a> {
     pub arguments: &'a RunArguments,
     /// The checkpoint that it starts from.
     pub model: Option<PathBuf>,
+    /// The float checkpoint that it is compared with besides.
+    pub baseline: Option<PathBuf>,
 }
 
 impl Run<'_> {
@@ -109,7 +137,8 @@ impl Run<'_> {
         let mut progress = Progress::new(self.recipe.model.causality);
         let log = out.join(METRICS);
         let mut metrics = if *resume { MetricsLog::append(log) } else { MetricsLog::create(log) };
-        let request = RunRequest { recipe: self.recipe, corpus, out: out.clone(), resume: *resume, model: self.model };
+        let Self { recipe, model, baseline, .. } = self;
+        let request = RunRequest { recipe, corpus, out: out.clone(), resume: *resume, model, baseline };
         let result = pipeline::run(&request, &mut Fanout(vec![&mut progress, &mut metrics]));
         drop(progress);
         let logged = metrics.finish();
@@ -119,6 +148,8 @@ impl Run<'_> {
         }
         printer.line(tables::stages(&summary))?;
         printer.line("")?;
+        printer.line(tables::comparison(&summary))?;
+        printer.line("")?;
         for (name, fact) in tables::facts(&summary) {
             printer.line(format_args!("{name:<10}  {fact}"))?;
         }
@@ -126,13 +157,13 @@ impl Run<'_> {
         if let Err(error) = report::write(out) {
             note(&format!("warning: the report was not written: {error:#}"));
         }
-        if summary.target_reached != Some(false) {
-            return Ok(Outcome::Done);
+        if let Some(sentence) = summary.worse_than_counting() {
+            note(&format!("failed: {sentence}"));
         }
         for missed in tables::missed(&summary) {
             note(&format!("target missed: {missed}"));
         }
-        Ok(Outcome::TargetMissed)
+        Ok(if summary.succeeded() { Outcome::Done } else { Outcome::TargetMissed })
     }
 }
 

@@ -33,5 +33,5 @@ pub fn run(arguments: &Train, printer: &mut Printer) -> Result<Outcome> {
     }
     // The target is one of compression.
     recipe.target = Target::default();
-    Run { recipe, arguments: &arguments.run, model: None }.execute(printer)
+    Run { recipe, arguments: &arguments.run, model: None, baseline: None }.execute(printer)
 }

@@ -97,18 +97,29 @@ impl Observer for Progress {
                 self.start(first_step);
             }
             &Event::Step { step, loss, tokens_per_second, .. } => self.step(step, loss, tokens_per_second),
-            &Event::EpochEnded { epoch, train_loss, valid_perplexity, weights_bytes, seconds: time, .. } => {
-                self.say(&format!(
-                    "epoch {epoch}/{}, loss {train_loss:.4}, valid perplexity {}{}{}, {} s",
-                    self.stage.epochs,
-                    perplexity(valid_perplexity),
-                    mark(self.causality),
-                    weights_bytes.map_or(String::new(), |bytes| format!(", {} bytes of weights", grouped(bytes))),
-                    seconds(time),
-                ))
-            }
+            &Event::EpochEnded {
+                epoch,
+                train_loss,
+                valid_perplexity,
+                dev_perplexity,
+                weights_bytes,
+                seconds: time,
+                ..
+            } => self.say(&format!(
+                "epoch {epoch}/{}, loss {train_loss:.4}, {}valid perplexity {}{}{}, {} s",
+                self.stage.epochs,
+                dev_perplexity.map_or(String::new(), |dev| format!("dev perplexity {}, ", perplexity(dev))),
+                perplexity(valid_perplexity),
+                mark(self.causality),
+                weights_bytes.map_or(String::new(), |bytes| format!(", {} bytes of weights", grouped(bytes))),
+                seconds(time),
+            )),
+            Event::Warning { message } => match &self.bar {
+                Some(bar) => bar.suspend(|| note(&format!("warning: {message}"))),
+                None => note(&format!("warning: {message}")),
+            },
             Event::ExpertRemoved(removal) => self.say(&format!(
-                "expert {} of block {} {} before step {}: {} (used for {} of held-out tokens)",
+                "expert {} of block {} {} before step {}: {} (used for {} of the training tokens)",
                 removal.expert,
                 removal.block,
                 removal.merged_into.map_or("removed".to_owned(), |other| format!("merged into expert {other}")),

@@ -149,9 +149,15 @@ impl Canvas<'_> {
         Ok(())
     }
 
-    /// The mark of a baseline: a square.
+    /// The mark of the first model: a square.
     pub fn square(&self, (x, y): Place, half: i32) -> Result<()> {
         self.outline(&[(x - half, y - half), (x + half, y - half), (x + half, y + half), (x - half, y + half)], INK)
+    }
+
+    /// The mark of plain int8: a triangle.
+    pub fn triangle(&self, (x, y): Place, radius: i32) -> Result<()> {
+        let half = radius * 7 / 8;
+        self.outline(&[(x - half, y + radius / 2), (x, y - radius), (x + half, y + radius / 2)], INK)
     }
 
     /// The mark of the artifact: a square on its tip.

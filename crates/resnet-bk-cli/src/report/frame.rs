@@ -22,6 +22,10 @@ pub enum Symbol {
     Ring(RGBColor),
     /// A square.
     Square,
+    /// A circle of ink.
+    Circle,
+    /// A triangle.
+    Triangle,
     /// A square on its tip.
     Diamond,
 }
@@ -78,6 +82,8 @@ impl Heading {
                 Symbol::Dot(color) => canvas.dot(*place, &[color], DOT)?,
                 Symbol::Ring(color) => canvas.ring(*place, color, DOT)?,
                 Symbol::Square => canvas.square(*place, DOT - 2)?,
+                Symbol::Circle => canvas.ring(*place, INK, DOT)?,
+                Symbol::Triangle => canvas.triangle(*place, DOT + 2)?,
                 Symbol::Diamond => canvas.diamond(*place, DOT + 2)?,
             }
             canvas.text(text, (place.0 + 23, place.1), INK, self.format.text)?;

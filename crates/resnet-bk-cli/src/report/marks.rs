@@ -15,8 +15,12 @@ const OUTLINE: i32 = 22;
 pub enum Role {
     /// After a stage, with its number: a dot in the stage's color.
     Stage(usize),
-    /// What the artifact is compared with: a square.
-    Baseline,
+    /// The first model, in float32: a square.
+    First,
+    /// The best float model: a circle.
+    Best,
+    /// That one in int8, without training: a triangle.
+    Int8,
     /// The packed model: a square on its tip.
     Artifact,
 }
@@ -30,7 +34,9 @@ impl Role {
     pub fn symbol(self) -> Symbol {
         match self {
             Self::Stage(number) => Symbol::Dot(stage_color(number)),
-            Self::Baseline => Symbol::Square,
+            Self::First => Symbol::Square,
+            Self::Best => Symbol::Circle,
+            Self::Int8 => Symbol::Triangle,
             Self::Artifact => Symbol::Diamond,
         }
     }
@@ -117,7 +123,7 @@ impl Mark {
     pub fn colors(&self) -> Vec<RGBColor> {
         let stages = self.points.iter().filter_map(|point| match point.role {
             Role::Stage(number) => Some(stage_color(number)),
-            Role::Baseline | Role::Artifact => None,
+            Role::First | Role::Best | Role::Int8 | Role::Artifact => None,
         });
         stages.collect()
     }
@@ -125,8 +131,14 @@ impl Mark {
     /// Draws the mark.
     pub fn draw(&self, canvas: &Canvas) -> Result<()> {
         let has = |role| self.points.iter().any(|point| point.role == role);
-        if has(Role::Baseline) {
+        if has(Role::First) {
             canvas.square(self.place, OUTLINE - 5)?;
+        }
+        if has(Role::Best) {
+            canvas.ring(self.place, INK, OUTLINE - 3)?;
+        }
+        if has(Role::Int8) {
+            canvas.triangle(self.place, OUTLINE)?;
         }
         if has(Role::Artifact) {
             canvas.diamond(self.place, OUTLINE)?;
@@ -149,7 +161,7 @@ mod tests {
     #[test]
     fn models_on_each_other_share_a_mark_and_keep_their_colors() {
         let marks = merge(vec![
-            point(Role::Baseline, (100, 100)),
+            point(Role::First, (100, 100)),
             point(Role::Stage(1), (100, 100)),
             point(Role::Stage(3), (110, 105)),
             point(Role::Stage(2), (300, 100)),
@@ -172,7 +184,7 @@ mod tests {
 
     #[test]
     fn marks_do_not_cover_each_other() {
-        let role = |n| if n % 9 == 8 { Role::Baseline } else { Role::Stage(n as usize) };
+        let role = |n| if n % 9 == 8 { Role::First } else { Role::Stage(n as usize) };
         let marks = merge((0..40).map(|n| point(role(n), (n * 37 % 900, n * 61 % 700))).collect());
         assert!(marks.len() > 10 && marks.iter().map(|mark| mark.points.len()).sum::<usize>() == 40);
         for (index, mark) in marks.iter().enumerate() {

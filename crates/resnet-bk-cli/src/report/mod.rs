@@ -17,6 +17,7 @@ mod palette;
 mod series;
 mod text;
 mod tradeoff;
+mod warnings;
 
 use crate::run_folder::{read_metrics, read_recipe, read_summary};
 use anyhow::{Context, Result};

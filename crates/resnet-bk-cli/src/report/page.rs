@@ -2,11 +2,11 @@
 
 use super::canvas::Png;
 use super::html::{escape, picture, table};
+use super::warnings::warnings;
 use crate::printer::{Table, change, percent, perplexity, ratio};
-use crate::tables::{NOT_CAUSAL, facts, ledger, missed, stages, trials};
+use crate::tables::{comparison, facts, ledger, missed, stages, trials};
 use resnet_bk::observer::Removal;
 use resnet_bk::summary::Summary;
-use resnet_bk_runtime::architecture::Causality;
 use std::fmt::Write as _;
 
 const STYLE: &str = include_str!("page.css");
@@ -31,20 +31,28 @@ pub struct Pictures {
 
 /// The page.
 pub fn render(summary: &Summary, recipe: Option<&str>, pictures: &Pictures) -> String {
-    let title = format!("ResNet-BK: {} compressed {}", summary.corpus.name, ratio(summary.ratio));
+    let title = match summary.ratio {
+        Some(smaller) => format!("ResNet-BK: {} compressed {}", summary.corpus.name, ratio(smaller)),
+        None => format!("ResNet-BK: {}", summary.corpus.name),
+    };
     let mut body = format!("<h1>{}</h1>\n{}", escape(&title), verdict(summary));
-    if summary.causality == Causality::Bidirectional {
-        let _ = writeln!(body, "<p class=\"missed\">Bidirectional model: every perplexity here is {NOT_CAUSAL}.</p>");
+    let warnings = warnings(summary);
+    if !warnings.is_empty() {
+        let items: String =
+            warnings.iter().map(|warning| format!("<li>{}.</li>\n", escape(&sentence(warning)))).collect();
+        let _ = write!(body, "<ul class=\"warnings\">\n{items}</ul>\n");
     }
     body += "<h2>Stages</h2>\n";
     body += &table(&stages(summary), &summary.stages);
+    body += "<h2>Compared</h2>\n";
+    body += &table(&comparison(summary), &[]);
     body += "<dl>\n";
-    for (name, fact) in facts(summary) {
+    // Warnings are at the top.
+    for (name, fact) in facts(summary).into_iter().filter(|(name, _)| !["warning", "not causal"].contains(name)) {
         let _ = writeln!(body, "<dt>{name}</dt><dd>{}</dd>", escape(&fact));
     }
     body += "</dl>\n<h2>Size against quality</h2>\n";
-    body +=
-        &picture(&pictures.tradeoff, "Bytes of weights against valid perplexity, from the baseline to the artifact");
+    body += &picture(&pictures.tradeoff, "Bytes of weights against valid perplexity: baselines, stages and artifact");
     if let Some((plan, drawing)) = summary.plan.as_ref().zip(pictures.plan.as_ref()) {
         body += "<h2>What the planner tried</h2>\n";
         body += &picture(drawing, "Bytes of weights against perplexity of the planner's trials, with the front");
@@ -71,20 +79,33 @@ pub fn render(summary: &Summary, recipe: Option<&str>, pictures: &Pictures) -> S
     )
 }
 
+/// How the artifact compares with the baseline that the target names, and whether the target was reached.
 fn verdict(summary: &Summary) -> String {
-    let result = format!(
-        "<p class=\"result\"><b>{}</b> fewer bytes of weights, perplexity <b>{}</b> ({} to {})</p>\n",
-        ratio(summary.ratio),
-        change(summary.loss),
-        perplexity(summary.baseline.valid_perplexity),
-        perplexity(summary.artifact.valid_perplexity),
-    );
+    let against = summary.target.against;
+    let found = perplexity(summary.artifact.valid_perplexity);
+    let result = match (summary.ratio, summary.loss, summary.baselines.of(against).measured()) {
+        (Some(smaller), Some(loss), Some(baseline)) => format!(
+            "<p class=\"result\"><b>{}</b> fewer bytes of weights than {against} in float32, perplexity <b>{}</b> ({} to {found})</p>\n",
+            ratio(smaller),
+            escape(&change(loss)),
+            perplexity(baseline.valid_perplexity),
+        ),
+        _ => format!("<p class=\"result\">Perplexity <b>{found}</b>; {against} was not measured on this text.</p>\n"),
+    };
     let target = match summary.target_reached {
+        // That it is worse is among the warnings, right below.
+        _ if summary.worse_than_counting().is_some() => "<p class=\"missed\">Failed.</p>\n".to_owned(),
         None => String::new(),
         Some(true) => "<p class=\"reached\">Target reached.</p>\n".to_owned(),
         Some(false) => format!("<p class=\"missed\">Target missed: {}.</p>\n", escape(&missed(summary).join("; "))),
     };
     result + &target
+}
+
+/// With a capital letter.
+fn sentence(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }
 
 fn removals(removals: &[Removal]) -> Table {
@@ -131,6 +152,16 @@ mod tests {
                 assert!(contrast >= TEXT_CONTRAST, "--{name}, {theme}: {contrast:.2}");
             }
         }
+    }
+
+    #[test]
+    fn the_verdict_names_its_baseline_and_never_reaches_a_target_below_counting() {
+        let mut summary = super::super::tests::summary();
+        assert!(verdict(&summary).contains("than the best float model in float32"), "{}", verdict(&summary));
+        summary.target_reached = Some(true);
+        assert!(verdict(&summary).contains("Target reached"));
+        summary.ngrams.bigram = 200.0;
+        assert!(!verdict(&summary).contains("reached") && verdict(&summary).contains("Failed"));
     }
 
     #[test]

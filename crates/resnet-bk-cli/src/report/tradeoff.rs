@@ -1,4 +1,5 @@
-//! Bytes of the weights against perplexity: the way from the baseline to the artifact, beside what counting words achieves.
+//! Bytes of the weights against perplexity: the way to the artifact, beside the models that it is compared with and what counting words
+//! achieves.
 
 use super::area::{Area, Place};
 use super::axis::Axis;
@@ -8,9 +9,9 @@ use super::labels::{self, Anchor, Label, Obstacles, Placement};
 use super::marks::{Mark, Point, Role, merge};
 use super::palette::FAINT;
 use crate::printer::{grouped, perplexity, ratio};
-use crate::tables::mark;
+use crate::tables::{mark, ngrams};
 use anyhow::Result;
-use resnet_bk::summary::Summary;
+use resnet_bk::summary::{Baselines, Summary};
 
 /// n-gram baselines further than this factor from every model are named, but do not squeeze the picture.
 const NEAR: f64 = 1.5;
@@ -43,12 +44,6 @@ pub fn draw(summary: &Summary, format: Format) -> Result<Png> {
     })
 }
 
-/// Names and perplexities of the models that only count words.
-fn ngram_baselines(summary: &Summary) -> Vec<(&'static str, f64)> {
-    let ngrams = &summary.floors;
-    vec![("unigram", ngrams.unigram), ("bigram", ngrams.bigram)]
-}
-
 /// The picture with names beside the marks; where these find no room, with numbers there and the names above the plot.
 fn arrange(summary: &Summary, format: Format) -> Scene {
     let named = arrange_with(summary, format, Names::BesideMarks);
@@ -67,11 +62,12 @@ fn arrange_with(summary: &Summary, format: Format, names: Names) -> Scene {
     let valid = || models.iter().map(|model| model.valid);
     let (best, worst) = (valid().fold(f64::INFINITY, f64::min), valid().fold(0.0, f64::max));
     let is_near = |(_, value): &(&str, f64)| (best / NEAR..=worst * NEAR).contains(value);
-    let (near, far): (Vec<_>, Vec<_>) = ngram_baselines(summary).into_iter().partition(is_near);
+    let (near, far): (Vec<_>, Vec<_>) = ngrams(summary).into_iter().partition(is_near);
     let x = Axis::logarithmic(models.iter().map(|model| model.bytes));
     let y = Axis::logarithmic(valid().chain(near.iter().map(|ngram| ngram.1)));
 
-    let mut notes = vec![format!("held-out perplexity{} (logarithmic), lower is better", mark(summary.causality))];
+    let mut notes: Vec<String> = summary.worse_than_counting().into_iter().collect();
+    notes.push(format!("held-out perplexity{} (logarithmic), lower is better", mark(summary.causality)));
     notes.extend(
         far.iter().map(|(name, value)| format!("{name} baseline: {} (outside the picture)", perplexity(*value))),
     );
@@ -109,10 +105,11 @@ fn arrange_with(summary: &Summary, format: Format, names: Names) -> Scene {
     Scene { heading, plot, marks, path, levels, labels }
 }
 
-/// From mark to mark in the order of the run.
+/// From mark to mark in the order of the stages, to the artifact.
 fn path(models: &[Model], marks: &[Mark]) -> Vec<Place> {
+    let is_on_way = |model: &&Model| matches!(model.role, Role::Stage(_) | Role::Artifact);
     let mark = |model: &Model| marks.iter().find(|mark| mark.points.iter().any(|point| point.role == model.role));
-    let mut path: Vec<Place> = models.iter().filter_map(mark).map(|mark| mark.place).collect();
+    let mut path: Vec<Place> = models.iter().filter(is_on_way).filter_map(mark).map(|mark| mark.place).collect();
     path.dedup();
     path
 }
@@ -125,31 +122,40 @@ struct Model {
     valid: f64,
 }
 
-/// The baseline, each stage and the artifact, in the order of the run.
+/// The baselines, each stage and the artifact, in the order of the run.
 fn models(summary: &Summary, format: Format) -> Vec<Model> {
     let model = |role, name: &str, bytes: u64, valid: f64| {
         let short = if let Role::Stage(number) = role { number.to_string() } else { name.to_owned() };
         let size = if format == WIDE { format!("{} bytes", grouped(bytes)) } else { short_bytes(bytes as f64) };
         Model { role, text: format!("{name}: {size}, {}", perplexity(valid)), short, bytes: bytes as f64, valid }
     };
-    let (baseline, artifact) = (&summary.baseline, &summary.artifact);
-    let mut models = vec![model(Role::Baseline, "baseline", baseline.float32_bytes, baseline.valid_perplexity)];
+    let Baselines { first, best, int8 } = &summary.baselines;
+    let is_one = first.measured().is_some() && first == best;
+    let names = if is_one { ["first and best float", ""] } else { ["first model", "best float"] };
+    let baselines = [(Role::First, names[0], first), (Role::Best, names[1], best), (Role::Int8, "int8", int8)];
+    let measured = baselines.into_iter().filter(|&(role, ..)| !is_one || role != Role::Best);
+    let mut models: Vec<Model> = measured
+        .filter_map(|(role, name, baseline)| Some((role, name, baseline.measured()?)))
+        .map(|(role, name, baseline)| model(role, name, baseline.weights_bytes, baseline.valid_perplexity))
+        .collect();
     models.extend(summary.stages.iter().map(|stage| {
         let name = format!("{} {}", stage.stage, stage.kind);
         model(Role::Stage(stage.stage), &name, stage.weights_bytes, stage.valid_perplexity)
     }));
+    let artifact = &summary.artifact;
     models.push(model(Role::Artifact, "model.rbk", artifact.bytes_weights, artifact.valid_perplexity));
     models
 }
 
+/// How the artifact compares with the baseline that the target names.
 fn title(summary: &Summary) -> String {
-    let percent = 100.0 * summary.loss.abs();
-    let direction = if summary.loss > 0.0 { "above" } else { "below" };
-    format!(
-        "{} smaller, perplexity {percent:.1}\u{a0}% {direction} the baseline{}",
-        ratio(summary.ratio),
-        mark(summary.causality)
-    )
+    let (against, mark) = (summary.target.against, mark(summary.causality));
+    let Some((smaller, loss)) = summary.ratio.zip(summary.loss) else {
+        return format!("{against} was not measured on this text{mark}");
+    };
+    let direction = if loss > 0.0 { "above" } else { "below" };
+    let percent = 100.0 * loss.abs();
+    format!("{} smaller than {against} in float32, perplexity {percent:.1}\u{a0}% {direction}{mark}", ratio(smaller))
 }
 
 #[cfg(test)]
@@ -159,6 +165,8 @@ mod tests {
     use super::super::palette::stage_color;
     use super::super::tests::summary;
     use super::*;
+    use resnet_bk::config::Against;
+    use resnet_bk::summary::Baseline;
 
     /// A run of 12 stages with these bytes and perplexities; the last is packed.
     fn run(values: impl Fn(usize) -> (u64, f64)) -> Summary {
@@ -200,6 +208,30 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn baselines_have_marks_of_their_own() {
+        let mut summary = summary();
+        let roles = |summary: &Summary| -> Vec<Role> { models(summary, WIDE).iter().map(|model| model.role).collect() };
+        assert_eq!(roles(&summary)[..3], [Role::First, Role::Int8, Role::Stage(1)], "the first one is the best one");
+        let mut best = summary.baselines.first.measured().expect("a baseline").clone();
+        best.valid_perplexity = 120.0;
+        summary.baselines.best = Baseline::Measured(best);
+        assert_eq!(roles(&summary)[..3], [Role::First, Role::Best, Role::Int8]);
+        summary.baselines.first = Baseline::missing("another text");
+        summary.baselines.int8 = Baseline::missing("another text");
+        assert_eq!(roles(&summary)[..2], [Role::Best, Role::Stage(1)]);
+    }
+
+    #[test]
+    fn the_title_names_what_the_ratio_is_against() {
+        let mut summary = summary();
+        assert_eq!(title(&summary), "99.8x smaller than the best float model in float32, perplexity 6.9\u{a0}% above");
+        summary.target.against = Against::Baseline;
+        assert!(title(&summary).contains("than the first model"));
+        summary.ratio = None;
+        assert_eq!(title(&summary), "the first model was not measured on this text");
     }
 
     #[test]

@@ -1,8 +1,8 @@
-//! The CONFIG section: compact JSON, `{"architecture":{...},"pretokenizer":"words"}`.
+//! The CONFIG section: compact JSON, `{"architecture":{...},"pretokenizer":"words"}`, and `"blank_lines":"kept"` where they are.
 
 use super::error::ArtifactError;
 use crate::architecture::Architecture;
-use crate::tokenizer::Pretokenizer;
+use crate::tokenizer::{BlankLines, Pretokenizer, Vocabulary};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 
@@ -11,17 +11,23 @@ use std::borrow::Cow;
 struct Config<'a> {
     architecture: Cow<'a, Architecture>,
     pretokenizer: Pretokenizer,
+    #[serde(default, skip_serializing_if = "BlankLines::are_dropped")]
+    blank_lines: BlankLines,
 }
 
-pub(super) fn encode(architecture: &Architecture, pretokenizer: Pretokenizer) -> Result<Vec<u8>, ArtifactError> {
+pub(super) fn encode(architecture: &Architecture, vocabulary: &Vocabulary) -> Result<Vec<u8>, ArtifactError> {
     // JSON has no NaN or infinity: only a valid architecture comes back as it was.
     architecture.validate()?;
-    let config = Config { architecture: Cow::Borrowed(architecture), pretokenizer };
+    let config = Config {
+        architecture: Cow::Borrowed(architecture),
+        pretokenizer: vocabulary.pretokenizer(),
+        blank_lines: vocabulary.blank_lines(),
+    };
     serde_json::to_vec(&config).map_err(ArtifactError::Config)
 }
 
-pub(super) fn decode(bytes: &[u8]) -> Result<(Architecture, Pretokenizer), ArtifactError> {
+pub(super) fn decode(bytes: &[u8]) -> Result<(Architecture, Pretokenizer, BlankLines), ArtifactError> {
     let config: Config<'static> = serde_json::from_slice(bytes).map_err(ArtifactError::Config)?;
     config.architecture.validate()?;
-    Ok((config.architecture.into_owned(), config.pretokenizer))
+    Ok((config.architecture.into_owned(), config.pretokenizer, config.blank_lines))
 }

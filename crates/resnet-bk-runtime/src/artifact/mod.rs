@@ -112,7 +112,7 @@ impl Artifact {
     /// # Errors
     /// Whatever [`from_bytes`](Self::from_bytes) would refuse.
     pub fn to_bytes(&self) -> Result<Vec<u8>, ArtifactError> {
-        let config = config::encode(&self.architecture, self.vocabulary.pretokenizer())?;
+        let config = config::encode(&self.architecture, &self.vocabulary)?;
         let vocabulary = vocabulary::encode(self.vocabulary.words(), self.architecture.vocab_size)?;
         let weights = weights::encode(&self.architecture, &self.tensors)?;
         Ok(container::encode([&config, &vocabulary, &weights.bytes]))
@@ -124,9 +124,9 @@ impl Artifact {
     /// Anything but the bytes of a sound artifact; never a panic, nor an allocation out of proportion to the file.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, ArtifactError> {
         let [config, vocabulary, weights] = container::decode(bytes)?;
-        let (architecture, pretokenizer) = config::decode(config)?;
+        let (architecture, pretokenizer, blank_lines) = config::decode(config)?;
         let words = vocabulary::decode(vocabulary, architecture.vocab_size)?;
-        let vocabulary = Vocabulary::new(words, pretokenizer)?;
+        let vocabulary = Vocabulary::new(words, pretokenizer)?.with_blank_lines(blank_lines);
         let tensors = weights::decode(&architecture, weights)?;
         Ok(Self { architecture, vocabulary, tensors })
     }
@@ -164,7 +164,7 @@ impl Artifact {
     /// # Errors
     /// As [`to_bytes`](Self::to_bytes).
     pub fn ledger(&self) -> Result<Ledger, ArtifactError> {
-        let config = config::encode(&self.architecture, self.vocabulary.pretokenizer())?;
+        let config = config::encode(&self.architecture, &self.vocabulary)?;
         let vocabulary = vocabulary::encode(self.vocabulary.words(), self.architecture.vocab_size)?;
         let weights = weights::encode(&self.architecture, &self.tensors)?;
         Ok(Ledger::new(config.len() as u64, vocabulary.len() as u64, &weights.parts))

@@ -4,11 +4,11 @@
 //! text --lines--> line --pretokenizer--> words --vocabulary--> ids, then <eos>
 //! ```
 //!
-//! This is the word-level protocol of WikiText: blank lines are dropped, `<eos>` ends every kept line, and a word which is
+//! Blank lines are dropped unless the vocabulary says otherwise ([`BlankLines`]), `<eos>` ends every kept line, and a word which is
 //! not in the vocabulary becomes `<unk>`. Nothing is lower-cased or otherwise normalised: `The` and `the` are two words.
 
 mod pretokenizer;
 mod vocabulary;
 
 pub use pretokenizer::{Pretokenizer, Words};
-pub use vocabulary::{END_OF_LINE, UNKNOWN, Vocabulary, VocabularyError};
+pub use vocabulary::{BlankLines, END_OF_LINE, UNKNOWN, Vocabulary, VocabularyError};

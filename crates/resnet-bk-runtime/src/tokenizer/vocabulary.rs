@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use super::Pretokenizer;
+use serde::{Deserialize, Serialize};
 
 /// Stands for every word outside the vocabulary. Its id is 0.
 pub const UNKNOWN: &str = "<unk>";
@@ -58,6 +59,24 @@ pub enum VocabularyError {
     },
 }
 
+/// What becomes of lines without words.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BlankLines {
+    /// They leave no token.
+    #[default]
+    Dropped,
+    /// They leave an `<eos>`, as in the published figures of WikiText.
+    Kept,
+}
+
+impl BlankLines {
+    /// Whether they leave no token.
+    pub fn are_dropped(&self) -> bool {
+        *self == Self::Dropped
+    }
+}
+
 /// A word-level vocabulary and the pretokenizer which goes with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Vocabulary {
@@ -65,6 +84,7 @@ pub struct Vocabulary {
     ids: HashMap<String, u32>,
     end_of_line: u32,
     pretokenizer: Pretokenizer,
+    blank_lines: BlankLines,
 }
 
 impl Vocabulary {
@@ -93,7 +113,12 @@ impl Vocabulary {
             }
         }
         let end_of_line = *ids.get(END_OF_LINE).ok_or(VocabularyError::NoEndOfLine { words: words.len() })?;
-        Ok(Self { words, ids, end_of_line, pretokenizer })
+        Ok(Self { words, ids, end_of_line, pretokenizer, blank_lines: BlankLines::default() })
+    }
+
+    /// The same words with another rule for blank lines.
+    pub fn with_blank_lines(self, blank_lines: BlankLines) -> Self {
+        Self { blank_lines, ..self }
     }
 
     /// Number of words, with `<unk>` and `<eos>`.
@@ -140,13 +165,18 @@ impl Vocabulary {
         self.pretokenizer
     }
 
-    /// The ids of `text`: blank lines are dropped, `<eos>` follows every other line.
+    /// What becomes of blank lines.
+    pub fn blank_lines(&self) -> BlankLines {
+        self.blank_lines
+    }
+
+    /// The ids of `text`: `<eos>` follows every line; blank lines are dropped or leave their `<eos>`, as [`BlankLines`] says.
     pub fn encode(&self, text: &str) -> Vec<u32> {
         let mut ids = Vec::new();
         for line in text.lines() {
             let before = ids.len();
             ids.extend(self.pretokenizer.split(line).map(|word| self.id(word)));
-            if ids.len() > before {
+            if ids.len() > before || self.blank_lines == BlankLines::Kept {
                 ids.push(self.end_of_line);
             }
         }
@@ -261,6 +291,9 @@ mod tests {
         assert_eq!(vocabulary.encode(" \n\n\t\n"), [0u32; 0]);
         assert_eq!(vocabulary.encode("a b\n\n  \nx b a"), [2, 3, 1, 0, 3, 2, 1]);
         assert_eq!(vocabulary.encode("a\r\nb\r\n"), [2, 1, 3, 1]);
+        let kept = vocabulary.with_blank_lines(BlankLines::Kept);
+        assert_eq!(kept.encode("a b\n\n  \nx b a"), [2, 3, 1, 1, 1, 0, 3, 2, 1]);
+        assert_eq!(kept.encode_prompt("a\n\nb"), [2, 1, 1, 3]);
     }
 
     #[test]

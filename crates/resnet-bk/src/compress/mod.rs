@@ -17,14 +17,14 @@ use crate::model::{LanguageModel, Leaves, Output};
 use crate::observer::Observer;
 use crate::ops::{HeadLoss, Precision};
 use crate::random::Random;
-use crate::train::{Objective, Stage, TokenStreams, TrainError, train};
+use crate::train::{Objective, Stage, TokenStreams, TrainError, Trained, train};
 use burn_tensor::Tensor;
 use std::time::Instant;
 
 /// Sets the stream of random numbers of a fresh model apart from the others of the seed.
 const FRESH: u64 = 0xf5e54;
 
-/// Runs one stage and returns the valid perplexity after it. Where `checkpoint` has progress, it goes on from there.
+/// Runs one stage. Where `checkpoint` has progress, it goes on from there.
 ///
 /// A `distill` or `plan` stage replaces the checkpoint's model by the student, and a `prune` stage may learn from the model as it was; to go on
 /// with one that was interrupted, `teacher` is the model that is learned from.
@@ -38,10 +38,10 @@ pub fn run_stage(
     stage: &Stage,
     streams: &TokenStreams,
     observer: &mut dyn Observer,
-) -> Result<f64, TrainError> {
+) -> Result<Trained, TrainError> {
     match config {
         StageConfig::Train(config) => {
-            if let (Some(model), None) = (&config.model, checkpoint.progress) {
+            if let (Some(model), None) = (&config.model, &checkpoint.progress) {
                 let seed = Random::keyed(&[stage.seed, stage.number as u64, FRESH]).next_u64();
                 checkpoint.replace_model(model.clone(), seed);
             }

@@ -9,7 +9,7 @@ mod stage_validation;
 
 pub use model::{ConfigError, ModelConfig, PerHead};
 pub use plan::PlanConfig;
-pub use recipe::{CorpusConfig, Recipe, RecipeError, Target};
+pub use recipe::{Against, CorpusConfig, Protocol, Recipe, RecipeError, Target};
 pub use stage::{
     DistillConfig, ExpertPruning, LearningRateShape, MagnitudePruning, Milestone, PruneConfig, QatConfig, Schedule,
     StageConfig, StageKind, StudentConfig, TrainConfig,

@@ -91,7 +91,7 @@ pub struct ModelConfig {
     pub quantization_bits: u8,
     /// Whether `prune` stages run.
     pub use_pruning: bool,
-    /// Experts used for a smaller share of held-out tokens are removed, where a `prune` stage does not name another.
+    /// Experts used for a smaller share of training tokens are removed, where a `prune` stage does not name another.
     pub prune_threshold: f64,
     /// Whether `distill` stages run.
     pub use_distillation: bool,

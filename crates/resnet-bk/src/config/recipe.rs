@@ -14,7 +14,7 @@
 use super::expand::{assign, expand_presets, expand_schedules};
 use super::{ConfigError, ModelConfig, StageConfig, StageKind};
 use resnet_bk_runtime::architecture::Architecture;
-use resnet_bk_runtime::tokenizer::Pretokenizer;
+use resnet_bk_runtime::tokenizer::{BlankLines, Pretokenizer};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use thiserror::Error;
@@ -41,18 +41,72 @@ pub struct Recipe {
 
 /// How a text becomes tokens.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, default)]
 pub struct CorpusConfig {
     /// Only the first so many training tokens are trained on (the vocabulary is counted on all).
     pub data_limit: Option<usize>,
+    /// Which tokens a text comes to.
+    pub protocol: Protocol,
     /// How words are split; the corpus's own way where it is not said.
     pub pretokenizer: Option<Pretokenizer>,
 }
 
+/// Which tokens a text comes to. Perplexities of one protocol cannot be compared with those of the other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    /// Blank lines are dropped, and the vocabulary is cut to `model.vocab_size` words.
+    #[default]
+    Compact,
+    /// Every line ends with `<eos>`, blank ones too, and every word of the training text is in the vocabulary: how the literature counts
+    /// WikiText.
+    Published,
+}
+
+impl Protocol {
+    /// What becomes of blank lines.
+    pub fn blank_lines(self) -> BlankLines {
+        match self {
+            Self::Compact => BlankLines::Dropped,
+            Self::Published => BlankLines::Kept,
+        }
+    }
+
+    /// Most words of a vocabulary.
+    pub fn vocab_size(self, asked: usize) -> usize {
+        match self {
+            Self::Compact => asked,
+            Self::Published => usize::MAX,
+        }
+    }
+}
+
+/// Which baseline a target is measured against.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Against {
+    /// The recipe's first model.
+    Baseline,
+    /// The best float model of the run.
+    #[default]
+    Best,
+}
+
+impl std::fmt::Display for Against {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Baseline => "the first model",
+            Self::Best => "the best float model",
+        })
+    }
+}
+
 /// What a run must reach.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, default)]
 pub struct Target {
+    /// The baseline that `ratio` and `max_loss` are measured against.
+    pub against: Against,
     /// Float32 bytes of the baseline over bytes of the artifact's weights section, at least.
     pub ratio: Option<f64>,
     /// Loss of perplexity against the baseline, at most: 0.15 allows 15 % more.
@@ -118,6 +172,13 @@ pub enum RecipeError {
     /// No stage would run.
     #[error("the recipe has no [[stage]]; the first must be of kind \"train\", unless a model is given")]
     Empty,
+}
+
+impl Target {
+    /// Whether it asks for something.
+    pub fn asks(&self) -> bool {
+        self.ratio.is_some() || self.max_loss.is_some() || self.bytes.is_some()
+    }
 }
 
 impl Recipe {

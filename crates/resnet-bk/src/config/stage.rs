@@ -87,7 +87,10 @@ pub struct Schedule {
     /// Bytes of the weights section that trained quantizers shall come to: the price of a bit is steered to that, from `bit_price` on, where
     /// a stage has them.
     pub weights_bytes: Option<u64>,
-    /// Number format of the head's matrix products: `bf16` where the processor multiplies it in hardware, or `float32`.
+    /// Whether the epoch with the lowest perplexity on the dev slice is kept instead of the last one. The dev slice, the last 2 % of the
+    /// training tokens, is then held out of training.
+    pub keep_best_epoch: bool,
+    /// Number format of the head's matrix products in training: `bf16` where the processor multiplies it in hardware, or `float32`.
     pub precision: Precision,
 }
 
@@ -105,6 +108,7 @@ impl Default for Schedule {
             beta2: 0.999,
             bit_price: 0.0,
             weights_bytes: None,
+            keep_best_epoch: false,
             precision: Precision::Bf16,
         }
     }
@@ -174,7 +178,7 @@ impl Default for PruneConfig {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ExpertPruning {
-    /// Least share of held-out tokens that keeps an expert; the model's `prune_threshold` where it is not said.
+    /// Least share of training tokens that keeps an expert; the model's `prune_threshold` where it is not said.
     pub threshold: Option<f64>,
     /// Whether an expert that goes is merged into the one most like it.
     pub merge: bool,
@@ -336,6 +340,11 @@ impl StageConfig {
         let windows = self.model_after(before).n_seq;
         let learns = matches!(self, Self::Distill(_) | Self::Plan(_));
         if learns && before.positions && windows > before.n_seq { Err(windows) } else { Ok(()) }
+    }
+
+    /// Whether something is chosen in it by text that was not trained on.
+    pub fn needs_dev_slice(&self) -> bool {
+        self.schedule().keep_best_epoch || self.kind() == StageKind::Plan
     }
 
     /// The optimizer's schedule.

@@ -143,7 +143,7 @@ mod tests {
 
     #[test]
     fn the_bigram_floor_is_a_real_one() {
-        let vocabulary = build_vocabulary(&CORPUS.train, 8_000, CORPUS.pretokenizer).expect("a vocabulary");
+        let vocabulary = build_vocabulary(&CORPUS.train, 8_000, CORPUS.pretokenizer, Default::default()).expect("a vocabulary");
         let [train, valid] = [&CORPUS.train, &CORPUS.valid].map(|text| vocabulary.encode(text));
         let unknown = valid.iter().filter(|&&id| id == vocabulary.unknown()).count() as f64 / valid.len() as f64;
         assert!(unknown < 0.03, "{unknown}");

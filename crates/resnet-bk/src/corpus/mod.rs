@@ -11,6 +11,7 @@
 
 mod embedded;
 mod error;
+mod fingerprint;
 mod folder;
 #[cfg(feature = "hub")]
 mod hub;
@@ -19,6 +20,7 @@ mod split;
 mod vocabulary;
 
 pub use error::CorpusError;
+pub use fingerprint::TextFingerprint;
 #[cfg(feature = "hub")]
 pub use hub::HubSettings;
 pub use vocabulary::build_vocabulary;
@@ -95,7 +97,7 @@ pub struct Corpus {
     pub name: String,
     /// Text to train on.
     pub train: String,
-    /// Held-out text to choose by.
+    /// Held-out text to report by. Nothing is chosen by it.
     pub valid: String,
     /// Held-out text to report, looked at once.
     pub test: Option<String>,

@@ -1,12 +1,15 @@
 //! The one training loop. Stages differ in their [`Objective`]: the loss, and what happens to the model between steps.
 
 mod adamw;
+mod best_epoch;
 mod bit_price;
 mod gradients;
 mod schedule;
 mod step;
 
 pub use adamw::AdamW;
+pub(crate) use best_epoch::BEST_EPOCH;
+pub use best_epoch::Judged;
 pub use gradients::global_norm;
 pub use schedule::learning_rate;
 pub use step::{Optimization, StepOutcome, optimization_step};
@@ -14,10 +17,10 @@ pub use step::{Optimization, StepOutcome, optimization_step};
 use crate::batch::{Batch, BatchError, Batches};
 use crate::checkpoint::{Checkpoint, CheckpointError, Progress};
 use crate::config::Schedule;
-use crate::evaluate::evaluate_parameters;
 use crate::model::{LanguageModel, Leaves, Output};
 use crate::observer::{Event, Observer};
 use crate::random::Random;
+use best_epoch::BestEpoch;
 use bit_price::BitPrice;
 use burn_tensor::Tensor;
 use resnet_bk_runtime::artifact::ArtifactError;
@@ -29,9 +32,11 @@ use thiserror::Error;
 /// Token streams of a run.
 #[derive(Clone, Debug)]
 pub struct TokenStreams {
-    /// Trained on.
+    /// Trained on, and asked which experts are used.
     pub train: Arc<[u32]>,
-    /// Held out: measured after each epoch, and asked which experts are used.
+    /// Held out of the training text for every choice: the best epoch, the planner's student. `None` where nothing is chosen.
+    pub dev: Option<Arc<[u32]>>,
+    /// Held out to report: measured after each epoch, and nothing is chosen by it.
     pub valid: Arc<[u32]>,
 }
 
@@ -60,6 +65,9 @@ pub enum TrainError {
     /// A checkpoint could not be written.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    /// The best epoch is asked for, but no text is held out to judge it by.
+    #[error("schedule.keep_best_epoch needs a dev slice, but none is held out of the training text")]
+    NoDevSlice,
     /// A planner has nothing to keep to.
     #[error("a plan needs a budget: set target.ratio or target.bytes (--target, --bytes)")]
     NoBudget,
@@ -116,10 +124,27 @@ pub struct Stage<'a> {
     pub budget: Option<u64>,
 }
 
+/// What a stage's training came to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Trained {
+    /// Perplexity of the held-out text by the model that was kept.
+    pub valid_perplexity: f64,
+    /// Perplexity of the dev slice by the same model, where there is one.
+    pub dev_perplexity: Option<f64>,
+    /// The epoch whose model was kept, from 1.
+    pub kept_epoch: usize,
+    /// Whether the last epoch had hardly anything left to gain; see [`TRAINED_TO_END`].
+    pub trained_to_end: bool,
+}
+
+/// A stage was trained to its end where its last epoch lowered the perplexity by less than this share.
+pub const TRAINED_TO_END: f64 = 0.01;
+
 /// Trains a checkpoint's model for one stage, going on from the checkpoint's progress if it has any.
 ///
-/// After each epoch the held-out text is measured and the checkpoint saved. At the end the checkpoint has neither progress nor
-/// optimizer moments left. Returns the valid perplexity after the last epoch.
+/// After each epoch the held-out text and the dev slice are measured and the checkpoint saved. With `keep_best_epoch` the model of the
+/// epoch with the lowest perplexity on the dev slice is kept, of the last one otherwise. At the end the checkpoint has neither progress
+/// nor optimizer moments left.
 ///
 /// # Errors
 /// [`TrainError`]: a text too short, a loss that is not finite, a disk that is full.
@@ -129,11 +154,14 @@ pub fn train(
     streams: &TokenStreams,
     objective: &mut dyn Objective,
     observer: &mut dyn Observer,
-) -> Result<f64, TrainError> {
+) -> Result<Trained, TrainError> {
     if streams.valid.len() < 2 {
         return Err(TrainError::NothingHeldOut { tokens: streams.valid.len() });
     }
     let schedule = stage.schedule;
+    if schedule.keep_best_epoch && streams.dev.is_none() {
+        return Err(TrainError::NoDevSlice);
+    }
     let key = [stage.seed, stage.number as u64];
     let shuffle_seed = Random::keyed(&key).next_u64();
     let n_seq = checkpoint.config.n_seq;
@@ -141,12 +169,13 @@ pub fn train(
         |epoch: usize| Batches::new(streams.train.clone(), n_seq, schedule.batch_size, shuffle_seed, epoch as u64);
     let steps_per_epoch = batches(0)?.steps();
     let steps = schedule.epochs * steps_per_epoch;
-    let progress = checkpoint.progress.take().unwrap_or_else(|| Progress::new(stage.number));
-    let first_epoch = progress.epochs_done;
+    let mut progress = checkpoint.progress.take().unwrap_or_else(|| Progress::new(stage.number));
+    let first_epoch = progress.epochs.len();
     let mut bit_price = BitPrice::new(schedule, steps);
     if let Some(prices) = progress.bit_prices {
         bit_price.restore(prices);
     }
+    let mut best = BestEpoch::restore(stage, &progress)?;
     let mut seconds_before = progress.seconds;
     observer.event(&Event::StageStarted {
         stage: stage.number,
@@ -157,7 +186,6 @@ pub fn train(
         parameters: checkpoint.parameters.architecture().parameter_count(),
     });
     let mut clock = Instant::now();
-    let mut valid_perplexity = None;
     for epoch in first_epoch..schedule.epochs {
         let mut total = 0.0;
         for (offset, batch) in batches(epoch)?.ahead().enumerate() {
@@ -190,30 +218,35 @@ pub fn train(
                 tokens_per_second: batch.inputs.len() as f64 / started.elapsed().as_secs_f64(),
             });
         }
-        let perplexity = evaluate_parameters(&checkpoint.parameters, &streams.valid).perplexity();
-        valid_perplexity = Some(perplexity);
-        let seconds = seconds_before + clock.elapsed().as_secs_f64();
+        let judged = Judged::measure(checkpoint, streams);
+        progress.epochs.push(judged);
+        best.consider(checkpoint, &progress.epochs)?;
+        progress.seconds = seconds_before + clock.elapsed().as_secs_f64();
+        progress.bit_prices = Some(bit_price.state());
+        progress.best_epoch = best.epoch();
         observer.event(&Event::EpochEnded {
             stage: stage.number,
             epoch: epoch + 1,
             train_loss: total / steps_per_epoch as f64,
-            valid_perplexity: perplexity,
+            valid_perplexity: judged.valid,
+            dev_perplexity: judged.dev,
             weights_bytes: bit_price.bytes(),
-            seconds,
+            seconds: progress.seconds,
         });
         if let Some(path) = &stage.save_to {
-            checkpoint.progress = Some(Progress {
-                stage: stage.number,
-                epochs_done: epoch + 1,
-                seconds,
-                bit_prices: Some(bit_price.state()),
-            });
+            checkpoint.progress = Some(progress.clone());
             checkpoint.write(path)?;
             checkpoint.progress = None;
         }
-        (seconds_before, clock) = (seconds, Instant::now());
+        (seconds_before, clock) = (progress.seconds, Instant::now());
     }
+    let kept_epoch = best.put_back(checkpoint, schedule.epochs);
     checkpoint.finish_stage();
-    // A run that was interrupted between its last epoch and the stage's end trains no epoch.
-    Ok(valid_perplexity.unwrap_or_else(|| evaluate_parameters(&checkpoint.parameters, &streams.valid).perplexity()))
+    let kept = progress.epochs[kept_epoch - 1];
+    Ok(Trained {
+        valid_perplexity: kept.valid,
+        dev_perplexity: kept.dev,
+        kept_epoch,
+        trained_to_end: best_epoch::trained_to_end(&progress.epochs),
+    })
 }

@@ -9,7 +9,7 @@ use resnet_bk::observer::{Event, Observer};
 use resnet_bk::random::Random;
 use resnet_bk::train::TokenStreams;
 use resnet_bk_runtime::architecture::Mixer;
-use resnet_bk_runtime::tokenizer::Pretokenizer;
+use resnet_bk_runtime::tokenizer::{BlankLines, Pretokenizer};
 
 /// Sentences of a small grammar: the next word follows from the last one, with some choice.
 pub fn text(lines: usize, seed: u64) -> String {
@@ -51,9 +51,10 @@ pub fn config(mixer: Mixer) -> ModelConfig {
 
 pub fn streams_and_checkpoint(config: ModelConfig) -> (TokenStreams, Checkpoint) {
     let corpus = corpus();
-    let vocabulary = build_vocabulary(&corpus.train, config.vocab_size, corpus.pretokenizer).unwrap();
-    let streams =
-        TokenStreams { train: vocabulary.encode(&corpus.train).into(), valid: vocabulary.encode(&corpus.valid).into() };
+    let vocabulary =
+        build_vocabulary(&corpus.train, config.vocab_size, corpus.pretokenizer, BlankLines::Dropped).unwrap();
+    let [train, valid] = [&corpus.train, &corpus.valid].map(|text| vocabulary.encode(text).into());
+    let streams = TokenStreams { train, dev: None, valid };
     (streams, Checkpoint::initialise(config, vocabulary, 1))
 }
 

@@ -86,7 +86,7 @@ pub fn split(streams: &TokenStreams, tokens: usize) -> TokenStreams {
     let all = &streams.train;
     let train = tokens.min(all.len() - all.len() / (HELD_OUT + 1));
     let end = all.len().min(train + train / HELD_OUT);
-    TokenStreams { train: all[..train].into(), valid: all[train..end].into() }
+    TokenStreams { train: all[..train].into(), dev: None, valid: all[train..end].into() }
 }
 
 fn run_trial(
@@ -97,19 +97,19 @@ fn run_trial(
     candidate: &Candidate,
     round: usize,
 ) -> Result<Trial, TrainError> {
-    let schedule = Schedule { epochs: 1, weights_bytes: None, ..config.schedule.clone() };
+    let schedule = Schedule { epochs: 1, weights_bytes: None, keep_best_epoch: false, ..config.schedule.clone() };
     let distillation = config.distillation(schedule, candidate.model.clone(), candidate.policy.clone());
     let stage = Stage { schedule: &distillation.schedule, save_to: None, ..stage.clone() };
     let mut student = teacher.clone();
     let teacher = distill::begin(&mut student, &distillation, &stage);
     let mut objective = Distillation::new(teacher, &distillation, stage.seed);
-    let perplexity = train(&mut student, &stage, streams, &mut objective, &mut Silent)?;
+    let trained = train(&mut student, &stage, streams, &mut objective, &mut Silent)?;
     Ok(Trial {
         round,
         student: candidate.describe(),
         tokens: streams.train.len(),
         predicted_bytes: candidate.bytes() as u64,
         bytes: pack(&student)?.weights_bytes()?,
-        perplexity,
+        perplexity: trained.valid_perplexity,
     })
 }

@@ -18,6 +18,9 @@ use crate::parameters::Parameters;
 use crate::train::{Objective, StepContext};
 use burn_tensor::Tensor;
 
+/// Training tokens that are routed to count the use of experts: a share of 5 % is then known to 0.05 points.
+const USAGE_TOKENS: usize = 200_000;
+
 /// The stage's objective.
 #[derive(Debug)]
 pub struct Pruning<'a> {
@@ -69,9 +72,9 @@ pub enum Leaving {
     Merged,
 }
 
-/// Removes the experts that fewer than `threshold` of the held-out tokens go through, but never below `top_k` of a block.
+/// Removes the experts that fewer than `threshold` of the training tokens go through, but never below `top_k` of a block.
 pub fn remove_unused_experts(checkpoint: &mut Checkpoint, threshold: f64, leaving: Leaving, context: &mut StepContext) {
-    let reason = format!("used by less than {} % of held-out tokens", threshold * 100.0);
+    let reason = format!("used by less than {} % of training tokens", threshold * 100.0);
     remove_while(checkpoint, context, &reason, leaving, |usage, _| usage < threshold);
     checkpoint.compression.expert_threshold = Some(threshold);
 }
@@ -83,9 +86,9 @@ pub fn keep_most_used_experts(checkpoint: &mut Checkpoint, keep: usize, leaving:
     checkpoint.compression.experts = Some(keep);
 }
 
-/// Removes each block's least used expert as long as `goes(its share of held-out tokens, experts left)`.
+/// Removes each block's least used expert as long as `goes(its share of training tokens, experts left)`.
 ///
-/// After a removal the held-out tokens are routed anew: the ones that lost their expert use another.
+/// After a removal the training tokens are routed anew: the ones that lost their expert use another.
 fn remove_while(
     checkpoint: &mut Checkpoint,
     context: &mut StepContext,
@@ -100,7 +103,7 @@ fn remove_while(
         if !architecture.experts.iter().any(|&experts| may_shrink(experts)) {
             return;
         }
-        let usage = expert_usage(&checkpoint.parameters, &context.streams.valid);
+        let usage = expert_usage(&checkpoint.parameters, usage_sample(&context.streams.train));
         let mut removed = false;
         for (block, shares) in usage.iter().enumerate() {
             let (expert, usage) = least_used(shares);
@@ -129,6 +132,11 @@ fn remove_while(
             return;
         }
     }
+}
+
+/// The training tokens that experts are counted on: their first [`USAGE_TOKENS`].
+fn usage_sample(train: &[u32]) -> &[u32] {
+    &train[..train.len().min(USAGE_TOKENS)]
 }
 
 /// A block's least used expert and its share.

@@ -1,6 +1,16 @@
 //! What a run achieved: `summary.json`, from which every table, plot and page is drawn.
 
+mod baselines;
+mod plan;
+mod verdict;
+
+pub use baselines::{Baseline, Baselines, Measured};
+pub(crate) use baselines::{first_stage, float_stages};
+pub use plan::{PlanSummary, Trial};
+
 use crate::config::{StageKind, Target};
+use crate::corpus::TextFingerprint;
+use crate::environment::Environment;
 use crate::floors::Floors;
 use crate::observer::Removal;
 use resnet_bk_runtime::architecture::Causality;
@@ -12,27 +22,32 @@ use serde::{Deserialize, Serialize};
 pub struct Summary {
     /// The text.
     pub corpus: CorpusSummary,
+    /// What ran it.
+    pub environment: Environment,
     /// Which tokens a position sees. Bidirectional perplexities are not those of a language model.
     pub causality: Causality,
-    /// Perplexities of models that only count words, on the same tokens.
-    pub floors: Floors,
+    /// Perplexities of models that only count words, of the same tokens.
+    pub ngrams: Floors,
+    /// The float models that the artifact is compared with, on the same text.
+    pub baselines: Baselines,
     /// One entry a stage, in order.
     pub stages: Vec<StageSummary>,
     /// The packed model, decoded again.
     pub artifact: ArtifactSummary,
-    /// The baseline that the artifact is compared with: the model after the last `train` stage before any other.
-    pub baseline: BaselineSummary,
-    /// Float32 bytes of the baseline over bytes of the artifact's weights section.
-    pub ratio: f64,
+    /// Float32 bytes of the baseline that `target.against` names over bytes of the artifact's weights section; `None` where that baseline
+    /// is missing.
+    pub ratio: Option<f64>,
     /// The same with the vocabulary counted on both sides: as text, one word a line, beside the baseline; in the file of the
     /// artifact, which is counted whole.
-    pub ratio_with_vocabulary: f64,
-    /// Perplexity of the decoded artifact over the baseline's, less 1.
-    pub loss: f64,
+    pub ratio_with_vocabulary: Option<f64>,
+    /// Perplexity of the decoded artifact over that baseline's, less 1.
+    pub loss: Option<f64>,
     /// What the recipe asked for.
     pub target: Target,
-    /// Whether it was reached; `None` where nothing was asked for.
+    /// Whether it was reached; `None` where nothing was asked for. Never, where the artifact predicts worse than counting words does.
     pub target_reached: Option<bool>,
+    /// What a reader must know before believing the figures: one sentence each.
+    pub warnings: Vec<String>,
     /// Experts that were removed, and why.
     pub removals: Vec<Removal>,
     /// What a planner tried and chose.
@@ -49,30 +64,40 @@ pub struct CorpusSummary {
     pub name: String,
     /// Tokens trained on.
     pub train_tokens: usize,
-    /// Tokens held out.
+    /// Tokens held out of the training text for choices; 0 where nothing was chosen.
+    pub dev_tokens: usize,
+    /// Tokens held out to report.
     pub valid_tokens: usize,
     /// Words of the vocabulary.
     pub vocab_size: usize,
-}
-
-/// The float model that the artifact is compared with.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct BaselineSummary {
-    /// Trained parameters.
-    pub parameters: usize,
-    /// Four bytes a parameter.
-    pub float32_bytes: u64,
-    /// Perplexity of the held-out text.
-    pub valid_perplexity: f64,
+    /// Share of the training tokens that are `<unk>`, the dev slice included.
+    pub unknown_train: f64,
+    /// Share of the held-out tokens that are `<unk>`.
+    pub unknown_valid: f64,
+    /// What the perplexities belong to: no other text, vocabulary or tokenizer.
+    pub fingerprint: TextFingerprint,
 }
 
 /// The model after one stage.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct StageSummary {
     /// Its number, from 1.
     pub stage: usize,
     /// Its kind.
     pub kind: StageKind,
+    /// Epochs of the stage's schedule.
+    pub epochs: usize,
+    /// The epoch whose model was kept, from 1.
+    pub kept_epoch: usize,
+    /// Epochs that this model has seen in all, those of the models that it was made or learned from included.
+    pub epochs_total: usize,
+    /// Whether the last epoch gained less than 1 %: more of the same would hardly help.
+    pub trained_to_end: bool,
+    /// Whether the stage began with a fresh model.
+    pub fresh_model: bool,
+    /// Whether the model has no quantizers.
+    pub float: bool,
     /// Trained parameters.
     pub parameters: usize,
     /// Those that pruning does not hold at zero.
@@ -83,54 +108,10 @@ pub struct StageSummary {
     pub weights_bytes: u64,
     /// Perplexity of the held-out text, fake quantization included.
     pub valid_perplexity: f64,
+    /// Perplexity of the dev slice, where there is one.
+    pub dev_perplexity: Option<f64>,
     /// Wall time in seconds.
     pub seconds: f64,
-}
-
-/// What a planner tried.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct PlanSummary {
-    /// Most bytes of the weights section.
-    pub budget: u64,
-    /// The trials, in order.
-    pub trials: Vec<Trial>,
-    /// Index of the trial whose student was trained.
-    pub chosen: usize,
-    /// Bytes of the weights section that were predicted for it, before it was trained.
-    pub predicted_bytes: u64,
-}
-
-impl PlanSummary {
-    /// Indices of the first round's trials that no other one beats in both bytes and perplexity, by their bytes.
-    pub fn front(&self) -> Vec<usize> {
-        let first = |index: &usize| self.trials[*index].round == 1;
-        let mut order: Vec<usize> = (0..self.trials.len()).filter(first).collect();
-        order.sort_by_key(|&index| self.trials[index].bytes);
-        let mut best = f64::INFINITY;
-        order.retain(|&index| {
-            let better = self.trials[index].perplexity < best;
-            best = best.min(self.trials[index].perplexity);
-            better
-        });
-        order
-    }
-}
-
-/// A student that was trained for a short while.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Trial {
-    /// Round of the search, from 1: later ones are longer.
-    pub round: usize,
-    /// Its sizes and levels, in words.
-    pub student: String,
-    /// Tokens that it was trained on.
-    pub tokens: usize,
-    /// Bytes of its weights section by the planner's table of entropies.
-    pub predicted_bytes: u64,
-    /// Bytes of its weights section.
-    pub bytes: u64,
-    /// Perplexity of a part of the training text that trials do not train on.
-    pub perplexity: f64,
 }
 
 /// The packed model.

@@ -1,0 +1,162 @@
+//! The float models that a run can be compared with, and where their files are.
+
+use super::{RunError, RunRequest};
+use crate::checkpoint::Checkpoint;
+use crate::config::Against;
+use crate::corpus::TextFingerprint;
+use crate::evaluate::{evaluate_model, evaluate_parameters};
+use crate::post_training;
+use crate::summary::{Baseline, Baselines, Measured, StageSummary, first_stage, float_stages};
+use crate::train::TokenStreams;
+use std::path::{Path, PathBuf};
+
+/// What helps where a baseline is missing.
+const HELP: &str = "--baseline CHECKPOINT supplies one";
+
+/// A float model that was measured on the run's text.
+#[derive(Clone, Debug)]
+struct FloatModel {
+    measured: Measured,
+    /// Its checkpoint, where it is known.
+    path: Option<PathBuf>,
+}
+
+/// What a run can be compared with.
+#[derive(Debug, Default)]
+pub(super) struct Candidates {
+    /// Models from outside the run, `--baseline` first, then a float `--model` that was trained on another text.
+    given: Vec<FloatModel>,
+    /// The checkpoint of each stage of the record, where it is known.
+    files: Vec<Option<PathBuf>>,
+    /// Stages of the record that were done before this run.
+    inherited: usize,
+    /// Why the record of stages has no first model, where the run began with a compressed one.
+    no_first: Option<String>,
+}
+
+impl Candidates {
+    /// Before the first stage. `checkpoint` is the model that the run begins with; its record of stages is of the run's text.
+    pub(super) fn new(
+        request: &RunRequest,
+        checkpoint: &Checkpoint,
+        streams: &TokenStreams,
+    ) -> Result<Self, RunError> {
+        let mut candidates = Self::default();
+        if let Some(path) = &request.baseline {
+            let baseline = Checkpoint::read(path)?;
+            let words = TextFingerprint::of(&[], &[], &baseline.vocabulary);
+            let own = TextFingerprint::of(&[], &[], &checkpoint.vocabulary);
+            if let Some(difference) = words.difference(&own) {
+                return Err(RunError::OtherBaseline { path: path.clone(), difference });
+            }
+            if baseline.parameters.architecture().quantization.is_some() {
+                return Err(RunError::QuantizedBaseline { path: path.clone() });
+            }
+            // Its own record says how long it was trained, whatever text that was.
+            let measured = measure(path, &baseline, streams);
+            candidates.given.push(FloatModel { measured, path: Some(path.clone()) });
+        }
+        if let Some(path) = &request.model {
+            candidates.inherited = checkpoint.stages.len();
+            candidates.files = vec![None; candidates.inherited];
+            let is_float = checkpoint.parameters.architecture().quantization.is_none();
+            if let Some(last) = candidates.files.last_mut() {
+                *last = Some(path.clone());
+            } else if is_float {
+                let measured = measure(path, checkpoint, streams);
+                candidates.given.push(FloatModel { measured, path: Some(path.clone()) });
+            } else {
+                let name = path.display();
+                candidates.no_first =
+                    Some(format!("{name} is quantized, and its float baseline was not measured on this text; {HELP}"));
+            }
+        }
+        Ok(candidates)
+    }
+
+    /// A stage of the record was done.
+    pub(super) fn push(&mut self, checkpoint: PathBuf) {
+        self.files.push(Some(checkpoint));
+    }
+
+    /// Whether a stage of this run was done.
+    pub(super) fn has_own_stage(&self) -> bool {
+        self.files.len() > self.inherited
+    }
+
+    /// All float models, the given ones first.
+    fn all(&self, stages: &[StageSummary]) -> Vec<FloatModel> {
+        let of_stage = |index: usize| FloatModel {
+            measured: Measured::from(&stages[index]),
+            path: self.files.get(index).cloned().flatten(),
+        };
+        self.given.iter().cloned().chain(float_stages(stages).map(of_stage)).collect()
+    }
+
+    fn first(&self, stages: &[StageSummary]) -> Option<Measured> {
+        let given = self.given.first().map(|model| model.measured.clone());
+        given.or_else(|| first_stage(stages).map(|index| Measured::from(&stages[index])))
+    }
+
+    /// The best float model: by the dev slice where all were measured on it.
+    fn best(&self, stages: &[StageSummary]) -> Option<FloatModel> {
+        let all = self.all(stages);
+        let by_dev = all.iter().all(|model| model.measured.dev_perplexity.is_some());
+        let judge = |model: &FloatModel| match model.measured.dev_perplexity {
+            Some(dev) if by_dev => dev,
+            _ => model.measured.valid_perplexity,
+        };
+        all.into_iter().min_by(|a, b| judge(a).total_cmp(&judge(b)))
+    }
+
+    /// The baseline of a target, as far as the run has come.
+    pub(super) fn of(&self, against: Against, stages: &[StageSummary]) -> Option<Measured> {
+        match against {
+            Against::Baseline => self.first(stages),
+            Against::Best => self.best(stages).map(|model| model.measured),
+        }
+    }
+
+    /// All baselines at the end of a run, or why they are missing.
+    pub(super) fn summarise(&self, stages: &[StageSummary], valid: &[u32]) -> Result<Baselines, RunError> {
+        let why = self.no_first.clone().unwrap_or_else(|| format!("the run has no float model; {HELP}"));
+        let or_missing = |measured: Option<Measured>| measured.map_or(Baseline::missing(&why), Baseline::Measured);
+        let best = self.best(stages);
+        let int8 = match &best {
+            Some(FloatModel { measured, path: Some(path) }) => {
+                let (model, weights_bytes) = post_training::int8(&Checkpoint::read(path)?.parameters);
+                Baseline::Measured(Measured {
+                    name: format!("{}, int8", measured.name),
+                    weights_bytes,
+                    valid_perplexity: evaluate_model(&model, valid).perplexity(),
+                    dev_perplexity: None,
+                    ..measured.clone()
+                })
+            }
+            Some(FloatModel { measured, path: None }) => {
+                Baseline::missing(format!("the checkpoint of {} is not in this run; {HELP}", measured.name))
+            }
+            None => Baseline::missing(&why),
+        };
+        Ok(Baselines {
+            first: or_missing(self.first(stages)),
+            best: or_missing(best.map(|model| model.measured)),
+            int8,
+        })
+    }
+}
+
+/// A float checkpoint on the run's text.
+fn measure(path: &Path, checkpoint: &Checkpoint, streams: &TokenStreams) -> Measured {
+    let perplexity = |tokens: &[u32]| evaluate_parameters(&checkpoint.parameters, tokens).perplexity();
+    let parameters = checkpoint.parameters.architecture().parameter_count();
+    Measured {
+        name: path.display().to_string(),
+        parameters,
+        weights_bytes: 4 * parameters as u64,
+        valid_perplexity: perplexity(&streams.valid),
+        dev_perplexity: streams.dev.as_deref().map(perplexity),
+        epochs: checkpoint.epochs,
+        trained_to_end: checkpoint.trained_to_end,
+    }
+}

@@ -1,0 +1,146 @@
+//! What can end a run.
+
+use super::text::MIN_HELD_OUT;
+use crate::batch::BatchError;
+use crate::checkpoint::CheckpointError;
+use crate::config::StageKind;
+use crate::corpus::CorpusError;
+use crate::floors::FloorsError;
+use crate::train::TrainError;
+use resnet_bk_runtime::artifact::ArtifactError;
+use std::path::PathBuf;
+use thiserror::Error;
+
+/// A run that could not be finished. What was done is in its folder.
+#[derive(Debug, Error)]
+pub enum RunError {
+    /// The folder holds a run, and resuming was not asked for.
+    #[error("{path} already holds a run; go on with it by --resume, or choose another --out")]
+    Exists {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// Another process works in the folder.
+    #[error("another run is writing to {path}; wait for it to end, or choose another --out")]
+    Busy {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// The folder holds something else than a run.
+    #[error("{path} is not empty and holds no run: a run would overwrite files that are not its own")]
+    NotARun {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// There is no run to go on with.
+    #[error("there is no run in {path}: there is nothing to go on with")]
+    NothingToResume {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// The folder holds a run of another recipe.
+    #[error("{path} holds a run of another recipe: it differs from this one, so it cannot go on with it")]
+    OtherRecipe {
+        /// The recipe of that run.
+        path: PathBuf,
+    },
+    /// The folder holds a run on another text.
+    #[error("{path} is of {difference}; go on with the text that the run began with, or choose another --out")]
+    OtherText {
+        /// The checkpoint of that run.
+        path: PathBuf,
+        /// What differs.
+        difference: &'static str,
+    },
+    /// The held-out text is too short to measure anything.
+    #[error("the held-out text has {tokens} tokens: at least {MIN_HELD_OUT} are needed to measure a perplexity")]
+    TinyHeldOut {
+        /// Its length.
+        tokens: usize,
+    },
+    /// The training text is too short to hold a part of it out for choices.
+    #[error(
+        "the training text has {tokens} tokens: the 2 % of it that choices are made by are fewer than {MIN_HELD_OUT}; use a longer text, \
+         or a recipe without keep_best_epoch and `plan` stages"
+    )]
+    TinyDev {
+        /// Its length.
+        tokens: usize,
+    },
+    /// A baseline speaks another vocabulary.
+    #[error("the baseline {path} has {difference}: its perplexity cannot be compared with this run's")]
+    OtherBaseline {
+        /// The checkpoint.
+        path: PathBuf,
+        /// What differs.
+        difference: &'static str,
+    },
+    /// A baseline is compressed itself.
+    #[error("the baseline {path} is quantized: a baseline is a float model")]
+    QuantizedBaseline {
+        /// The checkpoint.
+        path: PathBuf,
+    },
+    /// The artifact does not predict as the model that it was packed from.
+    #[error(
+        "the decoded artifact has perplexity {decoded}, the model that was packed {trained}: this is a bug, please report it"
+    )]
+    Parity {
+        /// Perplexity in training.
+        trained: f64,
+        /// Perplexity of the file.
+        decoded: f64,
+    },
+    /// A teacher has no positions for its student's windows.
+    #[error(
+        "the {kind} stage has windows of {windows} tokens, but the model that it learns from has positions for {positions}: set model.n_seq of that stage"
+    )]
+    Windows {
+        /// Tokens of the student's windows.
+        windows: usize,
+        /// The teacher's positions.
+        positions: usize,
+        /// The stage.
+        kind: StageKind,
+    },
+    /// A size is asked for that nothing will keep to.
+    #[error(
+        "schedule.weights_bytes is {bytes}, but no stage that asks for it has quantizers with trained steps: set quantization.learned of a qat or distill stage"
+    )]
+    SizeOfFloats {
+        /// The size.
+        bytes: u64,
+    },
+    /// The text does not make a batch.
+    #[error(transparent)]
+    Batch(#[from] BatchError),
+    /// A file of the run cannot be read or written.
+    #[error("cannot access {path}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The first stage has no model to work on.
+    #[error("the first stage is `{0}`, but there is no model: begin with a `train` stage, or give --model")]
+    NothingToCompress(StageKind),
+    /// Every stage is switched off in `[model]`.
+    #[error("no stage is left to run: use_quantization, use_pruning and use_distillation switch them off")]
+    NoStages,
+    /// The text makes no vocabulary.
+    #[error(transparent)]
+    Corpus(#[from] CorpusError),
+    /// The text is too short for n-gram baselines.
+    #[error(transparent)]
+    Floors(#[from] FloorsError),
+    /// A checkpoint cannot be read or written.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// A stage failed.
+    #[error(transparent)]
+    Train(#[from] TrainError),
+    /// The model cannot be packed.
+    #[error("the model cannot be packed")]
+    Artifact(#[from] ArtifactError),
+}

@@ -1,0 +1,280 @@
+//! A whole run: stage after stage, then the artifact, decoded again and measured.
+//!
+//! ```text
+//! RUN/recipe.toml   RUN/01-train/model.safetensors   RUN/02-qat/model.safetensors ...   RUN/model.rbk   RUN/summary.json
+//! ```
+//!
+//! A stage's file holds an unfinished stage until the stage is done, and then the model that the next one starts from.
+
+mod baselines;
+mod error;
+mod finish;
+mod folder;
+mod given;
+mod text;
+
+pub use error::RunError;
+
+use crate::batch::Batches;
+use crate::checkpoint::Checkpoint;
+use crate::compress::{is_enabled, planner, run_stage};
+use crate::config::{Recipe, StageConfig, StageKind};
+use crate::corpus::{Corpus, build_vocabulary};
+use crate::environment::Environment;
+use crate::export::pack;
+use crate::observer::{Event, Observer};
+use crate::summary::{StageSummary, Summary};
+use crate::train::{BEST_EPOCH, Stage, TrainError, Trained};
+use baselines::Candidates;
+use std::path::PathBuf;
+use std::time::Instant;
+use text::Text;
+
+/// What to run.
+#[derive(Clone, Debug)]
+pub struct RunRequest {
+    /// The stages and the baseline.
+    pub recipe: Recipe,
+    /// The text.
+    pub corpus: Corpus,
+    /// The run's folder.
+    pub out: PathBuf,
+    /// Whether a run in this folder goes on where it stopped.
+    pub resume: bool,
+    /// A checkpoint to start from instead of a fresh model.
+    pub model: Option<PathBuf>,
+    /// A float checkpoint to compare with: it is measured on this text and stands for the recipe's first model.
+    pub baseline: Option<PathBuf>,
+}
+
+/// Bytes by which a student's config may be longer than its teacher's: it names its bins and levels.
+const CONFIG_ROOM: u64 = 600;
+/// Name of a stage's file in its folder.
+const CHECKPOINT: &str = "model.safetensors";
+
+/// Runs a recipe.
+///
+/// # Errors
+/// [`RunError`]. Everything up to the last epoch is in the run's folder, and a resumed run goes on from there.
+pub fn run(request: &RunRequest, observer: &mut dyn Observer) -> Result<Summary, RunError> {
+    let recipe = &request.recipe;
+    // A model that is given takes the place of the training that the recipe begins with.
+    let leading = |stage: &&StageConfig| request.model.is_some() && stage.kind() == StageKind::Train;
+    let stages: Vec<&StageConfig> =
+        recipe.stages.iter().skip_while(leading).filter(|stage| is_enabled(stage.kind(), &recipe.model)).collect();
+    let first = stages.first().ok_or(RunError::NoStages)?;
+    if request.model.is_none() && first.kind() != StageKind::Train {
+        return Err(RunError::NothingToCompress(first.kind()));
+    }
+    let plans = stages.iter().any(|stage| stage.kind() == StageKind::Plan);
+    if plans && recipe.target.ratio.is_none() && recipe.target.bytes.is_none() {
+        return Err(TrainError::NoBudget.into());
+    }
+    folder::check(&request.out, recipe, request.resume)?;
+    let mut run = Run::prepare(request)?;
+    run.check_stages(&stages)?;
+    let _alone = folder::lock(&request.out)?;
+    folder::write_recipe(&request.out, recipe)?;
+    for message in run.warnings.clone() {
+        observer.event(&Event::Warning { message });
+    }
+    for (index, config) in stages.iter().enumerate() {
+        run.stage(index, config, observer)?;
+    }
+    finish::finish(run)
+}
+
+struct Run<'a> {
+    request: &'a RunRequest,
+    text: Text,
+    checkpoint: Checkpoint,
+    candidates: Candidates,
+    environment: Environment,
+    warnings: Vec<String>,
+}
+
+impl<'a> Run<'a> {
+    fn prepare(request: &'a RunRequest) -> Result<Self, RunError> {
+        let recipe = &request.recipe;
+        let mut warnings = Vec::new();
+        let mut checkpoint = match &request.model {
+            Some(path) => given::read(path, recipe, &mut warnings)?,
+            None => {
+                let pretokenizer = recipe.corpus.pretokenizer.unwrap_or(request.corpus.pretokenizer);
+                let protocol = recipe.corpus.protocol;
+                let size = protocol.vocab_size(recipe.model.vocab_size);
+                let vocabulary =
+                    build_vocabulary(&request.corpus.train, size, pretokenizer, protocol.blank_lines())?;
+                Checkpoint::initialise(recipe.model.clone(), vocabulary, recipe.seed)
+            }
+        };
+        let text = Text::new(&request.corpus, recipe, &checkpoint.vocabulary)?;
+        if let Some(path) = &request.model {
+            given::forget_other_text(&mut checkpoint, path, &text.summary.fingerprint, &mut warnings);
+        }
+        warnings.extend(text.warnings());
+        let candidates = Candidates::new(request, &checkpoint, &text.streams)?;
+        checkpoint.text = Some(text.summary.fingerprint.clone());
+        let environment = Environment::present(recipe);
+        Ok(Self { request, text, checkpoint, candidates, environment, warnings })
+    }
+
+    /// Checks that every stage can run, for what is found too late costs the stages before it.
+    fn check_stages(&self, stages: &[&StageConfig]) -> Result<(), RunError> {
+        let mut model = self.checkpoint.config.clone();
+        let quantization = self.checkpoint.parameters.architecture().quantization.as_ref();
+        let mut steps = quantization.is_some_and(|policy| policy.learned.is_some());
+        let (mut asked, mut kept) = (None, false);
+        for stage in stages {
+            steps = stage.has_trained_steps(steps);
+            if let Some(bytes) = stage.schedule().weights_bytes {
+                asked = Some(bytes);
+                kept |= steps;
+            }
+            stage.check_windows(&model).map_err(|windows| RunError::Windows {
+                windows,
+                positions: model.n_seq,
+                kind: stage.kind(),
+            })?;
+            model = stage.model_after(&model);
+            let train = match stage {
+                StageConfig::Plan(plan) => planner::split(&self.text.streams, plan.trial_tokens).train,
+                _ => self.text.streams.train.clone(),
+            };
+            Batches::new(train, model.n_seq, stage.schedule().batch_size, 0, 0)?;
+        }
+        match asked {
+            Some(bytes) if !kept => Err(RunError::SizeOfFloats { bytes }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Runs a stage, goes on with it, or takes its result if it is done already.
+    fn stage(&mut self, index: usize, config: &StageConfig, observer: &mut dyn Observer) -> Result<(), RunError> {
+        let number = index + 1;
+        let path = self.request.out.join(format!("{number:02}-{}", config.kind())).join(CHECKPOINT);
+        let mut teacher = None;
+        let saved = if path.exists() { Some(Checkpoint::read(&path)?) } else { None };
+        if let Some(saved) = &saved {
+            let fingerprint = &self.text.summary.fingerprint;
+            let difference = saved.text.as_ref().map_or(Some("an unknown text"), |text| text.difference(fingerprint));
+            if let Some(difference) = difference {
+                return Err(RunError::OtherText { path, difference });
+            }
+        }
+        let before = saved.as_ref().and_then(|saved| saved.progress.as_ref()).map_or(0.0, |progress| progress.seconds);
+        match saved {
+            Some(saved) if saved.progress.is_none() => {
+                self.checkpoint = saved;
+                self.candidates.push(path);
+                return Ok(());
+            }
+            Some(saved) => {
+                let previous = std::mem::replace(&mut self.checkpoint, saved);
+                teacher = matches!(config.kind(), StageKind::Prune | StageKind::Distill | StageKind::Plan)
+                    .then_some(previous);
+            }
+            None => {}
+        }
+        self.note_environment(observer);
+        let started = Instant::now();
+        let stage = Stage {
+            number,
+            kind: config.kind(),
+            schedule: config.schedule(),
+            seed: self.request.recipe.seed,
+            save_to: Some(path.clone()),
+            budget: if config.kind() == StageKind::Plan { self.budget()? } else { None },
+        };
+        let trained = run_stage(&mut self.checkpoint, teacher, config, &stage, &self.text.streams, observer)?;
+        let is_fresh = config.brings_model() || (index == 0 && self.request.model.is_none());
+        let summary = self.summarise(config, is_fresh, &trained, before + started.elapsed().as_secs_f64())?;
+        observer.event(&Event::StageEnded {
+            stage: number,
+            kind: config.kind(),
+            valid_perplexity: summary.valid_perplexity,
+            seconds: summary.seconds,
+        });
+        self.checkpoint.stages.push(summary);
+        if config.kind() == StageKind::Plan {
+            self.write_planned_recipe(number, config)?;
+        }
+        self.checkpoint.write(&path)?;
+        // The best epoch's own file has done its work; one that cannot be removed does no harm.
+        let _ = std::fs::remove_file(path.with_file_name(BEST_EPOCH));
+        self.candidates.push(path);
+        Ok(())
+    }
+
+    /// Warns, once, where the run was begun by another number of threads or elsewhere, and records where it goes on.
+    fn note_environment(&mut self, observer: &mut dyn Observer) {
+        let before = self.checkpoint.environment.replace(self.environment.clone());
+        // A model that is given is where the run begins, not a part of it.
+        let is_given = self.request.model.is_some() && !self.candidates.has_own_stage();
+        let difference = before.filter(|_| !is_given).and_then(|before| before.difference(&self.environment));
+        if let Some(message) = difference {
+            observer.event(&Event::Warning { message: message.clone() });
+            self.warnings.push(message);
+        }
+    }
+
+    /// Most bytes of the weights section that the target leaves.
+    fn budget(&self) -> Result<Option<u64>, RunError> {
+        let target = self.request.recipe.target;
+        let baseline = self.candidates.of(target.against, &self.checkpoint.stages);
+        let by_ratio = target.ratio.zip(baseline);
+        let by_ratio = by_ratio.map(|(ratio, baseline)| (baseline.weights_bytes as f64 / ratio) as u64);
+        let by_bytes = match target.bytes {
+            Some(bytes) => {
+                let ledger = pack(&self.checkpoint)?.ledger()?;
+                Some(bytes.saturating_sub(ledger.total_bytes() - ledger.weights_bytes() + CONFIG_ROOM))
+            }
+            None => None,
+        };
+        Ok(by_ratio.into_iter().chain(by_bytes).min())
+    }
+
+    /// The recipe with the planner's choice in the place of its stage: what another run can start from.
+    fn write_planned_recipe(&self, number: usize, config: &StageConfig) -> Result<(), RunError> {
+        let mut recipe = self.request.recipe.clone();
+        let place = self.request.recipe.stages.iter().position(|stage| std::ptr::eq(stage, config));
+        if let (Some(place), Some(plan)) = (place, &self.checkpoint.plan) {
+            recipe.stages[place] = StageConfig::Distill(plan.distillation.clone());
+        }
+        folder::write(&self.request.out.join(format!("{number:02}-planned.toml")), recipe.to_toml().as_bytes())
+    }
+
+    fn summarise(
+        &mut self,
+        config: &StageConfig,
+        fresh_model: bool,
+        trained: &Trained,
+        seconds: f64,
+    ) -> Result<StageSummary, RunError> {
+        let weights_bytes = pack(&self.checkpoint)?.weights_bytes()?;
+        // A model that is only trained has seen nothing else; one that learns has seen what its teacher saw.
+        let begins_anew = fresh_model && config.kind() == StageKind::Train;
+        let before = if begins_anew { 0 } else { self.checkpoint.epochs };
+        self.checkpoint.epochs = before + trained.kept_epoch;
+        self.checkpoint.trained_to_end = trained.trained_to_end;
+        let parameters = &self.checkpoint.parameters;
+        let architecture = parameters.architecture();
+        Ok(StageSummary {
+            stage: self.checkpoint.stages.len() + 1,
+            kind: config.kind(),
+            epochs: config.schedule().epochs,
+            kept_epoch: trained.kept_epoch,
+            epochs_total: self.checkpoint.epochs,
+            trained_to_end: trained.trained_to_end,
+            fresh_model,
+            float: architecture.quantization.is_none(),
+            parameters: architecture.parameter_count(),
+            nonzero_parameters: parameters.nonzero_count(),
+            experts: architecture.experts.clone(),
+            weights_bytes,
+            valid_perplexity: trained.valid_perplexity,
+            dev_perplexity: trained.dev_perplexity,
+            seconds,
+        })
+    }
+}

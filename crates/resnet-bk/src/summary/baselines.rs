@@ -1,0 +1,157 @@
+//! The float models that an artifact is compared with.
+//!
+//! ```text
+//! first   the recipe's first model: the last of the `train` stages that the recipe begins with
+//! best    the float model with the lowest perplexity on the dev slice; on the held-out text where no dev slice is held out
+//! int8    the best one with its matrices rounded to a byte a weight, without training: what a user would do first
+//! ```
+//!
+//! Where no dev slice is held out, choosing the best one by the text that is reported can only make the baseline look better, and so the
+//! artifact worse.
+
+use super::StageSummary;
+use crate::config::{Against, StageKind};
+use serde::{Deserialize, Serialize};
+
+/// What the artifact is compared with.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Baselines {
+    /// The recipe's first model.
+    pub first: Baseline,
+    /// The best float model.
+    pub best: Baseline,
+    /// The best float model after plain post-training quantization.
+    pub int8: Baseline,
+}
+
+/// A baseline, or why there is none.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Baseline {
+    /// It was measured on the run's text.
+    Measured(Measured),
+    /// It was not.
+    Missing {
+        /// Why, and what would help.
+        missing: String,
+    },
+}
+
+/// A model that was measured on the run's text.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Measured {
+    /// Which model it is: a stage, such as `1 train`, or a file.
+    pub name: String,
+    /// Trained parameters.
+    pub parameters: usize,
+    /// Bytes of its weights: four a parameter in float32; for int8 one, and four a scale.
+    pub weights_bytes: u64,
+    /// Perplexity of the held-out text.
+    pub valid_perplexity: f64,
+    /// Perplexity of the dev slice, where there is one.
+    pub dev_perplexity: Option<f64>,
+    /// Epochs that it has seen in all.
+    pub epochs: usize,
+    /// Whether its last epoch gained less than 1 %.
+    pub trained_to_end: bool,
+}
+
+impl Baseline {
+    /// No baseline.
+    pub fn missing(why: impl Into<String>) -> Self {
+        Self::Missing { missing: why.into() }
+    }
+
+    /// The model, where there is one.
+    pub fn measured(&self) -> Option<&Measured> {
+        match self {
+            Self::Measured(measured) => Some(measured),
+            Self::Missing { .. } => None,
+        }
+    }
+}
+
+impl Baselines {
+    /// The one that a target is measured against.
+    pub fn of(&self, against: Against) -> &Baseline {
+        match against {
+            Against::Baseline => &self.first,
+            Against::Best => &self.best,
+        }
+    }
+}
+
+impl From<&StageSummary> for Measured {
+    fn from(stage: &StageSummary) -> Self {
+        Self {
+            name: format!("{} {}", stage.stage, stage.kind),
+            parameters: stage.parameters,
+            weights_bytes: 4 * stage.parameters as u64,
+            valid_perplexity: stage.valid_perplexity,
+            dev_perplexity: stage.dev_perplexity,
+            epochs: stage.epochs_total,
+            trained_to_end: stage.trained_to_end,
+        }
+    }
+}
+
+/// Index of the first model's stage: the last of the `train` stages at the beginning that work on one model.
+pub(crate) fn first_stage(stages: &[StageSummary]) -> Option<usize> {
+    let is_first = |(index, stage): &(usize, &StageSummary)| {
+        stage.kind == StageKind::Train && stage.float && (*index == 0 || !stage.fresh_model)
+    };
+    stages.iter().enumerate().take_while(is_first).last().map(|(index, _)| index)
+}
+
+/// Indices of the float models that may be the best. The model that became the artifact is a result, unless it was only trained.
+pub(crate) fn float_stages(stages: &[StageSummary]) -> impl Iterator<Item = usize> {
+    let is_baseline = |index: usize| {
+        let is_result = index + 1 == stages.len() && stages[index].kind != StageKind::Train;
+        stages[index].float && !is_result
+    };
+    (0..stages.len()).filter(move |&index| is_baseline(index))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stage(kind: StageKind, fresh_model: bool, float: bool) -> StageSummary {
+        StageSummary {
+            stage: 1,
+            kind,
+            epochs: 1,
+            kept_epoch: 1,
+            epochs_total: 1,
+            trained_to_end: false,
+            fresh_model,
+            float,
+            parameters: 1,
+            nonzero_parameters: 1,
+            experts: vec![1],
+            weights_bytes: 1,
+            valid_perplexity: 2.0,
+            dev_perplexity: None,
+            seconds: 0.0,
+        }
+    }
+
+    #[test]
+    fn the_first_model_is_trained_on_and_a_teacher_is_another() {
+        use StageKind::{Distill, Prune, Qat, Train};
+        let stages = [
+            stage(Train, true, true),
+            stage(Train, false, true),
+            stage(Train, true, true),
+            stage(Prune, false, true),
+            stage(Qat, false, false),
+            stage(Distill, true, true),
+        ];
+        assert_eq!(first_stage(&stages), Some(1));
+        // The float student is the artifact, not a baseline.
+        assert_eq!(float_stages(&stages).collect::<Vec<_>>(), [0, 1, 2, 3]);
+        assert_eq!(float_stages(&stages[..2]).collect::<Vec<_>>(), [0, 1], "a model that was only trained");
+        assert_eq!(first_stage(&stages[3..]), None);
+        assert_eq!(first_stage(&[]), None);
+    }
+}

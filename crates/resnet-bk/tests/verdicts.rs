@@ -1,0 +1,279 @@
+//! What a run says of itself: what it is compared with, what it refuses, what it warns of.
+
+mod common;
+
+use common::{Interrupt, corpus, recipe};
+use resnet_bk::checkpoint::Checkpoint;
+use resnet_bk::config::{Against, Recipe, Target};
+use resnet_bk::corpus::Corpus;
+use resnet_bk::evaluate::evaluate_model;
+use resnet_bk::observer::{Event, Observer, Silent};
+use resnet_bk::pipeline::{RunError, RunRequest, run};
+use resnet_bk::summary::{Baseline, Summary};
+use resnet_bk_runtime::artifact::Artifact;
+use std::path::Path;
+
+/// A better and larger model than the tiny preset.
+const TEACHER: &str = "schedule.epochs = 4\nmodel = { d_model = 24, d_ff = 48 }";
+
+fn request(stages: &[(&str, &str)], out: &Path) -> RunRequest {
+    RunRequest {
+        recipe: recipe(stages),
+        corpus: corpus(),
+        out: out.to_owned(),
+        resume: false,
+        model: None,
+        baseline: None,
+    }
+}
+
+/// Keeps what it hears.
+#[derive(Default)]
+struct Events(Vec<Event>);
+
+impl Observer for Events {
+    fn event(&mut self, event: &Event) {
+        self.0.push(event.clone());
+    }
+}
+
+impl Events {
+    fn dev_perplexities(&self, of: usize) -> Vec<f64> {
+        let dev = |event: &Event| match event {
+            Event::EpochEnded { stage, dev_perplexity, .. } if *stage == of => *dev_perplexity,
+            _ => None,
+        };
+        self.0.iter().filter_map(dev).collect()
+    }
+}
+
+#[test]
+fn three_baselines_stand_beside_the_artifact() {
+    let folder = tempfile::tempdir().unwrap();
+    let stages = [("train", ""), ("train", TEACHER), ("distill", "student.d_model = 12")];
+    let mut request = request(&stages, folder.path());
+    request.recipe.target = Target { ratio: Some(1.5), ..Target::default() };
+    let summary = run(&request, &mut Silent).unwrap();
+    let measured = |baseline: &Baseline| baseline.measured().cloned().unwrap();
+    let (first, best) = (measured(&summary.baselines.first), measured(&summary.baselines.best));
+    let int8 = measured(&summary.baselines.int8);
+    assert_eq!((first.name.as_str(), first.epochs), ("1 train", 1));
+    assert_eq!((best.name.as_str(), best.epochs), ("2 train", 4));
+    assert!(best.valid_perplexity < first.valid_perplexity);
+    assert_eq!(best.weights_bytes, 4 * best.parameters as u64);
+    assert!(int8.weights_bytes < best.weights_bytes / 2 && int8.weights_bytes > best.parameters as u64);
+    assert!((int8.valid_perplexity / best.valid_perplexity - 1.0).abs() < 0.02 && int8 != best);
+    // By default against the best one.
+    let (bytes, perplexity) = (summary.artifact.bytes_weights as f64, summary.artifact.valid_perplexity);
+    assert_eq!(summary.ratio, Some(best.weights_bytes as f64 / bytes));
+    assert_eq!(summary.loss, Some(perplexity / best.valid_perplexity - 1.0));
+    assert_eq!(summary.stages[2].epochs_total, 5, "four of the teacher, one of its own");
+
+    request.resume = true;
+    request.recipe.target.against = Against::Baseline;
+    let against_first = run(&request, &mut Silent).unwrap();
+    assert_eq!(against_first.ratio, Some(first.weights_bytes as f64 / bytes));
+    assert_eq!(against_first.loss, Some(perplexity / first.valid_perplexity - 1.0));
+}
+
+#[test]
+fn a_model_that_counting_beats_reaches_no_target() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut request = request(&[("train", "schedule.learning_rate = 1e-6")], folder.path());
+    request.recipe.target = Target { ratio: Some(0.1), ..Target::default() };
+    let summary = run(&request, &mut Silent).unwrap();
+    assert!(summary.ratio > Some(0.1));
+    assert_eq!((summary.target_reached, summary.succeeded()), (Some(false), false));
+    let sentence = summary.worse_than_counting().unwrap();
+    assert!(sentence.contains("no better than counting words") && sentence.contains("unigram"), "{sentence}");
+    // Nothing was asked for, and still it is no success.
+    request.recipe.target = Target::default();
+    request.resume = true;
+    let summary = run(&request, &mut Silent).unwrap();
+    assert_eq!((summary.target_reached, summary.succeeded()), (None, false));
+}
+
+#[test]
+fn files_of_the_users_are_never_overwritten() {
+    const OWN: &str = "written by hand";
+    for name in ["report.html", "model.rbk", "summary.json", "metrics.jsonl", "recipe.toml", "notes.txt"] {
+        for resume in [false, true] {
+            let folder = tempfile::tempdir().unwrap();
+            std::fs::write(folder.path().join(name), OWN).unwrap();
+            let refused = run(&RunRequest { resume, ..request(&[("train", "")], folder.path()) }, &mut Silent);
+            assert!(matches!(refused, Err(RunError::NotARun { .. })), "{name}: {refused:?}");
+            assert_eq!(std::fs::read_to_string(folder.path().join(name)).unwrap(), OWN);
+            assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "{name}");
+        }
+    }
+}
+
+#[test]
+fn a_mistyped_folder_has_nothing_to_resume() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("rnu");
+    let refused = run(&RunRequest { resume: true, ..request(&[("train", "")], &out) }, &mut Silent);
+    assert!(matches!(refused, Err(RunError::NothingToResume { .. })), "{refused:?}");
+    assert!(!out.exists());
+}
+
+#[test]
+fn a_run_goes_on_with_its_own_text_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let stages = [("train", ""), ("train", "")];
+    let first = RunRequest { recipe: recipe(&stages[..1]), ..request(&stages, folder.path()) };
+    run(&first, &mut Silent).unwrap();
+    // The words are the same ones each time; only the text differs.
+    let train = common::text(400, 9);
+    let valid = common::text(60, 9);
+    let other = |corpus: Corpus| RunRequest { corpus, resume: true, ..request(&stages, folder.path()) };
+    for (corpus, expected) in [
+        (Corpus { train, ..corpus() }, "another training text"),
+        (Corpus { valid, ..corpus() }, "another held-out text"),
+    ] {
+        let refused = run(&other(corpus), &mut Silent);
+        assert!(matches!(refused, Err(RunError::OtherText { difference, .. }) if difference == expected), "{refused:?}");
+    }
+    run(&other(corpus()), &mut Silent).unwrap();
+}
+
+/// A rate that stays too high for a text too small: later epochs learn it by heart.
+const OVERFITS: &str = "schedule.epochs = 6\nschedule.learning_rate = 0.05\nschedule.shape = \"constant\"\n\
+    schedule.keep_best_epoch = true";
+
+fn random_words() -> Corpus {
+    Corpus { train: unrelated(5_200, 1), valid: unrelated(400, 2), ..corpus() }
+}
+
+/// Words without any order, which can only be learned by heart.
+fn unrelated(words: usize, seed: u64) -> String {
+    let mut random = resnet_bk::random::Random::new(seed);
+    let mut text = String::new();
+    for index in 0..words {
+        let word = random.below(60);
+        text.push_str(&format!("w{word}{}", if index % 13 == 12 { "\n" } else { " " }));
+    }
+    text
+}
+
+#[test]
+fn the_best_epoch_is_kept_and_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let request = |name: &str| RunRequest {
+        corpus: random_words(),
+        ..request(&[("train", OVERFITS)], &folder.path().join(name))
+    };
+    let mut events = Events::default();
+    let summary = run(&request("whole"), &mut events).unwrap();
+    let dev = events.dev_perplexities(1);
+    assert_eq!(dev.len(), 6);
+    let best = (1..=6).min_by(|a, b| dev[a - 1].total_cmp(&dev[b - 1])).unwrap();
+    assert!(best < 6, "the text is no test: {dev:?}");
+    let stage = &summary.stages[0];
+    assert_eq!((stage.kept_epoch, stage.epochs, stage.epochs_total), (best, 6, best));
+    assert_eq!(stage.dev_perplexity, Some(dev[best - 1]));
+    assert!((summary.artifact.valid_perplexity / stage.valid_perplexity - 1.0).abs() < 1e-4);
+    assert!(stage.trained_to_end, "it got worse");
+
+    let out = folder.path().join("parts");
+    let broken = std::panic::catch_unwind(|| {
+        let _ = run(&request("parts"), &mut Interrupt { stage: 1, epoch: best + 1 });
+    });
+    assert!(broken.is_err());
+    let resumed = run(&RunRequest { resume: true, ..request("parts") }, &mut Silent).unwrap();
+    assert_eq!(resumed.artifact, summary.artifact);
+    let files = std::fs::read_dir(out.join("01-train")).unwrap().count();
+    assert_eq!(files, 1, "the best epoch's own file is gone");
+}
+
+#[test]
+fn a_model_before_its_quantizers_is_not_the_best_epoch_of_a_student() {
+    let folder = tempfile::tempdir().unwrap();
+    let student = "schedule.epochs = 4\nschedule.keep_best_epoch = true\ncompress_at = 0.5\n\
+        quantization.learned = { embedding = [3], expert = 3, mixer = 3 }";
+    let summary = run(&request(&[("train", ""), ("distill", student)], folder.path()), &mut Silent).unwrap();
+    let stage = &summary.stages[1];
+    assert!(stage.kept_epoch > 2 && !stage.float, "epoch {} of {}", stage.kept_epoch, stage.epochs);
+}
+
+#[test]
+fn a_given_model_is_compared_on_this_text_or_not_at_all() {
+    let folder = tempfile::tempdir().unwrap();
+    let stages = [("train", "schedule.epochs = 2"), ("qat", "")];
+    run(&request(&stages, &folder.path().join("one")), &mut Silent).unwrap();
+    let file = |name: &str| folder.path().join("one").join(name).join("model.safetensors");
+    let (float, quantized) = (file("01-train"), file("02-qat"));
+    let other = Corpus { valid: common::text(60, 7), ..corpus() };
+    let begun_with = |name: &str, corpus: &Corpus, model: &Path, baseline: Option<&Path>| -> Summary {
+        let mut request = request(&[("qat", "")], &folder.path().join(name));
+        request.recipe.model.d_model = 20;
+        request.corpus = corpus.clone();
+        (request.model, request.baseline) = (Some(model.to_owned()), baseline.map(Path::to_owned));
+        run(&request, &mut Silent).unwrap()
+    };
+    let here = begun_with("here", &corpus(), &float, None);
+    assert_eq!(here.baselines.first.measured().unwrap().name, "1 train");
+    assert!(here.baselines.int8.measured().is_some());
+    assert!(here.warnings.iter().any(|warning| warning.contains("model.d_model is 16, not 20")), "{:?}", here.warnings);
+
+    let there = begun_with("there", &other, &float, None);
+    let first = there.baselines.first.measured().unwrap();
+    assert_eq!((first.name.as_str(), first.epochs), (float.display().to_string().as_str(), 2));
+    let model = Checkpoint::read(&float).unwrap().parameters.to_model();
+    let tokens = Checkpoint::read(&float).unwrap().vocabulary.encode(&other.valid);
+    let measured = evaluate_model(&model, &tokens).perplexity();
+    assert!((first.valid_perplexity / measured - 1.0).abs() < 1e-6);
+    assert_eq!(there.stages.len(), 1, "stages of another text are not shown");
+    assert!(there.warnings.iter().any(|warning| warning.contains("another held-out text")), "{:?}", there.warnings);
+
+    let lost = begun_with("lost", &other, &quantized, None);
+    assert!(lost.baselines.first.measured().is_none() && lost.ratio.is_none());
+    let found = begun_with("found", &other, &quantized, Some(&float));
+    assert_eq!(found.baselines.first.measured().unwrap().valid_perplexity, first.valid_perplexity);
+    assert!(found.baselines.int8.measured().is_some() && found.ratio.is_some());
+
+    // A target that cannot be judged is not reached.
+    let mut request = request(&[("qat", "")], &folder.path().join("unjudged"));
+    (request.corpus, request.model) = (other, Some(quantized.clone()));
+    request.recipe.target = Target { ratio: Some(0.1), ..Target::default() };
+    assert_eq!(run(&request, &mut Silent).unwrap().target_reached, Some(false));
+    // What is no float model is no baseline.
+    (request.baseline, request.out) = (Some(quantized), folder.path().join("refused"));
+    assert!(matches!(run(&request, &mut Silent), Err(RunError::QuantizedBaseline { .. })));
+}
+
+#[test]
+fn a_resume_with_other_threads_is_warned_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let with_threads = |threads: usize, request: &RunRequest| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| run(request, &mut Silent).unwrap())
+    };
+    let stages = [("train", ""), ("train", "")];
+    let begun = RunRequest { recipe: recipe(&stages[..1]), ..request(&stages, folder.path()) };
+    let summary = with_threads(2, &begun);
+    assert_eq!((summary.environment.threads, summary.warnings.len()), (2, 0));
+    let resumed = RunRequest { resume: true, ..request(&stages, folder.path()) };
+    let summary = with_threads(3, &resumed);
+    assert!(summary.warnings[0].contains("threads 2 then, 3 now"), "{:?}", summary.warnings);
+}
+
+#[test]
+fn the_published_protocol_keeps_blank_lines_and_all_words() {
+    let folder = tempfile::tempdir().unwrap();
+    let spaced = |text: String| text.replace('\n', "\n\n");
+    let text = Corpus { train: spaced(common::text(400, 1)), valid: spaced(common::text(60, 2)), ..corpus() };
+    let run_with = |protocol: &str| {
+        let set = [format!("corpus.protocol=\"{protocol}\""), "model.vocab_size=10".to_owned()];
+        let recipe = Recipe::parse(&recipe(&[("train", "")]).to_toml(), "test", &set).unwrap();
+        let out = folder.path().join(protocol);
+        let request = RunRequest { recipe, corpus: text.clone(), ..request(&[("train", "")], &out) };
+        let summary = run(&request, &mut Silent).unwrap();
+        (summary, Artifact::read(out.join("model.rbk")).unwrap())
+    };
+    let (compact, _) = run_with("compact");
+    assert_eq!((compact.corpus.valid_tokens, compact.corpus.vocab_size), (60 * 13, 10));
+    let (published, artifact) = run_with("published");
+    assert_eq!((published.corpus.valid_tokens, published.corpus.vocab_size), (60 * 14, 22));
+    assert_eq!(artifact.vocabulary.encode(&text.valid).len(), 60 * 14, "the file knows it too");
+}
