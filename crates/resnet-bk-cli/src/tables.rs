@@ -1,6 +1,7 @@
 //! What a summary says, as rows of text. The terminal and the page show the same.
 
 use crate::printer::{Table, change, grouped, percent, perplexity, ratio, seconds};
+use resnet_bk::ngram::NgramBaselines;
 use resnet_bk::summary::{Baseline, Baselines, PlanSummary, StageSummary, Summary};
 use resnet_bk_runtime::architecture::Causality;
 use resnet_bk_runtime::artifact::Ledger;
@@ -101,8 +102,9 @@ pub fn comparison(summary: &Summary) -> Table {
 }
 
 /// The n-gram baselines by their names, the strongest first.
-pub fn ngrams(summary: &Summary) -> Vec<(&'static str, f64)> {
-    vec![("bigram", summary.ngrams.bigram), ("unigram", summary.ngrams.unigram)]
+pub fn ngrams(summary: &Summary) -> [(&'static str, f64); 3] {
+    let NgramBaselines { unigram, bigram, trigram } = summary.ngrams;
+    [("trigram", trigram), ("bigram", bigram), ("unigram", unigram)]
 }
 
 /// Trained parameters, and how many of them pruning leaves.
@@ -163,7 +165,7 @@ pub fn facts(summary: &Summary) -> Vec<(&'static str, String)> {
     }
     facts.push((
         "n-grams",
-        "perplexities of counted words: add-one unigrams, interpolated Kneser-Ney bigrams, of the same tokens"
+        "perplexities of counted words: add-one unigrams, modified Kneser-Ney bigrams and trigrams, of the same tokens"
             .to_owned(),
     ));
     let environment = &summary.environment;

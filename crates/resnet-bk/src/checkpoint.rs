@@ -6,10 +6,10 @@
 //! good one.
 
 use crate::config::{DistillConfig, MagnitudePruning, ModelConfig, QatConfig};
-use crate::observer::Removal;
-use crate::parameters::{Moments, Parameter, Parameters};
 use crate::corpus::TextFingerprint;
 use crate::environment::Environment;
+use crate::observer::Removal;
+use crate::parameters::{Moments, Parameter, Parameters};
 use crate::summary::{PlanSummary, StageSummary};
 use crate::train::Judged;
 use resnet_bk_runtime::architecture::{Architecture, Role, TensorSpec};
@@ -152,7 +152,9 @@ enum ContentError {
     NoMetadata,
     #[error("its version is {0}, newer than the supported {VERSION}: update resnet-bk")]
     Newer(u32),
-    #[error("its version is {0}, older than the supported {VERSION}: train it again, or use the resnet-bk that wrote it")]
+    #[error(
+        "its version is {0}, older than the supported {VERSION}: train it again, or use the resnet-bk that wrote it"
+    )]
     Older(u32),
     #[error("metadata: {0}")]
     Metadata(#[from] serde_json::Error),

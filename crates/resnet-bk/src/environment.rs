@@ -44,7 +44,10 @@ impl Environment {
             .map(|(name, before, after)| format!("{name} {before} then, {after} now"))
             .collect();
         (!changed.is_empty()).then(|| {
-            format!("this run began elsewhere ({}): its bits will differ from an uninterrupted one's", changed.join("; "))
+            format!(
+                "this run began elsewhere ({}): its bits will differ from an uninterrupted one's",
+                changed.join("; ")
+            )
         })
     }
 }

@@ -36,7 +36,8 @@ fn a_planned_student_keeps_to_its_budget_and_its_prediction() {
     let list = recipe(&[("train", ""), ("train", TEACHER), ("plan", PLAN)]);
     let summary = run(&request(list, bytes(BUDGET), folder.path()), &mut Silent).unwrap();
     assert!(summary.artifact.bytes_total <= BUDGET, "{} bytes", summary.artifact.bytes_total);
-    assert_eq!(summary.target_reached, Some(true));
+    // Pairs of words say all that there is to say of this grammar, so counting them is not beaten, and no target is reached.
+    assert!(summary.worse_than_counting().is_some() && summary.target_reached == Some(false));
     let plan = summary.plan.unwrap();
     let error = summary.artifact.bytes_weights as f64 / plan.predicted_bytes as f64 - 1.0;
     assert!(error.abs() < PREDICTION, "{} predicted, {} found", plan.predicted_bytes, summary.artifact.bytes_weights);

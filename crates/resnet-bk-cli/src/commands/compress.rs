@@ -151,7 +151,7 @@ impl Run<'_> {
         printer.line(tables::comparison(&summary))?;
         printer.line("")?;
         for (name, fact) in tables::facts(&summary) {
-            printer.line(format_args!("{name:<10}  {fact}"))?;
+            printer.line(format_args!("{name:<16}  {fact}"))?;
         }
         printer.flush()?;
         if let Err(error) = report::write(out) {

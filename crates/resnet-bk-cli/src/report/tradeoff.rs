@@ -237,7 +237,7 @@ mod tests {
     #[test]
     fn a_far_ngram_baseline_is_named_and_does_not_squeeze_the_picture() {
         let scene = arrange(&summary(), WIDE);
-        assert_eq!(scene.levels.len(), 1);
+        assert_eq!(scene.levels.len(), 2);
         let area = scene.plot.area;
         assert!(!(area.top..area.bottom).contains(&scene.plot.y.pixel(940.1)));
     }

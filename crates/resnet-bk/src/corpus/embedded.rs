@@ -82,7 +82,8 @@ fn sides(sentences: &[&str]) -> Vec<Side> {
 mod tests {
     use super::*;
     use crate::corpus::build_vocabulary;
-    use crate::floors::Floors;
+    use crate::ngram::NgramBaselines;
+    use resnet_bk_runtime::tokenizer::BlankLines;
     use std::sync::LazyLock;
 
     static CORPUS: LazyLock<Corpus> = LazyLock::new(load);
@@ -142,14 +143,16 @@ mod tests {
     }
 
     #[test]
-    fn the_bigram_floor_is_a_real_one() {
-        let vocabulary = build_vocabulary(&CORPUS.train, 8_000, CORPUS.pretokenizer, Default::default()).expect("a vocabulary");
+    fn the_ngram_baselines_are_real_ones() {
+        let vocabulary =
+            build_vocabulary(&CORPUS.train, 8_000, CORPUS.pretokenizer, BlankLines::Dropped).expect("a vocabulary");
         let [train, valid] = [&CORPUS.train, &CORPUS.valid].map(|text| vocabulary.encode(text));
         let unknown = valid.iter().filter(|&&id| id == vocabulary.unknown()).count() as f64 / valid.len() as f64;
         assert!(unknown < 0.03, "{unknown}");
-        let floors = Floors::measure(&train, &valid, vocabulary.len()).expect("floors");
-        // Measured for this split; sentences that leak into it would lower the bigram.
+        let measured = NgramBaselines::measure(&train, &valid, vocabulary.len()).expect("sound streams");
+        // Measured for this split; sentences that leak into it would lower the bigram and the trigram.
         let is_near = |measured: f64, expected: f64| (measured / expected - 1.0).abs() < 0.001;
-        assert!(is_near(floors.unigram, 360.37) && is_near(floors.bigram, 62.05), "{floors:?}");
+        assert!(is_near(measured.unigram, 360.37), "{measured:?}");
+        assert!(is_near(measured.bigram, 62.187) && is_near(measured.trigram, 46.610), "{measured:?}");
     }
 }

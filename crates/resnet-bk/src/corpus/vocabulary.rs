@@ -75,7 +75,8 @@ mod tests {
 
     #[test]
     fn raw_text_is_counted_without_its_punctuation() {
-        let vocabulary = build_vocabulary("Yes, yes. Yes!", 100, Pretokenizer::Words, BlankLines::Dropped).expect("sound");
+        let vocabulary =
+            build_vocabulary("Yes, yes. Yes!", 100, Pretokenizer::Words, BlankLines::Dropped).expect("sound");
         assert_eq!(vocabulary.words(), ["<unk>", "Yes", "!", ",", ".", "<eos>", "yes"]);
         assert_eq!(vocabulary.pretokenizer(), Pretokenizer::Words);
     }

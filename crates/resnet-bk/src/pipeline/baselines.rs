@@ -36,11 +36,7 @@ pub(super) struct Candidates {
 
 impl Candidates {
     /// Before the first stage. `checkpoint` is the model that the run begins with; its record of stages is of the run's text.
-    pub(super) fn new(
-        request: &RunRequest,
-        checkpoint: &Checkpoint,
-        streams: &TokenStreams,
-    ) -> Result<Self, RunError> {
+    pub(super) fn new(request: &RunRequest, checkpoint: &Checkpoint, streams: &TokenStreams) -> Result<Self, RunError> {
         let mut candidates = Self::default();
         if let Some(path) = &request.baseline {
             let baseline = Checkpoint::read(path)?;

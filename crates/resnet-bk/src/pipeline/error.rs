@@ -5,7 +5,7 @@ use crate::batch::BatchError;
 use crate::checkpoint::CheckpointError;
 use crate::config::StageKind;
 use crate::corpus::CorpusError;
-use crate::floors::FloorsError;
+use crate::ngram::NgramError;
 use crate::train::TrainError;
 use resnet_bk_runtime::artifact::ArtifactError;
 use std::path::PathBuf;
@@ -133,7 +133,7 @@ pub enum RunError {
     Corpus(#[from] CorpusError),
     /// The text is too short for n-gram baselines.
     #[error(transparent)]
-    Floors(#[from] FloorsError),
+    Ngrams(#[from] NgramError),
     /// A checkpoint cannot be read or written.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),

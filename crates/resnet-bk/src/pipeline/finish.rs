@@ -4,7 +4,7 @@ use super::{Run, RunError, folder};
 use crate::config::Target;
 use crate::evaluate::evaluate_model;
 use crate::export::pack;
-use crate::floors::Floors;
+use crate::ngram::NgramBaselines;
 use crate::summary::{ArtifactSummary, Summary};
 use resnet_bk_runtime::artifact::Artifact;
 
@@ -53,7 +53,7 @@ fn summarise(run: Run, artifact: ArtifactSummary) -> Result<Summary, RunError> {
     let loss = baseline.map(|baseline| artifact.valid_perplexity / baseline.valid_perplexity - 1.0);
     let mut summary = Summary {
         // Every training token is counted, the dev slice too: the counts are to be as good as they can be.
-        ngrams: Floors::measure(&run.text.tokens, &run.text.streams.valid, vocabulary.len())?,
+        ngrams: NgramBaselines::measure(&run.text.tokens, &run.text.streams.valid, vocabulary.len())?,
         corpus: run.text.summary,
         environment: run.environment,
         causality: run.checkpoint.config.causality,
@@ -90,7 +90,8 @@ mod tests {
     fn what_is_not_a_number_agrees_with_nothing() {
         assert!(agrees(100.0, 100.005) && agrees(100.005, 100.0));
         assert!(!agrees(100.0, 100.02) && !agrees(100.02, 100.0));
-        for (decoded, trained) in [(f64::NAN, 100.0), (100.0, f64::NAN), (f64::NAN, f64::NAN), (f64::INFINITY, f64::INFINITY)]
+        for (decoded, trained) in
+            [(f64::NAN, 100.0), (100.0, f64::NAN), (f64::NAN, f64::NAN), (f64::INFINITY, f64::INFINITY)]
         {
             assert!(!agrees(decoded, trained), "{decoded}, {trained}");
         }

@@ -27,7 +27,8 @@ pub(super) fn read(path: &Path, recipe: &Recipe, warnings: &mut Vec<String>) -> 
     }
     let skipped = recipe.stages.iter().take_while(|stage| stage.kind() == StageKind::Train).count();
     if skipped > 0 {
-        warnings.push(format!("{name} takes the place of the recipe's first {skipped} `train` stages, which do not run"));
+        warnings
+            .push(format!("{name} takes the place of the recipe's first {skipped} `train` stages, which do not run"));
     }
     Ok(checkpoint)
 }
@@ -54,7 +55,8 @@ pub(super) fn forget_other_text(
     let difference = checkpoint.text.as_ref().map_or(Some("an unknown text"), |text| text.difference(fingerprint));
     if let Some(difference) = difference {
         let name = path.display();
-        warnings.push(format!("{name} is of {difference}: its own figures are not measured on this text and not shown"));
+        warnings
+            .push(format!("{name} is of {difference}: its own figures are not measured on this text and not shown"));
         checkpoint.stages.clear();
         checkpoint.removals.clear();
         checkpoint.plan = None;

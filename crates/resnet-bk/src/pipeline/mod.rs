@@ -103,8 +103,7 @@ impl<'a> Run<'a> {
                 let pretokenizer = recipe.corpus.pretokenizer.unwrap_or(request.corpus.pretokenizer);
                 let protocol = recipe.corpus.protocol;
                 let size = protocol.vocab_size(recipe.model.vocab_size);
-                let vocabulary =
-                    build_vocabulary(&request.corpus.train, size, pretokenizer, protocol.blank_lines())?;
+                let vocabulary = build_vocabulary(&request.corpus.train, size, pretokenizer, protocol.blank_lines())?;
                 Checkpoint::initialise(recipe.model.clone(), vocabulary, recipe.seed)
             }
         };

@@ -11,7 +11,7 @@ pub use plan::{PlanSummary, Trial};
 use crate::config::{StageKind, Target};
 use crate::corpus::TextFingerprint;
 use crate::environment::Environment;
-use crate::floors::Floors;
+use crate::ngram::NgramBaselines;
 use crate::observer::Removal;
 use resnet_bk_runtime::architecture::Causality;
 use resnet_bk_runtime::artifact::Ledger;
@@ -27,7 +27,7 @@ pub struct Summary {
     /// Which tokens a position sees. Bidirectional perplexities are not those of a language model.
     pub causality: Causality,
     /// Perplexities of models that only count words, of the same tokens.
-    pub ngrams: Floors,
+    pub ngrams: NgramBaselines,
     /// The float models that the artifact is compared with, on the same text.
     pub baselines: Baselines,
     /// One entry a stage, in order.

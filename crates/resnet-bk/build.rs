@@ -1,0 +1,10 @@
+//! Tells the tests whether the corpora that some of them need are there: `cfg(has_corpora)`.
+
+fn main() {
+    println!("cargo::rerun-if-changed=build.rs");
+    println!("cargo::rerun-if-env-changed=RESNET_BK_CORPORA");
+    println!("cargo::rustc-check-cfg=cfg(has_corpora)");
+    if std::env::var_os("RESNET_BK_CORPORA").is_some_and(|folder| !folder.is_empty()) {
+        println!("cargo::rustc-cfg=has_corpora");
+    }
+}
