@@ -77,6 +77,15 @@ pub fn distance(a: Place, b: Place) -> f64 {
     f64::from(a.0 - b.0).hypot(f64::from(a.1 - b.1))
 }
 
+/// Whether two lines cross.
+pub fn cross(a: Segment, b: Segment) -> bool {
+    let side = |(from, to): Segment, place: Place| {
+        let (dx, dy) = (i64::from(to.0 - from.0), i64::from(to.1 - from.1));
+        (dx * i64::from(place.1 - from.1) - dy * i64::from(place.0 - from.0)).signum()
+    };
+    side(a, b.0) * side(a, b.1) < 0 && side(b, a.0) * side(b, a.1) < 0
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -93,6 +102,12 @@ mod tests {
         {
             assert!(!AREA.is_crossed(apart), "{apart:?}");
         }
+    }
+
+    #[test]
+    fn lines_cross_where_each_has_the_other_on_both_sides() {
+        assert!(cross(((0, 0), (10, 10)), ((0, 10), (10, 0))));
+        assert!(!cross(((0, 0), (10, 10)), ((0, 10), (4, 6))) && !cross(((0, 0), (10, 0)), ((0, 5), (10, 5))));
     }
 
     #[test]

@@ -5,19 +5,17 @@
 //! interrupted. A label that is not beside its mark is joined to it by a leader, which runs around the other labels, or, where these shut
 //! it in, under them.
 
-use super::area::{Area, Place, Segment, distance};
+use super::area::{Area, Place, Segment};
 use super::canvas::Canvas;
+use super::label_costs::{candidates, penalty};
 use super::palette::{FAINT, PAPER};
-use super::text::{height, width};
 use anyhow::Result;
 use plotters::style::RGBColor;
 
-/// Pixels between the places that are tried.
-const LATTICE: usize = 6;
 /// Pixels around a label that stay free.
-const MARGIN: i32 = 4;
+pub const MARGIN: i32 = 4;
 /// A label that is further from its mark is joined to it by a line.
-const BESIDE: f64 = 16.0;
+pub const BESIDE: f64 = 16.0;
 
 /// What a label names.
 #[derive(Clone, Copy, Debug)]
@@ -60,37 +58,6 @@ impl Obstacles {
     /// Adds a line through the points.
     pub fn add_line(&mut self, points: &[Place]) {
         self.lines.extend(points.windows(2).map(|ends| (ends[0], ends[1])));
-    }
-}
-
-impl Label {
-    /// Width and height.
-    fn size(&self, text: i32) -> (i32, i32) {
-        let width = self.lines.iter().map(|(line, _)| width(line, text)).max().unwrap_or(0);
-        (width, height(text) * self.lines.len() as i32)
-    }
-}
-
-impl Anchor {
-    fn place(self) -> Place {
-        match self {
-            Self::Mark(place, _) => place,
-            Self::Level(row) => (0, row),
-        }
-    }
-
-    /// From the edge of what is named to a rectangle, and the line that would join them.
-    fn reach(self, area: &Area) -> (f64, Segment) {
-        let (from, radius) = match self {
-            Self::Mark(place, radius) => (place, radius),
-            Self::Level(row) => ((i32::midpoint(area.left, area.right), row), 0),
-        };
-        let to = area.nearest(from);
-        let length = distance(from, to);
-        // From the rim, not from the middle of the mark.
-        let share = if length > 0.0 { (f64::from(radius) / length).min(1.0) } else { 1.0 };
-        let along = |a: i32, b: i32| a + (f64::from(b - a) * share).round() as i32;
-        ((length - f64::from(radius)).max(0.0), ((along(from.0, to.0), along(from.1, to.1)), to))
     }
 }
 
@@ -218,79 +185,6 @@ fn search(
         }
     }
     best
-}
-
-/// Rectangles for the label by their distances from what it names, which count as costs.
-fn candidates(label: &Label, bounds: Area, text: i32) -> Vec<(f64, Area)> {
-    /// Beside a mark is better than above or below it.
-    const STACKED: f64 = 3.0;
-    let (width, height) = label.size(text);
-    let inside = bounds.grown(-MARGIN);
-    let at = |left: i32, top: i32| Area { left, top, right: left + width, bottom: top + height };
-    let columns = (inside.left..=inside.right - width).step_by(LATTICE);
-    let rows = || (inside.top..=inside.bottom - height).step_by(LATTICE);
-    let mut areas: Vec<Area> = columns.flat_map(|left| rows().map(move |top| at(left, top))).collect();
-    let gap = MARGIN + 4;
-    match label.anchor {
-        Anchor::Mark((x, y), radius) => {
-            let (beside, stacked) = (radius + gap, radius + gap + height / 2);
-            for middle in [y, y - stacked, y + stacked] {
-                areas.push(at(x + beside, middle - height / 2));
-                areas.push(at(x - beside - width, middle - height / 2));
-                areas.push(at(x - width / 2, middle - height / 2));
-            }
-        }
-        Anchor::Level(row) => {
-            for left in (inside.left..=inside.right - width).step_by(LATTICE) {
-                areas.push(at(left, row - gap - height));
-                areas.push(at(left, row + gap));
-            }
-        }
-    }
-    areas.retain(|area| inside.holds(area));
-    let cost = |area: Area| {
-        let (gap, _) = label.anchor.reach(&area);
-        let preference = match label.anchor {
-            Anchor::Mark((_, y), _) if area.top < y && area.bottom > y => 0.0,
-            Anchor::Mark(..) => STACKED,
-            // Lines are named at their left ends, above them.
-            Anchor::Level(row) => {
-                f64::from(area.left - inside.left) / 20.0 + if area.top < row { 0.0 } else { STACKED }
-            }
-        };
-        (gap + preference, area)
-    };
-    let mut candidates: Vec<(f64, Area)> = areas.into_iter().map(cost).collect();
-    candidates.sort_by(|a, b| a.0.total_cmp(&b.0));
-    candidates
-}
-
-/// What makes a free place worse than its distance.
-fn penalty(label: &Label, area: &Area, leader: Option<Segment>, obstacles: &Obstacles) -> f64 {
-    const JOINED: f64 = 30.0;
-    const CROSSES_LINE: f64 = 25.0;
-    const CROSSES_MARK: f64 = 300.0;
-    const NEAR_ANOTHER: f64 = 40.0;
-    let is_own = |mark: &Area| matches!(label.anchor, Anchor::Mark((x, y), _) if mark.nearest((x, y)) == (x, y));
-    let others = || obstacles.marks.iter().filter(|mark| !is_own(mark));
-    let mut cost = 0.0;
-    if let Some(leader) = leader {
-        cost += JOINED;
-        cost += CROSSES_MARK * others().filter(|mark| mark.is_crossed(leader)).count() as f64;
-        let crossed = obstacles.lines.iter().filter(|&&line| cross(line, leader));
-        cost += CROSSES_LINE * crossed.count() as f64;
-    } else if others().any(|mark| mark.meets(&area.grown(BESIDE as i32))) {
-        cost += NEAR_ANOTHER;
-    }
-    cost
-}
-
-fn cross(a: Segment, b: Segment) -> bool {
-    let side = |(from, to): Segment, place: Place| {
-        let (dx, dy) = (i64::from(to.0 - from.0), i64::from(to.1 - from.1));
-        (dx * i64::from(place.1 - from.1) - dy * i64::from(place.0 - from.0)).signum()
-    };
-    side(a, b.0) * side(a, b.1) < 0 && side(b, a.0) * side(b, a.1) < 0
 }
 
 /// Draws labels, on paper of their own, over all leaders.

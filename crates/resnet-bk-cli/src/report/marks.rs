@@ -9,6 +9,8 @@ use plotters::style::RGBColor;
 
 /// Half the width of the outlines around a dot.
 const OUTLINE: i32 = 22;
+/// From the middle of the triangle around a dot to its corners.
+const TRIANGLE: i32 = 28;
 
 /// What a model is in its run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,7 +87,12 @@ fn overlap(marks: &[Mark]) -> Option<(usize, usize)> {
 impl Mark {
     /// Half its width.
     pub fn radius(&self) -> i32 {
-        if self.points.iter().all(|point| matches!(point.role, Role::Stage(_))) { DOT + 3 } else { OUTLINE + 2 }
+        let radius = |point: &Point| match point.role {
+            Role::Stage(_) => DOT + 3,
+            Role::Int8 => TRIANGLE + 2,
+            Role::First | Role::Best | Role::Artifact => OUTLINE + 2,
+        };
+        self.points.iter().map(radius).max().unwrap_or(0)
     }
 
     /// What it covers.
@@ -138,7 +145,7 @@ impl Mark {
             canvas.ring(self.place, INK, OUTLINE - 3)?;
         }
         if has(Role::Int8) {
-            canvas.triangle(self.place, OUTLINE)?;
+            canvas.triangle(self.place, TRIANGLE)?;
         }
         if has(Role::Artifact) {
             canvas.diamond(self.place, OUTLINE)?;

@@ -6,6 +6,7 @@ mod canvas;
 mod frame;
 mod front;
 mod html;
+mod label_costs;
 mod labels;
 #[cfg(test)]
 mod labels_tests;

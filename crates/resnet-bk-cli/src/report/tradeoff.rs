@@ -153,9 +153,14 @@ fn title(summary: &Summary) -> String {
     let Some((smaller, loss)) = summary.ratio.zip(summary.loss) else {
         return format!("{against} was not measured on this text{mark}");
     };
-    let direction = if loss > 0.0 { "above" } else { "below" };
     let percent = 100.0 * loss.abs();
-    format!("{} smaller than {against} in float32, perplexity {percent:.1}\u{a0}% {direction}{mark}", ratio(smaller))
+    let change = match loss {
+        // What rounds to nothing has no direction.
+        _ if percent < 0.05 => "perplexity the same".to_owned(),
+        loss if loss > 0.0 => format!("perplexity {percent:.1}\u{a0}% above"),
+        _ => format!("perplexity {percent:.1}\u{a0}% below"),
+    };
+    format!("{} smaller than {against} in float32, {change}{mark}", ratio(smaller))
 }
 
 #[cfg(test)]
@@ -230,6 +235,8 @@ mod tests {
         assert_eq!(title(&summary), "99.8x smaller than the best float model in float32, perplexity 6.9\u{a0}% above");
         summary.target.against = Against::Baseline;
         assert!(title(&summary).contains("than the first model"));
+        summary.loss = Some(-1e-9);
+        assert!(title(&summary).ends_with("perplexity the same"));
         summary.ratio = None;
         assert_eq!(title(&summary), "the first model was not measured on this text");
     }
