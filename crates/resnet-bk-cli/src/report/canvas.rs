@@ -19,7 +19,6 @@ pub struct Format {
 }
 
 /// For a desk.
-
 pub const WIDE: Format = Format { width: 1_600, text: 26 };
 /// For a phone: shown 360 pixels wide, its text is 13 pixels high.
 pub const NARROW: Format = Format { width: 720, text: 27 };

@@ -12,13 +12,14 @@ pub fn warnings(summary: &Summary) -> Vec<String> {
             .push(format!("the model sees the tokens that it should predict: every perplexity here is {NOT_CAUSAL}"));
     }
     let baselines = &summary.baselines;
-    let is_one = baselines.first == baselines.best;
-    for (name, baseline) in [("first", &baselines.first), ("best float", &baselines.best)] {
+    // A model that is both is named once.
+    let first = Some(("first", &baselines.first)).filter(|_| baselines.first != baselines.best);
+    for (name, baseline) in first.into_iter().chain([("best float", &baselines.best)]) {
         match baseline {
-            Baseline::Measured(model) if !model.trained_to_end && !(is_one && name == "first") => warnings.push(format!(
+            Baseline::Measured(model) if model.trained_to_end => {}
+            Baseline::Measured(_) => warnings.push(format!(
                 "the {name} model was not trained to its end: its last epoch still gained, so the artifact looks better beside it than it is"
             )),
-            Baseline::Measured(_) => {}
             Baseline::Missing { missing } => warnings.push(format!("the {name} model was not measured: {missing}")),
         }
     }
