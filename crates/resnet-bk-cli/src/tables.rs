@@ -89,7 +89,7 @@ pub fn comparison(summary: &Summary) -> Table {
     for (name, count) in ngrams(summary) {
         let empty = String::new;
         table.row([
-            format!("{name} counts"),
+            format!("{name} baseline"),
             empty(),
             empty(),
             empty(),

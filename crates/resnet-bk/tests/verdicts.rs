@@ -235,6 +235,16 @@ fn a_given_model_is_compared_on_this_text_or_not_at_all() {
     assert_eq!(found.baselines.first.measured().unwrap().valid_perplexity, first.valid_perplexity);
     assert!(found.baselines.int8.measured().is_some() && found.ratio.is_some());
 
+    // A run goes on with the model that it began with.
+    let mut other_model = request(&[("qat", "")], &folder.path().join("here"));
+    (other_model.recipe.model.d_model, other_model.resume) = (20, true);
+    other_model.model = Some(quantized.clone());
+    assert!(matches!(run(&other_model, &mut Silent), Err(RunError::OtherModel { .. })));
+    other_model.model = None;
+    assert!(run(&other_model, &mut Silent).is_err());
+    other_model.model = Some(float.clone());
+    assert_eq!(run(&other_model, &mut Silent).unwrap().artifact, here.artifact);
+
     // A target that cannot be judged is not reached.
     let mut request = request(&[("qat", "")], &folder.path().join("unjudged"));
     (request.corpus, request.model) = (other, Some(quantized.clone()));

@@ -12,22 +12,27 @@ pub struct Axis {
 
 impl Axis {
     /// A linear axis over the values, with a margin.
-    pub fn linear(values: impl Iterator<Item = f64>, pixels: (i32, i32)) -> Self {
+    pub fn linear(values: impl Iterator<Item = f64>) -> Self {
         let (low, high) = bounds(values, (0.0, 1.0));
         let margin = if high > low { 0.05 * (high - low) } else { 0.5 };
-        Self { range: (low - margin, high + margin), pixels, logarithmic: false }
+        Self { range: (low - margin, high + margin), pixels: (0, 1), logarithmic: false }
     }
 
     /// A linear axis from exactly one value to another.
-    pub fn exact(low: f64, high: f64, pixels: (i32, i32)) -> Self {
-        Self { range: (low, high.max(low + 1.0)), pixels, logarithmic: false }
+    pub fn exact(low: f64, high: f64) -> Self {
+        Self { range: (low, high.max(low + 1.0)), pixels: (0, 1), logarithmic: false }
     }
 
     /// A logarithmic axis over the values, which are above 0, with a margin.
-    pub fn logarithmic(values: impl Iterator<Item = f64>, pixels: (i32, i32)) -> Self {
+    pub fn logarithmic(values: impl Iterator<Item = f64>) -> Self {
         let (low, high) = bounds(values.filter(|&x| x > 0.0), (1.0, 10.0));
         let margin = (high / low).powf(0.08).max(1.1);
-        Self { range: (low / margin, high * margin), pixels, logarithmic: true }
+        Self { range: (low / margin, high * margin), pixels: (0, 1), logarithmic: true }
+    }
+
+    /// The same from one pixel to another.
+    pub fn over(&self, pixels: (i32, i32)) -> Self {
+        Self { pixels, ..self.clone() }
     }
 
     /// The pixel of a value.
@@ -49,6 +54,10 @@ impl Axis {
                     return ticks;
                 }
             }
+            // A long one has too many of them.
+            let powers = decades(low, high, &[1.0]);
+            let every = powers.len().div_ceil(count.max(1));
+            return powers.into_iter().step_by(every).collect();
         }
         let step = round_step((high - low) / count.max(1) as f64);
         let first = (low / step).ceil() as i64;
@@ -80,24 +89,26 @@ mod tests {
 
     #[test]
     fn ends_are_where_they_should_be() {
-        let axis = Axis::exact(0.0, 10.0, (100, 300));
+        let axis = Axis::exact(0.0, 10.0).over((100, 300));
         assert_eq!([0.0, 5.0, 10.0].map(|x| axis.pixel(x)), [100, 200, 300]);
         assert_eq!(axis.ticks(5), [0.0, 2.0, 4.0, 6.0, 8.0, 10.0]);
     }
 
     #[test]
     fn a_logarithmic_axis_gives_factors_the_same_length() {
-        let axis = Axis::logarithmic([100.0, 10_000.0].into_iter(), (0, 1_000));
+        let axis = Axis::logarithmic([100.0, 10_000.0].into_iter()).over((0, 1_000));
         let [a, b, c] = [100.0, 1_000.0, 10_000.0].map(|x| axis.pixel(x));
         assert!(((b - a) - (c - b)).abs() <= 1 && a > 0 && c < 1_000);
         assert_eq!(axis.ticks(6), [100.0, 200.0, 500.0, 1_000.0, 2_000.0, 5_000.0, 10_000.0]);
+        let long = Axis::logarithmic([1.0, 1e9].into_iter());
+        assert_eq!(long.ticks(4), [1.0, 1e3, 1e6, 1e9]);
     }
 
     #[test]
     fn one_value_and_none_make_axes_too() {
         for values in [vec![], vec![7.0], vec![f64::NAN]] {
-            let linear = Axis::linear(values.iter().copied(), (0, 100));
-            let logarithmic = Axis::logarithmic(values.iter().copied(), (0, 100));
+            let linear = Axis::linear(values.iter().copied());
+            let logarithmic = Axis::logarithmic(values.iter().copied());
             assert!(!linear.ticks(5).is_empty() && !logarithmic.ticks(5).is_empty(), "{values:?}");
         }
     }

@@ -1,48 +1,132 @@
 //! The planner's trials: bytes of weights against perplexity, and the front that no trial beats.
 
+use super::area::{Area, Place};
 use super::axis::Axis;
-use super::canvas::{Align, COLOURS, FAINT, INK, horizontal, paint, vertical};
-use super::tradeoff::{short, short_bytes};
-use crate::printer::grouped;
+use super::canvas::{Format, Png, paint};
+use super::frame::{DOT, EDGE, Heading, Plot, Symbol, short, short_bytes};
+use super::labels::{self, Anchor, Label, Obstacles, Placement};
+use super::palette::{FAINT, INK, stage_color};
+use super::text::wrap;
+use crate::printer::{grouped, perplexity};
 use anyhow::Result;
-use resnet_bk::summary::{PlanSummary, Trial};
+use plotters::style::RGBColor;
+use resnet_bk::config::StageKind;
+use resnet_bk::summary::{PlanSummary, Summary, Trial};
 
-/// Height of the legend, as a factor of perplexity.
-const LEGEND: f64 = 1.6;
+/// Rows of the plot.
+const ROWS: i32 = 620;
+/// Half the width of the chosen trial's mark.
+const CHOSEN: i32 = 20;
 
-/// Draws the picture and returns its PNG file.
-pub fn draw(plan: &PlanSummary) -> Result<Vec<u8>> {
+/// Everything in the picture, in its place.
+struct Scene {
+    heading: Heading,
+    plot: Plot,
+    places: Vec<Place>,
+    front: Vec<Place>,
+    /// Column of the budget.
+    budget: Option<i32>,
+    labels: Placement,
+}
+
+/// Draws the picture. Trials have the color of the stage that made them.
+pub fn draw(plan: &PlanSummary, summary: &Summary, format: Format) -> Result<Png> {
+    let stage = summary.stages.iter().find(|stage| stage.kind == StageKind::Plan);
+    let color = stage.map_or(INK, |stage| stage_color(stage.stage));
+    let scene = arrange(plan, color, format);
+    let Area { top, bottom, .. } = scene.plot.area;
+    paint(format.width, bottom + Plot::bottom_margin(format), |canvas| {
+        scene.heading.draw(canvas)?;
+        scene.plot.draw(canvas, Some("bytes of weights (logarithmic)"))?;
+        if let Some(column) = scene.budget {
+            canvas.dashed(((column, top), (column, bottom)), FAINT)?;
+        }
+        canvas.line(&scene.front, color, 3)?;
+        for (trial, &place) in plan.trials.iter().zip(&scene.places) {
+            if trial.round == 1 { canvas.ring(place, color, DOT - 3)? } else { canvas.dot(place, &[color], DOT - 2)? }
+        }
+        canvas.diamond(scene.places[plan.chosen], CHOSEN)?;
+        labels::draw(&scene.labels, canvas, format.text)
+    })
+}
+
+fn arrange(plan: &PlanSummary, color: RGBColor, format: Format) -> Scene {
     let trials = &plan.trials;
-    let x = Axis::logarithmic(trials.iter().map(|trial| trial.bytes as f64), horizontal());
-    // Room for the legend above the worst one.
-    let worst = trials.iter().map(|trial| trial.perplexity).fold(0.0, f64::max);
-    let y = Axis::logarithmic(trials.iter().map(|trial| trial.perplexity).chain([LEGEND * worst]), vertical());
-    let bytes: Vec<(f64, String)> = x.ticks(7).iter().map(|&bytes| (bytes, short_bytes(bytes))).collect();
-    let perplexities: Vec<(f64, String)> = y.ticks(7).iter().map(|&value| (value, short(value))).collect();
-    let place = |trial: &Trial| (x.pixel(trial.bytes as f64), y.pixel(trial.perplexity));
-    paint(|canvas| {
-        canvas.frame(
-            &format!("{} trials for {} bytes of weights", trials.len(), grouped(plan.budget)),
-            (&x, "bytes of weights (logarithmic)", &bytes),
-            (&y, "perplexity of training text that trials do not train on, logarithmic; less is better", &perplexities),
-        )?;
-        let front: Vec<(i32, i32)> = plan.front().iter().map(|&index| place(&trials[index])).collect();
-        canvas.line(&front, COLOURS[0], 3)?;
-        for (index, trial) in trials.iter().enumerate() {
-            match trial.round {
-                _ if index == plan.chosen => canvas.diamond(place(trial), COLOURS[1], 15)?,
-                1 => canvas.dot(place(trial), COLOURS[0], 8)?,
-                _ => canvas.dot(place(trial), COLOURS[1], 10)?,
+    let x = Axis::logarithmic(trials.iter().map(|trial| trial.bytes as f64));
+    let y = Axis::logarithmic(trials.iter().map(|trial| trial.perplexity));
+    let title = format!("{} trials for {} bytes of weights", trials.len(), grouped(plan.budget));
+    let note = "perplexity (logarithmic) of training text that trials do not train on, lower is better".to_owned();
+    let mut legend = vec![(Symbol::Ring(color), "short trials, their front joined".to_owned())];
+    if trials.iter().any(|trial| trial.round > 1) {
+        legend.push((Symbol::Dot(color), "longer trials".to_owned()));
+    }
+    legend.push((Symbol::Diamond, "chosen".to_owned()));
+    let heading = Heading::new(format, &title, &[note], &legend);
+    let top = heading.bottom + 24;
+    let left = Plot::left_margin(format, ROWS, (&y, &short));
+    let area = Area { left, top, right: format.width - EDGE, bottom: top + ROWS };
+    let plot = Plot::new(format, area, (&x, &short_bytes), (&y, &short));
+
+    let place = |trial: &Trial| (plot.x.pixel(trial.bytes as f64), plot.y.pixel(trial.perplexity));
+    let places: Vec<Place> = trials.iter().map(place).collect();
+    let front: Vec<Place> = plan.front().iter().map(|&index| places[index]).collect();
+    let budget = Some(plot.x.pixel(plan.budget as f64)).filter(|column| (left..area.right).contains(column));
+
+    let mut obstacles =
+        Obstacles { marks: places.iter().map(|&place| Area::around(place, DOT)).collect(), lines: vec![] };
+    obstacles.marks.push(Area::around(places[plan.chosen], CHOSEN + 2));
+    obstacles.add_line(&front);
+    obstacles.lines.extend(budget.map(|column| ((column, top), (column, area.bottom))));
+    let chosen = &trials[plan.chosen];
+    let values = format!("{}, {}", short_bytes(chosen.bytes as f64), perplexity(chosen.perplexity));
+    let mut lines: Vec<_> =
+        wrap(&chosen.student, format.text, format.width * 3 / 10).into_iter().map(|line| (line, INK)).collect();
+    lines.push((values, INK));
+    let mut wanted = vec![Label { anchor: Anchor::Mark(places[plan.chosen], CHOSEN + 2), lines }];
+    // The budget is named at the foot of its line, where no front runs.
+    wanted.extend(budget.map(|column| Label {
+        anchor: Anchor::Mark((column, area.bottom - 30), 1),
+        lines: vec![("budget".to_owned(), FAINT)],
+    }));
+    let labels = labels::place(&wanted, &obstacles, area, format.text);
+    Scene { heading, plot, places, front, budget, labels }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::canvas::{NARROW, WIDE};
+    use super::super::labels_tests::assert_clear;
+    use super::*;
+
+    fn plan(count: usize, chosen: usize, budget: u64) -> PlanSummary {
+        let trial = |index: usize| {
+            let bytes = 90_000 + 5_000 * (index * 7 % count) as u64;
+            let perplexity = 5e7 / bytes as f64 * (1.0 + 0.04 * (index * 5 % 7) as f64);
+            let student = "4 blocks of 24, 16 heads, levels 15/7/5, biases 3".to_owned();
+            Trial { round: 1 + index % 9 / 8, student, tokens: 150_000, predicted_bytes: bytes, bytes, perplexity }
+        };
+        PlanSummary { budget, trials: (0..count).map(trial).collect(), chosen, predicted_bytes: 100_000 }
+    }
+
+    #[test]
+    fn nothing_covers_the_name_of_the_choice() {
+        for (count, chosen, budget) in
+            [(1, 0, 90_000), (3, 2, 95_000), (60, 0, 100_000), (60, 31, 240_000), (60, 59, 9_000_000)]
+        {
+            let plan = plan(count, chosen, budget);
+            for format in [WIDE, NARROW] {
+                let scene = arrange(&plan, INK, format);
+                let area = scene.plot.area;
+                let mut obstacles = Obstacles {
+                    marks: scene.places.iter().map(|&place| Area::around(place, DOT)).collect(),
+                    lines: vec![],
+                };
+                obstacles.marks.push(Area::around(scene.places[chosen], CHOSEN));
+                obstacles.add_line(&scene.front);
+                obstacles.lines.extend(scene.budget.map(|column| ((column, area.top), (column, area.bottom))));
+                assert_clear(&format!("{count} trials, {} wide", format.width), &scene.labels, &obstacles, area);
+                assert_eq!(scene.labels.labels.len(), 1 + usize::from(scene.budget.is_some()));
             }
         }
-        let (left, top) = (horizontal().0 + 20, vertical().1 + 20);
-        let legend =
-            [("short trials, their front joined", COLOURS[0]), ("longer trials; the diamond was chosen", COLOURS[1])];
-        for (line, (text, colour)) in legend.into_iter().enumerate() {
-            let height = top + 36 * line as i32;
-            canvas.dot((left, height), colour, 8)?;
-            canvas.text(text, (left + 22, height), Align::Left, INK)?;
-        }
-        canvas.text(&trials[plan.chosen].student, (left, top + 72), Align::Left, FAINT)
-    })
+    }
 }

@@ -1,84 +1,200 @@
-//! Labels beside their points, where nothing else is.
+//! Labels near what they name, where nothing covers them.
+//!
+//! Every place of a lattice is tried, from the nearest on. A label never lies on a mark, on another label or outside the plot. It keeps
+//! clear of lines as well; only where there is no such place, it lies on a line, on paper of its own, so that it is the line that is
+//! interrupted. A label that is not beside its mark is joined to it by a leader, which runs around the other labels, or, where these shut
+//! it in, under them.
 
-use super::canvas::{Align, Canvas, horizontal, vertical, width};
+use super::area::{Area, Place, Segment};
+use super::canvas::Canvas;
+use super::label_costs::{candidates, penalty};
+use super::palette::{FAINT, PAPER};
 use anyhow::Result;
 use plotters::style::RGBColor;
 
-/// Height of a label, in pixels.
-const LINE: i32 = 34;
+/// Pixels around a label that stay free.
+pub const MARGIN: i32 = 4;
+/// A label that is further from its mark is joined to it by a line.
+pub const BESIDE: f64 = 16.0;
 
-/// A rectangle of pixels.
+/// What a label names.
 #[derive(Clone, Copy, Debug)]
-pub struct Area {
-    /// First column.
-    pub left: i32,
-    /// Last column.
-    pub right: i32,
-    /// First row.
-    pub top: i32,
-    /// Last row.
-    pub bottom: i32,
+pub enum Anchor {
+    /// A mark, with its radius.
+    Mark(Place, i32),
+    /// A level line, with its row.
+    Level(i32),
 }
 
-impl Area {
-    /// What a label takes.
-    pub fn of_label(text: &str, (x, y): (i32, i32), align: Align) -> Self {
-        let width = width(text);
-        let left = match align {
-            Align::Left => x,
-            Align::Centre => x - width / 2,
-            Align::Right => x - width,
-        };
-        Self { left, right: left + width, top: y - LINE / 2, bottom: y + LINE / 2 }
-    }
+/// A label that looks for a place.
+#[derive(Clone, Debug)]
+pub struct Label {
+    /// What it names.
+    pub anchor: Anchor,
+    /// Its lines and their colors.
+    pub lines: Vec<(String, RGBColor)>,
+}
 
-    fn meets(&self, other: &Self) -> bool {
-        self.left < other.right && other.left < self.right && self.top < other.bottom && other.top < self.bottom
-    }
+/// A label that has a place.
+#[derive(Clone, Debug)]
+pub struct Placed {
+    /// What it covers.
+    pub area: Area,
+    /// The line that joins it to its mark.
+    pub leader: Option<Segment>,
+    lines: Vec<(String, RGBColor)>,
+}
 
-    fn is_inside(&self) -> bool {
-        let ((left, right), (bottom, top)) = (horizontal(), vertical());
-        self.left >= left && self.right <= right && self.top >= top && self.bottom <= bottom
+/// What labels keep away from.
+#[derive(Clone, Debug, Default)]
+pub struct Obstacles {
+    /// Marks.
+    pub marks: Vec<Area>,
+    /// Lines.
+    pub lines: Vec<Segment>,
+}
+
+impl Obstacles {
+    /// Adds a line through the points.
+    pub fn add_line(&mut self, points: &[Place]) {
+        self.lines.extend(points.windows(2).map(|ends| (ends[0], ends[1])));
     }
 }
 
-/// The labels of a picture, and what they must not cover.
-#[derive(Default)]
-pub struct Labels {
-    taken: Vec<Area>,
+/// How much is asked of a place.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Demands {
+    /// The label is on no mark and no other label.
+    Uncovered,
+    /// Its leader runs under no other label, too.
+    FreeLeader,
+    /// And it is on no line.
+    OffLines,
 }
 
-impl Labels {
-    /// Keeps labels away from an area.
-    pub fn avoid(&mut self, area: Area) {
-        self.taken.push(area);
-    }
+/// Cost of giving up a demand.
+const DEMAND: f64 = 1_000.0;
 
-    /// Keeps labels away from a straight line.
-    pub fn avoid_line(&mut self, from: (i32, i32), to: (i32, i32)) {
-        const STEP: i32 = 8;
-        let steps = ((to.0 - from.0).abs().max((to.1 - from.1).abs()) / STEP).max(1);
-        for n in 0..=steps {
-            let (x, y) = (from.0 + (to.0 - from.0) * n / steps, from.1 + (to.1 - from.1) * n / steps);
-            self.avoid(Area { left: x - STEP / 2, right: x + STEP / 2, top: y - STEP / 2, bottom: y + STEP / 2 });
+/// Labels with their places.
+#[derive(Clone, Debug)]
+pub struct Placement {
+    /// Their places, `None` where there is no room at all.
+    pub labels: Vec<Option<Placed>>,
+    /// Whether all have a place, on no line, and no leader runs under one of them. Where they have not, shorter labels may.
+    pub is_clear: bool,
+}
+
+/// Finds places. One label is placed after the other; which comes first matters, so orders are
+/// tried: along and across the picture, from its middle, and, while demands are given up, shuffled ones.
+pub fn place(labels: &[Label], obstacles: &Obstacles, bounds: Area, text: i32) -> Placement {
+    const SHUFFLES: u32 = 20;
+    let candidates: Vec<_> = labels.iter().map(|label| candidates(label, bounds, text)).collect();
+    let order = |key: &dyn Fn(usize) -> i32| {
+        let mut order: Vec<usize> = (0..labels.len()).collect();
+        order.sort_by_key(|&index| key(index));
+        order
+    };
+    let from_middle = |index: usize| {
+        let (x, y) = labels[index].anchor.place();
+        let middle = (i32::midpoint(bounds.left, bounds.right), i32::midpoint(bounds.top, bounds.bottom));
+        (x - middle.0).abs() + (y - middle.1).abs()
+    };
+    let (x, y) = (|index: usize| labels[index].anchor.place().0, |index: usize| labels[index].anchor.place().1);
+    let sorted = [
+        order(&|_| 0),
+        order(&x),
+        order(&|index| -x(index)),
+        order(&y),
+        order(&|index| -y(index)),
+        order(&from_middle),
+        order(&|index| -from_middle(index)),
+    ];
+    let shuffled = (1..=SHUFFLES).map(|seed| order(&|index| shuffle(seed, index as u32)));
+    let attempt = |order: Vec<usize>| place_in_order(labels, &candidates, &order, obstacles);
+    let mut best = sorted.into_iter().map(attempt).min_by(|a, b| a.0.total_cmp(&b.0)).unwrap_or_default();
+    for order in shuffled {
+        if best.0 < DEMAND {
+            break;
+        }
+        let next = attempt(order);
+        if next.0 < best.0 {
+            best = next;
         }
     }
+    Placement { is_clear: best.0 < DEMAND, labels: best.1 }
+}
 
-    /// Writes a label beside, above or below its point, at the next free place.
-    pub fn write(&mut self, canvas: &Canvas, text: &str, (x, y): (i32, i32), colour: RGBColor) -> Result<()> {
-        /// From the middle of a mark to a label beside it, in pixels.
-        const BESIDE: i32 = 24;
-        let beside = [((x + BESIDE, y), Align::Left), ((x - BESIDE, y), Align::Right)];
-        let heights = (1..30).flat_map(|n| [y - n * LINE, y + n * LINE]);
-        let sides = [Align::Centre, Align::Left, Align::Right];
-        let stacked = heights.flat_map(|height| sides.map(|align| ((x, height), align)));
-        let free = beside.into_iter().chain(stacked).find(|&(place, align)| {
-            let area = Area::of_label(text, place, align);
-            area.is_inside() && !self.taken.iter().any(|taken| taken.meets(&area))
-        });
-        // Where there is no room at all, a covered label is better than none.
-        let (place, align) = free.unwrap_or(((x, y - LINE), Align::Centre));
-        self.avoid(Area::of_label(text, place, align));
-        canvas.text(text, place, align, colour)
+/// A number that looks random, the same in every run.
+fn shuffle(seed: u32, index: u32) -> i32 {
+    let mixed = (seed.wrapping_mul(0x9e37_79b9) ^ index.wrapping_mul(0x85eb_ca6b)).wrapping_mul(0xc2b2_ae35);
+    ((mixed ^ (mixed >> 15)).wrapping_mul(0x27d4_eb2f) >> 1) as i32
+}
+
+/// Places and their costs together.
+fn place_in_order(
+    labels: &[Label],
+    candidates: &[Vec<(f64, Area)>],
+    order: &[usize],
+    obstacles: &Obstacles,
+) -> (f64, Vec<Option<Placed>>) {
+    let mut obstacles = obstacles.clone();
+    let mut taken: Vec<Area> = Vec::new();
+    let mut total = 0.0;
+    let mut all = vec![None; labels.len()];
+    for &index in order {
+        for demands in [Demands::OffLines, Demands::FreeLeader, Demands::Uncovered] {
+            if let Some((cost, placed)) = search(&labels[index], &candidates[index], &obstacles, &taken, demands) {
+                total += cost;
+                taken.push(placed.area);
+                obstacles.lines.extend(placed.leader);
+                all[index] = Some(placed);
+                break;
+            }
+            total += DEMAND;
+        }
     }
+    (total, all)
+}
+
+fn search(
+    label: &Label,
+    candidates: &[(f64, Area)],
+    obstacles: &Obstacles,
+    taken: &[Area],
+    demands: Demands,
+) -> Option<(f64, Placed)> {
+    let mut best: Option<(f64, Placed)> = None;
+    for &(cost, area) in candidates {
+        if best.as_ref().is_some_and(|(least, _)| *least <= cost) {
+            break;
+        }
+        let room = area.grown(MARGIN);
+        let is_covered = obstacles.marks.iter().any(|mark| mark.meets(&room)) || taken.iter().any(|t| t.meets(&room));
+        if is_covered || demands >= Demands::OffLines && obstacles.lines.iter().any(|&line| room.is_crossed(line)) {
+            continue;
+        }
+        let (gap, leader) = label.anchor.reach(&area);
+        let leader = (gap > BESIDE).then_some(leader);
+        let is_under = |leader| taken.iter().any(|t| t.grown(MARGIN).is_crossed(leader));
+        if demands >= Demands::FreeLeader && leader.is_some_and(is_under) {
+            continue;
+        }
+        let cost = cost + penalty(label, &area, leader, obstacles);
+        if best.as_ref().is_none_or(|(least, _)| cost < *least) {
+            best = Some((cost, Placed { area, leader, lines: label.lines.clone() }));
+        }
+    }
+    best
+}
+
+/// Draws labels, on paper of their own, over all leaders.
+pub fn draw(placement: &Placement, canvas: &Canvas, text: i32) -> Result<()> {
+    for (from, to) in placement.labels.iter().flatten().filter_map(|label| label.leader) {
+        canvas.line(&[from, to], FAINT, 1)?;
+    }
+    for label in placement.labels.iter().flatten() {
+        canvas.fill(label.area, PAPER)?;
+        canvas.lines(&label.lines, (label.area.left, label.area.top), text)?;
+    }
+    Ok(())
 }

@@ -1,16 +1,31 @@
 //! A finished run as a page and pictures. All of it comes from summary.json, metrics.jsonl and recipe.toml.
 
+mod area;
 mod axis;
 mod canvas;
+mod frame;
 mod front;
+mod html;
+mod label_costs;
 mod labels;
+#[cfg(test)]
+mod labels_tests;
 mod losses;
+mod marks;
+mod objective;
 mod page;
+mod palette;
+mod series;
+mod text;
 mod tradeoff;
+mod warnings;
 
 use crate::run_folder::{read_metrics, read_recipe, read_summary};
 use anyhow::{Context, Result};
-use page::Pictures;
+use canvas::{Format, NARROW, Png, WIDE};
+use objective::Objectives;
+use page::{Drawing, Pictures};
+use resnet_bk::config::Recipe;
 use resnet_bk_runtime::atomic::write_atomically;
 use std::path::{Path, PathBuf};
 
@@ -27,19 +42,38 @@ const PAGE: &str = "report.html";
 pub fn write(run: &Path) -> Result<Vec<PathBuf>> {
     let summary = read_summary(run)?;
     let stages = read_metrics(run)?;
+    let recipe = read_recipe(run);
+    let parsed = recipe.as_deref().and_then(|text| Recipe::parse(text, "recipe.toml", &[]).ok());
+    let objectives = Objectives::of(&summary.stages, parsed.as_ref());
     let pictures = Pictures {
-        losses: losses::draw(&stages, &summary)?,
-        tradeoff: tradeoff::draw(&summary)?,
-        plan: summary.plan.as_ref().map(front::draw).transpose()?,
+        losses: twice(|format| losses::draw(&stages, &objectives, &summary, format))?,
+        tradeoff: twice(|format| tradeoff::draw(&summary, format))?,
+        plan: summary.plan.as_ref().map(|plan| twice(|format| front::draw(plan, &summary, format))).transpose()?,
     };
-    let page = page::render(&summary, read_recipe(run).as_deref(), &pictures);
-    let mut files = vec![(LOSSES, pictures.losses.as_slice()), (TRADEOFF, pictures.tradeoff.as_slice())];
-    files.extend(pictures.plan.as_deref().map(|png| (PLAN, png)));
+    let page = page::render(&summary, recipe.as_deref(), &pictures);
+    let mut files = vec![(LOSSES, pictures.losses.wide.file.as_slice()), (TRADEOFF, &pictures.tradeoff.wide.file)];
+    files.extend(pictures.plan.as_ref().map(|plan| (PLAN, plan.wide.file.as_slice())));
     files.push((PAGE, page.as_bytes()));
     let write = |(name, bytes): (&str, &[u8])| {
         let path = run.join(name);
-        write_atomically(&path, bytes).with_context(|| format!("can not write {}", path.display()))?;
+        write_atomically(&path, bytes).with_context(|| format!("cannot write {}", path.display()))?;
         Ok(path)
     };
     files.into_iter().map(write).collect()
+}
+
+/// A picture for desks and phones. A wide picture on a phone has letters 6 pixels high; one that is scrolled sideways hides half of what
+/// is to be compared. So it is drawn again, narrow and with letters of full size.
+fn twice(draw: impl Fn(Format) -> Result<Png>) -> Result<Drawing> {
+    Ok(Drawing { wide: draw(WIDE)?, narrow: draw(NARROW)? })
+}
+
+#[cfg(test)]
+mod tests {
+    use resnet_bk::summary::Summary;
+
+    /// The summary of the run in tests/data.
+    pub fn summary() -> Summary {
+        serde_json::from_str(include_str!("../../tests/data/run/summary.json")).expect("a summary")
+    }
 }

@@ -1,59 +1,71 @@
 //! report.html: one file, no scripts, pictures inside, light or dark as the reader's system is.
 
+use super::canvas::Png;
+use super::html::{escape, picture, table};
+use super::warnings::warnings;
 use crate::printer::{Table, change, percent, perplexity, ratio};
-use crate::tables::{NOT_CAUSAL, comparison, facts, ledger, missed, stages, trials};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use crate::tables::{comparison, facts, ledger, missed, stages, trials};
 use resnet_bk::observer::Removal;
 use resnet_bk::summary::Summary;
-use resnet_bk_runtime::architecture::Causality;
 use std::fmt::Write as _;
 
 const STYLE: &str = include_str!("page.css");
 
-/// The page's pictures, PNG files.
+/// A picture for two kinds of screens.
+pub struct Drawing {
+    /// For a desk.
+    pub wide: Png,
+    /// For a phone.
+    pub narrow: Png,
+}
+
+/// The page's pictures.
 pub struct Pictures {
     /// Loss of every step.
-    pub losses: Vec<u8>,
+    pub losses: Drawing,
     /// The way from the baseline to the artifact.
-    pub tradeoff: Vec<u8>,
+    pub tradeoff: Drawing,
     /// The planner's trials, where there was one.
-    pub plan: Option<Vec<u8>>,
+    pub plan: Option<Drawing>,
 }
 
 /// The page.
 pub fn render(summary: &Summary, recipe: Option<&str>, pictures: &Pictures) -> String {
     let title = match summary.ratio {
-        Some(found) => format!("ResNet-BK: {} compressed {}", summary.corpus.name, ratio(found)),
+        Some(smaller) => format!("ResNet-BK: {} compressed {}", summary.corpus.name, ratio(smaller)),
         None => format!("ResNet-BK: {}", summary.corpus.name),
     };
     let mut body = format!("<h1>{}</h1>\n{}", escape(&title), verdict(summary));
-    if summary.causality == Causality::Bidirectional {
-        let _ = writeln!(body, "<p class=\"missed\">Bidirectional model: every perplexity here is {NOT_CAUSAL}.</p>");
+    let warnings = warnings(summary);
+    if !warnings.is_empty() {
+        let items: String =
+            warnings.iter().map(|warning| format!("<li>{}.</li>\n", escape(&sentence(warning)))).collect();
+        let _ = write!(body, "<ul class=\"warnings\">\n{items}</ul>\n");
     }
     body += "<h2>Stages</h2>\n";
-    body += &table(&stages(summary));
+    body += &table(&stages(summary), &summary.stages);
     body += "<h2>Compared</h2>\n";
-    body += &table(&comparison(summary));
+    body += &table(&comparison(summary), &[]);
     body += "<dl>\n";
-    for (name, fact) in facts(summary) {
+    // Warnings are at the top.
+    for (name, fact) in facts(summary).into_iter().filter(|(name, _)| !["warning", "not causal"].contains(name)) {
         let _ = writeln!(body, "<dt>{name}</dt><dd>{}</dd>", escape(&fact));
     }
     body += "</dl>\n<h2>Size against quality</h2>\n";
-    body +=
-        &picture(&pictures.tradeoff, "Bytes of weights against valid perplexity, from the baseline to the artifact");
-    if let Some((plan, png)) = summary.plan.as_ref().zip(pictures.plan.as_deref()) {
+    body += &picture(&pictures.tradeoff, "Bytes of weights against valid perplexity: baselines, stages and artifact");
+    if let Some((plan, drawing)) = summary.plan.as_ref().zip(pictures.plan.as_ref()) {
         body += "<h2>What the planner tried</h2>\n";
-        body += &picture(png, "Bytes of weights against perplexity of the planner's trials, with the front");
-        body += &table(&trials(plan));
+        body += &picture(drawing, "Bytes of weights against perplexity of the planner's trials, with the front");
+        body += &table(&trials(plan), &[]);
     }
     body += "<h2>Training</h2>\n";
-    body += &picture(&pictures.losses, "Loss of every step, one stage after the other");
+    body +=
+        &picture(&pictures.losses, "Loss of every step, one stage after the other, in a panel for each kind of loss");
     body += "<h2>Where the bytes go</h2>\n";
-    body += &table(&ledger(&summary.artifact.ledger));
+    body += &table(&ledger(&summary.artifact.ledger), &[]);
     if !summary.removals.is_empty() {
         body += "<h2>Experts that went</h2>\n";
-        body += &table(&removals(&summary.removals));
+        body += &table(&removals(&summary.removals), &[]);
     }
     if let Some(recipe) = recipe {
         let _ = writeln!(body, "<details><summary>Recipe</summary><pre>{}</pre></details>", escape(recipe));
@@ -67,31 +79,33 @@ pub fn render(summary: &Summary, recipe: Option<&str>, pictures: &Pictures) -> S
     )
 }
 
+/// How the artifact compares with the baseline that the target names, and whether the target was reached.
 fn verdict(summary: &Summary) -> String {
     let against = summary.target.against;
-    let baseline = summary.baselines.of(against).measured();
-    let result = match (summary.ratio, summary.loss, baseline) {
+    let found = perplexity(summary.artifact.valid_perplexity);
+    let result = match (summary.ratio, summary.loss, summary.baselines.of(against).measured()) {
         (Some(smaller), Some(loss), Some(baseline)) => format!(
-            "<p class=\"result\"><b>{}</b> fewer bytes of weights than {against} in float32, perplexity <b>{}</b> ({} to {})</p>\n",
+            "<p class=\"result\"><b>{}</b> fewer bytes of weights than {against} in float32, perplexity <b>{}</b> ({} to {found})</p>\n",
             ratio(smaller),
-            change(loss),
+            escape(&change(loss)),
             perplexity(baseline.valid_perplexity),
-            perplexity(summary.artifact.valid_perplexity),
         ),
-        _ => format!(
-            "<p class=\"result\">perplexity <b>{}</b>; {against} was not measured on this text</p>\n",
-            perplexity(summary.artifact.valid_perplexity),
-        ),
+        _ => format!("<p class=\"result\">Perplexity <b>{found}</b>; {against} was not measured on this text.</p>\n"),
     };
-    if let Some(sentence) = summary.worse_than_counting() {
-        return result + &format!("<p class=\"missed\">Failed: {}.</p>\n", escape(&sentence));
-    }
     let target = match summary.target_reached {
+        // That it is worse is among the warnings, right below.
+        _ if summary.worse_than_counting().is_some() => "<p class=\"missed\">Failed.</p>\n".to_owned(),
         None => String::new(),
         Some(true) => "<p class=\"reached\">Target reached.</p>\n".to_owned(),
         Some(false) => format!("<p class=\"missed\">Target missed: {}.</p>\n", escape(&missed(summary).join("; "))),
     };
     result + &target
+}
+
+/// With a capital letter.
+fn sentence(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }
 
 fn removals(removals: &[Removal]) -> Table {
@@ -110,31 +124,52 @@ fn removals(removals: &[Removal]) -> Table {
     table
 }
 
-fn table(table: &Table) -> String {
-    let mut html = "<div class=\"wide\"><table>\n".to_owned();
-    for (index, row) in table.rows().iter().enumerate() {
-        let tag = if index == 0 { "th" } else { "td" };
-        let cells: String = row.iter().map(|cell| format!("<{tag}>{}</{tag}>", escape(cell))).collect();
-        let _ = writeln!(html, "<tr>{cells}</tr>");
-    }
-    html + "</table></div>\n"
-}
-
-fn picture(png: &[u8], description: &str) -> String {
-    let data = STANDARD.encode(png);
-    format!("<img alt=\"{description}\" width=\"1600\" height=\"900\" src=\"data:image/png;base64,{data}\">\n")
-}
-
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::palette::tests::{TEXT_CONTRAST, contrast};
     use super::*;
+    use plotters::style::RGBColor;
+
+    /// The value of a variable of the style sheet, in its light or its dark block.
+    fn variable(name: &str, block: &str) -> RGBColor {
+        let (_, value) = block.split_once(&format!("--{name}: #")).unwrap_or_else(|| panic!("{name} in {block}"));
+        let digits: Vec<char> = value.chars().take_while(char::is_ascii_hexdigit).collect();
+        let byte = |at: usize| match digits.len() {
+            3 => u8::from_str_radix(&digits[at].to_string().repeat(2), 16).expect("a digit"),
+            6 => u8::from_str_radix(&digits[2 * at..2 * at + 2].iter().collect::<String>(), 16).expect("two digits"),
+            _ => panic!("--{name} is no color"),
+        };
+        RGBColor(byte(0), byte(1), byte(2))
+    }
 
     #[test]
-    fn text_can_not_become_markup() {
-        assert_eq!(escape("<b a=\"x\"> & co"), "&lt;b a=&quot;x&quot;&gt; &amp; co");
+    fn text_can_be_read_in_both_themes() {
+        let (light, dark) = STYLE.split_once("prefers-color-scheme: dark").expect("two themes");
+        for (theme, block) in [("light", light), ("dark", dark)] {
+            let page = variable("page", block);
+            for name in ["ink", "faint", "good", "bad"] {
+                let contrast = contrast(variable(name, block), page);
+                assert!(contrast >= TEXT_CONTRAST, "--{name}, {theme}: {contrast:.2}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_verdict_names_its_baseline_and_never_reaches_a_target_below_counting() {
+        let mut summary = super::super::tests::summary();
+        assert!(verdict(&summary).contains("than the best float model in float32"), "{}", verdict(&summary));
+        summary.target_reached = Some(true);
+        assert!(verdict(&summary).contains("Target reached"));
+        summary.ngrams.bigram = 200.0;
+        assert!(!verdict(&summary).contains("reached") && verdict(&summary).contains("Failed"));
+    }
+
+    #[test]
+    fn colors_of_text_come_from_the_variables_alone() {
+        let rules = STYLE.lines().filter(|line| !line.trim_start().starts_with(":root"));
+        let colors = rules.flat_map(|line| line.split([';', '{'])).filter(|rule| rule.trim().starts_with("color:"));
+        for rule in colors {
+            assert!(rule.trim().starts_with("color: var(--"), "{rule}");
+        }
     }
 }

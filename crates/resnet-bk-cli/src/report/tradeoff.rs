@@ -1,134 +1,251 @@
-//! Bytes of the weights against perplexity: the way from the baseline to the artifact, and the n-gram baselines.
+//! Bytes of the weights against perplexity: the way to the artifact, beside the models that it is compared with and what counting words
+//! achieves.
 
+use super::area::{Area, Place};
 use super::axis::Axis;
-use super::canvas::{Align, COLOURS, FAINT, horizontal, paint, vertical};
-use super::labels::{Area, Labels};
+use super::canvas::{Format, Png, WIDE, paint};
+use super::frame::{EDGE, Heading, Plot, short, short_bytes};
+use super::labels::{self, Anchor, Label, Obstacles, Placement};
+use super::marks::{Mark, Point, Role, merge};
+use super::palette::FAINT;
 use crate::printer::{grouped, perplexity, ratio};
-use crate::tables::mark;
+use crate::tables::{mark, ngrams};
 use anyhow::Result;
-use resnet_bk::summary::Summary;
+use resnet_bk::summary::{Baselines, Summary};
 
-struct Point {
-    name: String,
+/// n-gram baselines further than this factor from every model are named, but do not squeeze the picture.
+const NEAR: f64 = 1.5;
+/// Rows of the plot.
+const ROWS: i32 = 680;
+
+/// Everything in the picture, in its place.
+struct Scene {
+    heading: Heading,
+    plot: Plot,
+    marks: Vec<Mark>,
+    path: Vec<Place>,
+    levels: Vec<i32>,
+    labels: Placement,
+}
+
+/// Draws the picture.
+pub fn draw(summary: &Summary, format: Format) -> Result<Png> {
+    let scene = arrange(summary, format);
+    let Area { left, right, bottom, .. } = scene.plot.area;
+    paint(format.width, bottom + Plot::bottom_margin(format), |canvas| {
+        scene.heading.draw(canvas)?;
+        scene.plot.draw(canvas, Some("bytes of weights (logarithmic)"))?;
+        for &row in &scene.levels {
+            canvas.dashed(((left, row), (right, row)), FAINT)?;
+        }
+        canvas.line(&scene.path, FAINT, 2)?;
+        scene.marks.iter().try_for_each(|mark| mark.draw(canvas))?;
+        labels::draw(&scene.labels, canvas, format.text)
+    })
+}
+
+/// The picture with names beside the marks; where these find no room, with numbers there and the names above the plot.
+fn arrange(summary: &Summary, format: Format) -> Scene {
+    let named = arrange_with(summary, format, Names::BesideMarks);
+    if named.labels.is_clear { named } else { arrange_with(summary, format, Names::AbovePlot) }
+}
+
+/// Where the models' names are.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Names {
+    BesideMarks,
+    AbovePlot,
+}
+
+fn arrange_with(summary: &Summary, format: Format, names: Names) -> Scene {
+    let models = models(summary, format);
+    let valid = || models.iter().map(|model| model.valid);
+    let (best, worst) = (valid().fold(f64::INFINITY, f64::min), valid().fold(0.0, f64::max));
+    let is_near = |(_, value): &(&str, f64)| (best / NEAR..=worst * NEAR).contains(value);
+    let (near, far): (Vec<_>, Vec<_>) = ngrams(summary).into_iter().partition(is_near);
+    let x = Axis::logarithmic(models.iter().map(|model| model.bytes));
+    let y = Axis::logarithmic(valid().chain(near.iter().map(|ngram| ngram.1)));
+
+    let mut notes: Vec<String> = summary.worse_than_counting().into_iter().collect();
+    notes.push(format!("held-out perplexity{} (logarithmic), lower is better", mark(summary.causality)));
+    notes.extend(
+        far.iter().map(|(name, value)| format!("{name} baseline: {} (outside the picture)", perplexity(*value))),
+    );
+    let entry = |model: &Model| (model.role.symbol(), model.text.clone());
+    let legend: Vec<_> = if names == Names::AbovePlot { models.iter().map(entry).collect() } else { vec![] };
+    let heading = Heading::new(format, &title(summary), &notes, &legend);
+    let top = heading.bottom + 24;
+    let left = Plot::left_margin(format, ROWS, (&y, &short));
+    let area = Area { left, top, right: format.width - EDGE, bottom: top + ROWS };
+    let plot = Plot::new(format, area, (&x, &short_bytes), (&y, &short));
+
+    let point = |model: &Model| Point {
+        role: model.role,
+        text: model.text.clone(),
+        short: model.short.clone(),
+        place: (plot.x.pixel(model.bytes), plot.y.pixel(model.valid)),
+    };
+    let marks = merge(models.iter().map(point).collect());
+    let path = path(&models, &marks);
+    let levels: Vec<i32> = near.iter().map(|ngram| plot.y.pixel(ngram.1)).collect();
+    let mut obstacles = Obstacles { marks: marks.iter().map(Mark::area).collect(), ..Obstacles::default() };
+    obstacles.add_line(&path);
+    for &row in &levels {
+        obstacles.add_line(&[(area.left, row), (area.right, row)]);
+    }
+    let lines = |mark: &Mark| if names == Names::AbovePlot { vec![mark.short_line()] } else { mark.lines() };
+    let of_marks =
+        marks.iter().map(|mark| Label { anchor: Anchor::Mark(mark.place, mark.radius()), lines: lines(mark) });
+    let of_levels = near.iter().zip(&levels).map(|((name, value), &row)| Label {
+        anchor: Anchor::Level(row),
+        lines: vec![(format!("{name} baseline: {}", perplexity(*value)), FAINT)],
+    });
+    let wanted: Vec<Label> = of_marks.chain(of_levels).collect();
+    let labels = labels::place(&wanted, &obstacles, area, format.text);
+    Scene { heading, plot, marks, path, levels, labels }
+}
+
+/// From mark to mark in the order of the stages, to the artifact.
+fn path(models: &[Model], marks: &[Mark]) -> Vec<Place> {
+    let is_on_way = |model: &&Model| matches!(model.role, Role::Stage(_) | Role::Artifact);
+    let mark = |model: &Model| marks.iter().find(|mark| mark.points.iter().any(|point| point.role == model.role));
+    let mut path: Vec<Place> = models.iter().filter(is_on_way).filter_map(mark).map(|mark| mark.place).collect();
+    path.dedup();
+    path
+}
+
+struct Model {
+    role: Role,
+    text: String,
+    short: String,
     bytes: f64,
     valid: f64,
 }
 
-/// n-gram baselines further than this factor from every model are named, but do not squeeze the picture.
-const NEAR: f64 = 1.5;
-
-/// Draws the picture and returns its PNG file.
-pub fn draw(summary: &Summary) -> Result<Vec<u8>> {
-    let points = points(summary);
-    let ngrams =
-        [("unigram", summary.ngrams.unigram), ("bigram", summary.ngrams.bigram), ("trigram", summary.ngrams.trigram)];
-    let valid = || points.iter().map(|point| point.valid);
-    let (best, worst) = (valid().fold(f64::INFINITY, f64::min), valid().fold(0.0, f64::max));
-    let (near, far): (Vec<_>, Vec<_>) =
-        ngrams.into_iter().partition(|ngram| (best / NEAR..=worst * NEAR).contains(&ngram.1));
-    let x = Axis::logarithmic(points.iter().map(|point| point.bytes), horizontal());
-    let y = Axis::logarithmic(valid().chain(near.iter().map(|ngram| ngram.1)), vertical());
-    let bytes: Vec<(f64, String)> = x.ticks(7).iter().map(|&bytes| (bytes, short_bytes(bytes))).collect();
-    let perplexities: Vec<(f64, String)> = y.ticks(7).iter().map(|&value| (value, short(value))).collect();
-    let far: String =
-        far.iter().map(|(name, value)| format!("; {name} baseline not shown: {}", perplexity(*value))).collect();
-    let mark = mark(summary.causality);
-    paint(|canvas| {
-        canvas.frame(
-            &verdict(summary),
-            (&x, "bytes of weights (logarithmic)", &bytes),
-            (&y, &format!("valid perplexity{mark}, logarithmic; less is better{far}"), &perplexities),
-        )?;
-        let mut labels = Labels::default();
-        let (left, right) = horizontal();
-        for (name, value) in near {
-            let height = y.pixel(value);
-            canvas.dashed((left, height), (right, height), FAINT)?;
-            labels.avoid(Area { left, right, top: height - 3, bottom: height + 3 });
-            let label = format!("{name} baseline: {}", perplexity(value));
-            labels.avoid(Area::of_label(&label, (left + 14, height - 22), Align::Left));
-            canvas.text(&label, (left + 14, height - 22), Align::Left, FAINT)?;
-        }
-        let places: Vec<(i32, i32)> = points.iter().map(|point| (x.pixel(point.bytes), y.pixel(point.valid))).collect();
-        canvas.line(&places, FAINT, 2)?;
-        places.windows(2).for_each(|ends| labels.avoid_line(ends[0], ends[1]));
-        for (index, &place) in places.iter().enumerate() {
-            let colour = COLOURS[index % COLOURS.len()];
-            if index == 0 || index + 1 == places.len() {
-                canvas.diamond(place, colour, 15)?;
-            } else {
-                canvas.dot(place, colour, 10)?;
-            }
-            labels.avoid(Area { left: place.0 - 16, right: place.0 + 16, top: place.1 - 16, bottom: place.1 + 16 });
-        }
-        for (index, (point, &place)) in points.iter().zip(&places).enumerate() {
-            let text = format!("{}: {} bytes, {}", point.name, grouped(point.bytes as u64), perplexity(point.valid));
-            labels.write(canvas, &text, place, COLOURS[index % COLOURS.len()])?;
-        }
-        Ok(())
-    })
-}
-
-/// The baseline, each stage and the artifact. A stage that looks like the baseline or the artifact shares its mark.
-fn points(summary: &Summary) -> Vec<Point> {
-    let artifact = &summary.artifact;
-    let point = |name: &str, bytes: u64, valid: f64| Point { name: name.to_owned(), bytes: bytes as f64, valid };
-    let baseline = summary.baselines.of(summary.target.against).measured();
-    let mut points: Vec<Point> = baseline
-        .map(|baseline| point("baseline", baseline.weights_bytes, baseline.valid_perplexity))
-        .into_iter()
+/// The baselines, each stage and the artifact, in the order of the run.
+fn models(summary: &Summary, format: Format) -> Vec<Model> {
+    let model = |role, name: &str, bytes: u64, valid: f64| {
+        let short = if let Role::Stage(number) = role { number.to_string() } else { name.to_owned() };
+        let size = if format == WIDE { format!("{} bytes", grouped(bytes)) } else { short_bytes(bytes as f64) };
+        Model { role, text: format!("{name}: {size}, {}", perplexity(valid)), short, bytes: bytes as f64, valid }
+    };
+    let Baselines { first, best, int8 } = &summary.baselines;
+    let is_one = first.measured().is_some() && first == best;
+    let names = if is_one { ["first and best float", ""] } else { ["first model", "best float"] };
+    let baselines = [(Role::First, names[0], first), (Role::Best, names[1], best), (Role::Int8, "int8", int8)];
+    let measured = baselines.into_iter().filter(|&(role, ..)| !is_one || role != Role::Best);
+    let mut models: Vec<Model> = measured
+        .filter_map(|(role, name, baseline)| Some((role, name, baseline.measured()?)))
+        .map(|(role, name, baseline)| model(role, name, baseline.weights_bytes, baseline.valid_perplexity))
         .collect();
-    let mut last = point("model.rbk", artifact.bytes_weights, artifact.valid_perplexity);
-    for stage in &summary.stages {
+    models.extend(summary.stages.iter().map(|stage| {
         let name = format!("{} {}", stage.stage, stage.kind);
-        let point = point(&name, stage.weights_bytes, stage.valid_perplexity);
-        if points.first().is_some_and(|first| point.covers(first)) {
-            points[0].name += &format!(", {name}");
-        } else if point.covers(&last) {
-            last.name = format!("{name}, {}", last.name);
-        } else {
-            points.push(point);
-        }
-    }
-    points.push(last);
-    points
+        model(Role::Stage(stage.stage), &name, stage.weights_bytes, stage.valid_perplexity)
+    }));
+    let artifact = &summary.artifact;
+    models.push(model(Role::Artifact, "model.rbk", artifact.bytes_weights, artifact.valid_perplexity));
+    models
 }
 
-impl Point {
-    /// Whether two marks would lie on each other: within 2 % both ways.
-    fn covers(&self, other: &Self) -> bool {
-        let near = |a: f64, b: f64| (a / b - 1.0).abs() < 0.02;
-        near(self.bytes, other.bytes) && near(self.valid, other.valid)
-    }
-}
-
-fn verdict(summary: &Summary) -> String {
+/// How the artifact compares with the baseline that the target names.
+fn title(summary: &Summary) -> String {
     let (against, mark) = (summary.target.against, mark(summary.causality));
     let Some((smaller, loss)) = summary.ratio.zip(summary.loss) else {
         return format!("{against} was not measured on this text{mark}");
     };
-    let direction = if loss > 0.0 { "above" } else { "below" };
-    format!("{} smaller, perplexity {:.1} % {direction} {against}{mark}", ratio(smaller), 100.0 * loss.abs())
-}
-
-pub(super) fn short_bytes(bytes: f64) -> String {
-    match bytes {
-        b if b >= 1e6 => format!("{} MB", short(b / 1e6)),
-        b if b >= 1e3 => format!("{} kB", short(b / 1e3)),
-        b => format!("{} B", short(b)),
-    }
-}
-
-pub(super) fn short(value: f64) -> String {
-    format!("{}", (value * 100.0).round() / 100.0)
+    let percent = 100.0 * loss.abs();
+    let change = match loss {
+        // What rounds to nothing has no direction.
+        _ if percent < 0.05 => "perplexity the same".to_owned(),
+        loss if loss > 0.0 => format!("perplexity {percent:.1}\u{a0}% above"),
+        _ => format!("perplexity {percent:.1}\u{a0}% below"),
+    };
+    format!("{} smaller than {against} in float32, {change}{mark}", ratio(smaller))
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::canvas::NARROW;
+    use super::super::labels_tests::assert_clear;
+    use super::super::palette::stage_color;
+    use super::super::tests::summary;
     use super::*;
+    use resnet_bk::config::Against;
+    use resnet_bk::summary::Baseline;
+
+    /// A run of 12 stages with these bytes and perplexities; the last is packed.
+    fn run(values: impl Fn(usize) -> (u64, f64)) -> Summary {
+        let mut summary = summary();
+        let stage = summary.stages[1].clone();
+        summary.stages = (1..=12)
+            .map(|number| {
+                let (weights_bytes, valid_perplexity) = values(number);
+                resnet_bk::summary::StageSummary { stage: number, weights_bytes, valid_perplexity, ..stage.clone() }
+            })
+            .collect();
+        (summary.artifact.bytes_weights, summary.artifact.valid_perplexity) = values(12);
+        summary
+    }
 
     #[test]
-    fn ticks_are_short() {
-        assert_eq!([950.0, 20_000.0, 5e6].map(short_bytes), ["950 B", "20 kB", "5 MB"]);
+    fn every_model_of_twelve_stages_is_named_where_nothing_covers_its_name() {
+        let runs: [(&str, Summary); 5] = [
+            ("each smaller and worse", run(|n| (16_000_000 >> n, 270.0 + 8.0 * n as f64))),
+            ("all alike", run(|_| (2_000_000, 290.0))),
+            ("pairs", run(|n| (16_000_000 >> (n / 2), 250.0 + 30.0 * (n / 2) as f64))),
+            ("of one size", run(|n| (2_000_000, 200.0 * 1.1f64.powi(n as i32)))),
+            ("equally good", run(|n| (16_000_000 >> n, 279.4))),
+        ];
+        for (name, summary) in runs {
+            for format in [WIDE, NARROW] {
+                let scene = arrange(&summary, format);
+                let mut obstacles = Obstacles { marks: scene.marks.iter().map(Mark::area).collect(), lines: vec![] };
+                obstacles.add_line(&scene.path);
+                assert_clear(&format!("{name}, {} wide", format.width), &scene.labels, &obstacles, scene.plot.area);
+                assert_eq!(scene.labels.labels.len(), scene.marks.len() + scene.levels.len());
+                for number in 1..=12 {
+                    let shown = scene.marks.iter().filter(|mark| mark.colors().contains(&stage_color(number))).count();
+                    assert_eq!(shown, 1, "{name}: stage {number}");
+                }
+                assert!(
+                    scene.marks.iter().all(|mark| scene.plot.area.holds(&mark.area())),
+                    "{name}: a mark is outside"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn baselines_have_marks_of_their_own() {
+        let mut summary = summary();
+        let roles = |summary: &Summary| -> Vec<Role> { models(summary, WIDE).iter().map(|model| model.role).collect() };
+        assert_eq!(roles(&summary)[..3], [Role::First, Role::Int8, Role::Stage(1)], "the first one is the best one");
+        let mut best = summary.baselines.first.measured().expect("a baseline").clone();
+        best.valid_perplexity = 120.0;
+        summary.baselines.best = Baseline::Measured(best);
+        assert_eq!(roles(&summary)[..3], [Role::First, Role::Best, Role::Int8]);
+        summary.baselines.first = Baseline::missing("another text");
+        summary.baselines.int8 = Baseline::missing("another text");
+        assert_eq!(roles(&summary)[..2], [Role::Best, Role::Stage(1)]);
+    }
+
+    #[test]
+    fn the_title_names_what_the_ratio_is_against() {
+        let mut summary = summary();
+        assert_eq!(title(&summary), "99.8x smaller than the best float model in float32, perplexity 6.9\u{a0}% above");
+        summary.target.against = Against::Baseline;
+        assert!(title(&summary).contains("than the first model"));
+        summary.loss = Some(-1e-9);
+        assert!(title(&summary).ends_with("perplexity the same"));
+        summary.ratio = None;
+        assert_eq!(title(&summary), "the first model was not measured on this text");
+    }
+
+    #[test]
+    fn a_far_ngram_baseline_is_named_and_does_not_squeeze_the_picture() {
+        let scene = arrange(&summary(), WIDE);
+        assert_eq!(scene.levels.len(), 2);
+        let area = scene.plot.area;
+        assert!(!(area.top..area.bottom).contains(&scene.plot.y.pixel(940.1)));
     }
 }

@@ -55,6 +55,7 @@ pub(super) struct Metadata {
     trained_to_end: bool,
     text: Option<TextFingerprint>,
     environment: Option<Environment>,
+    given: Option<String>,
     #[serde(default)]
     plan: Option<Plan>,
     progress: Option<Progress>,
@@ -122,6 +123,7 @@ impl Checkpoint {
             trained_to_end: self.trained_to_end,
             text: self.text.clone(),
             environment: self.environment.clone(),
+            given: self.given.clone(),
             plan: self.plan.clone(),
             progress: self.progress.clone(),
             checksums: tensors.iter().map(|tensor| (tensor.name.clone(), crc32fast::hash(&tensor.bytes))).collect(),
@@ -193,6 +195,7 @@ impl Checkpoint {
             trained_to_end: metadata.trained_to_end,
             text: metadata.text,
             environment: metadata.environment,
+            given: metadata.given,
             plan: metadata.plan,
             progress: metadata.progress,
         })

@@ -44,6 +44,8 @@ pub struct Checkpoint {
     pub text: Option<TextFingerprint>,
     /// What the last stage ran on.
     pub environment: Option<Environment>,
+    /// SHA-256 of the checkpoint that the run was given to begin with, in hexadecimal.
+    pub given: Option<String>,
     /// What a planner chose.
     pub plan: Option<Plan>,
     /// How far an unfinished stage has come.
@@ -113,6 +115,7 @@ impl Checkpoint {
             trained_to_end: false,
             text: None,
             environment: None,
+            given: None,
             plan: None,
             progress: None,
             config,
@@ -128,6 +131,7 @@ impl Checkpoint {
             trained_to_end: self.trained_to_end,
             text: self.text.clone(),
             environment: self.environment.clone(),
+            given: self.given.clone(),
             plan: self.plan.clone(),
             ..Self::initialise(config, self.vocabulary.clone(), seed)
         };

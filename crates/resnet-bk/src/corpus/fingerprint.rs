@@ -35,11 +35,7 @@ impl TextFingerprint {
             train: text(train),
             valid: text(valid),
             vocabulary: text(&(0..vocabulary.len() as u32).collect::<Vec<_>>()),
-            tokenizer: hexadecimal(Sha256::new_with_prefix(format!(
-                "{:?} {:?}",
-                vocabulary.pretokenizer(),
-                vocabulary.blank_lines()
-            ))),
+            tokenizer: sha256(format!("{:?} {:?}", vocabulary.pretokenizer(), vocabulary.blank_lines()).as_bytes()),
         }
     }
 
@@ -57,6 +53,11 @@ impl TextFingerprint {
             None
         }
     }
+}
+
+/// SHA-256 of bytes, in hexadecimal.
+pub(crate) fn sha256(bytes: &[u8]) -> String {
+    hexadecimal(Sha256::new_with_prefix(bytes))
 }
 
 fn hexadecimal(hash: Sha256) -> String {

@@ -21,6 +21,7 @@ mod vocabulary;
 
 pub use error::CorpusError;
 pub use fingerprint::TextFingerprint;
+pub(crate) use fingerprint::sha256;
 #[cfg(feature = "hub")]
 pub use hub::HubSettings;
 pub use vocabulary::build_vocabulary;

@@ -52,6 +52,14 @@ pub enum RunError {
         /// What differs.
         difference: &'static str,
     },
+    /// The run began with another model, or with none.
+    #[error(
+        "the run in {path} did not begin with this --model; go on with the one that it began with, or choose another --out"
+    )]
+    OtherModel {
+        /// The checkpoint of that run.
+        path: PathBuf,
+    },
     /// The held-out text is too short to measure anything.
     #[error("the held-out text has {tokens} tokens: at least {MIN_HELD_OUT} are needed to measure a perplexity")]
     TinyHeldOut {

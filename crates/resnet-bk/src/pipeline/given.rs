@@ -3,8 +3,14 @@
 use super::RunError;
 use crate::checkpoint::Checkpoint;
 use crate::config::{ModelConfig, Recipe, StageKind};
-use crate::corpus::TextFingerprint;
+use crate::corpus::{TextFingerprint, sha256};
 use std::path::Path;
+
+/// SHA-256 of the model's file: a resumed run goes on with the one that it began with.
+pub(super) fn digest(path: &Path) -> Result<String, RunError> {
+    let bytes = std::fs::read(path).map_err(|source| RunError::File { path: path.to_owned(), source })?;
+    Ok(sha256(&bytes))
+}
 
 /// Reads the model, with the training settings of the recipe, and warns of what the recipe says in vain.
 pub(super) fn read(path: &Path, recipe: &Recipe, warnings: &mut Vec<String>) -> Result<Checkpoint, RunError> {

@@ -89,6 +89,8 @@ struct Run<'a> {
     checkpoint: Checkpoint,
     candidates: Candidates,
     environment: Environment,
+    /// Identity of the model that was given, as in [`Checkpoint::given`].
+    given: Option<String>,
     warnings: Vec<String>,
 }
 
@@ -113,8 +115,10 @@ impl<'a> Run<'a> {
         warnings.extend(text.warnings());
         let candidates = Candidates::new(request, &checkpoint, &text.streams)?;
         checkpoint.text = Some(text.summary.fingerprint.clone());
+        let given = request.model.as_deref().map(given::digest).transpose()?;
+        checkpoint.given = given.clone();
         let environment = Environment::present(recipe);
-        Ok(Self { request, text, checkpoint, candidates, environment, warnings })
+        Ok(Self { request, text, checkpoint, candidates, environment, given, warnings })
     }
 
     /// Checks that every stage can run, for what is found too late costs the stages before it.
@@ -168,6 +172,9 @@ impl<'a> Run<'a> {
             let difference = saved.text.as_ref().map_or(Some("an unknown text"), |text| text.difference(fingerprint));
             if let Some(difference) = difference {
                 return Err(RunError::OtherText { path, difference });
+            }
+            if saved.given != self.given {
+                return Err(RunError::OtherModel { path });
             }
         }
         let before = saved.as_ref().and_then(|saved| saved.progress.as_ref()).map_or(0.0, |progress| progress.seconds);

@@ -112,11 +112,11 @@ impl BestEpoch {
 
 /// Whether two models have the same sizes, quantizers and share of pruned weights.
 fn same_form(a: &Parameters, b: &Parameters) -> bool {
-    let pruned = |parameters: &Parameters| parameters.iter().filter_map(|p| p.mask.as_ref()).map(kept).sum::<usize>();
+    let pruned = |parameters: &Parameters| parameters.iter().filter_map(|p| p.mask.as_deref()).map(kept).sum::<usize>();
     a.architecture() == b.architecture() && pruned(a) == pruned(b)
 }
 
-fn kept(mask: &Vec<bool>) -> usize {
+fn kept(mask: &[bool]) -> usize {
     mask.iter().filter(|&&keep| keep).count()
 }
 

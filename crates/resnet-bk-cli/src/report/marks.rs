@@ -1,0 +1,201 @@
+//! The models of a run as marks: those that lie on each other share one, which shows the color of each of its stages.
+
+use super::area::{Area, Place};
+use super::canvas::Canvas;
+use super::frame::{DOT, Symbol};
+use super::palette::{INK, stage_color};
+use anyhow::Result;
+use plotters::style::RGBColor;
+
+/// Half the width of the outlines around a dot.
+const OUTLINE: i32 = 22;
+/// From the middle of the triangle around a dot to its corners.
+const TRIANGLE: i32 = 28;
+
+/// What a model is in its run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// After a stage, with its number: a dot in the stage's color.
+    Stage(usize),
+    /// The first model, in float32: a square.
+    First,
+    /// The best float model: a circle.
+    Best,
+    /// That one in int8, without training: a triangle.
+    Int8,
+    /// The packed model: a square on its tip.
+    Artifact,
+}
+
+impl Role {
+    fn color(self) -> RGBColor {
+        if let Self::Stage(number) = self { stage_color(number) } else { INK }
+    }
+
+    /// Its mark in a legend.
+    pub fn symbol(self) -> Symbol {
+        match self {
+            Self::Stage(number) => Symbol::Dot(stage_color(number)),
+            Self::First => Symbol::Square,
+            Self::Best => Symbol::Circle,
+            Self::Int8 => Symbol::Triangle,
+            Self::Artifact => Symbol::Diamond,
+        }
+    }
+}
+
+/// A model.
+#[derive(Clone, Debug)]
+pub struct Point {
+    /// What it is.
+    pub role: Role,
+    /// What its label says.
+    pub text: String,
+    /// What it says where there is no room for that.
+    pub short: String,
+    /// Where it is.
+    pub place: Place,
+}
+
+/// One or more models at one place.
+#[derive(Clone, Debug)]
+pub struct Mark {
+    /// Where it is: the place of its first model.
+    pub place: Place,
+    /// Its models.
+    pub points: Vec<Point>,
+}
+
+/// Merges models whose marks would cover each other.
+pub fn merge(points: Vec<Point>) -> Vec<Mark> {
+    let mark = |point: Point| Mark { place: point.place, points: vec![point] };
+    let mut marks: Vec<Mark> = points.into_iter().map(mark).collect();
+    // A mark grows as it takes in others, so it may come to cover one that was free.
+    while let Some((first, second)) = overlap(&marks) {
+        let points = marks.remove(second).points;
+        marks[first].points.extend(points);
+    }
+    marks
+}
+
+/// Two marks that cover each other, by their order.
+fn overlap(marks: &[Mark]) -> Option<(usize, usize)> {
+    let pairs = (0..marks.len()).flat_map(|first| (first + 1..marks.len()).map(move |second| (first, second)));
+    pairs.into_iter().find(|&(first, second)| marks[first].area().meets(&marks[second].area()))
+}
+
+impl Mark {
+    /// Half its width.
+    pub fn radius(&self) -> i32 {
+        let radius = |point: &Point| match point.role {
+            Role::Stage(_) => DOT + 3,
+            Role::Int8 => TRIANGLE + 2,
+            Role::First | Role::Best | Role::Artifact => OUTLINE + 2,
+        };
+        self.points.iter().map(radius).max().unwrap_or(0)
+    }
+
+    /// What it covers.
+    pub fn area(&self) -> Area {
+        Area::around(self.place, self.radius())
+    }
+
+    /// The lines of its label: a stage's in the stage's color.
+    pub fn lines(&self) -> Vec<(String, RGBColor)> {
+        self.points.iter().map(|point| (point.text.clone(), point.role.color())).collect()
+    }
+
+    /// The same on one line: stages by their numbers, such as `1-3, 5, model.rbk`.
+    pub fn short_line(&self) -> (String, RGBColor) {
+        let mut parts: Vec<(String, Option<usize>)> = Vec::new();
+        for point in &self.points {
+            let Role::Stage(number) = point.role else {
+                parts.push((point.short.clone(), None));
+                continue;
+            };
+            match parts.last_mut() {
+                Some((text, last)) if *last == Some(number.saturating_sub(1)) => {
+                    let first = text.split('-').next().unwrap_or_default();
+                    (*text, *last) = (format!("{first}-{number}"), Some(number));
+                }
+                _ => parts.push((number.to_string(), Some(number))),
+            }
+        }
+        let text: Vec<String> = parts.into_iter().map(|(text, _)| text).collect();
+        let color = if let [point] = self.points.as_slice() { point.role.color() } else { INK };
+        (text.join(", "), color)
+    }
+
+    /// Colors of the dot, one a stage.
+    pub fn colors(&self) -> Vec<RGBColor> {
+        let stages = self.points.iter().filter_map(|point| match point.role {
+            Role::Stage(number) => Some(stage_color(number)),
+            Role::First | Role::Best | Role::Int8 | Role::Artifact => None,
+        });
+        stages.collect()
+    }
+
+    /// Draws the mark.
+    pub fn draw(&self, canvas: &Canvas) -> Result<()> {
+        let has = |role| self.points.iter().any(|point| point.role == role);
+        if has(Role::First) {
+            canvas.square(self.place, OUTLINE - 5)?;
+        }
+        if has(Role::Best) {
+            canvas.ring(self.place, INK, OUTLINE - 3)?;
+        }
+        if has(Role::Int8) {
+            canvas.triangle(self.place, TRIANGLE)?;
+        }
+        if has(Role::Artifact) {
+            canvas.diamond(self.place, OUTLINE)?;
+        }
+        match self.colors() {
+            colors if colors.is_empty() => canvas.dot(self.place, &[INK], 4),
+            colors => canvas.dot(self.place, &colors, DOT),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn point(role: Role, place: Place) -> Point {
+        Point { role, text: format!("{role:?}"), short: String::new(), place }
+    }
+
+    #[test]
+    fn models_on_each_other_share_a_mark_and_keep_their_colors() {
+        let marks = merge(vec![
+            point(Role::First, (100, 100)),
+            point(Role::Stage(1), (100, 100)),
+            point(Role::Stage(3), (110, 105)),
+            point(Role::Stage(2), (300, 100)),
+            point(Role::Artifact, (301, 100)),
+        ]);
+        assert_eq!(marks.len(), 2);
+        assert_eq!(marks[0].colors(), [stage_color(1), stage_color(3)]);
+        let lines = marks[0].lines();
+        assert_eq!(lines[2], ("Stage(3)".to_owned(), stage_color(3)));
+        assert_eq!((lines[0].1, marks[1].colors()), (INK, vec![stage_color(2)]));
+    }
+
+    #[test]
+    fn stages_in_a_row_are_written_as_one() {
+        let roles = [1, 2, 3, 5, 7, 8].map(Role::Stage).into_iter().chain([Role::Artifact]);
+        let points = roles.map(|role| Point { short: "model.rbk".to_owned(), ..point(role, (0, 0)) });
+        assert_eq!(merge(points.collect())[0].short_line(), ("1-3, 5, 7-8, model.rbk".to_owned(), INK));
+        assert_eq!(merge(vec![point(Role::Stage(4), (0, 0))])[0].short_line(), ("4".to_owned(), stage_color(4)));
+    }
+
+    #[test]
+    fn marks_do_not_cover_each_other() {
+        let role = |n| if n % 9 == 8 { Role::First } else { Role::Stage(n as usize) };
+        let marks = merge((0..40).map(|n| point(role(n), (n * 37 % 900, n * 61 % 700))).collect());
+        assert!(marks.len() > 10 && marks.iter().map(|mark| mark.points.len()).sum::<usize>() == 40);
+        for (index, mark) in marks.iter().enumerate() {
+            assert!(marks[..index].iter().all(|other| !other.area().meets(&mark.area())), "{:?}", mark.place);
+        }
+    }
+}
