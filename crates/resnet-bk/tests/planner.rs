@@ -3,10 +3,11 @@
 mod common;
 
 use common::{Interrupt, corpus, recipe};
-use resnet_bk::config::{Recipe, StageKind, Target};
+use resnet_bk::compress::planner;
+use resnet_bk::config::{Against, Recipe, StageKind, Target};
 use resnet_bk::observer::Silent;
 use resnet_bk::pipeline::{RunError, RunRequest, run};
-use resnet_bk::train::TrainError;
+use resnet_bk::train::{TokenStreams, TrainError};
 use std::path::Path;
 
 const TEACHER: &str =
@@ -91,12 +92,96 @@ fn a_teacher_leaves_the_baseline_what_it_was() {
 }
 
 #[test]
-fn a_plan_without_a_budget_or_with_too_small_a_one_is_refused() {
+fn a_generous_budget_takes_the_best_student_there_is() {
+    const PLAN: &str = "schedule.epochs = 1\ntrial_tokens = 400\nfinalists = 1";
+    for target in [bytes(5_000_000), Target { ratio: Some(1.0), ..Target::default() }] {
+        let folder = tempfile::tempdir().unwrap();
+        let list = recipe(&[("train", ""), ("train", TEACHER), ("plan", PLAN)]);
+        let summary = run(&request(list, target, folder.path()), &mut Silent).unwrap();
+        let plan = summary.plan.unwrap();
+        assert!(summary.artifact.bytes_weights <= plan.budget, "{target:?}: {} bytes", summary.artifact.bytes_weights);
+        let short = plan.trials.iter().filter(|trial| trial.round == 1);
+        let best = short.clone().min_by(|a, b| a.perplexity.total_cmp(&b.perplexity)).unwrap();
+        assert_eq!(plan.trials[plan.chosen].student, best.student, "{target:?}");
+    }
+}
+
+#[test]
+fn trials_that_the_text_cannot_make_longer_are_not_run_again() {
     let folder = tempfile::tempdir().unwrap();
-    let list = || recipe(&[("train", ""), ("plan", PLAN)]);
-    let error = run(&request(list(), Target::default(), folder.path()), &mut Silent).unwrap_err();
+    let all = "schedule.epochs = 1\ntrial_tokens = 100_000\nfinalists = 2";
+    let list = recipe(&[("train", ""), ("plan", all)]);
+    let summary = run(&request(list, bytes(20_000), folder.path()), &mut Silent).unwrap();
+    let plan = summary.plan.unwrap();
+    assert!(plan.trials.len() >= 3);
+    for trial in &plan.trials {
+        assert_eq!((trial.round, trial.tokens), (1, summary.corpus.train_tokens), "{}", trial.student);
+    }
+    // The trial that shows what less would give is not chosen, whatever it is worth.
+    let better = plan.trials.iter().filter(|trial| trial.perplexity < plan.trials[plan.chosen].perplexity);
+    assert!(
+        better.clone().all(|trial| trial.bytes < plan.trials[plan.chosen].bytes),
+        "{:?}",
+        better.collect::<Vec<_>>()
+    );
+
+    // A text that has some more tokens, though not three times as many, has longer trials.
+    let folder = tempfile::tempdir().unwrap();
+    let most = "schedule.epochs = 1\ntrial_tokens = 4_000\nfinalists = 2";
+    let list = recipe(&[("train", ""), ("plan", most)]);
+    let summary = run(&request(list, bytes(20_000), folder.path()), &mut Silent).unwrap();
+    let plan = summary.plan.unwrap();
+    let longer: Vec<usize> = plan.trials.iter().filter(|trial| trial.round == 2).map(|trial| trial.tokens).collect();
+    assert_eq!(longer, [summary.corpus.train_tokens; 2]);
+}
+
+#[test]
+fn trials_are_compared_on_the_dev_slice_and_train_on_the_rest() {
+    let tokens: Vec<u32> = (0..1_000).collect();
+    let (train, dev) = tokens.split_at(980);
+    let streams = TokenStreams { train: train.into(), dev: Some(dev.into()), valid: [7; 50].as_slice().into() };
+    for (asked, found) in [(1, 1), (300, 300), (980, 980), (1_000_000, 980)] {
+        let trial = planner::split(&streams, asked).unwrap();
+        assert_eq!((&trial.train[..], &trial.valid[..]), (&tokens[..found], dev));
+    }
+    let error = planner::split(&TokenStreams { dev: None, ..streams }, 300).unwrap_err();
+    assert!(matches!(error, TrainError::NoDevSlice), "{error}");
+}
+
+#[test]
+fn a_plan_without_a_budget_or_with_an_impossible_one_is_refused_before_anything_is_trained() {
+    let folder = tempfile::tempdir().unwrap();
+    let refuse = |stages: &[(&str, &str)], target: Target| {
+        let error = run(&request(recipe(stages), target, folder.path()), &mut Silent).unwrap_err();
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "a run that is refused leaves no trace");
+        error
+    };
+    let error = refuse(&[("train", ""), ("plan", PLAN)], Target::default());
     assert!(matches!(error, RunError::Train(TrainError::NoBudget)), "{error}");
-    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "a run that is refused leaves no trace");
+    let ratio = |ratio: f64, against: Against| Target { ratio: Some(ratio), against, ..Target::default() };
+    let long = [("train", ""), ("train", TEACHER), ("plan", PLAN)];
+    for target in [bytes(3_000), bytes(1), ratio(1e4, Against::Best), ratio(1e4, Against::Baseline)] {
+        for stages in [&long[..], &[long[0], long[2]]] {
+            let error = refuse(stages, target);
+            let RunError::Train(TrainError::NoStudent { budget, smallest }) = error else {
+                panic!("{target:?}: {error}");
+            };
+            assert!(budget < smallest && smallest < 8_000, "{target:?}: {error}");
+        }
+    }
+}
+
+#[test]
+fn the_budget_that_is_checked_is_the_budget_that_is_planned_with() {
+    // With less than the smallest student's bytes there is none, and with hardly more there is one: the check before the run and the
+    // planner in it agree.
+    let folder = tempfile::tempdir().unwrap();
+    let short = "schedule.epochs = 1\ntrial_tokens = 400\nfinalists = 1";
+    let list = || recipe(&[("train", ""), ("train", TEACHER), ("plan", short)]);
     let error = run(&request(list(), bytes(3_000), folder.path()), &mut Silent).unwrap_err();
-    assert!(matches!(error, RunError::Train(TrainError::NoStudent { .. })), "{error}");
+    let RunError::Train(TrainError::NoStudent { budget, smallest }) = error else { panic!("{error}") };
+    let least = 3_000 + (smallest as f64 * 1.01) as u64 - budget;
+    let tight = run(&request(list(), bytes(least), folder.path()), &mut Silent).unwrap();
+    let planned = tight.plan.unwrap().budget;
+    assert_eq!(planned, budget + least - 3_000);
 }

@@ -14,8 +14,8 @@ pub struct PlanConfig {
     pub schedule: Schedule,
     /// What every student has in common; its sizes, bins and experts are searched for.
     pub model: Option<ModelConfig>,
-    /// Training tokens of a trial of the first round; those of the second train on three times as many. A tenth more is held out of the
-    /// training text to compare trials by.
+    /// Training tokens of a trial of the first round; those of the second train on three times as many, as far as the text goes. Trials are
+    /// compared on the dev slice.
     pub trial_tokens: usize,
     /// Trials of the second round.
     pub finalists: usize,

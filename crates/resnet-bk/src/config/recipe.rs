@@ -49,6 +49,10 @@ pub struct CorpusConfig {
     pub protocol: Protocol,
     /// How words are split; the corpus's own way where it is not said.
     pub pretokenizer: Option<Pretokenizer>,
+    /// Whether the dev slice is held out of the training text even where no stage chooses by it: a run that repeats what a planner chose
+    /// trains on the same tokens.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub hold_out_dev: bool,
 }
 
 /// Which tokens a text comes to. Perplexities of one protocol cannot be compared with those of the other.

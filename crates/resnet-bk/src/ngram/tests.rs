@@ -42,9 +42,9 @@ impl Oracle {
         let [n1, n2, n3, n4] = [1, 2, 3, 4].map(|k| self.number(order, k));
         let y = n1 / (n1 + 2.0 * n2);
         let [d1, d2, d3] = [1.0 - 2.0 * y * n2 / n1, 2.0 - 3.0 * y * n3 / n2, 3.0 - 4.0 * y * n4 / n3];
-        let out_of_range = d1 < 0.0 || d1 > 1.0 || d2 < 0.0 || d2 > 2.0 || d3 < 0.0 || d3 > 3.0;
+        let in_range = (0.0..=1.0).contains(&d1) && (0.0..=2.0).contains(&d2) && (0.0..=3.0).contains(&d3);
         let [d1, d2, d3] =
-            if n1 == 0.0 || n2 == 0.0 || n3 == 0.0 || out_of_range { [0.5, 1.0, 1.5] } else { [d1, d2, d3] };
+            if n1 == 0.0 || n2 == 0.0 || n3 == 0.0 || !in_range { [0.5, 1.0, 1.5] } else { [d1, d2, d3] };
         match count {
             0 => 0.0,
             1 => d1,

@@ -113,6 +113,14 @@ impl Candidates {
         }
     }
 
+    /// Float32 bytes of the models that are known already and may be the baseline of a target.
+    pub(super) fn float32_bytes(&self, against: Against, stages: &[StageSummary]) -> Vec<u64> {
+        match against {
+            Against::Baseline => self.first(stages).into_iter().map(|measured| measured.weights_bytes).collect(),
+            Against::Best => self.all(stages).into_iter().map(|model| model.measured.weights_bytes).collect(),
+        }
+    }
+
     /// All baselines at the end of a run, or why they are missing.
     pub(super) fn summarise(&self, stages: &[StageSummary], valid: &[u32]) -> Result<Baselines, RunError> {
         let why = self.no_first.clone().unwrap_or_else(|| format!("the run has no float model; {HELP}"));

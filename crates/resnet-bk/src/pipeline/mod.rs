@@ -7,6 +7,7 @@
 //! A stage's file holds an unfinished stage until the stage is done, and then the model that the next one starts from.
 
 mod baselines;
+mod budget;
 mod error;
 mod finish;
 mod folder;
@@ -18,7 +19,7 @@ pub use error::RunError;
 use crate::batch::Batches;
 use crate::checkpoint::Checkpoint;
 use crate::compress::{is_enabled, planner, run_stage};
-use crate::config::{Recipe, StageConfig, StageKind};
+use crate::config::{ModelConfig, Recipe, StageConfig, StageKind};
 use crate::corpus::{Corpus, build_vocabulary};
 use crate::environment::Environment;
 use crate::export::pack;
@@ -47,8 +48,6 @@ pub struct RunRequest {
     pub baseline: Option<PathBuf>,
 }
 
-/// Bytes by which a student's config may be longer than its teacher's: it names its bins and levels.
-const CONFIG_ROOM: u64 = 600;
 /// Name of a stage's file in its folder.
 const CHECKPOINT: &str = "model.safetensors";
 
@@ -128,6 +127,8 @@ impl<'a> Run<'a> {
         let quantization = self.checkpoint.parameters.architecture().quantization.as_ref();
         let mut steps = quantization.is_some_and(|policy| policy.learned.is_some());
         let (mut asked, mut kept) = (None, false);
+        // Float32 bytes of the models that are trained.
+        let mut trained = Vec::new();
         for stage in stages {
             steps = stage.has_trained_steps(steps);
             if let Some(bytes) = stage.schedule().weights_bytes {
@@ -139,9 +140,17 @@ impl<'a> Run<'a> {
                 positions: model.n_seq,
                 kind: stage.kind(),
             })?;
+            if let StageConfig::Plan(plan) = stage {
+                self.check_budget(plan, &model, &trained)?;
+            }
             model = stage.model_after(&model);
+            if stage.kind() == StageKind::Train {
+                let architecture =
+                    ModelConfig { vocab_size: self.checkpoint.vocabulary.len(), ..model.clone() }.architecture();
+                trained.push(4 * architecture.parameter_count() as u64);
+            }
             let train = match stage {
-                StageConfig::Plan(plan) => planner::split(&self.text.streams, plan.trial_tokens).train,
+                StageConfig::Plan(plan) => planner::split(&self.text.streams, plan.trial_tokens)?.train,
                 _ => self.text.streams.train.clone(),
             };
             Batches::new(train, model.n_seq, stage.schedule().batch_size, 0, 0)?;
@@ -224,28 +233,13 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Most bytes of the weights section that the target leaves.
-    fn budget(&self) -> Result<Option<u64>, RunError> {
-        let target = self.request.recipe.target;
-        let baseline = self.candidates.of(target.against, &self.checkpoint.stages);
-        let by_ratio = target.ratio.zip(baseline);
-        let by_ratio = by_ratio.map(|(ratio, baseline)| (baseline.weights_bytes as f64 / ratio) as u64);
-        let by_bytes = match target.bytes {
-            Some(bytes) => {
-                let ledger = pack(&self.checkpoint)?.ledger()?;
-                Some(bytes.saturating_sub(ledger.total_bytes() - ledger.weights_bytes() + CONFIG_ROOM))
-            }
-            None => None,
-        };
-        Ok(by_ratio.into_iter().chain(by_bytes).min())
-    }
-
     /// The recipe with the planner's choice in the place of its stage: what another run can start from.
     fn write_planned_recipe(&self, number: usize, config: &StageConfig) -> Result<(), RunError> {
         let mut recipe = self.request.recipe.clone();
         let place = self.request.recipe.stages.iter().position(|stage| std::ptr::eq(stage, config));
         if let (Some(place), Some(plan)) = (place, &self.checkpoint.plan) {
             recipe.stages[place] = StageConfig::Distill(plan.distillation.clone());
+            recipe.corpus.hold_out_dev = true;
         }
         folder::write(&self.request.out.join(format!("{number:02}-planned.toml")), recipe.to_toml().as_bytes())
     }

@@ -44,6 +44,6 @@ pub struct Trial {
     pub predicted_bytes: u64,
     /// Bytes of its weights section.
     pub bytes: u64,
-    /// Perplexity of a part of the training text that trials do not train on.
+    /// Perplexity of the dev slice.
     pub perplexity: f64,
 }

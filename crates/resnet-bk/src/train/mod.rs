@@ -65,17 +65,21 @@ pub enum TrainError {
     /// A checkpoint could not be written.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
-    /// The best epoch is asked for, but no text is held out to judge it by.
-    #[error("schedule.keep_best_epoch needs a dev slice, but none is held out of the training text")]
+    /// The best epoch or the best student is asked for, but no text is held out to judge it by.
+    #[error("schedule.keep_best_epoch and plan stages need a dev slice, but none is held out of the training text")]
     NoDevSlice,
     /// A planner has nothing to keep to.
     #[error("a plan needs a budget: set target.ratio or target.bytes (--target, --bytes)")]
     NoBudget,
     /// No student is small enough.
-    #[error("no student fits in {budget} bytes of weights: allow more, or a smaller vocabulary (model.vocab_size)")]
+    #[error(
+        "no student fits in {budget} bytes of weights, the smallest takes about {smallest}: allow more, or a smaller vocabulary (model.vocab_size)"
+    )]
     NoStudent {
         /// The budget.
         budget: u64,
+        /// Predicted bytes of the smallest student.
+        smallest: u64,
     },
     /// A model could not be packed.
     #[error("the model can not be packed while it trains")]

@@ -16,8 +16,10 @@ const BODIES: [(usize, usize, usize); 8] =
 /// Levels that are tried, and the share of the budget to spend: the last shows what less would give.
 const TABLES: [(Levels, f64); 4] =
     [(Levels::FINE, 1.0), (Levels::MIDDLE, 1.0), (Levels::COARSE, 1.0), (Levels::COARSE, 0.6)];
-/// Shares of the budget that a body may take: a smaller one leaves the table more than words can teach.
+/// Shares of the budget that a body should take: a smaller one leaves the table more than words can teach.
 const BODY: std::ops::RangeInclusive<f64> = 0.06..=0.6;
+/// Where the budget is so large that every body takes a smaller share, bodies of at least this part of the largest one's bytes are tried.
+const LARGE: f64 = 0.5;
 /// Widths of the bins over that of the last.
 const FIRST_BIN: usize = 8;
 const SECOND_BIN: usize = 3;
@@ -135,27 +137,47 @@ fn fit(
     Some(best)
 }
 
-/// The students that a budget of bytes leaves room for.
+/// The students that a budget of bytes leaves room for; empty only where not even the smallest one fits.
 pub fn candidates(common: &ModelConfig, budget: f64) -> Vec<Candidate> {
-    let mut list = Vec::new();
+    let mut list: Vec<(f64, Candidate)> = Vec::new();
     for body in BODIES {
         for (levels, share) in TABLES {
             let policy = levels.policy();
-            let table = |width: usize| Candidate::new(common, body, &policy, width).bytes();
-            // A row's number costs the same everywhere: two tables tell the body's share.
-            let body_bytes = 2.0 * table(1) - table(2);
-            if BODY.contains(&(body_bytes / budget)) {
-                let found = fit(common, body, &policy, share * budget);
-                // Where even the widest table leaves some of the budget, all shares come to the same.
-                let is_other = |other: &Candidate, found: &Candidate| {
-                    (&other.model, &other.policy) != (&found.model, &found.policy)
-                };
-                let found = found.filter(|found| list.iter().all(|other| is_other(other, found)));
-                list.extend(found.map(|found| Candidate { spends_budget: share == 1.0, ..found }));
-            }
+            let found = fit(common, body, &policy, share * budget);
+            // Where even the widest table leaves some of the budget, all shares come to the same.
+            let is_other =
+                |other: &Candidate, found: &Candidate| (&other.model, &other.policy) != (&found.model, &found.policy);
+            let found = found.filter(|found| list.iter().all(|(_, other)| is_other(other, found)));
+            let found = found.map(|found| Candidate { spends_budget: share == 1.0, ..found });
+            list.extend(found.map(|found| (body_bytes(common, body, &policy), found)));
         }
     }
-    list
+    let smallest_share = list.iter().map(|(body, _)| body / budget).fold(f64::INFINITY, f64::min);
+    let largest = list.iter().map(|&(body, _)| body).fold(0.0, f64::max);
+    let balanced = list.iter().any(|(body, _)| BODY.contains(&(body / budget)));
+    list.retain(|(body, _)| match balanced {
+        true => BODY.contains(&(body / budget)),
+        // A generous budget: the table is as wide as it can be, so the body is where more helps.
+        false if smallest_share < *BODY.start() => *body >= LARGE * largest,
+        // A tight one: whatever fits.
+        false => true,
+    });
+    list.into_iter().map(|(_, candidate)| candidate).collect()
+}
+
+/// Predicted bytes of the smallest student.
+pub fn smallest(common: &ModelConfig) -> f64 {
+    let students = BODIES.into_iter().flat_map(|body| TABLES.map(|(levels, _)| (body, levels.policy())));
+    students
+        .map(|(body, policy)| Candidate::new(common, body, &policy, NARROWEST).bytes())
+        .fold(f64::INFINITY, f64::min)
+}
+
+/// Predicted bytes of all but the table.
+fn body_bytes(common: &ModelConfig, body: (usize, usize, usize), policy: &QuantizationPolicy) -> f64 {
+    // A row's number costs the same everywhere: two tables tell the rest.
+    let table = |width: usize| Candidate::new(common, body, policy, width).bytes();
+    2.0 * table(1) - table(2)
 }
 
 #[cfg(test)]
@@ -184,6 +206,35 @@ mod tests {
             }
         }
         assert_eq!(candidates(&common, 1e3), []);
+    }
+
+    #[test]
+    fn a_field_is_empty_only_where_nothing_fits() {
+        for words in [40, 500, 8_000, 30_000] {
+            let common = ModelConfig { vocab_size: words, ..ModelConfig::preset("memory").unwrap() };
+            let least = smallest(&common);
+            assert_eq!(candidates(&common, 0.999 * least), [], "{words} words");
+            for factor in [1.001, 1.5, 2.0, 5.0, 20.0, 100.0, 1e3, 1e5] {
+                let (budget, list) = (factor * least, candidates(&common, factor * least));
+                assert!(list.iter().any(|one| one.spends_budget), "{words} words, {budget} bytes");
+                assert!(list.iter().all(|one| one.bytes() <= budget), "{words} words, {budget} bytes");
+            }
+        }
+    }
+
+    #[test]
+    fn more_bytes_than_any_student_takes_give_the_large_ones() {
+        let common = ModelConfig { vocab_size: 500, ..ModelConfig::preset("memory").unwrap() };
+        let list = candidates(&common, 5e6);
+        let largest = list.iter().map(|one| one.model.d_model).max().unwrap();
+        assert_eq!(largest, BODIES.map(|(width, ..)| width)[BODIES.len() - 1]);
+        for one in &list {
+            assert!(one.model.d_model >= 64, "{}", one.describe());
+            let width = one.model.d_model;
+            assert!(one.model.embedding_bins.iter().all(|bin| bin.width == width), "{}", one.describe());
+        }
+        // No more trials than a usual budget has.
+        assert!((3..=candidates(&common, 165e3).len().max(12)).contains(&list.len()), "{} candidates", list.len());
     }
 
     #[test]

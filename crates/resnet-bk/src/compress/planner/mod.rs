@@ -4,8 +4,10 @@
 //! candidates within the budget -> short trials -> the best few, longer -> the best one, its table refitted to the trial's true size
 //! ```
 //!
-//! Trials learn from the teacher as the final student will, quantizers included, and are compared on text that they did not train on:
-//! a part of the training text, so that the held-out text has no say in the choice. The rate of a trial, its file's bytes over the
+//! Where the text has no more tokens than the short trials take, there are no longer ones.
+//!
+//! Trials learn from the teacher as the final student will, quantizers included, and are compared on the dev slice, which nothing is
+//! trained on, so that the held-out text has no say in the choice. The rate of a trial, its file's bytes over the
 //! predicted ones, corrects the size of the final student's table; the price of its bits is steered to the rest of the way.
 
 mod candidates;
@@ -18,21 +20,32 @@ use crate::export::pack;
 use crate::observer::{Event, Observer, Silent};
 use crate::summary::{PlanSummary, Trial};
 use crate::train::{Stage, TokenStreams, TrainError, train};
-use candidates::{Candidate, candidates};
+use candidates::{Candidate, candidates, smallest};
 
 /// Trials of the second round train on so many times the tokens.
 const LONGER: usize = 3;
-/// Share of the training tokens that trials are compared on, over those that they train on.
-const HELD_OUT: usize = 10;
 /// Least share of the budget that a student must be predicted to take for its size to be steered to the budget.
 const STEERED: f64 = 0.9;
 /// Share of the budget that is left free, for a size is steered to about half a percent.
 const MARGIN: f64 = 0.007;
 
-/// Chooses the student of a teacher, whose weights take at most `budget` bytes.
+/// Checks, before anything is trained, that there is a student of at most `budget` bytes of weights for a teacher of this configuration and
+/// a vocabulary of `words` words.
 ///
 /// # Errors
-/// [`TrainError`]: no student fits the budget, or a trial failed.
+/// [`TrainError::NoStudent`].
+pub fn check_budget(config: &PlanConfig, teacher: &ModelConfig, words: usize, budget: u64) -> Result<(), TrainError> {
+    let common = common(config, teacher, words);
+    match candidates(&common, goal(budget)).is_empty() {
+        true => Err(TrainError::NoStudent { budget, smallest: smallest(&common) as u64 }),
+        false => Ok(()),
+    }
+}
+
+/// Chooses the student of a teacher, whose weights take at most `budget` bytes: the best one that there is, which may be far smaller.
+///
+/// # Errors
+/// [`TrainError`]: no student fits the budget, no dev slice is there to compare on, or a trial failed.
 pub fn plan(
     teacher: &Checkpoint,
     config: &PlanConfig,
@@ -41,15 +54,17 @@ pub fn plan(
     budget: u64,
     observer: &mut dyn Observer,
 ) -> Result<(DistillConfig, PlanSummary), TrainError> {
-    let goal = budget as f64 * (1.0 - MARGIN);
-    let common = ModelConfig { vocab_size: teacher.vocabulary.len(), ..config.common(&teacher.config) };
-    let mut field = candidates(&common, goal);
-    if field.is_empty() {
-        return Err(TrainError::NoStudent { budget });
-    }
+    let words = teacher.vocabulary.len();
+    check_budget(config, &teacher.config, words, budget)?;
+    let goal = goal(budget);
+    let mut field = candidates(&common(config, &teacher.config, words), goal);
     let mut summary = PlanSummary { budget, trials: Vec::new(), chosen: 0, predicted_bytes: 0 };
     for (round, factor) in [1, LONGER].into_iter().enumerate() {
-        let trial_streams = split(streams, config.trial_tokens * factor);
+        let trial_streams = split(streams, config.trial_tokens.saturating_mul(factor))?;
+        // A text may have no more tokens: the same trials would be run again.
+        if summary.trials.last().is_some_and(|trial| trial.tokens == trial_streams.train.len()) {
+            break;
+        }
         let first = summary.trials.len();
         let count = field.len();
         for (index, candidate) in field.iter().enumerate() {
@@ -81,12 +96,24 @@ pub fn plan(
     Ok((config.distillation(schedule, chosen.model, chosen.policy), summary))
 }
 
-/// What a trial trains on and is measured by: the first `tokens` of the training text, and the tenth part after them to measure on.
-pub fn split(streams: &TokenStreams, tokens: usize) -> TokenStreams {
-    let all = &streams.train;
-    let train = tokens.min(all.len() - all.len() / (HELD_OUT + 1));
-    let end = all.len().min(train + train / HELD_OUT);
-    TokenStreams { train: all[..train].into(), dev: None, valid: all[train..end].into() }
+/// What a trial trains on and is measured by: the first `tokens` of the training text, and the dev slice.
+///
+/// # Errors
+/// [`TrainError::NoDevSlice`].
+pub fn split(streams: &TokenStreams, tokens: usize) -> Result<TokenStreams, TrainError> {
+    let dev = streams.dev.clone().ok_or(TrainError::NoDevSlice)?;
+    let tokens = tokens.min(streams.train.len());
+    Ok(TokenStreams { train: streams.train[..tokens].into(), dev: None, valid: dev })
+}
+
+/// What all students have in common.
+fn common(config: &PlanConfig, teacher: &ModelConfig, words: usize) -> ModelConfig {
+    ModelConfig { vocab_size: words, ..config.common(teacher) }
+}
+
+/// The bytes that a student is made for.
+fn goal(budget: u64) -> f64 {
+    budget as f64 * (1.0 - MARGIN)
 }
 
 fn run_trial(

@@ -1,0 +1,64 @@
+//! How many bytes of weights a target leaves to the student of a planner.
+//!
+//! ```text
+//! budget = min(float32 bytes of the baseline / ratio, bytes of the file - bytes of all but its weights)
+//! ```
+
+use super::{Run, RunError};
+use crate::checkpoint::Checkpoint;
+use crate::compress::planner;
+use crate::config::{Against, ModelConfig, PlanConfig};
+use crate::export::pack;
+
+/// Bytes by which a student's config may be longer than its teacher's: it names its bins and levels.
+const CONFIG_ROOM: u64 = 600;
+
+impl Run<'_> {
+    /// Most bytes of the weights section that the target leaves.
+    pub(super) fn budget(&self) -> Result<Option<u64>, RunError> {
+        let baseline = self.candidates.of(self.request.recipe.target.against, &self.checkpoint.stages);
+        self.budget_of(baseline.map(|baseline| baseline.weights_bytes), &self.checkpoint)
+    }
+
+    /// Checks, before anything is trained, that there is a student within the budget. `teacher` is the model that it will learn from, and
+    /// `to_come` are the float32 bytes of the models that are trained until then.
+    pub(super) fn check_budget(
+        &self,
+        plan: &PlanConfig,
+        teacher: &ModelConfig,
+        to_come: &[u64],
+    ) -> Result<(), RunError> {
+        let against = self.request.recipe.target.against;
+        let known = self.candidates.float32_bytes(against, &self.checkpoint.stages);
+        let mut all = known.into_iter().chain(to_come.iter().copied());
+        // Which model will be the best one is not known yet: the largest one leaves the most.
+        let baseline = match against {
+            Against::Baseline => all.next(),
+            Against::Best => all.max(),
+        };
+        let vocabulary = &self.checkpoint.vocabulary;
+        let budget = if *teacher == self.checkpoint.config {
+            self.budget_of(baseline, &self.checkpoint)?
+        } else {
+            let untrained = Checkpoint::initialise(teacher.clone(), vocabulary.clone(), self.request.recipe.seed);
+            self.budget_of(baseline, &untrained)?
+        };
+        match budget {
+            Some(budget) => Ok(planner::check_budget(plan, teacher, vocabulary.len(), budget)?),
+            None => Ok(()),
+        }
+    }
+
+    fn budget_of(&self, baseline: Option<u64>, teacher: &Checkpoint) -> Result<Option<u64>, RunError> {
+        let target = self.request.recipe.target;
+        let by_ratio = target.ratio.zip(baseline).map(|(ratio, baseline)| (baseline as f64 / ratio) as u64);
+        let by_bytes = match target.bytes {
+            Some(bytes) => {
+                let ledger = pack(teacher)?.ledger()?;
+                Some(bytes.saturating_sub(ledger.total_bytes() - ledger.weights_bytes() + CONFIG_ROOM))
+            }
+            None => None,
+        };
+        Ok(by_ratio.into_iter().chain(by_bytes).min())
+    }
+}
