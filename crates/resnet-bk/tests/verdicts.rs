@@ -190,6 +190,15 @@ fn the_best_epoch_is_kept_and_named() {
 }
 
 #[test]
+fn a_run_that_trained_on_the_dev_slice_cannot_choose_by_it_later() {
+    let folder = tempfile::tempdir().unwrap();
+    let stages = [("train", ""), ("train", "schedule.keep_best_epoch = true")];
+    run(&RunRequest { recipe: recipe(&stages[..1]), ..request(&stages, folder.path()) }, &mut Silent).unwrap();
+    let longer = run(&RunRequest { resume: true, ..request(&stages, folder.path()) }, &mut Silent);
+    assert!(matches!(longer, Err(RunError::OtherRecipe { .. })), "{longer:?}");
+}
+
+#[test]
 fn a_model_before_its_quantizers_is_not_the_best_epoch_of_a_student() {
     let folder = tempfile::tempdir().unwrap();
     let student = "schedule.epochs = 4\nschedule.keep_best_epoch = true\ncompress_at = 0.5\n\

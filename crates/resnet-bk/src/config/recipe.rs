@@ -214,6 +214,11 @@ impl Recipe {
         Ok(recipe)
     }
 
+    /// Whether the dev slice is held out of the training text.
+    pub fn holds_out_dev(&self) -> bool {
+        self.corpus.hold_out_dev || self.stages.iter().any(StageConfig::needs_dev_slice)
+    }
+
     /// The recipe with all its values, as TOML that [`Recipe::parse`] reads back.
     pub fn to_toml(&self) -> String {
         toml::to_string(self).expect("a recipe is made of tables, numbers and strings")

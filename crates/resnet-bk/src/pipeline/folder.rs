@@ -49,7 +49,9 @@ fn same_work(old: &Recipe, new: &Recipe) -> bool {
     let shorter = old.stages.len().min(new.stages.len());
     // A planner works towards the target.
     let target = if old.stages.iter().any(|stage| stage.kind() == StageKind::Plan) { old.target } else { new.target };
-    old.stages[..shorter] == new.stages[..shorter]
+    // The dev slice cannot be held out of what was trained on already.
+    old.holds_out_dev() == new.holds_out_dev()
+        && old.stages[..shorter] == new.stages[..shorter]
         && Recipe { target, stages: new.stages.clone(), ..old.clone() } == *new
 }
 

@@ -45,7 +45,7 @@ impl Text {
             return Err(RunError::TinyHeldOut { tokens: valid.len() });
         }
         let mut streams = TokenStreams { train: tokens.clone(), dev: None, valid };
-        if recipe.corpus.hold_out_dev || recipe.stages.iter().any(|stage| stage.needs_dev_slice()) {
+        if recipe.holds_out_dev() {
             let dev = (tokens.len() / DEV_SHARE).min(DEV_MOST);
             if dev < MIN_HELD_OUT {
                 return Err(RunError::TinyDev { tokens: tokens.len() });
