@@ -22,6 +22,7 @@ pub mod parameters;
 pub mod pipeline;
 pub mod post_training;
 pub mod random;
+mod spelling;
 pub mod summary;
 pub mod train;
 
