@@ -8,9 +8,10 @@
 
 use anyhow::Error;
 use resnet_bk::checkpoint::CheckpointError;
-use resnet_bk::config::RecipeError;
+use resnet_bk::config::{Place, RecipeError};
 use resnet_bk::corpus::CorpusError;
 use resnet_bk::export::LoadError;
+use resnet_bk::memory::MemoryError;
 use resnet_bk::pipeline::RunError;
 use resnet_bk::train::TrainError;
 use resnet_bk_runtime::artifact::ArtifactError;
@@ -18,7 +19,7 @@ use resnet_bk_runtime::model::ModelError;
 use resnet_bk_runtime::sample::SampleError;
 use std::io;
 
-/// An error of the command line itself, with its mend.
+/// An error of the command line itself, with its fix.
 #[derive(Debug)]
 pub struct Failure {
     message: String,
@@ -43,7 +44,11 @@ impl std::error::Error for Failure {}
 /// The whole message, with its hint where there is one.
 pub fn describe(error: &Error) -> String {
     let mut message = String::new();
-    for cause in error.chain().map(ToString::to_string) {
+    let told = |cause: &(dyn std::error::Error + 'static)| match cause.downcast_ref::<io::Error>() {
+        Some(error) => system_message(error),
+        None => cause.to_string(),
+    };
+    for cause in error.chain().map(told) {
         // Some errors repeat their source in their own text.
         if message.contains(&cause) {
             continue;
@@ -59,9 +64,18 @@ pub fn describe(error: &Error) -> String {
     }
 }
 
-/// Whether the error is that nobody reads stdout any more.
-pub fn is_closed_pipe(error: &Error) -> bool {
-    error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>()).any(|e| e.kind() == io::ErrorKind::BrokenPipe)
+/// What the system says, as the end of a sentence: `no such file or directory`.
+pub fn system_message(error: &io::Error) -> String {
+    let message = error.to_string();
+    let message = message.split(" (os error ").next().unwrap_or_default();
+    let mut letters = message.chars();
+    // Names in capitals stay.
+    match (letters.next(), letters.next()) {
+        (Some(first), Some(second)) if first.is_uppercase() && second.is_lowercase() => {
+            first.to_lowercase().chain(message.chars().skip(1)).collect()
+        }
+        _ => message.to_owned(),
+    }
 }
 
 fn hint(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
@@ -76,13 +90,24 @@ fn hint(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
         of_artifact(error)
     } else if let Some(error) = cause.downcast_ref::<CheckpointError>() {
         of_checkpoint(error)
-    } else if let Some(LoadError::Checkpoint(error)) = cause.downcast_ref::<LoadError>() {
-        of_checkpoint(error)
+    } else if let Some(error) = cause.downcast_ref::<LoadError>() {
+        match error {
+            LoadError::Checkpoint(error) => of_checkpoint(error),
+            LoadError::Neither { .. } => {
+                "pass an artifact (RUN/model.rbk) or a checkpoint (RUN/NN-stage/model.safetensors)"
+            }
+            // Their sources are next in the chain, and have hints of their own.
+            LoadError::Read { .. } | LoadError::Artifact { .. } => return None,
+        }
+    } else if let Some(error) = cause.downcast_ref::<MemoryError>() {
+        of_memory(error)
     } else if let Some(ModelError::NotCausal) = cause.downcast_ref::<ModelError>() {
         "train a causal model for this: --set model.causality=causal"
     } else if let Some(error) = cause.downcast_ref::<SampleError>() {
         match error {
             SampleError::Temperature { .. } => "0 always takes the most probable word, 1 draws as the model says",
+            SampleError::TopP { .. } => "0.9 leaves out the improbable words that make up the last tenth",
+            SampleError::RepetitionPenalty { .. } => "1 changes nothing; 1.2 is a usual value",
             _ => "leave --top-k out to draw from all words",
         }
     } else if let Some(error) = cause.downcast_ref::<RunError>() {
@@ -96,11 +121,18 @@ fn hint(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
 fn of_recipe(error: &RecipeError) -> &'static str {
     match error {
         RecipeError::Read { .. } => "pass the path of a recipe, such as recipes/demo.toml",
-        RecipeError::Format { .. } => "mend the recipe or the --set value; the files in recipes/ show every field",
-        RecipeError::Assignment { .. } => {
-            "dotted keys name a field, stages are numbered from 0: --set stage.0.schedule.epochs=3"
+        RecipeError::Assignment { message, .. } if message.starts_with("must") || message.contains("too ") => {
+            "the files in recipes/ show what every key may hold"
         }
-        _ => "mend the recipe, or override the value: --set model.d_model=64, --set stage.0.schedule.epochs=3",
+        RecipeError::Assignment { .. } | RecipeError::Value { place: Place::Assignment(_), .. } => {
+            "keys are dotted, stages are numbered from 0: --set stage.0.schedule.epochs=3; the files in recipes/ show every key"
+        }
+        RecipeError::Target { .. } => "write a target such as ratio = 100, max_loss = 0.15 or bytes = 60000",
+        RecipeError::Format { .. } | RecipeError::Value { .. } => {
+            "fix the recipe; the files in recipes/ show every field"
+        }
+        RecipeError::Placed { source, .. } => of_recipe(source),
+        _ => "fix the recipe, or override the value: --set model.d_model=64, --set stage.0.schedule.epochs=3",
     }
 }
 
@@ -129,6 +161,7 @@ fn of_run(error: &RunError) -> Option<&'static str> {
             Some("give a checkpoint by --model, or begin the recipe with a stage of kind \"train\"")
         }
         // Transparent: their own types do not show in the chain.
+        RunError::Memory(error) => Some(of_memory(error)),
         RunError::Corpus(error) => of_corpus(error),
         RunError::Checkpoint(error) | RunError::Train(TrainError::Checkpoint(error)) => Some(of_checkpoint(error)),
         RunError::Train(TrainError::Diverged { .. }) => {
@@ -138,6 +171,15 @@ fn of_run(error: &RunError) -> Option<&'static str> {
             Some("its values are no trained model's: a smaller learning_rate, or a larger schedule.weights_bytes")
         }
         _ => None,
+    }
+}
+
+fn of_memory(error: &MemoryError) -> &'static str {
+    match error {
+        MemoryError::Stage { .. } => {
+            "end other programs, or lower a size: --set model.d_model=64, --set schedule.batch_size=8"
+        }
+        MemoryError::Window { .. } => "a shorter text takes less; check where the model is from",
     }
 }
 
@@ -175,25 +217,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_newer_artifact_is_described_with_its_mend() {
-        let error = Error::new(ArtifactError::NewerFormat { found: 3, supported: 2 }).context("can not load model.rbk");
+    fn a_newer_artifact_is_described_with_its_fix() {
+        let error = Error::new(ArtifactError::NewerFormat { found: 3, supported: 2 }).context("cannot load model.rbk");
         assert_eq!(
             describe(&error),
-            "error: can not load model.rbk: artifact format 3 is newer than the supported format 2\n\n\
+            "error: cannot load model.rbk: artifact format 3 is newer than the supported format 2\n\n\
              hint: update resnet-bk, or pack the model again with `resnet-bk compress --resume`"
         );
     }
 
     #[test]
     fn a_cause_that_its_error_repeats_is_told_once() {
-        let error = Error::msg("disk full").context("can not write x: disk full");
-        assert_eq!(describe(&error), "error: can not write x: disk full");
+        let error = Error::msg("disk full").context("cannot write x: disk full");
+        assert_eq!(describe(&error), "error: cannot write x: disk full");
     }
 
     #[test]
-    fn a_closed_pipe_is_recognised_through_context() {
-        let error = Error::new(io::Error::from(io::ErrorKind::BrokenPipe)).context("can not print");
-        assert!(is_closed_pipe(&error));
-        assert!(!is_closed_pipe(&Error::new(io::Error::from(io::ErrorKind::NotFound))));
+    fn what_the_system_says_ends_a_sentence() {
+        let error = Error::new(io::Error::from_raw_os_error(2)).context("cannot read x");
+        assert_eq!(describe(&error), "error: cannot read x: no such file or directory");
     }
 }

@@ -1,9 +1,11 @@
 //! The `resnet-bk` command: trains small language models, compresses them, and runs what comes out.
 //!
-//! stdout is data, stderr is everything else. Exit codes: 0 done, 1 a target was missed, 2 an error.
+//! stdout is data, stderr is everything else. Exit codes: 0 done, 1 a target was missed, 2 an error, 130 interrupted.
 
+mod arguments;
 mod commands;
 mod failure;
+mod interrupt;
 mod model_file;
 mod observers;
 mod printer;
@@ -11,9 +13,12 @@ mod report;
 mod run_folder;
 mod tables;
 
+use anyhow::Result;
 use clap::Parser;
 use commands::Command;
+use failure::Failure;
 use printer::Printer;
+use resnet_bk::threads::use_threads;
 use std::process::ExitCode;
 
 #[global_allocator]
@@ -24,11 +29,15 @@ static ALLOCATOR: resnet_bk::Allocator = resnet_bk::Allocator;
 #[command(
     name = "resnet-bk",
     version,
-    after_help = "Exit codes: 0 done, 1 a target was missed, 2 an error. Results go to stdout, everything else to stderr."
+    after_help = "Exit codes: 0 done, 1 a target was missed, 2 an error, 130 interrupted by Ctrl-C. Results go to stdout, \
+                  everything else to stderr."
 )]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
+    /// Threads that compute, from 1 to 1024; as many as the processor runs at once where it is not said
+    #[arg(long, global = true, value_name = "N", value_parser = arguments::threads, allow_negative_numbers = true, display_order = 900)]
+    threads: Option<usize>,
 }
 
 /// How a command that did not fail ended.
@@ -41,21 +50,33 @@ enum Outcome {
 
 fn main() -> ExitCode {
     ALLOCATOR.keep_freed_memory();
-    // Clap prints its own errors, with exit code 2.
-    let arguments = Arguments::parse();
     let mut printer = Printer::stdout();
-    let result = commands::run(arguments.command, &mut printer).and_then(|outcome| {
-        printer.flush()?;
-        Ok(outcome)
-    });
+    let result = match Arguments::try_parse() {
+        Ok(arguments) => run(arguments, &mut printer),
+        // Its own words echo what was typed, so they go the way of all others.
+        Err(usage) if usage.use_stderr() => {
+            printer::note(usage.render().to_string().trim_end());
+            return ExitCode::from(2);
+        }
+        Err(help) => printer.stream(&help.render().to_string()).map(|()| Outcome::Done).map_err(Into::into),
+    };
     match result {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
         Ok(Outcome::TargetMissed) => ExitCode::from(1),
-        // Whoever read our output has seen enough: `resnet-bk generate ... | head -1`.
-        Err(error) if failure::is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             printer::note(&failure::describe(&error));
             ExitCode::from(2)
         }
     }
+}
+
+fn run(arguments: Arguments, printer: &mut Printer) -> Result<Outcome> {
+    if let Some(threads) = arguments.threads {
+        use_threads(threads).map_err(|error| {
+            Failure::new(format!("cannot start {threads} threads: {error}"), "pass a smaller number to --threads")
+        })?;
+    }
+    let outcome = commands::run(arguments.command, printer)?;
+    printer.flush()?;
+    Ok(outcome)
 }

@@ -1,18 +1,24 @@
 //! MODEL on the command line: a checkpoint or an artifact.
 
-use crate::failure::Failure;
+use crate::failure::{Failure, system_message};
 use crate::run_folder::ARTIFACT;
 use anyhow::{Context, Result};
-use resnet_bk::export;
-use resnet_bk_runtime::architecture::Causality;
+use resnet_bk::export::{self, ModelFile};
+use resnet_bk::memory::check_evaluation;
+use resnet_bk_runtime::architecture::{Architecture, Causality};
 use resnet_bk_runtime::artifact::Artifact;
 use resnet_bk_runtime::model::ModelError;
-use std::path::Path;
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+/// Name of a stage's file in its folder.
+const CHECKPOINT: &str = "model.safetensors";
 
 /// Reads a model.
 pub fn load(path: &Path) -> Result<Artifact> {
     check(path)?;
-    export::load(path).with_context(|| format!("can not load {}", path.display()))
+    Ok(export::load(path)?)
 }
 
 /// Reads a model that is to predict the next word.
@@ -24,24 +30,64 @@ pub fn load_causal(path: &Path) -> Result<Artifact> {
     Ok(artifact)
 }
 
-/// Refuses a path that is no file, before anything slow begins.
-pub fn check(path: &Path) -> Result<()> {
-    if path.is_file() {
-        return Ok(());
+/// Refuses a prompt that would take more memory than there is.
+pub fn check_prompt(artifact: &Artifact, prompt: &str) -> Result<()> {
+    let tokens = artifact.vocabulary.encode_prompt(prompt).len().max(1);
+    // A prompt is read as one window, however long it is.
+    let architecture = Architecture { n_seq: tokens, ..artifact.architecture.clone() };
+    Ok(check_evaluation(&architecture, tokens, 1)?)
+}
+
+/// Refuses what no training can go on from, before anything slow begins.
+pub fn check_checkpoint(path: &Path) -> Result<()> {
+    check(path)?;
+    match ModelFile::of(path)? {
+        ModelFile::Checkpoint => Ok(()),
+        ModelFile::Artifact => {
+            let run = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            let hint = match last_checkpoint(run) {
+                Some(checkpoint) => format!("pass the checkpoint that it was packed from, {}", checkpoint.display()),
+                None => "pass the checkpoint of a stage, RUN/NN-stage/model.safetensors".to_owned(),
+            };
+            let message =
+                format!("{} is an artifact: it is packed for use, and training cannot go on from it", path.display());
+            Err(Failure::new(message, hint).into())
+        }
     }
-    let packed = path.join(ARTIFACT);
-    let failure = if packed.is_file() {
-        Failure::new(format!("{} is a folder", path.display()), format!("pass {}", packed.display()))
-    } else if path.is_dir() {
-        Failure::new(
-            format!("{} is a folder", path.display()),
-            "pass an artifact (model.rbk) or a checkpoint (model.safetensors)",
-        )
-    } else {
-        Failure::new(
-            format!("there is no file {}", path.display()),
-            "pass an artifact (RUN/model.rbk) or a checkpoint (RUN/NN-stage/model.safetensors)",
-        )
+}
+
+/// The checkpoint of a run's last stage.
+fn last_checkpoint(run: &Path) -> Option<PathBuf> {
+    let stages = fs::read_dir(run).ok()?.flatten().map(|entry| entry.path().join(CHECKPOINT));
+    stages.filter(|checkpoint| checkpoint.is_file()).max()
+}
+
+/// Refuses a path that is no file, or one that may not be read.
+fn check(path: &Path) -> Result<()> {
+    let name = path.display();
+    let either = "pass an artifact (RUN/model.rbk) or a checkpoint (RUN/NN-stage/model.safetensors)";
+    let failure = match fs::metadata(path) {
+        Ok(found) if found.is_file() => match fs::File::open(path) {
+            Ok(_) => return Ok(()),
+            Err(error) => {
+                Failure::new(format!("cannot read {name}: {}", system_message(&error)), "check its permissions")
+            }
+        },
+        Ok(found) if found.is_dir() => {
+            let packed = path.join(ARTIFACT);
+            let hint = match (packed.is_file(), last_checkpoint(path)) {
+                (true, _) => format!("pass {}", packed.display()),
+                (false, Some(checkpoint)) => format!("pass {}", checkpoint.display()),
+                (false, None) => "pass an artifact (model.rbk) or a checkpoint (model.safetensors)".to_owned(),
+            };
+            Failure::new(format!("{name} is a folder"), hint)
+        }
+        Ok(_) => Failure::new(format!("{name} is not an ordinary file"), either),
+        Err(error) if error.kind() == ErrorKind::NotFound => Failure::new(format!("there is no file {name}"), either),
+        Err(error) => Failure::new(
+            format!("cannot read {name}: {}", system_message(&error)),
+            "check the path and the permissions of its folders",
+        ),
     };
     Err(failure.into())
 }

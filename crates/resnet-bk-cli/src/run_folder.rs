@@ -39,7 +39,7 @@ pub fn read_summary(run: &Path) -> Result<Summary> {
     let text = match fs::read_to_string(&path) {
         Ok(text) => text,
         Err(error) if error.kind() == ErrorKind::NotFound => return Err(unfinished(run).into()),
-        Err(error) => return Err(error).with_context(|| format!("can not read {}", path.display())),
+        Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
     };
     serde_json::from_str(&text).map_err(|error| {
         Failure::new(
@@ -80,7 +80,7 @@ pub fn read_metrics(run: &Path) -> Result<Vec<StageLog>> {
     let text = match fs::read_to_string(&path) {
         Ok(text) => text,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(error).with_context(|| format!("can not read {}", path.display())),
+        Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
     };
     let mut stages = Vec::new();
     // What follows the last line break is half a line of an interrupted run.

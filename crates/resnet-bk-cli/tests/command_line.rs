@@ -1,72 +1,10 @@
 //! The whole command line on a tiny text: compress, then everything that can be done with what comes out.
 
+mod common;
+
+use common::{Place, RECIPE, json, resnet_bk, stderr, stdout, text};
 use serde_json::Value;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
-
-const RECIPE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/tiny.toml");
-
-/// A folder with a corpus in it.
-struct Place(tempfile::TempDir);
-
-impl Place {
-    /// Sentences of a small grammar: something to learn in a few steps.
-    fn new() -> Self {
-        let place = Self(tempfile::tempdir().expect("a folder"));
-        let corpus = place.path("corpus");
-        std::fs::create_dir(&corpus).expect("a folder");
-        for (name, lines, shift) in [("train.txt", 600, 0), ("valid.txt", 60, 1), ("test.txt", 60, 2)] {
-            std::fs::write(corpus.join(name), sentences(lines, shift)).expect("a text");
-        }
-        place
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn compress(&self, out: &str, more: &[&str]) -> Output {
-        let (corpus, out) = (self.path("corpus"), self.path(out));
-        let mut arguments = vec!["compress", "--recipe", RECIPE, "--corpus", text(&corpus), "--out", text(&out)];
-        arguments.extend(more);
-        resnet_bk(&arguments)
-    }
-}
-
-fn sentences(lines: usize, shift: usize) -> String {
-    const SUBJECTS: [&str; 5] = ["the cat", "a dog", "the old man", "she", "my friend"];
-    const VERBS: [&str; 4] = ["sees", "likes", "finds", "wants"];
-    const OBJECTS: [&str; 6] = ["the ball", "a fish", "the house", "some tea", "a book", "the sea"];
-    let line = |n: usize| {
-        let n = 7 * n + 13 * shift + n / 11;
-        format!("{} {} {} .\n", SUBJECTS[n % 5], VERBS[n / 5 % 4], OBJECTS[n / 3 % 6])
-    };
-    (0..lines).map(line).collect()
-}
-
-fn text(path: &Path) -> &str {
-    path.to_str().expect("UTF-8")
-}
-
-fn resnet_bk(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_resnet-bk")).args(arguments).output().expect("the command runs")
-}
-
-#[track_caller]
-fn stdout(output: &Output, code: i32) -> String {
-    let errors = stderr(output);
-    assert_eq!(output.status.code(), Some(code), "{errors}");
-    String::from_utf8(output.stdout.clone()).expect("UTF-8")
-}
-
-fn stderr(output: &Output) -> String {
-    String::from_utf8(output.stderr.clone()).expect("UTF-8")
-}
-
-#[track_caller]
-fn json(arguments: &[&str]) -> Value {
-    serde_json::from_str(&stdout(&resnet_bk(arguments), 0)).expect("JSON")
-}
+use std::path::Path;
 
 #[test]
 fn a_model_is_compressed_measured_and_used() {
@@ -77,7 +15,7 @@ fn a_model_is_compressed_measured_and_used() {
         assert!(table.contains(expected), "{expected}: {table}");
     }
     let progress = stderr(&output);
-    assert!(progress.contains("stage 1 train: epoch 1/1, loss ") && !progress.contains('\u{1b}'), "{progress}");
+    assert!(progress.contains("stage 1 train: epoch 1/6, loss ") && !progress.contains('\u{1b}'), "{progress}");
     let run = place.path("run");
     for file in ["recipe.toml", "metrics.jsonl", "model.rbk", "summary.json", "report.html"] {
         assert!(run.join(file).is_file(), "{file}");
@@ -127,19 +65,20 @@ fn a_model_is_compressed_measured_and_used() {
     let refused = place.compress("run", &[]);
     assert_eq!(refused.status.code(), Some(2));
     assert!(stderr(&refused).contains("hint: `--resume`"), "{}", stderr(&refused));
-    let metrics = std::fs::read(run.join("metrics.jsonl")).expect("a log");
+    let metrics = std::fs::read_to_string(run.join("metrics.jsonl")).expect("a log");
     let resumed = place.compress("run", &["--resume"]);
     assert_eq!(stdout(&resumed, 0), table);
-    assert_eq!(std::fs::read(run.join("metrics.jsonl")).expect("a log"), metrics);
+    let log = std::fs::read_to_string(run.join("metrics.jsonl")).expect("a log");
+    assert!(log == metrics, "a finished run logs nothing more: {:?}", log.strip_prefix(&metrics));
 
-    // The same model against a target that it can not reach.
+    // The same model against a target that it cannot reach.
     let missed = place.compress("run", &["--resume", "--target", "1e6", "--max-loss", "1000%"]);
     assert!(stdout(&missed, 1).contains("missed"));
-    assert!(stderr(&missed).contains("target missed: the ratio is"), "{}", stderr(&missed));
+    assert!(stderr(&missed).contains("target missed: the ratio to the best float model is"), "{}", stderr(&missed));
 }
 
 #[test]
-fn bidirectional_models_are_labelled_and_can_not_generate() {
+fn bidirectional_models_are_labeled_and_cannot_generate() {
     let place = Place::new();
     let (corpus, out) = (place.path("corpus"), place.path("run"));
     let output = resnet_bk(&[

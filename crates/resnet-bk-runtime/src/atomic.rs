@@ -10,6 +10,19 @@
 use std::fs::{self, File, Permissions};
 use std::io::{self, Write};
 use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Held while a file is replaced.
+static WRITING: Mutex<()> = Mutex::new(());
+
+/// Waits until no file is being replaced; none is, as long as the guard lives.
+///
+/// A program that is about to end for a signal ends between two writes with it, and leaves no temporary file.
+#[must_use = "writes go on when the guard is dropped"]
+pub fn pause_writes() -> MutexGuard<'static, ()> {
+    // A writer that panicked has left nothing that a later one could trip over.
+    WRITING.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Writes `bytes` to `path`, replacing a file that is there in one step.
 ///
@@ -25,6 +38,7 @@ pub fn write_atomically(path: impl AsRef<Path>, bytes: &[u8]) -> io::Result<()> 
 fn replace(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
     // The parent of a bare file name is the empty path, which names no folder.
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let _alone = pause_writes();
     let mut temporary = new_file(folder)?;
     write(temporary.as_file_mut())?;
     if let Some(permissions) = permissions_of(path)? {
@@ -101,6 +115,22 @@ mod tests {
         assert_eq!(failure.unwrap_err().kind(), io::ErrorKind::StorageFull);
         assert_eq!(fs::read(&path).unwrap(), b"old");
         assert_eq!(names_in(folder.path()), ["model.rbk"]);
+    }
+
+    #[test]
+    fn no_file_is_replaced_while_writes_are_paused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.rbk");
+        let paused = pause_writes();
+        let writer = std::thread::spawn({
+            let path = path.clone();
+            move || write_atomically(&path, b"new")
+        });
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        assert!(names_in(folder.path()).is_empty(), "not even a temporary file");
+        drop(paused);
+        writer.join().unwrap().unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"new");
     }
 
     #[test]

@@ -2,15 +2,26 @@
 //!
 //! ```text
 //! suggest    p = softmax(logits)                              the largest p, without <unk> and <eos>
-//! generate   p = softmax(logits / temperature) of the top_k largest logits, without <unk>;     word ~ p
-//!            temperature 0: the word with the largest logit
+//! generate   logits of the last 64 tokens are penalized       x / r where x > 0, x r elsewhere
+//!            p = softmax(logits / temperature) of the top_k largest logits, without <unk>
+//!            the most probable words whose p add up to top_p                             word ~ p
+//!            temperature 0: the word with the largest logit, penalties included
 //! ```
+//!
+//! `top_p` is nucleus sampling (Holtzman et al., "The curious case of neural text degeneration", arXiv 1904.09751). The penalty `r` is
+//! CTRL's (Keskar et al., arXiv 1909.05858, section 4.1), which divides the logits of words that were there before. It divides positive ones
+//! alone: a negative logit, divided, would make its word more probable, so it is multiplied, as implementations since do. All
+//! tokens of the last 64 count, the prompt's and line breaks among them.
 
 use crate::kernels::softmax_in_place;
 use crate::model::{Model, ModelError, State};
 use crate::tokenizer::Vocabulary;
 use serde::Serialize;
+use std::collections::VecDeque;
 use thiserror::Error;
+
+/// Tokens that a repetition penalty looks back on.
+pub const PENALTY_WINDOW: usize = 64;
 
 /// Why no text can be generated.
 #[derive(Clone, Debug, PartialEq, Error)]
@@ -24,6 +35,18 @@ pub enum SampleError {
     /// There is nothing to draw from.
     #[error("top_k is 0, but must be at least 1")]
     TopK,
+    /// The nucleus is empty, or more than everything.
+    #[error("top_p is {value}, but must be above 0 and at most 1")]
+    TopP {
+        /// The mass given.
+        value: f32,
+    },
+    /// The penalty would reward repetition, or is infinite or NaN.
+    #[error("repetition_penalty is {value}, but must be finite and at least 1")]
+    RepetitionPenalty {
+        /// The penalty given.
+        value: f32,
+    },
     /// The model cannot generate.
     #[error(transparent)]
     Model(#[from] ModelError),
@@ -68,15 +91,29 @@ pub struct Sampler {
     pub temperature: f32,
     /// Draws from this many of the most probable words, at least 1; `None` draws from all.
     pub top_k: Option<usize>,
+    /// Draws from the fewest of the most probable words whose probabilities, after temperature and `top_k`, add up to this; above 0, at
+    /// most 1. `None` and 1 draw from all.
+    pub top_p: Option<f32>,
+    /// What the logits of the last [`PENALTY_WINDOW`] tokens are divided by, or multiplied with where they are negative; at least 1, which
+    /// leaves them alone.
+    pub repetition_penalty: f32,
     /// Equal seeds draw equal words from equal logits.
     pub seed: u64,
+}
+
+impl Default for Sampler {
+    /// As the model says: every word with its probability.
+    fn default() -> Self {
+        Self { temperature: 1.0, top_k: None, top_p: None, repetition_penalty: 1.0, seed: 0 }
+    }
 }
 
 impl Sampler {
     /// Checks that words can be drawn.
     ///
     /// # Errors
-    /// [`SampleError::Temperature`] unless it is finite and at least 0, [`SampleError::TopK`] if that is 0.
+    /// [`SampleError::Temperature`] unless it is finite and at least 0, [`SampleError::TopK`] if that is 0, [`SampleError::TopP`] unless it is
+    /// above 0 and at most 1, [`SampleError::RepetitionPenalty`] unless it is finite and at least 1.
     pub fn validate(&self) -> Result<(), SampleError> {
         if !(self.temperature.is_finite() && self.temperature >= 0.0) {
             return Err(SampleError::Temperature { value: self.temperature });
@@ -84,7 +121,28 @@ impl Sampler {
         if self.top_k == Some(0) {
             return Err(SampleError::TopK);
         }
+        if let Some(value) = self.top_p.filter(|p| !(*p > 0.0 && *p <= 1.0)) {
+            return Err(SampleError::TopP { value });
+        }
+        let penalty = self.repetition_penalty;
+        if !(penalty.is_finite() && penalty >= 1.0) {
+            return Err(SampleError::RepetitionPenalty { value: penalty });
+        }
         Ok(())
+    }
+
+    /// Makes the words of `recent` less probable, each once.
+    fn penalize(&self, logits: &mut [f32], recent: impl Iterator<Item = u32>) {
+        if self.repetition_penalty == 1.0 {
+            return;
+        }
+        let mut recent: Vec<u32> = recent.collect();
+        recent.sort_unstable();
+        recent.dedup();
+        for id in recent {
+            let logit = &mut logits[id as usize];
+            *logit = if *logit > 0.0 { *logit / self.repetition_penalty } else { *logit * self.repetition_penalty };
+        }
     }
 
     /// The next token; never `unknown`, of which there must be others.
@@ -93,14 +151,19 @@ impl Sampler {
         if self.temperature == 0.0 {
             return largest(logits, ids, 1)[0];
         }
-        if let Some(top_k) = self.top_k {
-            ids = largest(logits, ids, top_k);
+        let nucleus = self.top_p.filter(|&p| p < 1.0);
+        if self.top_k.is_some() || nucleus.is_some() {
+            // A nucleus is cut from words in their order.
+            ids = largest(logits, ids, self.top_k.unwrap_or(usize::MAX));
         }
         let top = ids.iter().map(|&id| logits[id as usize]).fold(f32::NEG_INFINITY, f32::max);
         // Differences first: a small temperature would overflow the logits themselves.
         let mut probabilities: Vec<f32> =
             ids.iter().map(|&id| (logits[id as usize] - top) / self.temperature).collect();
         softmax_in_place(&mut probabilities);
+        if let Some(mass) = nucleus {
+            probabilities.truncate(nucleus_len(&probabilities, mass));
+        }
         let mut left = random.uniform() * probabilities.iter().map(|&p| f64::from(p)).sum::<f64>();
         for (&id, &p) in ids.iter().zip(&probabilities) {
             left -= f64::from(p);
@@ -109,8 +172,18 @@ impl Sampler {
             }
         }
         // Rounding can leave a rest after the last word.
-        ids[ids.len() - 1]
+        ids[probabilities.len() - 1]
     }
+}
+
+/// How many of the probabilities, the largest first, add up to `mass`: the fewest that do, at least one.
+fn nucleus_len(probabilities: &[f32], mass: f32) -> usize {
+    let mut sum = 0.0;
+    let reaches = |&p: &f32| {
+        sum += f64::from(p);
+        sum >= f64::from(mass)
+    };
+    probabilities.iter().position(reaches).map_or(probabilities.len(), |last| last + 1)
 }
 
 /// Draws the words that follow `prompt`, without end: take as many as are wanted.
@@ -131,10 +204,12 @@ pub fn generate<'a>(
 ) -> Result<Generation<'a>, SampleError> {
     sampler.validate()?;
     model.require_causal()?;
+    let unread = prompt_tokens(model, vocabulary, prompt);
     Ok(Generation {
         model,
         state: model.start(),
-        unread: prompt_tokens(model, vocabulary, prompt),
+        recent: unread[unread.len().saturating_sub(PENALTY_WINDOW)..].iter().copied().collect(),
+        unread,
         unknown: vocabulary.unknown(),
         sampler,
         random: SplitMix64(sampler.seed),
@@ -148,6 +223,8 @@ pub struct Generation<'a> {
     state: State,
     /// Tokens that the state does not know yet: the prompt, later the last word drawn.
     unread: Vec<u32>,
+    /// The last tokens, at most as many as a penalty looks back on.
+    recent: VecDeque<u32>,
     unknown: u32,
     sampler: Sampler,
     random: SplitMix64,
@@ -157,10 +234,15 @@ impl Iterator for Generation<'_> {
     type Item = u32;
 
     fn next(&mut self) -> Option<u32> {
-        let logits = self.model.logits_after(&self.unread, &mut self.state);
+        let mut logits = self.model.logits_after(&self.unread, &mut self.state);
+        self.sampler.penalize(&mut logits, self.recent.iter().copied());
         let token = self.sampler.draw(&logits, self.unknown, &mut self.random);
         self.unread.clear();
         self.unread.push(token);
+        if self.recent.len() == PENALTY_WINDOW {
+            self.recent.pop_front();
+        }
+        self.recent.push_back(token);
         Some(token)
     }
 }

@@ -4,11 +4,11 @@ mod common;
 
 use common::{D_MODEL, Fixture, VOCAB_SIZE, fixtures, propagator, vocabulary};
 use resnet_bk_runtime::model::{Model, ModelError};
-use resnet_bk_runtime::sample::{SampleError, Sampler, generate, suggest};
+use resnet_bk_runtime::sample::{PENALTY_WINDOW, SampleError, Sampler, generate, suggest};
 use resnet_bk_runtime::tokenizer::END_OF_LINE;
 
 const PROMPT: &str = "w3 w17 nonsense w40";
-const GREEDY: Sampler = Sampler { temperature: 0.0, top_k: None, seed: 0 };
+const GREEDY: Sampler = Sampler { temperature: 0.0, top_k: None, top_p: None, repetition_penalty: 1.0, seed: 0 };
 
 fn models() -> impl Iterator<Item = Model> {
     fixtures().into_iter().filter(Fixture::is_causal).map(|fixture| fixture.model())
@@ -60,7 +60,7 @@ fn suggestions_serialize_as_word_and_probability() {
 fn generation_is_reproducible_from_its_seed() {
     for model in models() {
         // Hot: a random model with tied embeddings is nearly certain that each word repeats.
-        let sampler = Sampler { temperature: 8.0, top_k: Some(20), seed: 42 };
+        let sampler = Sampler { temperature: 8.0, top_k: Some(20), seed: 42, ..Sampler::default() };
         let first = text(&model, PROMPT, sampler, 30);
         assert_eq!(first.len(), 30);
         assert_eq!(text(&model, PROMPT, sampler, 30), first);
@@ -79,8 +79,31 @@ fn greedy_equals_the_argmax_of_the_whole_sequence() {
             assert_eq!(token, argmax as u32);
             tokens.push(token);
         }
-        let only_one = Sampler { temperature: 3.0, top_k: Some(1), seed: 9 };
+        let only_one = Sampler { temperature: 3.0, top_k: Some(1), seed: 9, ..Sampler::default() };
         assert_eq!(text(&model, PROMPT, only_one, 20), text(&model, PROMPT, GREEDY, 20));
+    }
+}
+
+#[test]
+fn a_penalty_looks_back_on_the_last_tokens_of_prompt_and_text() {
+    let vocabulary = vocabulary();
+    // Longer than the window, and then words that were not in it.
+    let prompt = format!("w40 w41 {} w4 w5", "w2 w3 ".repeat(PENALTY_WINDOW / 2));
+    for model in models() {
+        let sampler = Sampler { repetition_penalty: 1.5, ..GREEDY };
+        let mut tokens = vocabulary.encode_prompt(&prompt);
+        for token in text(&model, &prompt, sampler, 30) {
+            let hidden = model.hidden(&tokens, &mut model.start());
+            let mut logits = vec![0.0; VOCAB_SIZE];
+            model.head().logits(&hidden[hidden.len() - D_MODEL..], &mut logits);
+            let recent = &tokens[tokens.len() - PENALTY_WINDOW..];
+            for (_, logit) in logits.iter_mut().enumerate().filter(|(id, _)| recent.contains(&(*id as u32))) {
+                *logit = if *logit > 0.0 { *logit / 1.5 } else { *logit * 1.5 };
+            }
+            let argmax = (1..VOCAB_SIZE).max_by(|&a, &b| logits[a].total_cmp(&logits[b])).unwrap();
+            assert_eq!(token, argmax as u32);
+            tokens.push(token);
+        }
     }
 }
 
@@ -91,7 +114,7 @@ fn unknown_is_never_generated() {
     let model = fixture.model();
     assert!(probabilities(&model, &[1])[0] > 0.999, "the model itself expects nothing else");
     for temperature in [0.0, 0.7, 100.0] {
-        let tokens = text(&model, "", Sampler { temperature, top_k: None, seed: 5 }, 200);
+        let tokens = text(&model, "", Sampler { temperature, seed: 5, ..Sampler::default() }, 200);
         assert!(tokens.iter().all(|&token| token != 0), "temperature {temperature}");
     }
 }

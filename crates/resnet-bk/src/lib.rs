@@ -14,6 +14,7 @@ pub mod environment;
 pub mod evaluate;
 pub mod export;
 mod kernels;
+pub mod memory;
 pub mod model;
 pub mod ngram;
 pub mod observer;
@@ -22,7 +23,9 @@ pub mod parameters;
 pub mod pipeline;
 pub mod post_training;
 pub mod random;
+mod spelling;
 pub mod summary;
+pub mod threads;
 pub mod train;
 
 pub use kernels::Allocator;

@@ -1,12 +1,11 @@
 //! `resnet-bk bench`: how fast training is here, beside what the machine could do.
 
-use crate::Outcome;
 use crate::printer::{Printer, Table, grouped};
+use crate::{Outcome, arguments};
 use anyhow::Result;
 use clap::{Args, Subcommand, ValueEnum};
 use resnet_bk::bench::{KernelReport, StepReport, Stretches, bench_kernels, bench_step};
 use resnet_bk::ops;
-use std::num::NonZeroUsize;
 
 /// Measure training on this machine
 ///
@@ -40,8 +39,8 @@ enum What {
 #[derive(Args)]
 struct Options {
     /// Timed runs of each thing
-    #[arg(long, default_value = "20")]
-    runs: NonZeroUsize,
+    #[arg(long, default_value_t = 20, value_parser = arguments::runs, allow_negative_numbers = true)]
+    runs: usize,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -59,7 +58,7 @@ enum Precision {
 pub fn run(arguments: &Bench, printer: &mut Printer) -> Result<Outcome> {
     match &arguments.what {
         What::Kernel { options } => {
-            let report = bench_kernels(options.runs.get());
+            let report = bench_kernels(options.runs);
             if options.json { printer.json(&report)? } else { print_kernels(&report, printer)? }
         }
         What::Step { preset, precision, options } => {
@@ -67,7 +66,7 @@ pub fn run(arguments: &Bench, printer: &mut Printer) -> Result<Outcome> {
                 Precision::Bf16 => ops::Precision::Bf16,
                 Precision::Float32 => ops::Precision::Float32,
             };
-            let report = bench_step(preset, precision, options.runs.get())?;
+            let report = bench_step(preset, precision, options.runs)?;
             if options.json { printer.json(&report)? } else { print_step(&report, printer)? }
         }
     }

@@ -4,10 +4,10 @@ use crate::failure::Failure;
 use crate::observers::{Fanout, MetricsLog, Progress};
 use crate::printer::{Printer, note};
 use crate::run_folder::METRICS;
-use crate::{Outcome, model_file, report, tables};
+use crate::{Outcome, interrupt, model_file, report, tables};
 use anyhow::Result;
 use clap::{Args, ValueEnum};
-use resnet_bk::config::{Against, Recipe};
+use resnet_bk::config::{Against, Recipe, parse_loss};
 use resnet_bk::corpus;
 use resnet_bk::pipeline::{self, RunRequest};
 use std::path::PathBuf;
@@ -33,13 +33,13 @@ pub struct Compress {
     #[arg(long, value_enum)]
     against: Option<AgainstArgument>,
     /// Float32 bytes of the baseline over bytes of the artifact's weights, at least; overrides the recipe's
-    #[arg(long, value_name = "RATIO", value_parser = parse_ratio)]
+    #[arg(long, value_name = "RATIO", value_parser = parse_ratio, allow_negative_numbers = true)]
     target: Option<f64>,
     /// Loss of valid perplexity against the baseline, at most: 15% or 0.15; overrides the recipe's
-    #[arg(long, value_name = "LOSS", value_parser = parse_loss)]
+    #[arg(long, value_name = "LOSS", value_parser = parse_loss, allow_negative_numbers = true)]
     max_loss: Option<f64>,
     /// Length of the packed model, vocabulary included, at most: 60kB, 1.5MB or a number of bytes; overrides the recipe's
-    #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
+    #[arg(long, value_name = "BYTES", value_parser = parse_bytes, allow_negative_numbers = true)]
     bytes: Option<u64>,
 }
 
@@ -105,7 +105,7 @@ pub fn run(arguments: &Compress, printer: &mut Printer) -> Result<Outcome> {
     recipe.target.max_loss = arguments.max_loss.or(recipe.target.max_loss);
     recipe.target.against = arguments.against.map_or(recipe.target.against, Against::from);
     for checkpoint in arguments.model.iter().chain(&arguments.baseline) {
-        model_file::check(checkpoint)?;
+        model_file::check_checkpoint(checkpoint)?;
     }
     let (model, baseline) = (arguments.model.clone(), arguments.baseline.clone());
     Run { recipe, arguments: &arguments.run, model, baseline }.execute(printer)
@@ -135,6 +135,7 @@ impl Run<'_> {
             note(&format!("text: {licence}"));
         }
         let mut progress = Progress::new(self.recipe.model.causality);
+        interrupt::watch(out.clone(), progress.bar());
         let log = out.join(METRICS);
         let mut metrics = if *resume { MetricsLog::append(log) } else { MetricsLog::create(log) };
         let Self { recipe, model, baseline, .. } = self;
@@ -146,6 +147,10 @@ impl Run<'_> {
         if let Err(error) = logged {
             note(&format!("warning: {} is not complete: {error}", out.join(METRICS).display()));
         }
+        // Files first: printing can fail.
+        if let Err(error) = report::write(out) {
+            note(&format!("warning: the report was not written: {error:#}"));
+        }
         printer.line(tables::stages(&summary))?;
         printer.line("")?;
         printer.line(tables::comparison(&summary))?;
@@ -154,9 +159,6 @@ impl Run<'_> {
             printer.line(format_args!("{name:<16}  {fact}"))?;
         }
         printer.flush()?;
-        if let Err(error) = report::write(out) {
-            note(&format!("warning: the report was not written: {error:#}"));
-        }
         if let Some(sentence) = summary.worse_than_counting() {
             note(&format!("failed: {sentence}"));
         }
@@ -187,21 +189,8 @@ fn parse_bytes(text: &str) -> Result<u64, String> {
     };
     let number: f64 = digits.trim().parse().map_err(|_| form())?;
     let bytes = number * unit;
-    if bytes.is_finite() && bytes >= 1.0 { Ok(bytes as u64) } else { Err(form()) }
-}
-
-/// `15%` or `0.15`.
-fn parse_loss(text: &str) -> Result<f64, String> {
-    let form = || "write a share such as 15% or 0.15".to_owned();
-    let (number, unit) = text.strip_suffix('%').map_or((text, 1.0), |number| (number, 100.0));
-    let number: f64 = number.trim().parse().map_err(|_| form())?;
-    if !number.is_finite() || number < 0.0 {
-        return Err(form());
-    }
-    if unit == 1.0 && number > 1.0 {
-        return Err(format!("{text} would be {} %: write {text}% or {}", 100.0 * number, number / 100.0));
-    }
-    Ok(number / unit)
+    // A recipe's file holds no larger number than i64 does.
+    if (1.0..i64::MAX as f64).contains(&bytes) { Ok(bytes as u64) } else { Err(form()) }
 }
 
 #[cfg(test)]
@@ -209,22 +198,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_loss_is_a_share_or_a_percentage() {
-        assert_eq!(parse_loss("15%"), Ok(0.15));
-        assert_eq!(parse_loss("0.15"), Ok(0.15));
-        assert_eq!(parse_loss("0"), Ok(0.0));
-        assert_eq!(parse_loss("250 %"), Ok(2.5));
-        assert_eq!(parse_loss("15"), Err("15 would be 1500 %: write 15% or 0.15".to_owned()));
-        for wrong in ["-1%", "NaN", "", "%", "many"] {
-            assert!(parse_loss(wrong).is_err(), "{wrong}");
-        }
-    }
-
-    #[test]
     fn bytes_may_have_a_unit() {
         let parsed = ["60000", "60kB", "1.5 MB", "7b"].map(parse_bytes);
         assert_eq!(parsed, [Ok(60_000), Ok(60_000), Ok(1_500_000), Ok(7)]);
-        for wrong in ["", "kB", "-1", "0", "3 GB", "NaN", "many"] {
+        for wrong in ["", "kB", "-1", "0", "3 GB", "NaN", "many", "99999999999999999999", "1e300"] {
             assert!(parse_bytes(wrong).is_err(), "{wrong}");
         }
     }

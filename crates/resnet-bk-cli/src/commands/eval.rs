@@ -1,15 +1,20 @@
 //! `resnet-bk eval`: perplexity of a text by a decoded model.
 
-use crate::failure::Failure;
-use crate::printer::{Printer, grouped, percent, perplexity};
+use crate::failure::{Failure, system_message};
+use crate::printer::{Printer, grouped, note, percent, perplexity};
 use crate::tables::{NOT_CAUSAL, mark};
 use crate::{Outcome, model_file};
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 use resnet_bk::corpus;
 use resnet_bk::evaluate::{evaluate_model, evaluate_streaming};
+use resnet_bk::memory::check_evaluation;
+use resnet_bk::pipeline::{FEW_HELD_OUT, MANY_UNKNOWN, MIN_HELD_OUT};
+use resnet_bk::threads::threads;
 use resnet_bk_runtime::architecture::{Architecture, Causality};
 use serde::Serialize;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 /// Measure the perplexity of a text
@@ -20,7 +25,7 @@ use std::path::{Path, PathBuf};
 pub struct Eval {
     /// An artifact or a checkpoint
     model: PathBuf,
-    /// A text file, one sentence or paragraph a line
+    /// A text file, one sentence or paragraph a line; - reads standard input
     #[arg(long, value_name = "FILE")]
     text: Option<PathBuf>,
     /// A corpus: `embedded`, a folder, or a name as for `compress`
@@ -68,15 +73,18 @@ pub fn run(arguments: &Eval, printer: &mut Printer) -> Result<Outcome> {
     }
     let (text, source) = arguments.text()?;
     let tokens = artifact.vocabulary.encode(&text);
-    if tokens.len() < 2 {
+    // A text that was named itself is scored however short it is; a corpus's is a measurement.
+    let fewest = if arguments.text.is_some() { 2 } else { MIN_HELD_OUT };
+    if tokens.len() < fewest {
         return Err(Failure::new(
-            format!("{source} has {} tokens, but at least 2 are needed", tokens.len()),
-            "pass a text with a sentence or more",
+            format!("{source} has {} tokens, but at least {fewest} are needed", tokens.len()),
+            "pass a longer text",
         )
         .into());
     }
+    check_evaluation(architecture, tokens.len(), threads())?;
     let unknown = artifact.vocabulary.unknown();
-    let ledger = artifact.ledger().with_context(|| format!("can not pack {}", arguments.model.display()))?;
+    let ledger = artifact.ledger().with_context(|| format!("cannot pack {}", arguments.model.display()))?;
     let model = artifact.to_model();
     let evaluation = evaluate_model(&model, &tokens);
     let measurement = Measurement {
@@ -89,6 +97,9 @@ pub fn run(arguments: &Eval, printer: &mut Printer) -> Result<Outcome> {
         causality: architecture.causality,
         note: (architecture.causality == Causality::Bidirectional).then_some(NOT_CAUSAL),
     };
+    for warning in warnings(&measurement, tokens.len(), &source) {
+        note(&format!("warning: {warning}"));
+    }
     if arguments.json {
         printer.json(&measurement)?;
     } else {
@@ -101,11 +112,7 @@ impl Eval {
     /// The text, and what to call it.
     fn text(&self) -> Result<(String, String)> {
         if let Some(path) = &self.text {
-            let name = path.display().to_string();
-            let text = std::fs::read_to_string(path).map_err(|error| {
-                Failure::new(format!("can not read {name}: {error}"), "pass a text file in UTF-8 to --text")
-            })?;
-            return Ok((text, name));
+            return read_text(path);
         }
         let corpus = corpus::load(self.corpus.as_deref().unwrap_or_default())?;
         let text = match self.split {
@@ -116,6 +123,50 @@ impl Eval {
             })?,
         };
         Ok((text, corpus.name))
+    }
+}
+
+/// The text of a file, or of standard input for `-`, and what to call it.
+fn read_text(path: &Path) -> Result<(String, String)> {
+    let mut bytes = Vec::new();
+    let (name, read) = if path == Path::new("-") {
+        ("standard input".to_owned(), io::stdin().lock().read_to_end(&mut bytes))
+    } else {
+        let file = File::open(path);
+        (path.display().to_string(), file.and_then(|mut file| file.read_to_end(&mut bytes)))
+    };
+    read.map_err(|error| {
+        Failure::new(format!("cannot read {name}: {}", system_message(&error)), "pass a text file in UTF-8 to --text")
+    })?;
+    let text = String::from_utf8(bytes).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        let line = 1 + error.as_bytes()[..at].iter().filter(|&&byte| byte == b'\n').count();
+        Failure::new(format!("{name} is not UTF-8 at line {line}, byte {at}"), "convert it to UTF-8")
+    })?;
+    // Editors on Windows put a byte-order mark first, which would become part of the first word.
+    let text = text.strip_prefix('\u{FEFF}').map(str::to_owned).unwrap_or(text);
+    Ok((text, name))
+}
+
+/// What a reader of the perplexity must know.
+fn warnings(measurement: &Measurement, tokens: usize, source: &str) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if tokens < FEW_HELD_OUT {
+        warnings.push(format!("{source} has {tokens} tokens only: its perplexity is a rough figure"));
+    }
+    let unknown = measurement.unknown_share();
+    if unknown > MANY_UNKNOWN {
+        warnings.push(format!(
+            "{:.1} % of the tokens of {source} are unknown words, which are easy to predict: the perplexity says little about this text",
+            100.0 * unknown,
+        ));
+    }
+    warnings
+}
+
+impl Measurement {
+    fn unknown_share(&self) -> f64 {
+        self.unknown_tokens as f64 / self.tokens as f64
     }
 }
 
@@ -140,7 +191,7 @@ fn print(measurement: &Measurement, printer: &mut Printer) -> Result<()> {
     if let Some(streaming) = measurement.streaming_perplexity {
         printer.line(format_args!("streaming   {}, the state carried across windows", perplexity(streaming)))?;
     }
-    let unknown = measurement.unknown_tokens as f64 / measurement.tokens as f64;
+    let unknown = measurement.unknown_share();
     printer.line(format_args!("tokens      {}, {} unknown", grouped(measurement.tokens as u64), percent(unknown)))?;
     printer.line(format_args!(
         "bytes       {}, {} of them weights",

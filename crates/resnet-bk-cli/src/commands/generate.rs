@@ -1,7 +1,7 @@
 //! `resnet-bk generate`: text, word by word.
 
 use crate::printer::Printer;
-use crate::{Outcome, model_file};
+use crate::{Outcome, arguments, model_file};
 use anyhow::Result;
 use clap::Args;
 use resnet_bk_runtime::sample::{Sampler, generate};
@@ -16,33 +16,46 @@ pub struct Generate {
     /// The text to continue; empty for the start of a line
     #[arg(long, value_name = "TEXT")]
     prompt: String,
-    /// Words to draw, line breaks included
-    #[arg(long, value_name = "N", default_value_t = 50)]
+    /// Words to draw, line breaks included, at least 1
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = arguments::count, allow_negative_numbers = true)]
     tokens: usize,
-    /// Below 1 favours probable words; 0 always takes the most probable one
-    #[arg(long, value_name = "X", default_value_t = 0.8, allow_negative_numbers = true)]
+    /// Below 1 favors probable words; 0 always takes the most probable one
+    #[arg(long, value_name = "X", default_value_t = 0.8, value_parser = arguments::number, allow_negative_numbers = true)]
     temperature: f32,
     /// Draw from the K most probable words only
-    #[arg(long, value_name = "K")]
+    #[arg(long, value_name = "K", value_parser = arguments::count, allow_negative_numbers = true)]
     top_k: Option<usize>,
+    /// Draw from the fewest most probable words whose probabilities add up to P, above 0 and at most 1
+    #[arg(long, value_name = "P", value_parser = arguments::number, allow_negative_numbers = true)]
+    top_p: Option<f32>,
+    /// Divide the logits of the last 64 words, the prompt's among them, by X (multiply negative ones), at least 1: above 1, text repeats itself
+    /// less, also at temperature 0
+    #[arg(long, value_name = "X", default_value_t = 1.0, value_parser = arguments::number, allow_negative_numbers = true)]
+    repetition_penalty: f32,
     /// Equal seeds draw equal words
-    #[arg(long, value_name = "S", default_value_t = 1)]
+    #[arg(long, value_name = "S", default_value_t = 1, value_parser = arguments::seed, allow_negative_numbers = true)]
     seed: u64,
 }
 
 /// Prints the prompt and what follows, as it comes.
 pub fn run(arguments: &Generate, printer: &mut Printer) -> Result<Outcome> {
-    let sampler = Sampler { temperature: arguments.temperature, top_k: arguments.top_k, seed: arguments.seed };
+    let Generate { temperature, top_k, top_p, repetition_penalty, seed, .. } = *arguments;
+    let sampler = Sampler { temperature, top_k, top_p, repetition_penalty, seed };
     sampler.validate()?;
     let artifact = model_file::load_causal(&arguments.model)?;
     let model = artifact.to_model();
     let prompt = arguments.prompt.trim_end();
+    model_file::check_prompt(&artifact, prompt)?;
     let vocabulary = &artifact.vocabulary;
     let words = generate(&model, vocabulary, prompt, sampler)?;
     printer.stream(prompt)?;
     let mut line = Line::after(vocabulary, prompt);
     for token in words.take(arguments.tokens) {
         printer.stream(line.push(token))?;
+        // Whoever reads has seen enough: `resnet-bk generate ... | head -1`.
+        if printer.is_closed() {
+            break;
+        }
     }
     printer.stream("\n")?;
     Ok(Outcome::Done)

@@ -38,8 +38,8 @@ struct Inspection<'a> {
 pub fn run(arguments: &Inspect, printer: &mut Printer) -> Result<Outcome> {
     let path = &arguments.model;
     let artifact = model_file::load(path)?;
-    let ledger = artifact.ledger().with_context(|| format!("can not pack {}", path.display()))?;
-    let bytes_file = std::fs::metadata(path).with_context(|| format!("can not read {}", path.display()))?.len();
+    let ledger = artifact.ledger().with_context(|| format!("cannot pack {}", path.display()))?;
+    let bytes_file = std::fs::metadata(path).with_context(|| format!("cannot read {}", path.display()))?.len();
     let inspection = Inspection {
         parameters: artifact.architecture.parameter_count(),
         bytes_file,

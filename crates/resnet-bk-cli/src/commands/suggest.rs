@@ -1,7 +1,7 @@
 //! `resnet-bk suggest`: the words that probably come next.
 
 use crate::printer::Printer;
-use crate::{Outcome, model_file};
+use crate::{Outcome, arguments, model_file};
 use anyhow::Result;
 use clap::Args;
 use resnet_bk_runtime::sample::suggest;
@@ -17,8 +17,8 @@ pub struct Suggest {
     /// The text so far; empty for the start of a line
     #[arg(long, value_name = "TEXT")]
     prompt: String,
-    /// How many words
-    #[arg(long, value_name = "K", default_value_t = 5)]
+    /// How many words, at least 1; all where there are fewer
+    #[arg(long, value_name = "K", default_value_t = 5, value_parser = arguments::count, allow_negative_numbers = true)]
     top: usize,
     /// Print JSON
     #[arg(long)]
@@ -28,14 +28,16 @@ pub struct Suggest {
 /// Prints the words.
 pub fn run(arguments: &Suggest, printer: &mut Printer) -> Result<Outcome> {
     let artifact = model_file::load_causal(&arguments.model)?;
+    model_file::check_prompt(&artifact, &arguments.prompt)?;
     let suggestions = suggest(&artifact.to_model(), &artifact.vocabulary, &arguments.prompt, arguments.top)?;
     if arguments.json {
         printer.json(&suggestions)?;
         return Ok(Outcome::Done);
     }
-    let width = suggestions.iter().map(|suggestion| suggestion.word.chars().count()).max().unwrap_or(0);
+    let width = suggestions.iter().map(|suggestion| printer.shown(&suggestion.word).chars().count()).max().unwrap_or(0);
     for suggestion in suggestions {
-        printer.line(format_args!("{:<width$}  {:.4}", suggestion.word, suggestion.probability))?;
+        let word = printer.shown(&suggestion.word).into_owned();
+        printer.line(format_args!("{word:<width$}  {:.4}", suggestion.probability))?;
     }
     Ok(Outcome::Done)
 }

@@ -47,7 +47,7 @@ impl MetricsLog {
 
 impl Observer for MetricsLog {
     fn event(&mut self, event: &Event) {
-        // Hours of training must not end because a log can not be written.
+        // Hours of training must not end because a log cannot be written.
         if self.failure.is_none() {
             self.failure = self.write(event).err();
         }
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn a_log_that_can_not_be_written_says_so_at_the_end() {
+    fn a_log_that_cannot_be_written_says_so_at_the_end() {
         let folder = tempfile::tempdir().expect("a folder");
         let mut log = MetricsLog::create(folder.path().to_owned());
         log.event(&EVENT);

@@ -4,7 +4,7 @@ mod metrics;
 mod progress;
 
 pub use metrics::MetricsLog;
-pub use progress::Progress;
+pub use progress::{Bar, Progress};
 
 use resnet_bk::observer::{Event, Observer};
 

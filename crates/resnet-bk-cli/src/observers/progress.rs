@@ -7,16 +7,42 @@ use resnet_bk::config::StageKind;
 use resnet_bk::observer::{Event, Observer};
 use resnet_bk_runtime::architecture::Causality;
 use std::io::{IsTerminal, stderr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// Weight of the newest step in the loss and speed that the bar shows.
 const SMOOTHING: f64 = 0.1;
 
+/// The bar of the running stage, if one is shown; whoever has to leave the line clean can clear it.
+#[derive(Clone, Default)]
+pub struct Bar(Arc<Mutex<Option<ProgressBar>>>);
+
+impl Bar {
+    /// Takes the bar off the screen.
+    pub fn clear(&self) {
+        if let Some(bar) = self.get().take() {
+            bar.finish_and_clear();
+        }
+    }
+
+    fn get(&self) -> MutexGuard<'_, Option<ProgressBar>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A line on stderr, above the bar.
+    fn note(&self, line: &str) {
+        match self.get().as_ref() {
+            Some(bar) => bar.suspend(|| note(line)),
+            None => note(line),
+        }
+    }
+}
+
 /// Shows the events of a run on stderr.
 pub struct Progress {
     causality: Causality,
     is_terminal: bool,
-    bar: Option<ProgressBar>,
+    bar: Bar,
     stage: Stage,
 }
 
@@ -41,15 +67,16 @@ impl Progress {
             loss: None,
             tokens_per_second: None,
         };
-        Self { causality, is_terminal: stderr().is_terminal(), bar: None, stage }
+        Self { causality, is_terminal: stderr().is_terminal(), bar: Bar::default(), stage }
+    }
+
+    /// The bar.
+    pub fn bar(&self) -> Bar {
+        self.bar.clone()
     }
 
     fn say(&self, message: &str) {
-        let line = format!("stage {} {}: {message}", self.stage.number, self.stage.kind);
-        match &self.bar {
-            Some(bar) => bar.suspend(|| note(&line)),
-            None => note(&line),
-        }
+        self.bar.note(&format!("stage {} {}: {message}", self.stage.number, self.stage.kind));
     }
 
     fn start(&mut self, first_step: usize) {
@@ -67,11 +94,12 @@ impl Progress {
         bar.reset_eta();
         // The clock moves on while an epoch's held-out text is measured.
         bar.enable_steady_tick(Duration::from_millis(500));
-        self.bar = Some(bar);
+        *self.bar.get() = Some(bar);
     }
 
     fn step(&mut self, step: usize, loss: f64, tokens_per_second: f64) {
-        let Some(bar) = &self.bar else { return };
+        let shown = self.bar.get();
+        let Some(bar) = shown.as_ref() else { return };
         let smooth = |old: Option<f64>, new: f64| Some(old.map_or(new, |old| old + SMOOTHING * (new - old)));
         self.stage.loss = smooth(self.stage.loss, loss);
         self.stage.tokens_per_second = smooth(self.stage.tokens_per_second, tokens_per_second);
@@ -114,10 +142,7 @@ impl Observer for Progress {
                 weights_bytes.map_or(String::new(), |bytes| format!(", {} bytes of weights", grouped(bytes))),
                 seconds(time),
             )),
-            Event::Warning { message } => match &self.bar {
-                Some(bar) => bar.suspend(|| note(&format!("warning: {message}"))),
-                None => note(&format!("warning: {message}")),
-            },
+            Event::Warning { message } => self.bar.note(&format!("warning: {message}")),
             Event::ExpertRemoved(removal) => self.say(&format!(
                 "expert {} of block {} {} before step {}: {} (used for {} of the training tokens)",
                 removal.expert,
@@ -145,9 +170,7 @@ impl Observer for Progress {
                 ));
             }
             &Event::StageEnded { stage, kind, valid_perplexity, seconds: time } => {
-                if let Some(bar) = self.bar.take() {
-                    bar.finish_and_clear();
-                }
+                self.bar.clear();
                 (self.stage.number, self.stage.kind) = (stage, kind);
                 self.say(&format!(
                     "done, valid perplexity {}{}, {} s",
@@ -163,8 +186,6 @@ impl Observer for Progress {
 impl Drop for Progress {
     /// After an error the bar would stay under the message.
     fn drop(&mut self) {
-        if let Some(bar) = self.bar.take() {
-            bar.finish_and_clear();
-        }
+        self.bar.clear();
     }
 }

@@ -175,7 +175,7 @@ pub enum ArtifactError {
         limit: i16,
     },
     /// The coded weights are too short to be a trained model's.
-    #[error("{bytes} bytes of weights can not hold {elements} numbers of a trained model")]
+    #[error("{bytes} bytes of weights cannot hold {elements} numbers of a trained model")]
     Expansion {
         /// Elements of all tensors.
         elements: u64,
@@ -183,7 +183,7 @@ pub enum ArtifactError {
         bytes: u64,
     },
     /// The coded bytes are not those of the tensors.
-    #[error("tensor {tensor} can not be decoded")]
+    #[error("tensor {tensor} cannot be decoded")]
     TensorCoding {
         /// Its name.
         tensor: String,

@@ -3,8 +3,8 @@
 /// Longest start that is looked at for a guess.
 const LOOKED_AT: usize = 512;
 
-/// Names the kind of file that starts with `bytes`.
-pub(super) fn guess(bytes: &[u8]) -> Option<&'static str> {
+/// Names the kind of file that starts with `bytes`, where it is not an artifact and the kind shows.
+pub fn guess(bytes: &[u8]) -> Option<&'static str> {
     let start = &bytes[..bytes.len().min(LOOKED_AT)];
     if is_damaged_magic(start) {
         Some("an artifact damaged by a text-mode transfer")

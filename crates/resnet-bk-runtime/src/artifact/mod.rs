@@ -34,6 +34,7 @@ mod weights;
 
 pub use container::{FORMAT_VERSION, Section};
 pub use error::ArtifactError;
+pub use foreign::guess as looks_like;
 pub use ledger::{Ledger, LedgerEntry, LedgerKind};
 pub use tensor::StoredTensor;
 

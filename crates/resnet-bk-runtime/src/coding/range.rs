@@ -35,7 +35,7 @@ pub enum CodingError {
     Invalid,
 }
 
-/// One decision after another, into bytes or out of them: a model that is written for this trait can not encode what it
+/// One decision after another, into bytes or out of them: a model that is written for this trait cannot encode what it
 /// would not decode.
 pub trait BitCoder {
     /// Codes a decision that is `true` with probability `p`, and returns it. A decoder ignores `bit`.

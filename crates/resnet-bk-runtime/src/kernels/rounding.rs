@@ -49,6 +49,6 @@ fn round_to_steps_body(values: &mut [f32], steps: &[f32], limit: f32) {
 #[inline(always)]
 fn nearest(x: f32, step: f32, limit: f32) -> f32 {
     let code = (x / step).round_ties_even().clamp(-limit, limit);
-    // Adding zero takes the sign off a negative zero, which an integer code can not carry.
+    // Adding zero takes the sign off a negative zero, which an integer code cannot carry.
     if step == 0.0 { 0.0 } else { code * step + 0.0 }
 }

@@ -10,7 +10,7 @@ const DRAWS: usize = 200_000;
 const TOLERANCE: f64 = 0.0056;
 
 fn sampler(temperature: f32, top_k: Option<usize>) -> Sampler {
-    Sampler { temperature, top_k, seed: 7 }
+    Sampler { temperature, top_k, seed: 7, ..Sampler::default() }
 }
 
 fn frequencies(sampler: Sampler) -> [f64; 6] {
@@ -53,6 +53,73 @@ fn words_are_drawn_as_often_as_they_are_probable() {
 }
 
 #[test]
+fn a_nucleus_is_the_fewest_words_that_reach_its_mass() {
+    // Exact in binary, so that sums are met to the bit.
+    let probabilities = [0.5, 0.25, 0.125, 0.0625, 0.0625];
+    for (mass, expected) in [(0.25, 1), (0.5, 1), (0.500_001, 2), (0.75, 2), (0.8, 3), (0.875, 3), (0.9, 4), (1.0, 5)] {
+        assert_eq!(nucleus_len(&probabilities, mass), expected, "mass {mass}");
+    }
+    assert_eq!(nucleus_len(&[0.4, 0.4], 0.9), 2, "rounding may leave less than the mass");
+
+    let share = |candidates: &[usize]| -> f64 {
+        let weight = |id: &usize| f64::from(LOGITS[*id]).exp();
+        candidates.iter().map(weight).sum::<f64>() / [1, 2, 3, 4, 5].iter().map(weight).sum::<f64>()
+    };
+    // Words 3 and 4 have the largest logit, word 1 the next; the order of ties is by id.
+    for (mass, top_k, candidates) in [
+        (1e-6, None, &[3][..]),
+        (share(&[3, 4]) as f32 - 1e-4, None, &[3, 4]),
+        (share(&[3, 4]) as f32 + 1e-4, None, &[3, 4, 1]),
+        (1.0, None, &[1, 2, 3, 4, 5]),
+        // Of three words of which two have 2 e / (2 e + 1) = 0.84.
+        (0.83, Some(3), &[3, 4]),
+        (0.85, Some(3), &[3, 4, 1]),
+    ] {
+        let frequencies = frequencies(Sampler { top_p: Some(mass), ..sampler(1.0, top_k) });
+        let total: f64 = candidates.iter().map(|&id| f64::from(LOGITS[id]).exp()).sum();
+        for (id, frequency) in frequencies.into_iter().enumerate() {
+            let expected = if candidates.contains(&id) { f64::from(LOGITS[id]).exp() / total } else { 0.0 };
+            assert!((frequency - expected).abs() < TOLERANCE, "mass {mass}, {id}: {frequency}, expected {expected}");
+            assert!(expected > 0.0 || frequency == 0.0, "mass {mass}: {id} is no candidate");
+        }
+    }
+}
+
+#[test]
+fn a_penalty_makes_every_repeated_word_less_probable_once() {
+    let penalized = |penalty: f32, recent: &[u32]| {
+        let mut logits = [4.0, -2.0, 0.0, 1.0];
+        Sampler { repetition_penalty: penalty, ..Sampler::default() }.penalize(&mut logits, recent.iter().copied());
+        logits
+    };
+    assert_eq!(penalized(2.0, &[0, 1, 2, 0, 0]), [2.0, -4.0, 0.0, 1.0]);
+    assert_eq!(penalized(1.0, &[0, 1, 2, 3]), [4.0, -2.0, 0.0, 1.0]);
+    assert_eq!(penalized(2.0, &[]), [4.0, -2.0, 0.0, 1.0]);
+}
+
+#[test]
+fn a_penalty_breaks_the_loop_that_greedy_decoding_falls_into() {
+    const WORDS: u32 = 200;
+    // A toy model: 1, 2, 3, 1, ... is the most probable course, and every other word is nearly as probable.
+    let logits = |word: u32| -> Vec<f32> {
+        (0..WORDS).map(|next| if next == word % 3 + 1 { 3.0 } else { 2.0 - next as f32 / 1e3 }).collect()
+    };
+    let text = |repetition_penalty: f32| {
+        let sampler = Sampler { temperature: 0.0, repetition_penalty, ..Sampler::default() };
+        let mut words = vec![1];
+        for _ in 0..60 {
+            let mut logits = logits(words[words.len() - 1]);
+            sampler.penalize(&mut logits, words.iter().copied());
+            words.push(sampler.draw(&logits, UNKNOWN, &mut SplitMix64(0)));
+        }
+        words
+    };
+    let repeats = |words: &[u32]| words.windows(4).filter(|window| window[0] == window[3]).count();
+    assert_eq!(repeats(&text(1.0)), 58, "greedy decoding goes round in a circle of three words");
+    assert_eq!(repeats(&text(1.6)), 0);
+}
+
+#[test]
 fn extreme_temperatures_and_logits_draw_a_word() {
     let mut random = SplitMix64(3);
     for temperature in [0.0, f32::from_bits(1), f32::MIN_POSITIVE] {
@@ -88,4 +155,15 @@ fn samplers_that_draw_nothing_are_refused() {
     }
     assert_eq!(sampler(1.0, Some(0)).validate(), Err(SampleError::TopK));
     assert_eq!(sampler(-0.0, Some(1)).validate(), Ok(()));
+    for value in [0.0, -0.1, 1.000_1, f32::INFINITY] {
+        let wide = Sampler { top_p: Some(value), ..Sampler::default() };
+        assert_eq!(wide.validate(), Err(SampleError::TopP { value }));
+    }
+    assert!(Sampler { top_p: Some(f32::NAN), ..Sampler::default() }.validate().is_err());
+    for value in [0.9, 0.0, -1.0, f32::INFINITY] {
+        let rewarding = Sampler { repetition_penalty: value, ..Sampler::default() };
+        assert_eq!(rewarding.validate(), Err(SampleError::RepetitionPenalty { value }));
+    }
+    assert!(Sampler { repetition_penalty: f32::NAN, ..Sampler::default() }.validate().is_err());
+    assert_eq!(Sampler { top_p: Some(1.0), ..Sampler::default() }.validate(), Ok(()));
 }

@@ -10,19 +10,19 @@ use safetensors::tensor::Dtype;
 use std::path::{Path, PathBuf};
 use thiserror::Error;
 
-/// A checkpoint that can not be read or written.
+/// A checkpoint that cannot be read or written.
 #[derive(Debug, Error)]
 pub enum CheckpointError {
-    /// The file can not be read.
-    #[error("can not read the checkpoint {path}")]
+    /// The file cannot be read.
+    #[error("cannot read the checkpoint {path}")]
     Read {
         /// The file.
         path: PathBuf,
         /// Why.
         source: std::io::Error,
     },
-    /// The file can not be written.
-    #[error("can not write the checkpoint {path}; the one that was there, if any, is unchanged")]
+    /// The file cannot be written.
+    #[error("cannot write the checkpoint {path}; the one that was there, if any, is unchanged")]
     Write {
         /// The file.
         path: PathBuf,

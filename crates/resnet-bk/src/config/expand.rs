@@ -1,18 +1,20 @@
 //! What a recipe's text goes through before it is read: assignments, presets and shared schedules.
 
-use super::{ConfigError, ModelConfig};
+use super::sources::value;
+use super::values::{ValueError, meant};
+use super::{ModelConfig, parse_loss};
 use toml::{Table, Value};
 
 /// Puts the value of `key=value` at the dotted key; stages are numbered from 0.
 pub(super) fn assign(table: &mut Table, assignment: &str) -> Result<(), String> {
     let (key, text) = assignment.split_once('=').ok_or("expected key=value, for example model.d_model=32")?;
-    let value = format!("x = {text}")
-        .parse::<Table>()
-        .ok()
-        .and_then(|mut table| table.remove("x"))
-        .unwrap_or_else(|| Value::String(text.to_owned()));
+    let value = value(text)?;
     let mut parts: Vec<&str> = key.trim().split('.').collect();
-    let last = parts.pop().filter(|part| !part.is_empty()).ok_or("the key is empty")?;
+    if parts.contains(&"") {
+        return Err("the key is empty, or a part of it is".to_owned());
+    }
+    let last = parts.pop().unwrap_or_default();
+    let entries = |part: &str, count: usize| format!("{part} has {count} entries, numbered from 0");
     let mut place = table;
     let mut rest = parts.into_iter();
     while let Some(part) = rest.next() {
@@ -21,10 +23,12 @@ pub(super) fn assign(table: &mut Table, assignment: &str) -> Result<(), String> 
             Value::Array(list) => {
                 let count = list.len();
                 let index = rest.next().and_then(|index| index.parse::<usize>().ok());
-                let index = index.ok_or_else(|| format!("{part} is a list: write {part}.0 to {part}.{}", count - 1))?;
-                match list.get_mut(index) {
-                    Some(Value::Table(inner)) => inner,
-                    _ => return Err(format!("{part} has {count} entries, numbered from 0")),
+                match (index.map(|index| list.get_mut(index)), count) {
+                    (Some(Some(Value::Table(inner))), _) => inner,
+                    (Some(Some(_)), _) => return Err(format!("the entries of {part} are values, not tables")),
+                    (Some(None), _) | (None, 0) => return Err(entries(part, count)),
+                    (None, 1) => return Err(format!("{part} is a list: write {part}.0")),
+                    (None, _) => return Err(format!("{part} is a list: write {part}.0 to {part}.{}", count - 1)),
                 }
             }
             _ => return Err(format!("{part} is a value, not a table")),
@@ -36,19 +40,19 @@ pub(super) fn assign(table: &mut Table, assignment: &str) -> Result<(), String> 
 
 /// Replaces `model.preset` by the preset's fields, which the other fields override; in a stage's own model, the recipe's model
 /// stands for a preset that is not named.
-pub(super) fn expand_presets(table: &mut Table) -> Result<(), ConfigError> {
+pub(super) fn expand_presets(table: &mut Table) -> Result<(), ValueError> {
     let base = match table.get_mut("model") {
         Some(Value::Table(model)) => {
-            expand_preset(model)?;
+            expand_preset(model).map_err(|error| error.under("model"))?;
             model.clone()
         }
         _ => return Ok(()),
     };
     let Some(Value::Array(stages)) = table.get_mut("stage") else { return Ok(()) };
-    for stage in stages.iter_mut().filter_map(Value::as_table_mut) {
-        let Some(Value::Table(model)) = stage.get_mut("model") else { continue };
+    for (index, stage) in stages.iter_mut().enumerate() {
+        let Some(Value::Table(model)) = stage.as_table_mut().and_then(|stage| stage.get_mut("model")) else { continue };
         if model.contains_key("preset") {
-            expand_preset(model)?;
+            expand_preset(model).map_err(|error| error.under("model").under(index.to_string()).under("stage"))?;
         } else {
             let own = std::mem::replace(model, base.clone());
             model.extend(own);
@@ -57,9 +61,19 @@ pub(super) fn expand_presets(table: &mut Table) -> Result<(), ConfigError> {
     Ok(())
 }
 
-fn expand_preset(model: &mut Table) -> Result<(), ConfigError> {
-    let Some(Value::String(name)) = model.remove("preset") else { return Ok(()) };
-    let Ok(Value::Table(mut expanded)) = Value::try_from(ModelConfig::preset(&name)?) else {
+fn expand_preset(model: &mut Table) -> Result<(), ValueError> {
+    let Some(preset) = model.remove("preset") else { return Ok(()) };
+    let known = ModelConfig::PRESETS;
+    let named = preset.as_str().and_then(|name| ModelConfig::preset(name).ok());
+    let Some(config) = named else {
+        let names = known.join(", ");
+        let message = match preset.as_str() {
+            Some(name) => format!("must be one of {names}, but is the text {name:?}{}", meant(name, &known)),
+            None => format!("must be one of {names}, but is {preset}"),
+        };
+        return Err(ValueError::new(&["preset"], message));
+    };
+    let Ok(Value::Table(mut expanded)) = Value::try_from(config) else {
         unreachable!("a model's configuration is a table")
     };
     expanded.extend(std::mem::take(model));
@@ -67,15 +81,43 @@ fn expand_preset(model: &mut Table) -> Result<(), ConfigError> {
     Ok(())
 }
 
-/// Merges the top-level `[schedule]` under every stage's own.
-pub(super) fn expand_schedules(table: &mut Table) {
-    let Some(Value::Table(defaults)) = table.remove("schedule") else { return };
-    let Some(Value::Array(stages)) = table.get_mut("stage") else { return };
+/// Merges the top-level `[schedule]` under every stage's own. A schedule that is no table stays where it is, for the reader to refuse.
+pub(super) fn expand_schedules(table: &mut Table) -> Result<(), ValueError> {
+    let defaults = match table.remove("schedule") {
+        Some(Value::Table(defaults)) => defaults,
+        Some(other) => {
+            return Err(ValueError::new(&["schedule"], format!("must be a table of values, but is {other}")));
+        }
+        None => return Ok(()),
+    };
+    let Some(Value::Array(stages)) = table.get_mut("stage") else { return Ok(()) };
     for stage in stages.iter_mut().filter_map(Value::as_table_mut) {
         let mut merged = defaults.clone();
-        if let Some(Value::Table(own)) = stage.remove("schedule") {
-            merged.extend(own);
+        match stage.get_mut("schedule") {
+            Some(Value::Table(own)) => merged.extend(std::mem::take(own)),
+            Some(_) => continue,
+            None => {}
         }
         stage.insert("schedule".to_owned(), Value::Table(merged));
     }
+    Ok(())
+}
+
+/// Reads `target.max_loss` as `--max-loss` does: a text such as `15%`, or a share.
+pub(super) fn expand_loss(table: &mut Table) -> Result<(), ValueError> {
+    let Some(loss) =
+        table.get_mut("target").and_then(Value::as_table_mut).and_then(|target| target.get_mut("max_loss"))
+    else {
+        return Ok(());
+    };
+    let text = match loss {
+        Value::String(text) => text.clone(),
+        Value::Integer(_) | Value::Float(_) => loss.to_string(),
+        _ => return Ok(()),
+    };
+    let share = parse_loss(&text).map_err(|message| {
+        ValueError::new(&["target", "max_loss"], format!("is {loss}, but must be a share: {message}"))
+    })?;
+    *loss = Value::Float(share);
+    Ok(())
 }

@@ -2,20 +2,55 @@
 
 use crate::ops::Gradient;
 use resnet_bk_runtime::architecture::{Architecture, Causality, Mixer, ResolventConstants};
-use resnet_bk_runtime::architecture_validation::ArchitectureError;
+use resnet_bk_runtime::architecture_validation::{ArchitectureError, MAX_BLOCKS, MAX_HEADS};
 use resnet_bk_runtime::embedding::EmbeddingBin;
+use serde::de::value::SeqAccessDeserializer;
+use serde::de::{Deserializer, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use std::fmt::Display;
 use thiserror::Error;
 
 /// One value for every head, or one for each.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum PerHead {
     /// The same for every head.
     All(f32),
     /// One per head, `[H]`.
     Each(Vec<f32>),
+}
+
+/// By hand: what serde derives cannot say which value of a list is wrong.
+impl<'de> Deserialize<'de> for PerHead {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct OneOrList;
+
+        impl<'de> Visitor<'de> for OneOrList {
+            type Value = PerHead;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+                f.write_str("a number, or a list of a number for each head")
+            }
+
+            fn visit_f64<E>(self, value: f64) -> Result<PerHead, E> {
+                Ok(PerHead::All(value as f32))
+            }
+
+            fn visit_i64<E>(self, value: i64) -> Result<PerHead, E> {
+                Ok(PerHead::All(value as f32))
+            }
+
+            fn visit_u64<E>(self, value: u64) -> Result<PerHead, E> {
+                Ok(PerHead::All(value as f32))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<PerHead, A::Error> {
+                Vec::deserialize(SeqAccessDeserializer::new(list)).map(PerHead::Each)
+            }
+        }
+
+        deserializer.deserialize_any(OneOrList)
+    }
 }
 
 impl PerHead {
@@ -97,7 +132,7 @@ pub struct ModelConfig {
     pub use_distillation: bool,
 }
 
-/// A configuration that can not be used.
+/// A configuration that cannot be used.
 #[derive(Clone, Debug, PartialEq, Error)]
 pub enum ConfigError {
     /// A field is outside its range.
@@ -118,7 +153,36 @@ pub enum ConfigError {
     Preset(String),
 }
 
+impl ConfigError {
+    /// The keys of a `[model]` that may hold what is wrong, the likeliest first.
+    pub(super) fn fields(&self) -> impl Iterator<Item = String> {
+        let (field, also) = match self {
+            Self::Range { field, .. } => ((*field).to_owned(), None),
+            Self::Architecture(error) => {
+                let dotted = error.field.replace('[', ".").replace(']', "");
+                let first = dotted.split('.').take(2).collect::<Vec<_>>().join(".");
+                match first.as_str() {
+                    "number of blocks" => ("n_layers".to_owned(), None),
+                    "sum of experts" => ("num_experts".to_owned(), Some("n_layers")),
+                    "number of tensor elements" => ("vocab_size".to_owned(), Some("d_model")),
+                    "number of embedding_bins" | "words of all embedding_bins" => ("embedding_bins".to_owned(), None),
+                    "resolvent.diagonal" => ("a0".to_owned(), Some("heads")),
+                    "resolvent.hopping" => ("s".to_owned(), Some("heads")),
+                    "resolvent.eta" => ("eta".to_owned(), Some("heads")),
+                    experts if experts.starts_with("experts.") => ("num_experts".to_owned(), None),
+                    _ => (dotted, None),
+                }
+            }
+            Self::Preset(_) => ("preset".to_owned(), None),
+        };
+        [Some(field), also.map(str::to_owned)].into_iter().flatten()
+    }
+}
+
 impl ModelConfig {
+    /// Names of the configurations that [`preset`](Self::preset) knows.
+    pub const PRESETS: [&str; 3] = ["seed", "memory", "tiny"];
+
     /// A named configuration.
     ///
     /// - `seed`: the system this project follows, 4,146,120 parameters
@@ -210,14 +274,21 @@ impl ModelConfig {
             self.embedding_dropout,
             "at least 0 and below 1",
         )?;
+        // Their lists are written out below, so their lengths come first.
+        require((1..=MAX_HEADS).contains(&self.heads), "heads", self.heads, "from 1 to 65,536")?;
+        require((1..=MAX_BLOCKS).contains(&self.n_layers), "n_layers", self.n_layers, "from 1 to 256")?;
         require(self.vocab_size >= 2, "vocab_size", self.vocab_size, "at least 2: `<unk>` and `<eos>`")?;
         require(self.num_experts >= 1, "num_experts", self.num_experts, "at least 1")?;
         require((1..=self.num_experts).contains(&self.top_k), "top_k", self.top_k, "from 1 to num_experts")?;
-        require(self.grad_clip > 0.0, "grad_clip", self.grad_clip, "above 0")?;
-        require(self.v_max > 0.0, "v_max", self.v_max, "above 0")?;
-        require(self.feature_clamp > 0.0, "feature_clamp", self.feature_clamp, "above 0")?;
-        require(self.load_balancing >= 0.0, "load_balancing", self.load_balancing, "at least 0")?;
-        require(self.gumbel_noise >= 0.0, "gumbel_noise", self.gumbel_noise, "at least 0")?;
+        // JSON has no infinity, so a checkpoint could not hold one.
+        for (field, value) in
+            [("grad_clip", self.grad_clip), ("v_max", self.v_max), ("feature_clamp", self.feature_clamp)]
+        {
+            require(value.is_finite() && value > 0.0, field, value, "finite and above 0")?;
+        }
+        for (field, value) in [("load_balancing", self.load_balancing), ("gumbel_noise", self.gumbel_noise)] {
+            require(value.is_finite() && value >= 0.0, field, value, "finite and at least 0")?;
+        }
         let bits = self.quantization_bits;
         require([4, 8, 16, 32].contains(&bits), "quantization_bits", bits, "4, 8, 16 or 32")?;
         let threshold = self.prune_threshold;
@@ -320,7 +391,10 @@ mod tests {
         refuse(|c| c.top_k = 0, "top_k is 0, but must be from 1 to num_experts");
         refuse(|c| c.dropout = 1.0, "dropout is 1, but must be at least 0 and below 1");
         refuse(|c| c.quantization_bits = 5, "quantization_bits is 5, but must be 4, 8, 16 or 32");
-        refuse(|c| c.grad_clip = 0.0, "grad_clip is 0, but must be above 0");
+        refuse(|c| c.grad_clip = 0.0, "grad_clip is 0, but must be finite and above 0");
+        refuse(|c| c.grad_clip = f32::INFINITY, "grad_clip is inf, but must be finite and above 0");
+        refuse(|c| c.heads = usize::MAX, "heads is 18446744073709551615, but must be from 1 to 65,536");
+        refuse(|c| c.n_layers = 0, "n_layers is 0, but must be from 1 to 256");
         refuse(|c| c.prune_threshold = f64::NAN, "prune_threshold is NaN, but must be from 0 to 1");
         refuse(|c| c.gradient = Gradient::Blended(2.0), "gradient.blended is 2, but must be from 0 to 1");
         let mut config = ModelConfig::tiny();

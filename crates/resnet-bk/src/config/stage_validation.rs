@@ -1,7 +1,7 @@
 //! What a stage's fields may hold.
 
 use super::{
-    DistillConfig, MagnitudePruning, ModelConfig, PlanConfig, PruneConfig, QatConfig, Schedule, StageConfig,
+    DistillConfig, MagnitudePruning, Milestone, ModelConfig, PlanConfig, PruneConfig, QatConfig, Schedule, StageConfig,
     StudentConfig,
 };
 use std::fmt::Display;
@@ -21,9 +21,28 @@ fn below_one(field: &'static str, value: f64) -> Result<(), Fault> {
     require((0.0..1.0).contains(&value), field, value, "at least 0 and below 1")
 }
 
+fn positive(field: &'static str, value: impl Copy + Display + Into<f64>) -> Result<(), Fault> {
+    let number: f64 = value.into();
+    require(number.is_finite() && number > 0.0, field, value, "finite and above 0")
+}
+
+fn not_negative(field: &'static str, value: impl Copy + Display + Into<f64>) -> Result<(), Fault> {
+    let number: f64 = value.into();
+    require(number.is_finite() && number >= 0.0, field, value, "finite and at least 0")
+}
+
+/// Bounds keep products of counts, such as the steps of a stage, in their type.
+fn count(field: &'static str, value: usize) -> Result<(), Fault> {
+    require((1..=1 << 20).contains(&value), field, value, "from 1 to 1,048,576")
+}
+
 fn soft_targets(temperature: f32, alpha: f32) -> Result<(), Fault> {
-    require(temperature > 0.0, "temperature", temperature, "above 0")?;
+    positive("temperature", temperature)?;
     require((0.0..=1.0).contains(&alpha), "alpha", alpha, "from 0 to 1")
+}
+
+fn shown(milestone: &Milestone) -> &'static str {
+    if milestone.step.is_some() { "placed by both" } else { "placed by neither" }
 }
 
 impl StageConfig {
@@ -42,15 +61,15 @@ impl StageConfig {
 
 impl Schedule {
     fn validate(&self) -> Result<(), Fault> {
-        require(self.epochs >= 1, "epochs", self.epochs, "at least 1")?;
-        require(self.batch_size >= 1, "batch_size", self.batch_size, "at least 1")?;
-        require(self.learning_rate > 0.0, "learning_rate", self.learning_rate, "above 0")?;
+        count("epochs", self.epochs)?;
+        count("batch_size", self.batch_size)?;
+        positive("learning_rate", self.learning_rate)?;
         share("warmup", self.warmup)?;
         share("final_fraction", self.final_fraction)?;
-        require(self.weight_decay >= 0.0, "weight_decay", self.weight_decay, "at least 0")?;
+        not_negative("weight_decay", self.weight_decay)?;
         below_one("beta1", self.beta1)?;
         below_one("beta2", self.beta2)?;
-        require(self.bit_price >= 0.0, "bit_price", self.bit_price, "at least 0")?;
+        not_negative("bit_price", self.bit_price)?;
         let bytes = self.weights_bytes.unwrap_or(1);
         require(bytes >= 1, "weights_bytes", bytes, "at least 1")
     }
@@ -58,7 +77,8 @@ impl Schedule {
 
 impl QatConfig {
     fn validate(&self) -> Result<(), Fault> {
-        require(self.calibration_samples >= 200, "calibration_samples", self.calibration_samples, "at least 200")
+        let samples = self.calibration_samples;
+        require((200..=1 << 20).contains(&samples), "calibration_samples", samples, "from 200 to 1,048,576")
     }
 }
 
@@ -67,7 +87,7 @@ impl PruneConfig {
         share("experts.threshold", self.experts.threshold.unwrap_or(0.0))?;
         for milestone in &self.experts.milestones {
             let placed = milestone.step.is_some() != milestone.epoch.is_some();
-            require(placed, "experts.milestones", format!("{milestone:?}"), "placed by `step` or by `epoch`")?;
+            require(placed, "experts.milestones", shown(milestone), "placed by `step` or by `epoch`")?;
             let (experts, epoch) = (milestone.experts, milestone.epoch.unwrap_or(0));
             require(experts >= model.top_k, "experts.milestones.experts", experts, "at least top_k")?;
             require(epoch < self.schedule.epochs, "experts.milestones.epoch", epoch, "before the stage's end")?;
@@ -76,7 +96,7 @@ impl PruneConfig {
         share("magnitude_over", self.magnitude_over)?;
         match self.magnitude {
             Some(MagnitudePruning::Sparsity(sparsity)) => below_one("magnitude.sparsity", f64::from(sparsity)),
-            Some(MagnitudePruning::Threshold(size)) => require(size >= 0.0, "magnitude.threshold", size, "at least 0"),
+            Some(MagnitudePruning::Threshold(size)) => not_negative("magnitude.threshold", size),
             None => Ok(()),
         }
     }
@@ -85,17 +105,18 @@ impl PruneConfig {
 impl DistillConfig {
     fn validate(&self) -> Result<(), Fault> {
         let once = self.model.is_none() || self.student == StudentConfig::default();
-        require(once, "student", format!("{:?}", self.student), "absent where `model` is given")?;
+        require(once, "student", "given", "absent where `model` is given")?;
         soft_targets(self.temperature, self.alpha)?;
-        require(self.feature_weight >= 0.0, "feature_weight", self.feature_weight, "at least 0")?;
+        not_negative("feature_weight", self.feature_weight)?;
         share("compress_at", self.compress_at)
     }
 }
 
 impl PlanConfig {
     fn validate(&self) -> Result<(), Fault> {
-        require(self.trial_tokens > 0, "trial_tokens", self.trial_tokens, "at least 1")?;
-        require(self.finalists > 0, "finalists", self.finalists, "at least 1")?;
+        // Later rounds train on multiples of it.
+        require((1..=1 << 40).contains(&self.trial_tokens), "trial_tokens", self.trial_tokens, "from 1 to 2^40")?;
+        count("finalists", self.finalists)?;
         soft_targets(self.temperature, self.alpha)?;
         share("compress_at", self.compress_at)
     }

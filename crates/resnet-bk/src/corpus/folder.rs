@@ -1,6 +1,7 @@
 //! A corpus in a folder: train.txt, valid.txt, and test.txt if it exists.
 
 use super::{Corpus, CorpusError};
+use crate::spelling::edit_distance;
 use resnet_bk_runtime::tokenizer::Pretokenizer;
 use std::path::{Path, PathBuf};
 
@@ -70,20 +71,6 @@ fn is_like(a: &str, b: &str) -> bool {
     contains(&a, &b) || contains(&b, &a) || edit_distance(&a, &b) * 3 <= longer
 }
 
-/// Insertions, deletions and substitutions from `a` to `b` (Levenshtein).
-fn edit_distance(a: &[char], b: &[char]) -> usize {
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.iter().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
-        for (j, y) in b.iter().enumerate() {
-            let substituted = diagonal + usize::from(x != y);
-            diagonal = row[j + 1];
-            row[j + 1] = substituted.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -133,11 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn edit_distance_counts_edits() {
-        let distance = |a: &str, b: &str| edit_distance(&a.chars().collect::<Vec<_>>(), &b.chars().collect::<Vec<_>>());
-        assert_eq!(distance("", "abc"), 3);
-        assert_eq!(distance("kitten", "sitting"), 3);
-        assert_eq!(distance("same", "same"), 0);
+    fn folders_of_similar_names_are_like_each_other() {
         assert!(is_like("my-corpus", "my-corpis") && is_like("notes-2024", "notes") && !is_like("abc", "xyz"));
     }
 }

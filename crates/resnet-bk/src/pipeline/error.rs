@@ -5,6 +5,7 @@ use crate::batch::BatchError;
 use crate::checkpoint::CheckpointError;
 use crate::config::StageKind;
 use crate::corpus::CorpusError;
+use crate::memory::MemoryError;
 use crate::ngram::NgramError;
 use crate::train::TrainError;
 use resnet_bk_runtime::artifact::ArtifactError;
@@ -133,6 +134,9 @@ pub enum RunError {
     /// The first stage has no model to work on.
     #[error("the first stage is `{0}`, but there is no model: begin with a `train` stage, or give --model")]
     NothingToCompress(StageKind),
+    /// A stage does not fit in memory.
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
     /// Every stage is switched off in `[model]`.
     #[error("no stage is left to run: use_quantization, use_pruning and use_distillation switch them off")]
     NoStages,

@@ -15,6 +15,7 @@ mod given;
 mod text;
 
 pub use error::RunError;
+pub use text::{FEW_HELD_OUT, MANY_UNKNOWN, MIN_HELD_OUT};
 
 use crate::batch::Batches;
 use crate::checkpoint::Checkpoint;
@@ -23,6 +24,7 @@ use crate::config::{ModelConfig, Recipe, StageConfig, StageKind};
 use crate::corpus::{Corpus, build_vocabulary};
 use crate::environment::Environment;
 use crate::export::pack;
+use crate::memory;
 use crate::observer::{Event, Observer};
 use crate::summary::{StageSummary, Summary};
 use crate::train::{BEST_EPOCH, Stage, TrainError, Trained};
@@ -70,7 +72,7 @@ pub fn run(request: &RunRequest, observer: &mut dyn Observer) -> Result<Summary,
         return Err(TrainError::NoBudget.into());
     }
     folder::check(&request.out, recipe, request.resume)?;
-    let mut run = Run::prepare(request)?;
+    let mut run = Run::prepare(request, &stages)?;
     run.check_stages(&stages)?;
     let _alone = folder::lock(&request.out)?;
     folder::write_recipe(&request.out, recipe)?;
@@ -95,16 +97,21 @@ struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    fn prepare(request: &'a RunRequest) -> Result<Self, RunError> {
+    fn prepare(request: &'a RunRequest, stages: &[&StageConfig]) -> Result<Self, RunError> {
         let recipe = &request.recipe;
         let mut warnings = Vec::new();
         let mut checkpoint = match &request.model {
-            Some(path) => given::read(path, recipe, &mut warnings)?,
+            Some(path) => {
+                let checkpoint = given::read(path, recipe, &mut warnings)?;
+                memory::check_stages(stages, &checkpoint.config)?;
+                checkpoint
+            }
             None => {
                 let pretokenizer = recipe.corpus.pretokenizer.unwrap_or(request.corpus.pretokenizer);
                 let protocol = recipe.corpus.protocol;
                 let size = protocol.vocab_size(recipe.model.vocab_size);
                 let vocabulary = build_vocabulary(&request.corpus.train, size, pretokenizer, protocol.blank_lines())?;
+                memory::check_stages(stages, &ModelConfig { vocab_size: vocabulary.len(), ..recipe.model.clone() })?;
                 Checkpoint::initialise(recipe.model.clone(), vocabulary, recipe.seed)
             }
         };

@@ -15,11 +15,11 @@ use resnet_bk_runtime::tokenizer::Vocabulary;
 use std::sync::Arc;
 
 /// Fewest tokens of a text that a perplexity is measured of.
-pub(super) const MIN_HELD_OUT: usize = 100;
+pub const MIN_HELD_OUT: usize = 100;
 /// Tokens of a held-out text under which its perplexity is a rough figure.
-const FEW_HELD_OUT: usize = 1_000;
+pub const FEW_HELD_OUT: usize = 1_000;
 /// Share of unknown tokens above which a perplexity says little about the text.
-const MANY_UNKNOWN: f64 = 0.2;
+pub const MANY_UNKNOWN: f64 = 0.2;
 /// One in so many training tokens is in the dev slice.
 const DEV_SHARE: usize = 50;
 /// Most tokens of the dev slice.

@@ -68,7 +68,7 @@ impl BitPrice {
     /// The price for a step, in nats of loss for each token and coded bit.
     ///
     /// # Errors
-    /// A model that can not be packed: it has values or scales that are not finite.
+    /// A model that cannot be packed: it has values or scales that are not finite.
     pub fn for_step(&mut self, checkpoint: &Checkpoint, step: usize) -> Result<f64, ArtifactError> {
         let quantization = checkpoint.parameters.architecture().quantization.as_ref();
         let trained = quantization.is_some_and(|policy| policy.learned.is_some());

@@ -82,7 +82,7 @@ pub enum TrainError {
         smallest: u64,
     },
     /// A model could not be packed.
-    #[error("the model can not be packed while it trains")]
+    #[error("the model cannot be packed while it trains")]
     Artifact(#[from] ArtifactError),
 }
 

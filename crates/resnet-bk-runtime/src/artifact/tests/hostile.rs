@@ -95,7 +95,7 @@ fn absurd_sizes_are_refused_before_anything_is_allocated() {
     assert_eq!(message, format!("the architecture is not valid: {refused}"));
     // As many elements as are allowed at all, in a section of a few hundred bytes.
     let message = told(forged(|[config, ..]| replace(config, r#""d_ff":7"#, r#""d_ff":262144"#)));
-    assert!(message.contains(" bytes of weights can not hold "), "{message}");
+    assert!(message.contains(" bytes of weights cannot hold "), "{message}");
     // Words without number, in a section of a few bytes.
     let message = told(forged(|[config, words, _]| {
         replace(config, r#""vocab_size":13"#, r#""vocab_size":16777215"#);
@@ -158,7 +158,7 @@ fn weights_of_another_length_are_refused() {
     let longer = told(forged(|[.., weights]| weights.extend([0; 4])));
     let odd = told(forged(|[.., weights]| weights.push(0)));
     for message in [shorter, longer, odd] {
-        assert!(message.contains(" can not be decoded: "), "{message}");
+        assert!(message.contains(" cannot be decoded: "), "{message}");
     }
 }
 

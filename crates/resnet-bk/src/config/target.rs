@@ -1,0 +1,87 @@
+//! What a target may ask for: one rule for recipes, `--set` and the command's own options.
+
+use super::Target;
+
+/// A target that nothing could reach, or everything: the field, its value, what it may hold.
+pub(super) type TargetFault = (&'static str, String, &'static str);
+
+impl Target {
+    /// Checks every part that is set.
+    pub(super) fn validate(&self) -> Result<(), TargetFault> {
+        let fault = |field, value: String, allowed| Err((field, value, allowed));
+        match *self {
+            Self { ratio: Some(ratio), .. } if !(ratio.is_finite() && ratio > 0.0) => {
+                fault("ratio", ratio.to_string(), "finite and above 0")
+            }
+            Self { max_loss: Some(loss), .. } if !(loss.is_finite() && loss >= 0.0) => {
+                fault("max_loss", loss.to_string(), "finite and at least 0")
+            }
+            // A recipe's file cannot hold more.
+            Self { bytes: Some(bytes), .. } if !(1..=i64::MAX as u64).contains(&bytes) => {
+                fault("bytes", bytes.to_string(), "from 1 to 9,223,372,036,854,775,807")
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A loss of perplexity, `15%` or `0.15`, as a share. A share above 1 was probably meant as a percentage: it is refused, and
+/// written with its sign.
+///
+/// # Errors
+/// What to write instead.
+pub fn parse_loss(text: &str) -> Result<f64, String> {
+    let form = || "write a share such as 15% or 0.15".to_owned();
+    let (number, is_percentage) = text.strip_suffix('%').map_or((text, false), |number| (number, true));
+    let number: f64 = number.trim().parse().map_err(|_| form())?;
+    if !number.is_finite() || number < 0.0 {
+        return Err(form());
+    }
+    if is_percentage {
+        return Ok(number / 100.0);
+    }
+    if number > 1.0 {
+        return Err(format!("{text} would be {} %: write {text}% or {}", 100.0 * number, number / 100.0));
+    }
+    Ok(number)
+}
+
+/// A loss as [`parse_loss`] reads it back: above 1 with its sign.
+pub(super) fn written_loss(loss: f64) -> toml::Value {
+    if loss <= 1.0 {
+        return toml::Value::Float(loss);
+    }
+    let percent = 100.0 * loss;
+    // A product may be rounded to the neighbour of the number that was divided.
+    let exact = [percent, percent.next_down(), percent.next_up()].into_iter().find(|number| number / 100.0 == loss);
+    toml::Value::String(format!("{}%", exact.unwrap_or(percent)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_loss_is_a_share_or_a_percentage() {
+        assert_eq!(parse_loss("15%"), Ok(0.15));
+        assert_eq!(parse_loss("0.15"), Ok(0.15));
+        assert_eq!(parse_loss("0"), Ok(0.0));
+        assert_eq!(parse_loss("250 %"), Ok(2.5));
+        assert_eq!(parse_loss("15"), Err("15 would be 1500 %: write 15% or 0.15".to_owned()));
+        for wrong in ["-1%", "NaN", "inf", "", "%", "many"] {
+            assert!(parse_loss(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_written_loss_reads_back_as_itself() {
+        for text in ["0", "15%", "0.999", "100%", "100.1%", "115%", "250%", "333.3%", "1000%", "12345.678%"] {
+            let loss = parse_loss(text).expect("a loss");
+            let written = match written_loss(loss) {
+                toml::Value::String(text) => text,
+                value => value.to_string(),
+            };
+            assert_eq!(parse_loss(&written), Ok(loss), "{text}");
+        }
+    }
+}
