@@ -1,5 +1,6 @@
 //! What a run depends on: the model's configuration, and the recipe that trains and compresses it.
 
+mod corpus;
 mod expand;
 mod model;
 mod plan;
@@ -10,12 +11,13 @@ mod stage_validation;
 mod target;
 mod values;
 
+pub use corpus::{CorpusConfig, Protocol};
 pub use model::{ConfigError, ModelConfig, PerHead};
 pub use plan::PlanConfig;
-pub use recipe::{Against, CorpusConfig, Protocol, Recipe, RecipeError, Target};
+pub use recipe::{Recipe, RecipeError};
 pub use sources::Place;
 pub use stage::{
     DistillConfig, ExpertPruning, LearningRateShape, MagnitudePruning, Milestone, PruneConfig, QatConfig, Schedule,
     StageConfig, StageKind, StudentConfig, TrainConfig,
 };
-pub use target::parse_loss;
+pub use target::{Against, Target, parse_loss};

@@ -1,6 +1,47 @@
 //! What a target may ask for: one rule for recipes, `--set` and the command's own options.
 
-use super::Target;
+use serde::{Deserialize, Serialize};
+
+/// Which baseline a target is measured against.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Against {
+    /// The recipe's first model.
+    Baseline,
+    /// The best float model of the run.
+    #[default]
+    Best,
+}
+
+impl std::fmt::Display for Against {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Baseline => "the first model",
+            Self::Best => "the best float model",
+        })
+    }
+}
+
+/// What a run must reach.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Target {
+    /// The baseline that `ratio` and `max_loss` are measured against.
+    pub against: Against,
+    /// Float32 bytes of the baseline over bytes of the artifact's weights section, at least.
+    pub ratio: Option<f64>,
+    /// Loss of perplexity against the baseline, at most: 0.15 allows 15 % more.
+    pub max_loss: Option<f64>,
+    /// Length of the artifact's file, at most.
+    pub bytes: Option<u64>,
+}
+
+impl Target {
+    /// Whether it asks for something.
+    pub fn asks(&self) -> bool {
+        self.ratio.is_some() || self.max_loss.is_some() || self.bytes.is_some()
+    }
+}
 
 /// A target that nothing could reach, or everything: the field, its value, what it may hold.
 pub(super) type TargetFault = (&'static str, String, &'static str);
