@@ -151,6 +151,15 @@ fn of_run(error: &RunError) -> Option<&'static str> {
         RunError::OtherRecipe { .. } => {
             Some("choose another --out, or go on with that folder's recipe.toml and no --set")
         }
+        RunError::Unfinished { .. } => {
+            Some("finish that run with `--resume`, or pass the checkpoint of a finished stage")
+        }
+        RunError::NoBaseline { .. } => {
+            Some("--baseline CHECKPOINT supplies a float model; --bytes asks for a size instead")
+        }
+        RunError::OnlyTraining => {
+            Some("add a stage of kind \"qat\", \"prune\", \"distill\" or \"plan\", or leave out --model")
+        }
         RunError::NotARun { .. } => Some("choose a new or empty folder for --out"),
         RunError::NothingToResume { .. } => Some("check --out, or leave out --resume to begin a run there"),
         RunError::TinyHeldOut { .. } => Some("move more text into valid.txt"),

@@ -3,6 +3,7 @@
 use crate::observers::Bar;
 use crate::printer::last_note;
 use resnet_bk::checkpoint::Checkpoint;
+use resnet_bk::pipeline::{CHECKPOINT, RECIPE};
 use resnet_bk_runtime::atomic::pause_writes;
 use std::ffi::OsString;
 use std::fs;
@@ -11,8 +12,6 @@ use std::path::{Path, PathBuf};
 /// Exit code of a program that Ctrl-C ended: 128 and the signal's number, as shells count.
 #[cfg(unix)]
 const INTERRUPTED: i32 = 130;
-/// Name of a stage's file in its folder.
-const CHECKPOINT: &str = "model.safetensors";
 
 /// From now on, Ctrl-C ends the run in `out` between two writes. A second one ends it at once.
 #[cfg(unix)]
@@ -59,7 +58,7 @@ fn is_ignored(signal: i32) -> bool {
 
 /// What is kept of a run, and the command that goes on with it.
 fn message(out: &Path, command: impl Iterator<Item = OsString>) -> String {
-    let begun = out.join("recipe.toml").is_file();
+    let begun = out.join(RECIPE).is_file();
     let kept = kept(out).unwrap_or_else(|| "nothing is kept: the first epoch was not done".to_owned());
     let verb = if begun { "go on with" } else { "begin again with" };
     format!("interrupted; {kept}; {verb}: {}", again(command, begun))
@@ -75,9 +74,10 @@ fn kept(out: &Path) -> Option<String> {
     let (number, kind) = name.split_once('-')?;
     let stage = format!("stage {} {kind}", number.trim_start_matches('0'));
     Some(match Checkpoint::read(&last.join(CHECKPOINT)) {
-        Ok(Checkpoint { progress: Some(progress), .. }) => {
-            format!("{stage} is kept up to epoch {} in {}", progress.epochs.len(), out.display())
-        }
+        Ok(Checkpoint { progress: Some(progress), .. }) => match progress.epochs.len() {
+            0 => format!("the planner's choice of {stage} is kept in {}", out.display()),
+            epochs => format!("{stage} is kept up to epoch {epochs} in {}", out.display()),
+        },
         Ok(_) => format!("all up to the end of {stage} is kept in {}", out.display()),
         Err(_) => format!("{} is kept", last.join(CHECKPOINT).display()),
     })
@@ -120,7 +120,7 @@ mod tests {
         let command = || ["resnet-bk", "train"].iter().map(OsString::from);
         let none = "interrupted; nothing is kept: the first epoch was not done; begin again with: resnet-bk train";
         assert_eq!(message(out.path(), command()), none);
-        fs::write(out.path().join("recipe.toml"), "").expect("written");
+        fs::write(out.path().join(RECIPE), "").expect("written");
         assert!(message(out.path(), command()).ends_with("go on with: resnet-bk train --resume"));
     }
 }

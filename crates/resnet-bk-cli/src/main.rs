@@ -1,6 +1,6 @@
 //! The `resnet-bk` command: trains small language models, compresses them, and runs what comes out.
 //!
-//! stdout is data, stderr is everything else. Exit codes: 0 done, 1 a target was missed, 2 an error, 130 interrupted.
+//! stdout is data, stderr is everything else. Exit codes: 0 done, 1 a target was missed or counting predicts better, 2 an error, 130 interrupted.
 
 mod arguments;
 mod commands;
@@ -29,7 +29,7 @@ static ALLOCATOR: resnet_bk::Allocator = resnet_bk::Allocator;
 #[command(
     name = "resnet-bk",
     version,
-    after_help = "Exit codes: 0 done, 1 a target was missed, 2 an error, 130 interrupted by Ctrl-C. Results go to stdout, \
+    after_help = "Exit codes: 0 done, 1 a target was missed or bigram counts predict as well, 2 an error, 130 interrupted by Ctrl-C. Results go to stdout, \
                   everything else to stderr."
 )]
 struct Arguments {
@@ -44,7 +44,7 @@ struct Arguments {
 enum Outcome {
     /// Everything that was asked for.
     Done,
-    /// The run is complete, but does not reach the recipe's target.
+    /// The run is complete, but missed its target, or its model predicts no better than bigram counts.
     TargetMissed,
 }
 

@@ -5,15 +5,13 @@ use crate::run_folder::ARTIFACT;
 use anyhow::{Context, Result};
 use resnet_bk::export::{self, ModelFile};
 use resnet_bk::memory::check_evaluation;
+use resnet_bk::pipeline::CHECKPOINT;
 use resnet_bk_runtime::architecture::{Architecture, Causality};
 use resnet_bk_runtime::artifact::Artifact;
 use resnet_bk_runtime::model::ModelError;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-
-/// Name of a stage's file in its folder.
-const CHECKPOINT: &str = "model.safetensors";
 
 /// Reads a model.
 pub fn load(path: &Path) -> Result<Artifact> {

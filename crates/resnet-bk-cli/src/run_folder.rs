@@ -4,6 +4,7 @@ use crate::failure::Failure;
 use anyhow::{Context, Result};
 use resnet_bk::config::StageKind;
 use resnet_bk::observer::Event;
+use resnet_bk::pipeline::RECIPE;
 use resnet_bk::summary::Summary;
 use std::fs;
 use std::io::ErrorKind;
@@ -13,8 +14,6 @@ use std::path::Path;
 const SUMMARY: &str = "summary.json";
 /// Name of a run's log.
 pub const METRICS: &str = "metrics.jsonl";
-/// Name of a run's recipe, all values written out.
-const RECIPE: &str = "recipe.toml";
 /// Name of a run's packed model.
 pub const ARTIFACT: &str = "model.rbk";
 

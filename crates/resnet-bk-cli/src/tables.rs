@@ -29,7 +29,7 @@ pub fn stages(summary: &Summary) -> Table {
             stage.epochs_total.to_string(),
             parameters(stage),
             grouped(stage.weights_bytes),
-            format!("{}{mark}", perplexity(stage.valid_perplexity)),
+            format!("{}{}", perplexity(stage.valid_perplexity), self::mark(stage.causality)),
             seconds(stage.seconds),
         ]);
     }
@@ -99,7 +99,11 @@ pub fn comparison(summary: &Summary) -> Table {
             empty(),
             empty(),
             perplexity(count),
-            change(artifact.valid_perplexity / count - 1.0),
+            // A model that sees the future is not to be compared with counts that do not.
+            match summary.causality {
+                Causality::Causal => change(artifact.valid_perplexity / count - 1.0),
+                Causality::Bidirectional => String::new(),
+            },
         ]);
     }
     table

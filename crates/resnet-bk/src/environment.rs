@@ -1,6 +1,6 @@
 //! What a run's bits depend on besides its recipe and text: this build, the threads and the kind of processor.
 
-use crate::config::Recipe;
+use crate::config::StageConfig;
 use crate::ops::Precision;
 use serde::{Deserialize, Serialize};
 
@@ -18,9 +18,9 @@ pub struct Environment {
 }
 
 impl Environment {
-    /// Of this process.
-    pub fn present(recipe: &Recipe) -> Self {
-        let uses_bf16 = recipe.stages.iter().any(|stage| stage.schedule().precision == Precision::Bf16);
+    /// Of this process, for a run of these stages.
+    pub fn present(stages: &[&StageConfig]) -> Self {
+        let uses_bf16 = stages.iter().any(|stage| stage.schedule().precision == Precision::Bf16);
         let precision = if uses_bf16 { Precision::Bf16 } else { Precision::Float32 };
         Self {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -30,7 +30,7 @@ impl Environment {
         }
     }
 
-    /// One sentence where a run that was begun in `self` will have other bits when it goes on in `other`.
+    /// One sentence where a run that was trained in `self` has other bits when it goes on in `other`.
     pub fn difference(&self, other: &Self) -> Option<String> {
         let parts = [
             ("threads", self.threads.to_string(), other.threads.to_string()),
@@ -45,7 +45,7 @@ impl Environment {
             .collect();
         (!changed.is_empty()).then(|| {
             format!(
-                "this run began elsewhere ({}): its bits will differ from an uninterrupted one's",
+                "this run was gone on with elsewhere ({}): its bits differ from an uninterrupted one's",
                 changed.join("; ")
             )
         })

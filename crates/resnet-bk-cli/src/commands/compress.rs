@@ -17,7 +17,7 @@ const PLAN: &str = include_str!("../../../../recipes/plan.toml");
 
 /// Train and compress: all stages of a recipe, then the packed model and the report
 ///
-/// Without --recipe, a planner looks for the student that reaches --target or --bytes with the least loss. Prints a table of the stages on stdout. Exits with 1 where the target was missed. An interrupted run (Ctrl-C) loses no
+/// Without --recipe, a planner looks for the student that reaches --target or --bytes with the least loss. Prints a table of the stages on stdout. Exits with 1 where the target was missed, or where the model predicts no better than bigram counts. An interrupted run (Ctrl-C) loses no
 /// more than the epoch it was in: the same command with --resume goes on.
 #[derive(Args)]
 pub struct Compress {
@@ -96,9 +96,9 @@ pub fn run(arguments: &Compress, printer: &mut Printer) -> Result<Outcome> {
     let mut recipe = arguments.run.recipe()?;
     if arguments.run.recipe.is_none() && arguments.bytes.is_some() {
         // A budget of bytes takes the place of what the planner's recipe asks for, but not of what --set does.
-        let built_in = Recipe::parse(PLAN, "the planner's recipe", &[])?.target;
-        recipe.target.ratio = recipe.target.ratio.filter(|_| recipe.target.ratio != built_in.ratio);
-        recipe.target.max_loss = recipe.target.max_loss.filter(|_| recipe.target.max_loss != built_in.max_loss);
+        let is_set = |key: &str| arguments.run.set.iter().any(|set| set.split('=').next().map(str::trim) == Some(key));
+        recipe.target.ratio = recipe.target.ratio.filter(|_| is_set("target.ratio"));
+        recipe.target.max_loss = recipe.target.max_loss.filter(|_| is_set("target.max_loss"));
     }
     recipe.target.ratio = arguments.target.or(recipe.target.ratio);
     recipe.target.bytes = arguments.bytes.or(recipe.target.bytes);
@@ -151,6 +151,12 @@ impl Run<'_> {
         if let Err(error) = report::write(out) {
             note(&format!("warning: the report was not written: {error:#}"));
         }
+        if let Some(sentence) = summary.worse_than_counting() {
+            note(&format!("failed: {sentence}"));
+        }
+        for missed in tables::missed(&summary) {
+            note(&format!("target missed: {missed}"));
+        }
         printer.line(tables::stages(&summary))?;
         printer.line("")?;
         printer.line(tables::comparison(&summary))?;
@@ -159,12 +165,6 @@ impl Run<'_> {
             printer.line(format_args!("{name:<16}  {fact}"))?;
         }
         printer.flush()?;
-        if let Some(sentence) = summary.worse_than_counting() {
-            note(&format!("failed: {sentence}"));
-        }
-        for missed in tables::missed(&summary) {
-            note(&format!("target missed: {missed}"));
-        }
         Ok(if summary.succeeded() { Outcome::Done } else { Outcome::TargetMissed })
     }
 }

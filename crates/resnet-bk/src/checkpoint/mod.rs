@@ -42,10 +42,10 @@ pub struct Checkpoint {
     pub trained_to_end: bool,
     /// The text that the perplexities of `stages` belong to; `None` before the first stage.
     pub text: Option<TextFingerprint>,
-    /// What the last stage ran on.
-    pub environment: Option<Environment>,
-    /// SHA-256 of the checkpoint that the run was given to begin with, in hexadecimal.
-    pub given: Option<String>,
+    /// Tokens at the end of that text's training tokens that were held out of training: the dev slice.
+    pub dev_tokens: usize,
+    /// What the run was trained on so far: more than one where it was gone on with elsewhere.
+    pub environments: Vec<Environment>,
     /// What a planner chose.
     pub plan: Option<Plan>,
     /// How far an unfinished stage has come.
@@ -83,6 +83,8 @@ pub struct Progress {
     pub stage: usize,
     /// Perplexities after each epoch that is done.
     pub epochs: Vec<Judged>,
+    /// First epoch, from 0, whose model had the sizes, quantizers and pruned weights of the last one.
+    pub form_since: usize,
     /// The best epoch so far, from 1, whose model is in a file of its own beside this one.
     #[serde(default)]
     pub best_epoch: Option<usize>,
@@ -96,7 +98,7 @@ pub struct Progress {
 impl Progress {
     /// A stage that begins.
     pub fn new(stage: usize) -> Self {
-        Self { stage, epochs: Vec::new(), best_epoch: None, seconds: 0.0, bit_prices: None }
+        Self { stage, epochs: Vec::new(), form_since: 0, best_epoch: None, seconds: 0.0, bit_prices: None }
     }
 }
 
@@ -114,8 +116,8 @@ impl Checkpoint {
             epochs: 0,
             trained_to_end: false,
             text: None,
-            environment: None,
-            given: None,
+            dev_tokens: 0,
+            environments: Vec::new(),
             plan: None,
             progress: None,
             config,
@@ -130,8 +132,8 @@ impl Checkpoint {
             epochs: self.epochs,
             trained_to_end: self.trained_to_end,
             text: self.text.clone(),
-            environment: self.environment.clone(),
-            given: self.given.clone(),
+            dev_tokens: self.dev_tokens,
+            environments: self.environments.clone(),
             plan: self.plan.clone(),
             ..Self::initialise(config, self.vocabulary.clone(), seed)
         };

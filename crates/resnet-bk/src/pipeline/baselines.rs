@@ -1,5 +1,7 @@
 //! The float models that a run can be compared with, and where their files are.
 
+use super::given::{held_out_alike, read_finished};
+use super::text::Text;
 use super::{RunError, RunRequest};
 use crate::checkpoint::Checkpoint;
 use crate::config::Against;
@@ -7,7 +9,7 @@ use crate::corpus::TextFingerprint;
 use crate::evaluate::{evaluate_model, evaluate_parameters};
 use crate::post_training;
 use crate::summary::{Baseline, Baselines, Measured, StageSummary, first_stage, float_stages};
-use crate::train::TokenStreams;
+use resnet_bk_runtime::architecture::Causality;
 use std::path::{Path, PathBuf};
 
 /// What helps where a baseline is missing.
@@ -36,21 +38,22 @@ pub(super) struct Candidates {
 
 impl Candidates {
     /// Before the first stage. `checkpoint` is the model that the run begins with; its record of stages is of the run's text.
-    pub(super) fn new(request: &RunRequest, checkpoint: &Checkpoint, streams: &TokenStreams) -> Result<Self, RunError> {
+    pub(super) fn new(
+        request: &RunRequest,
+        checkpoint: &Checkpoint,
+        text: &Text,
+        warnings: &mut Vec<String>,
+    ) -> Result<Self, RunError> {
         let mut candidates = Self::default();
         if let Some(path) = &request.baseline {
-            let baseline = Checkpoint::read(path)?;
-            let words = TextFingerprint::of(&[], &[], &baseline.vocabulary);
-            let own = TextFingerprint::of(&[], &[], &checkpoint.vocabulary);
-            if let Some(difference) = words.difference(&own) {
-                return Err(RunError::OtherBaseline { path: path.clone(), difference });
+            let baseline = read_baseline(path, checkpoint)?;
+            let own = baseline.text.as_ref();
+            let difference = own.map_or(Some("an unknown text"), |own| own.difference(&text.summary.fingerprint));
+            if let Some(difference) = difference {
+                let name = path.display();
+                warnings.push(format!("the baseline {name} was trained on {difference}; it is measured on this one"));
             }
-            if baseline.parameters.architecture().quantization.is_some() {
-                return Err(RunError::QuantizedBaseline { path: path.clone() });
-            }
-            // Its own record says how long it was trained, whatever text that was.
-            let measured = measure(path, &baseline, streams);
-            candidates.given.push(FloatModel { measured, path: Some(path.clone()) });
+            candidates.given.push(FloatModel { measured: measure(path, &baseline, text), path: Some(path.clone()) });
         }
         if let Some(path) = &request.model {
             candidates.inherited = checkpoint.stages.len();
@@ -59,7 +62,7 @@ impl Candidates {
             if let Some(last) = candidates.files.last_mut() {
                 *last = Some(path.clone());
             } else if is_float {
-                let measured = measure(path, checkpoint, streams);
+                let measured = measure(path, checkpoint, text);
                 candidates.given.push(FloatModel { measured, path: Some(path.clone()) });
             } else {
                 let name = path.display();
@@ -70,14 +73,14 @@ impl Candidates {
         Ok(candidates)
     }
 
+    /// Stages of the record that were done before this run.
+    pub(super) fn inherited(&self) -> usize {
+        self.inherited
+    }
+
     /// A stage of the record was done.
     pub(super) fn push(&mut self, checkpoint: PathBuf) {
         self.files.push(Some(checkpoint));
-    }
-
-    /// Whether a stage of this run was done.
-    pub(super) fn has_own_stage(&self) -> bool {
-        self.files.len() > self.inherited
     }
 
     /// All float models, the given ones first.
@@ -121,12 +124,25 @@ impl Candidates {
         }
     }
 
-    /// All baselines at the end of a run, or why they are missing.
-    pub(super) fn summarise(&self, stages: &[StageSummary], valid: &[u32]) -> Result<Baselines, RunError> {
+    /// All baselines of an artifact of this causality at the end of a run, or why they are missing.
+    pub(super) fn summarise(
+        &self,
+        stages: &[StageSummary],
+        causality: Causality,
+        valid: &[u32],
+    ) -> Result<Baselines, RunError> {
         let why = self.no_first.clone().unwrap_or_else(|| format!("the run has no float model; {HELP}"));
-        let or_missing = |measured: Option<Measured>| measured.map_or(Baseline::missing(&why), Baseline::Measured);
+        let alike = |measured: Option<Measured>| match measured {
+            Some(measured) if measured.causality == causality => Baseline::Measured(measured),
+            Some(other) => Baseline::missing(format!(
+                "{} and the artifact do not see the same tokens of a text (model.causality)",
+                other.name
+            )),
+            None => Baseline::missing(&why),
+        };
         let best = self.best(stages);
         let int8 = match &best {
+            Some(FloatModel { measured, .. }) if measured.causality != causality => alike(Some(measured.clone())),
             Some(FloatModel { measured, path: Some(path) }) => {
                 let (model, weights_bytes) = post_training::int8(&Checkpoint::read(path)?.parameters);
                 Baseline::Measured(Measured {
@@ -142,24 +158,36 @@ impl Candidates {
             }
             None => Baseline::missing(&why),
         };
-        Ok(Baselines {
-            first: or_missing(self.first(stages)),
-            best: or_missing(best.map(|model| model.measured)),
-            int8,
-        })
+        Ok(Baselines { first: alike(self.first(stages)), best: alike(best.map(|model| model.measured)), int8 })
     }
 }
 
-/// A float checkpoint on the run's text.
-fn measure(path: &Path, checkpoint: &Checkpoint, streams: &TokenStreams) -> Measured {
+/// Reads `--baseline`: a float model of the same words as the run's, that sees the same tokens of a text.
+fn read_baseline(path: &Path, run: &Checkpoint) -> Result<Checkpoint, RunError> {
+    let baseline = read_finished(path)?;
+    let words = |checkpoint: &Checkpoint| TextFingerprint::of(&[], &[], &checkpoint.vocabulary);
+    let other_causality = (baseline.config.causality != run.config.causality).then_some("another causality");
+    if let Some(difference) = words(&baseline).difference(&words(run)).or(other_causality) {
+        return Err(RunError::OtherBaseline { path: path.to_owned(), difference });
+    }
+    if baseline.parameters.architecture().quantization.is_some() {
+        return Err(RunError::QuantizedBaseline { path: path.to_owned() });
+    }
+    Ok(baseline)
+}
+
+/// A float checkpoint on the run's text. The dev slice tells something where the checkpoint was not trained on it.
+fn measure(path: &Path, checkpoint: &Checkpoint, text: &Text) -> Measured {
     let perplexity = |tokens: &[u32]| evaluate_parameters(&checkpoint.parameters, tokens).perplexity();
     let parameters = checkpoint.parameters.architecture().parameter_count();
+    let dev = text.streams.dev.as_deref().filter(|_| held_out_alike(checkpoint, &text.summary));
     Measured {
         name: path.display().to_string(),
+        causality: checkpoint.config.causality,
         parameters,
         weights_bytes: 4 * parameters as u64,
-        valid_perplexity: perplexity(&streams.valid),
-        dev_perplexity: streams.dev.as_deref().map(perplexity),
+        valid_perplexity: perplexity(&text.streams.valid),
+        dev_perplexity: dev.map(perplexity),
         epochs: checkpoint.epochs,
         trained_to_end: checkpoint.trained_to_end,
     }

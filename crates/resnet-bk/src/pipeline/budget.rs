@@ -36,6 +36,10 @@ impl Run<'_> {
             Against::Baseline => all.next(),
             Against::Best => all.max(),
         };
+        let target = self.request.recipe.target;
+        if target.ratio.is_some() && baseline.is_none() {
+            return Err(RunError::NoBaseline { against });
+        }
         let vocabulary = &self.checkpoint.vocabulary;
         let budget = if *teacher == self.checkpoint.config {
             self.budget_of(baseline, &self.checkpoint)?

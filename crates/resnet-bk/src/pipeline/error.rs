@@ -3,7 +3,7 @@
 use super::text::MIN_HELD_OUT;
 use crate::batch::BatchError;
 use crate::checkpoint::CheckpointError;
-use crate::config::StageKind;
+use crate::config::{Against, StageKind};
 use crate::corpus::CorpusError;
 use crate::memory::MemoryError;
 use crate::ngram::NgramError;
@@ -53,6 +53,23 @@ pub enum RunError {
         /// What differs.
         difference: &'static str,
     },
+    /// A given checkpoint is one of an unfinished stage.
+    #[error("{path} is of a stage that is not finished: its figures would not be those of its record")]
+    Unfinished {
+        /// The checkpoint.
+        path: PathBuf,
+    },
+    /// A planner works towards a ratio to a baseline that will not be there.
+    #[error("target.ratio is measured against {against}, but this run has no such model to plan with")]
+    NoBaseline {
+        /// Which baseline it is.
+        against: Against,
+    },
+    /// A given model takes the place of all stages.
+    #[error(
+        "--model takes the place of the `train` stages that this recipe begins with, and no other stage is left to run"
+    )]
+    OnlyTraining,
     /// The run began with another model, or with none.
     #[error(
         "the run in {path} did not begin with this --model; go on with the one that it began with, or choose another --out"

@@ -2,6 +2,7 @@
 
 use super::{Run, RunError, folder};
 use crate::config::Target;
+use crate::environment::Environment;
 use crate::evaluate::evaluate_model;
 use crate::export::pack;
 use crate::ngram::NgramBaselines;
@@ -29,9 +30,9 @@ pub(super) fn finish(run: Run) -> Result<Summary, RunError> {
         return Err(RunError::Parity { trained, decoded: artifact.valid_perplexity });
     }
     let out = run.request.out.clone();
-    folder::write(&out.join("model.rbk"), &bytes)?;
     let summary = summarise(run, artifact)?;
     let json = serde_json::to_vec_pretty(&summary).expect("a summary is plain data");
+    folder::write(&out.join("model.rbk"), &bytes)?;
     folder::write(&out.join("summary.json"), &json)?;
     Ok(summary)
 }
@@ -45,7 +46,8 @@ fn summarise(run: Run, artifact: ArtifactSummary) -> Result<Summary, RunError> {
     let target = run.request.recipe.target;
     let vocabulary = &run.checkpoint.vocabulary;
     let text_bytes: usize = vocabulary.words().iter().map(|word| word.len() + 1).sum();
-    let baselines = run.candidates.summarise(&run.checkpoint.stages, &run.text.streams.valid)?;
+    let baselines =
+        run.candidates.summarise(&run.checkpoint.stages, run.checkpoint.config.causality, &run.text.streams.valid)?;
     let baseline = baselines.of(target.against).measured();
     let ratio = baseline.map(|baseline| baseline.weights_bytes as f64 / artifact.bytes_weights as f64);
     let ratio_with_vocabulary =
@@ -55,13 +57,13 @@ fn summarise(run: Run, artifact: ArtifactSummary) -> Result<Summary, RunError> {
         // Every training token is counted, the dev slice too: the counts are to be as good as they can be.
         ngrams: NgramBaselines::measure(&run.text.tokens, &run.text.streams.valid, vocabulary.len())?,
         corpus: run.text.summary,
-        environment: run.environment,
+        environment: run.checkpoint.environments.last().cloned().unwrap_or(run.environment),
         causality: run.checkpoint.config.causality,
         seconds: run.checkpoint.stages.iter().map(|stage| stage.seconds).sum(),
         stages: run.checkpoint.stages,
         removals: run.checkpoint.removals,
         plan: run.checkpoint.plan.map(|plan| plan.summary),
-        warnings: run.warnings,
+        warnings: run.warnings.into_iter().chain(several(&run.checkpoint.environments)).collect(),
         target_reached: None,
         artifact,
         baselines,
@@ -72,6 +74,11 @@ fn summarise(run: Run, artifact: ArtifactSummary) -> Result<Summary, RunError> {
     };
     summary.target_reached = target.asks().then(|| is_reached(&target, &summary));
     Ok(summary)
+}
+
+/// A sentence for each time that the run was gone on with elsewhere.
+fn several(environments: &[Environment]) -> Vec<String> {
+    environments.windows(2).filter_map(|pair| pair[0].difference(&pair[1])).collect()
 }
 
 /// Whether all that was asked for is kept. What cannot be judged, for want of a baseline, is not.

@@ -3,7 +3,8 @@
 use super::RunError;
 use crate::checkpoint::Checkpoint;
 use crate::config::{ModelConfig, Recipe, StageKind};
-use crate::corpus::{TextFingerprint, sha256};
+use crate::corpus::sha256;
+use crate::summary::CorpusSummary;
 use std::path::Path;
 
 /// SHA-256 of the model's file: a resumed run goes on with the one that it began with.
@@ -12,16 +13,26 @@ pub(super) fn digest(path: &Path) -> Result<String, RunError> {
     Ok(sha256(&bytes))
 }
 
-/// Reads the model, with the training settings of the recipe, and warns of what the recipe says in vain.
+/// Reads a checkpoint of a finished stage.
+pub(super) fn read_finished(path: &Path) -> Result<Checkpoint, RunError> {
+    let checkpoint = Checkpoint::read(path)?;
+    match checkpoint.progress {
+        Some(_) => Err(RunError::Unfinished { path: path.to_owned() }),
+        None => Ok(checkpoint),
+    }
+}
+
+/// Reads the model, with the training settings of the recipe, and warns of the values of the recipe that are ignored.
 pub(super) fn read(path: &Path, recipe: &Recipe, warnings: &mut Vec<String>) -> Result<Checkpoint, RunError> {
-    let mut checkpoint = Checkpoint::read(path)?;
-    checkpoint.finish_stage();
+    let mut checkpoint = read_finished(path)?;
+    // Where a run begins is no part of it.
+    checkpoint.environments.clear();
     checkpoint.config = checkpoint.config.with_settings_of(&recipe.model);
     let name = path.display();
     let overridden = overridden(&recipe.model, &checkpoint.config);
     if !overridden.is_empty() {
         warnings.push(format!(
-            "the model of {name} takes the place of the recipe's, which says otherwise in vain: {}",
+            "the model of {name} takes the place of the recipe's, whose own values are ignored: {}",
             overridden.join(", "),
         ));
     }
@@ -29,7 +40,7 @@ pub(super) fn read(path: &Path, recipe: &Recipe, warnings: &mut Vec<String>) -> 
     if recipe.corpus.pretokenizer.is_some_and(|asked| asked != vocabulary.pretokenizer())
         || recipe.corpus.protocol.blank_lines() != vocabulary.blank_lines()
     {
-        warnings.push(format!("text is split as for {name}; the recipe's [corpus] says otherwise in vain"));
+        warnings.push(format!("text is split as for {name}; what the recipe's [corpus] says of that is ignored"));
     }
     let skipped = recipe.stages.iter().take_while(|stage| stage.kind() == StageKind::Train).count();
     if skipped > 0 {
@@ -51,22 +62,37 @@ fn overridden(recipe: &ModelConfig, given: &ModelConfig) -> Vec<String> {
     recipe.keys().filter(differs).map(|name| format!("model.{name} is {}, not {}", given[name], recipe[name])).collect()
 }
 
-/// What was measured on another text is not shown beside what is measured on this one.
-pub(super) fn forget_other_text(
+/// Drops what was measured on another text: it is not shown beside what is measured on this one.
+pub(super) fn drop_figures_of_other_text(
     checkpoint: &mut Checkpoint,
     path: &Path,
-    fingerprint: &TextFingerprint,
+    text: &CorpusSummary,
     warnings: &mut Vec<String>,
 ) {
-    let difference = checkpoint.text.as_ref().map_or(Some("an unknown text"), |text| text.difference(fingerprint));
+    let name = path.display();
+    let fingerprint = &text.fingerprint;
+    let difference = checkpoint.text.as_ref().map_or(Some("an unknown text"), |own| own.difference(fingerprint));
     if let Some(difference) = difference {
-        let name = path.display();
         warnings
             .push(format!("{name} is of {difference}: its own figures are not measured on this text and not shown"));
         checkpoint.stages.clear();
         checkpoint.removals.clear();
         checkpoint.plan = None;
     }
+    if !held_out_alike(checkpoint, text) {
+        checkpoint.stages.iter_mut().for_each(|stage| stage.dev_perplexity = None);
+        if text.dev_tokens > 0 {
+            warnings.push(format!(
+                "{name} may have been trained on the dev slice, by which this run chooses: its choices favor what that model knows by heart"
+            ));
+        }
+    }
+}
+
+/// Whether a checkpoint was trained on this training text with the same slice held out, so that its perplexity there means something.
+pub(super) fn held_out_alike(checkpoint: &Checkpoint, text: &CorpusSummary) -> bool {
+    let same_text = checkpoint.text.as_ref().is_some_and(|own| own.train == text.fingerprint.train);
+    same_text && checkpoint.dev_tokens == text.dev_tokens
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ mod given;
 mod text;
 
 pub use error::RunError;
+pub use folder::RECIPE;
 pub use text::{FEW_HELD_OUT, MANY_UNKNOWN, MIN_HELD_OUT};
 
 use crate::batch::Batches;
@@ -29,6 +30,7 @@ use crate::observer::{Event, Observer};
 use crate::summary::{StageSummary, Summary};
 use crate::train::{BEST_EPOCH, Stage, TrainError, Trained};
 use baselines::Candidates;
+use folder::Folder;
 use std::path::PathBuf;
 use std::time::Instant;
 use text::Text;
@@ -51,7 +53,7 @@ pub struct RunRequest {
 }
 
 /// Name of a stage's file in its folder.
-const CHECKPOINT: &str = "model.safetensors";
+pub const CHECKPOINT: &str = "model.safetensors";
 
 /// Runs a recipe.
 ///
@@ -63,7 +65,9 @@ pub fn run(request: &RunRequest, observer: &mut dyn Observer) -> Result<Summary,
     let leading = |stage: &&StageConfig| request.model.is_some() && stage.kind() == StageKind::Train;
     let stages: Vec<&StageConfig> =
         recipe.stages.iter().skip_while(leading).filter(|stage| is_enabled(stage.kind(), &recipe.model)).collect();
-    let first = stages.first().ok_or(RunError::NoStages)?;
+    let nothing_left =
+        if recipe.stages.iter().all(|stage| leading(&stage)) { RunError::OnlyTraining } else { RunError::NoStages };
+    let first = stages.first().ok_or(nothing_left)?;
     if request.model.is_none() && first.kind() != StageKind::Train {
         return Err(RunError::NothingToCompress(first.kind()));
     }
@@ -71,11 +75,15 @@ pub fn run(request: &RunRequest, observer: &mut dyn Observer) -> Result<Summary,
     if plans && recipe.target.ratio.is_none() && recipe.target.bytes.is_none() {
         return Err(TrainError::NoBudget.into());
     }
-    folder::check(&request.out, recipe, request.resume)?;
+    let given = request.model.as_deref().map(given::digest).transpose()?;
+    let folder = Folder { path: &request.out, recipe, given: given.as_deref() };
+    folder.check(request.resume)?;
     let mut run = Run::prepare(request, &stages)?;
     run.check_stages(&stages)?;
-    let _alone = folder::lock(&request.out)?;
-    folder::write_recipe(&request.out, recipe)?;
+    let _alone = folder.lock()?;
+    // Another run may have begun there since.
+    folder.check(request.resume)?;
+    folder.write_recipe()?;
     for message in run.warnings.clone() {
         observer.event(&Event::Warning { message });
     }
@@ -91,8 +99,6 @@ struct Run<'a> {
     checkpoint: Checkpoint,
     candidates: Candidates,
     environment: Environment,
-    /// Identity of the model that was given, as in [`Checkpoint::given`].
-    given: Option<String>,
     warnings: Vec<String>,
 }
 
@@ -117,15 +123,14 @@ impl<'a> Run<'a> {
         };
         let text = Text::new(&request.corpus, recipe, &checkpoint.vocabulary)?;
         if let Some(path) = &request.model {
-            given::forget_other_text(&mut checkpoint, path, &text.summary.fingerprint, &mut warnings);
+            given::drop_figures_of_other_text(&mut checkpoint, path, &text.summary, &mut warnings);
         }
         warnings.extend(text.warnings());
-        let candidates = Candidates::new(request, &checkpoint, &text.streams)?;
+        let candidates = Candidates::new(request, &checkpoint, &text, &mut warnings)?;
         checkpoint.text = Some(text.summary.fingerprint.clone());
-        let given = request.model.as_deref().map(given::digest).transpose()?;
-        checkpoint.given = given.clone();
-        let environment = Environment::present(recipe);
-        Ok(Self { request, text, checkpoint, candidates, environment, given, warnings })
+        checkpoint.dev_tokens = text.summary.dev_tokens;
+        let environment = Environment::present(stages);
+        Ok(Self { request, text, checkpoint, candidates, environment, warnings })
     }
 
     /// Checks that every stage can run, for what is found too late costs the stages before it.
@@ -170,7 +175,8 @@ impl<'a> Run<'a> {
 
     /// Runs a stage, goes on with it, or takes its result if it is done already.
     fn stage(&mut self, index: usize, config: &StageConfig, observer: &mut dyn Observer) -> Result<(), RunError> {
-        let number = index + 1;
+        // A run that begins with a given model goes on from its stages.
+        let number = self.candidates.inherited() + index + 1;
         let path = self.request.out.join(format!("{number:02}-{}", config.kind())).join(CHECKPOINT);
         let mut teacher = None;
         let saved = if path.exists() { Some(Checkpoint::read(&path)?) } else { None };
@@ -179,9 +185,6 @@ impl<'a> Run<'a> {
             let difference = saved.text.as_ref().map_or(Some("an unknown text"), |text| text.difference(fingerprint));
             if let Some(difference) = difference {
                 return Err(RunError::OtherText { path, difference });
-            }
-            if saved.given != self.given {
-                return Err(RunError::OtherModel { path });
             }
         }
         let before = saved.as_ref().and_then(|saved| saved.progress.as_ref()).map_or(0.0, |progress| progress.seconds);
@@ -228,16 +231,17 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Warns, once, where the run was begun by another number of threads or elsewhere, and records where it goes on.
+    /// Records what the run is trained on from here, and warns where that is something else than before.
     fn note_environment(&mut self, observer: &mut dyn Observer) {
-        let before = self.checkpoint.environment.replace(self.environment.clone());
-        // A model that is given is where the run begins, not a part of it.
-        let is_given = self.request.model.is_some() && !self.candidates.has_own_stage();
-        let difference = before.filter(|_| !is_given).and_then(|before| before.difference(&self.environment));
-        if let Some(message) = difference {
-            observer.event(&Event::Warning { message: message.clone() });
-            self.warnings.push(message);
+        let environments = &mut self.checkpoint.environments;
+        let before = environments.last();
+        if before == Some(&self.environment) {
+            return;
         }
+        if let Some(message) = before.and_then(|before| before.difference(&self.environment)) {
+            observer.event(&Event::Warning { message });
+        }
+        environments.push(self.environment.clone());
     }
 
     /// The recipe with the planner's choice in the place of its stage: what another run can start from.
@@ -275,6 +279,7 @@ impl<'a> Run<'a> {
             trained_to_end: trained.trained_to_end,
             fresh_model,
             float: architecture.quantization.is_none(),
+            causality: architecture.causality,
             parameters: architecture.parameter_count(),
             nonzero_parameters: parameters.nonzero_count(),
             experts: architecture.experts.clone(),

@@ -6,11 +6,12 @@
 //! int8    the best one with its matrices rounded to a byte a weight, without training: what a user would do first
 //! ```
 //!
-//! Where no dev slice is held out, choosing the best one by the text that is reported can only make the baseline look better, and so the
-//! artifact worse.
+//! Where not all of them were measured on a dev slice that they did not train on, the best one is chosen by the text that is reported: that
+//! can only make the baseline look better, and so the artifact worse.
 
 use super::StageSummary;
 use crate::config::{Against, StageKind};
+use resnet_bk_runtime::architecture::Causality;
 use serde::{Deserialize, Serialize};
 
 /// What the artifact is compared with.
@@ -42,6 +43,8 @@ pub enum Baseline {
 pub struct Measured {
     /// Which model it is: a stage, such as `1 train`, or a file.
     pub name: String,
+    /// Which tokens a position sees.
+    pub causality: Causality,
     /// Trained parameters.
     pub parameters: usize,
     /// Bytes of its weights: four a parameter in float32; for int8 one, and four a scale.
@@ -85,6 +88,7 @@ impl From<&StageSummary> for Measured {
     fn from(stage: &StageSummary) -> Self {
         Self {
             name: format!("{} {}", stage.stage, stage.kind),
+            causality: stage.causality,
             parameters: stage.parameters,
             weights_bytes: 4 * stage.parameters as u64,
             valid_perplexity: stage.valid_perplexity,
@@ -126,6 +130,7 @@ mod tests {
             trained_to_end: false,
             fresh_model,
             float,
+            causality: Causality::Causal,
             parameters: 1,
             nonzero_parameters: 1,
             experts: vec![1],

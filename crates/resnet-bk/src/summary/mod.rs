@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 pub struct Summary {
     /// The text.
     pub corpus: CorpusSummary,
-    /// What ran it.
+    /// What trained it, as of its last stage.
     pub environment: Environment,
     /// Which tokens a position sees. Bidirectional perplexities are not those of a language model.
     pub causality: Causality,
@@ -98,6 +98,8 @@ pub struct StageSummary {
     pub fresh_model: bool,
     /// Whether the model has no quantizers.
     pub float: bool,
+    /// Which tokens a position of the model sees.
+    pub causality: Causality,
     /// Trained parameters.
     pub parameters: usize,
     /// Those that pruning does not hold at zero.

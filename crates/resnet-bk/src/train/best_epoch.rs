@@ -9,6 +9,7 @@ use crate::checkpoint::{Checkpoint, Progress};
 use crate::evaluate::evaluate_parameters;
 use crate::export::pack;
 use crate::parameters::Parameters;
+use resnet_bk_runtime::architecture::Architecture;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -41,10 +42,28 @@ impl Judged {
     }
 }
 
-/// Whether the last epoch gained less than [`TRAINED_TO_END`]. One epoch alone does not show it.
-pub(super) fn trained_to_end(epochs: &[Judged]) -> bool {
-    let [.., before, last] = epochs else { return false };
-    1.0 - last.judge() / before.judge() < TRAINED_TO_END
+/// Whether the last epoch gained less than [`TRAINED_TO_END`] on the best one before it: more of the same schedule would hardly help. Only
+/// epochs from `form_since` on are compared, counted from 0; one alone does not show it.
+pub(super) fn trained_to_end(epochs: &[Judged], form_since: usize) -> bool {
+    let Some((last, before)) = epochs.get(form_since..).and_then(<[Judged]>::split_last) else { return false };
+    let best = before.iter().map(|epoch| epoch.judge()).fold(f64::INFINITY, f64::min);
+    best.is_finite() && 1.0 - last.judge() / best < TRAINED_TO_END
+}
+
+/// Sizes, quantizers and number of pruned weights of a model: epochs with other ones are not compared.
+#[derive(PartialEq)]
+pub(super) struct Form {
+    architecture: Architecture,
+    pruned: usize,
+}
+
+impl Form {
+    /// Of a model.
+    pub(super) fn of(parameters: &Parameters) -> Self {
+        let masks = parameters.iter().filter_map(|parameter| parameter.mask.as_deref());
+        let pruned = masks.map(|mask| mask.iter().filter(|&&keep| !keep).count()).sum();
+        Self { architecture: parameters.architecture().clone(), pruned }
+    }
 }
 
 /// The best epoch so far.
@@ -62,7 +81,12 @@ impl BestEpoch {
     pub(super) fn restore(stage: &Stage, progress: &Progress) -> Result<Self, TrainError> {
         let file = stage.save_to.as_ref().map(|path| path.with_file_name(BEST_EPOCH));
         let best = match (progress.best_epoch, &file) {
-            (Some(epoch), Some(path)) => Some((epoch, Checkpoint::read(path)?.parameters)),
+            (Some(epoch), Some(path)) => {
+                let saved = Checkpoint::read(path)?;
+                // An interruption between two writes leaves the model of an epoch that is about to be trained again.
+                let is_its = saved.progress.is_some_and(|progress| progress.epochs.len() == epoch);
+                is_its.then_some((epoch, saved.parameters))
+            }
             _ => None,
         };
         let schedule = stage.schedule;
@@ -75,27 +99,32 @@ impl BestEpoch {
     }
 
     /// Keeps the present model if it is the best one of its form.
-    pub(super) fn consider(&mut self, checkpoint: &Checkpoint, epochs: &[Judged]) -> Result<(), TrainError> {
+    pub(super) fn consider(&mut self, checkpoint: &mut Checkpoint, progress: &Progress) -> Result<(), TrainError> {
         if !self.wanted {
             return Ok(());
         }
+        self.best = self.best.take().filter(|(epoch, _)| *epoch > progress.form_since);
         let present = &checkpoint.parameters;
-        self.best = self.best.take().filter(|(_, best)| same_form(best, present));
         if let Some(most) = self.weights_bytes
-            && checkpoint.parameters.iter().any(|parameter| present.has_trained_steps(parameter))
+            && present.iter().any(|parameter| present.has_trained_steps(parameter))
             && pack(checkpoint)?.weights_bytes()? as f64 > (1.0 + SIZE_TOLERANCE) * most as f64
         {
             return Ok(());
         }
-        let perplexity = |epoch: usize| epochs[epoch - 1].judge();
-        if self.epoch().is_some_and(|best| perplexity(best) <= perplexity(epochs.len())) {
+        let epochs = &progress.epochs;
+        let (last, perplexity) = (epochs.len(), |epoch: usize| epochs[epoch - 1].judge());
+        // What is not a number is never the best.
+        let is_better = |best: usize| perplexity(last) < perplexity(best);
+        if perplexity(last).is_nan() || !self.epoch().is_none_or(is_better) {
             return Ok(());
         }
-        self.best = Some((epochs.len(), present.clone()));
-        match &self.file {
-            Some(path) => Ok(checkpoint.write(path)?),
-            None => Ok(()),
+        self.best = Some((last, present.clone()));
+        if let Some(path) = &self.file {
+            checkpoint.progress = Some(progress.clone());
+            checkpoint.write(path)?;
+            checkpoint.progress = None;
         }
+        Ok(())
     }
 
     /// Puts the best model in the place of the last one; which epoch's it is.
@@ -110,28 +139,41 @@ impl BestEpoch {
     }
 }
 
-/// Whether two models have the same sizes, quantizers and share of pruned weights.
-fn same_form(a: &Parameters, b: &Parameters) -> bool {
-    let pruned = |parameters: &Parameters| parameters.iter().filter_map(|p| p.mask.as_deref()).map(kept).sum::<usize>();
-    a.architecture() == b.architecture() && pruned(a) == pruned(b)
-}
-
-fn kept(mask: &[bool]) -> usize {
-    mask.iter().filter(|&&keep| keep).count()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::ModelConfig;
+    use resnet_bk_runtime::tokenizer::{Pretokenizer, Vocabulary};
 
     #[test]
     fn a_stage_is_trained_to_its_end_where_its_last_epoch_gained_little() {
         let epochs = |dev: &[f64]| dev.iter().map(|&dev| Judged { valid: 9.0, dev: Some(dev) }).collect::<Vec<_>>();
-        assert!(trained_to_end(&epochs(&[100.0, 80.0, 79.5])));
-        assert!(trained_to_end(&epochs(&[100.0, 80.0, 81.0])), "it got worse");
-        assert!(!trained_to_end(&epochs(&[100.0, 80.0, 79.0])));
-        assert!(!trained_to_end(&epochs(&[80.0])), "one epoch shows nothing");
+        assert!(trained_to_end(&epochs(&[100.0, 80.0, 79.5]), 0));
+        assert!(!trained_to_end(&epochs(&[100.0, 80.0, 79.0]), 0));
+        assert!(trained_to_end(&epochs(&[100.0, 80.0, 92.0, 90.0]), 0), "the second epoch was better than the last");
+        assert!(!trained_to_end(&epochs(&[100.0, 80.0, 120.0]), 2), "quantizers went in: nothing to compare with");
+        assert!(!trained_to_end(&epochs(&[100.0, 80.0, 120.0, 100.0]), 2));
+        assert!(!trained_to_end(&epochs(&[80.0]), 0), "one epoch shows nothing");
+        assert!(!trained_to_end(&[], 0));
         let valid = |valid: f64| Judged { valid, dev: None };
-        assert!(!trained_to_end(&[valid(100.0), valid(90.0)]));
+        assert!(!trained_to_end(&[valid(100.0), valid(90.0)], 0));
+    }
+
+    #[test]
+    fn what_is_not_a_number_is_not_the_best_epoch() {
+        let vocabulary = ["<unk>", "<eos>"].map(str::to_owned).to_vec();
+        let vocabulary = Vocabulary::new(vocabulary, Pretokenizer::Words).expect("sound");
+        let mut checkpoint = Checkpoint::initialise(ModelConfig::preset("tiny").expect("a preset"), vocabulary, 1);
+        let mut best = BestEpoch { wanted: true, weights_bytes: None, file: None, best: None };
+        let mut progress = Progress::new(1);
+        for (dev, expected) in [(f64::NAN, None), (9.0, Some(2)), (f64::NAN, Some(2)), (9.5, Some(2)), (8.0, Some(5))] {
+            progress.epochs.push(Judged { valid: 1.0, dev: Some(dev) });
+            best.consider(&mut checkpoint, &progress).expect("nothing is written");
+            assert_eq!(best.epoch(), expected, "{:?}", progress.epochs);
+        }
+        progress.form_since = 5;
+        progress.epochs.push(Judged { valid: 1.0, dev: Some(50.0) });
+        best.consider(&mut checkpoint, &progress).expect("nothing is written");
+        assert_eq!(best.epoch(), Some(6), "a model of another form does not compete");
     }
 }

@@ -20,7 +20,7 @@ use crate::config::Schedule;
 use crate::model::{LanguageModel, Leaves, Output};
 use crate::observer::{Event, Observer};
 use crate::random::Random;
-use best_epoch::BestEpoch;
+use best_epoch::{BestEpoch, Form};
 use bit_price::BitPrice;
 use burn_tensor::Tensor;
 use resnet_bk_runtime::artifact::ArtifactError;
@@ -141,7 +141,8 @@ pub struct Trained {
     pub trained_to_end: bool,
 }
 
-/// A stage was trained to its end where its last epoch lowered the perplexity by less than this share.
+/// A stage was trained to its end where its last epoch lowered the best perplexity before it by less than this share. It is a statement
+/// about the stage's own schedule: a falling learning rate has less to gain at its end.
 pub const TRAINED_TO_END: f64 = 0.01;
 
 /// Trains a checkpoint's model for one stage, going on from the checkpoint's progress if it has any.
@@ -180,6 +181,7 @@ pub fn train(
         bit_price.restore(prices);
     }
     let mut best = BestEpoch::restore(stage, &progress)?;
+    let mut form = Form::of(&checkpoint.parameters);
     let mut seconds_before = progress.seconds;
     observer.event(&Event::StageStarted {
         stage: stage.number,
@@ -224,7 +226,11 @@ pub fn train(
         }
         let judged = Judged::measure(checkpoint, streams);
         progress.epochs.push(judged);
-        best.consider(checkpoint, &progress.epochs)?;
+        let present = Form::of(&checkpoint.parameters);
+        if present != form {
+            (form, progress.form_since) = (present, epoch);
+        }
+        best.consider(checkpoint, &progress)?;
         progress.seconds = seconds_before + clock.elapsed().as_secs_f64();
         progress.bit_prices = Some(bit_price.state());
         progress.best_epoch = best.epoch();
@@ -251,6 +257,6 @@ pub fn train(
         valid_perplexity: kept.valid,
         dev_perplexity: kept.dev,
         kept_epoch,
-        trained_to_end: best_epoch::trained_to_end(&progress.epochs),
+        trained_to_end: best_epoch::trained_to_end(&progress.epochs, progress.form_since),
     })
 }
