@@ -38,17 +38,23 @@ pub fn check_prompt(artifact: &Artifact, prompt: &str) -> Result<()> {
 
 /// Refuses what no training can go on from, before anything slow begins.
 pub fn check_checkpoint(path: &Path) -> Result<()> {
+    if let (true, Some(checkpoint)) = (path.is_dir(), last_checkpoint(path)) {
+        let hint = format!("pass the checkpoint of a stage, such as {}", checkpoint.display());
+        return Err(Failure::new(format!("{} is a folder", path.display()), hint).into());
+    }
     check(path)?;
     match ModelFile::of(path)? {
         ModelFile::Checkpoint => Ok(()),
         ModelFile::Artifact => {
             let run = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
             let hint = match last_checkpoint(run) {
-                Some(checkpoint) => format!("pass the checkpoint that it was packed from, {}", checkpoint.display()),
+                Some(checkpoint) => format!("pass the checkpoint of a stage, such as {}", checkpoint.display()),
                 None => "pass the checkpoint of a stage, RUN/NN-stage/model.safetensors".to_owned(),
             };
-            let message =
-                format!("{} is an artifact: it is packed for use, and training cannot go on from it", path.display());
+            let message = format!(
+                "{} is an artifact: it is packed for use, and is no model to train or to compare with",
+                path.display()
+            );
             Err(Failure::new(message, hint).into())
         }
     }

@@ -2,6 +2,7 @@
 
 use crate::printer::{Table, change, grouped, percent, perplexity, ratio, seconds};
 use resnet_bk::ngram::NgramBaselines;
+use resnet_bk::pipeline::MANY_UNKNOWN;
 use resnet_bk::summary::{Baseline, Baselines, PlanSummary, StageSummary, Summary};
 use resnet_bk_runtime::architecture::Causality;
 use resnet_bk_runtime::artifact::Ledger;
@@ -20,7 +21,7 @@ pub fn mark(causality: Causality) -> &'static str {
 /// One row a stage, and the artifact's.
 pub fn stages(summary: &Summary) -> Table {
     let mut table =
-        Table::new(["stage", "epochs", "seen in all", "parameters", "bytes of weights", "valid perplexity", "seconds"]);
+        Table::new(["stage", "epochs", "seen in all", "parameters", "bytes if packed", "valid perplexity", "seconds"]);
     let mark = mark(summary.causality);
     for stage in &summary.stages {
         table.row([
@@ -62,8 +63,8 @@ pub fn comparison(summary: &Summary) -> Table {
         "model.rbk compared with",
         "epochs seen",
         "bytes of weights",
-        "smaller",
-        "than bf16",
+        "smaller by",
+        "than in bf16",
         "valid perplexity",
         "model.rbk's",
     ]);
@@ -118,7 +119,7 @@ pub fn ngrams(summary: &Summary) -> [(&'static str, f64); 3] {
 /// Trained parameters, and how many of them pruning leaves.
 fn parameters(stage: &StageSummary) -> String {
     let (all, left) = (grouped(stage.parameters as u64), grouped(stage.nonzero_parameters as u64));
-    if stage.nonzero_parameters == stage.parameters { all } else { format!("{left} of {all}") }
+    if stage.nonzero_parameters == stage.parameters { all } else { format!("{left} not zero, of {all}") }
 }
 
 /// What is known besides: a name and a sentence each.
@@ -157,8 +158,9 @@ pub fn facts(summary: &Summary) -> Vec<(&'static str, String)> {
         "result",
         match (summary.ratio, summary.ratio_with_vocabulary, summary.loss) {
             (Some(by_weights), Some(with_vocabulary), Some(loss)) => format!(
-                "{} smaller than {against} in float32 by weights, {} with the vocabulary on both sides; perplexity {}",
+                "{} smaller than {against}{} in float32 by weights, {} with the vocabulary on both sides; perplexity {}",
                 ratio(by_weights),
+                named(summary),
                 ratio(with_vocabulary),
                 change(loss),
             ),
@@ -180,8 +182,12 @@ pub fn facts(summary: &Summary) -> Vec<(&'static str, String)> {
     facts.push((
         "made by",
         format!(
-            "resnet-bk {} with {} threads on {}; head's products in {}",
-            environment.version, environment.threads, environment.processor, environment.precision,
+            "resnet-bk {} with {} thread{} on {}; head's products in {}",
+            environment.version,
+            environment.threads,
+            if environment.threads == 1 { "" } else { "s" },
+            environment.processor,
+            environment.precision,
         ),
     ));
     facts.extend(summary.warnings.iter().map(|warning| ("warning", warning.clone())));
@@ -204,6 +210,25 @@ pub fn facts(summary: &Summary) -> Vec<(&'static str, String)> {
     }
     facts.push(("target", target(summary)));
     facts
+}
+
+/// The name of the model that the target is measured against, in parentheses.
+fn named(summary: &Summary) -> String {
+    let baseline = summary.baselines.of(summary.target.against).measured();
+    baseline.map_or(String::new(), |baseline| format!(" ({})", baseline.name))
+}
+
+/// What must be said with a verdict for it to be true.
+pub fn reservations(summary: &Summary) -> String {
+    let mut reservations = Vec::new();
+    if summary.causality == Causality::Bidirectional {
+        reservations.push(NOT_CAUSAL.to_owned());
+    }
+    if summary.corpus.unknown_valid > MANY_UNKNOWN {
+        reservations
+            .push(format!("{} of the held-out tokens are unknown words", percent(summary.corpus.unknown_valid)));
+    }
+    if reservations.is_empty() { String::new() } else { format!(" (but {})", reservations.join("; ")) }
 }
 
 /// The target, and whether each part of it was reached.
@@ -236,7 +261,10 @@ pub fn target(summary: &Summary) -> String {
         return "none was set".to_owned();
     }
     // Nothing counts as reached by a model that counting beats, whatever its size.
-    summary.worse_than_counting().map_or_else(|| parts.join("; "), |sentence| format!("not reached: {sentence}"))
+    summary.worse_than_counting().map_or_else(
+        || format!("{}{}", parts.join("; "), reservations(summary)),
+        |sentence| format!("not reached: {sentence}"),
+    )
 }
 
 /// What was missed and by how much; empty where the target was reached.

@@ -144,9 +144,10 @@ fn files_that_are_no_models_are_named_as_what_they_are() {
         refused(&[&fixed[..], &["--model", text(path)]].concat(), parts);
         assert!(!out.exists());
     };
+    compress(&run, &["is a folder", &format!("such as {}\n", checkpoint.display())]);
     compress(
         &artifact,
-        &["model.rbk is an artifact", "cannot go on from it", &format!("from, {}\n", checkpoint.display())],
+        &["model.rbk is an artifact", "no model to train", &format!("such as {}\n", checkpoint.display())],
     );
     let alone = write("alone.rbk", &std::fs::read(&artifact).expect("an artifact"));
     compress(

@@ -140,6 +140,15 @@ fn a_run_goes_on_with_its_own_text_only() {
     run(&other(corpus()), &mut Silent).unwrap();
 }
 
+#[test]
+fn a_longer_run_is_not_cut_back_by_a_shorter_recipe() {
+    let folder = tempfile::tempdir().unwrap();
+    let stages = [("train", ""), ("qat", "")];
+    run(&request(&stages, folder.path()), &mut Silent).unwrap();
+    let shorter = run(&RunRequest { resume: true, ..request(&stages[..1], folder.path()) }, &mut Silent);
+    assert!(matches!(shorter, Err(RunError::OtherRecipe { .. })), "{shorter:?}");
+}
+
 /// A rate that stays too high for a text too small: later epochs learn it by heart.
 const OVERFITS: &str = "schedule.epochs = 6\nschedule.learning_rate = 0.05\nschedule.shape = \"constant\"\n\
     schedule.keep_best_epoch = true";

@@ -4,7 +4,7 @@ use super::canvas::Png;
 use super::html::{escape, picture, table};
 use super::warnings::warnings;
 use crate::printer::{Table, change, percent, perplexity, ratio};
-use crate::tables::{comparison, facts, ledger, missed, stages, trials};
+use crate::tables::{comparison, facts, ledger, missed, reservations, stages, trials};
 use resnet_bk::observer::Removal;
 use resnet_bk::summary::Summary;
 use std::fmt::Write as _;
@@ -96,7 +96,7 @@ fn verdict(summary: &Summary) -> String {
         // That it is worse is among the warnings, right below.
         _ if summary.worse_than_counting().is_some() => "<p class=\"missed\">Failed.</p>\n".to_owned(),
         None => String::new(),
-        Some(true) => "<p class=\"reached\">Target reached.</p>\n".to_owned(),
+        Some(true) => format!("<p class=\"reached\">Target reached{}.</p>\n", escape(&reservations(summary))),
         Some(false) => format!("<p class=\"missed\">Target missed: {}.</p>\n", escape(&missed(summary).join("; "))),
     };
     result + &target

@@ -181,8 +181,9 @@ fn measure(path: &Path, checkpoint: &Checkpoint, text: &Text) -> Measured {
     let perplexity = |tokens: &[u32]| evaluate_parameters(&checkpoint.parameters, tokens).perplexity();
     let parameters = checkpoint.parameters.architecture().parameter_count();
     let dev = text.streams.dev.as_deref().filter(|_| held_out_alike(checkpoint, &text.summary));
+    let other_text = checkpoint.text.as_ref().is_none_or(|own| own.train != text.summary.fingerprint.train);
     Measured {
-        name: path.display().to_string(),
+        name: format!("{}{}", path.display(), if other_text { " (trained on another text)" } else { "" }),
         causality: checkpoint.config.causality,
         parameters,
         weights_bytes: 4 * parameters as u64,

@@ -46,16 +46,18 @@ fn summarise(run: Run, artifact: ArtifactSummary) -> Result<Summary, RunError> {
     let target = run.request.recipe.target;
     let vocabulary = &run.checkpoint.vocabulary;
     let text_bytes: usize = vocabulary.words().iter().map(|word| word.len() + 1).sum();
-    let baselines =
+    // Every training token is counted, the dev slice too: the counts are to be as good as they can be.
+    let ngrams = NgramBaselines::measure(&run.text.tokens, &run.text.streams.valid, vocabulary.len())?;
+    let mut baselines =
         run.candidates.summarise(&run.checkpoint.stages, run.checkpoint.config.causality, &run.text.streams.valid)?;
+    baselines.doubt(artifact.valid_perplexity, ngrams.unigram);
     let baseline = baselines.of(target.against).measured();
     let ratio = baseline.map(|baseline| baseline.weights_bytes as f64 / artifact.bytes_weights as f64);
     let ratio_with_vocabulary =
         baseline.map(|baseline| (baseline.weights_bytes + text_bytes as u64) as f64 / artifact.bytes_total as f64);
     let loss = baseline.map(|baseline| artifact.valid_perplexity / baseline.valid_perplexity - 1.0);
     let mut summary = Summary {
-        // Every training token is counted, the dev slice too: the counts are to be as good as they can be.
-        ngrams: NgramBaselines::measure(&run.text.tokens, &run.text.streams.valid, vocabulary.len())?,
+        ngrams,
         corpus: run.text.summary,
         environment: run.checkpoint.environments.last().cloned().unwrap_or(run.environment),
         causality: run.checkpoint.config.causality,

@@ -89,14 +89,13 @@ fn is_temporary(name: &std::ffi::OsStr) -> bool {
     name.to_string_lossy().starts_with(".tmp")
 }
 
-/// Whether a run of the old recipe is a beginning of the new one's, or the other way round. A target may change.
+/// Whether a run of the old recipe is a beginning of the new one's. A target may change.
 fn same_work(old: &Recipe, new: &Recipe) -> bool {
-    let shorter = old.stages.len().min(new.stages.len());
     // A planner works towards the target.
     let target = if old.stages.iter().any(|stage| stage.kind() == StageKind::Plan) { old.target } else { new.target };
     // The dev slice cannot be held out of what was trained on already.
     old.holds_out_dev() == new.holds_out_dev()
-        && old.stages[..shorter] == new.stages[..shorter]
+        && new.stages.starts_with(&old.stages)
         && Recipe { target, stages: new.stages.clone(), ..old.clone() } == *new
 }
 

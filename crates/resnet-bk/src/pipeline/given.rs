@@ -44,8 +44,8 @@ pub(super) fn read(path: &Path, recipe: &Recipe, warnings: &mut Vec<String>) -> 
     }
     let skipped = recipe.stages.iter().take_while(|stage| stage.kind() == StageKind::Train).count();
     if skipped > 0 {
-        warnings
-            .push(format!("{name} takes the place of the recipe's first {skipped} `train` stages, which do not run"));
+        let stages = if skipped == 1 { "first stage, which does" } else { "first `train` stages, which do" };
+        warnings.push(format!("{name} takes the place of the recipe's {stages} not run"));
     }
     Ok(checkpoint)
 }
@@ -73,8 +73,9 @@ pub(super) fn drop_figures_of_other_text(
     let fingerprint = &text.fingerprint;
     let difference = checkpoint.text.as_ref().map_or(Some("an unknown text"), |own| own.difference(fingerprint));
     if let Some(difference) = difference {
-        warnings
-            .push(format!("{name} is of {difference}: its own figures are not measured on this text and not shown"));
+        warnings.push(format!(
+            "{name} is of {difference}: the figures that it was saved with are not shown; it is measured on this text"
+        ));
         checkpoint.stages.clear();
         checkpoint.removals.clear();
         checkpoint.plan = None;

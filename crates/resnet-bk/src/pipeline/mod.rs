@@ -84,8 +84,9 @@ pub fn run(request: &RunRequest, observer: &mut dyn Observer) -> Result<Summary,
     // Another run may have begun there since.
     folder.check(request.resume)?;
     folder.write_recipe()?;
-    for message in run.warnings.clone() {
-        observer.event(&Event::Warning { message });
+    // A resumed run has told them already; all are in the summary.
+    for message in run.warnings.iter().filter(|_| !request.resume) {
+        observer.event(&Event::Warning { message: message.clone() });
     }
     for (index, config) in stages.iter().enumerate() {
         run.stage(index, config, observer)?;

@@ -12,6 +12,7 @@ use crate::corpus::{Corpus, TextFingerprint};
 use crate::summary::CorpusSummary;
 use crate::train::TokenStreams;
 use resnet_bk_runtime::tokenizer::Vocabulary;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 /// Fewest tokens of a text that a perplexity is measured of.
@@ -20,6 +21,8 @@ pub const MIN_HELD_OUT: usize = 100;
 pub const FEW_HELD_OUT: usize = 1_000;
 /// Share of unknown tokens above which a perplexity says little about the text.
 pub const MANY_UNKNOWN: f64 = 0.2;
+/// Share of held-out lines that occur in the training text above which little is held out.
+const MANY_REPEATED: f64 = 0.2;
 /// One in so many training tokens is in the dev slice.
 const DEV_SHARE: usize = 50;
 /// Most tokens of the dev slice.
@@ -33,6 +36,8 @@ pub(super) struct Text {
     pub(super) streams: TokenStreams,
     /// What it is.
     pub(super) summary: CorpusSummary,
+    /// Share of the held-out lines that are lines of the training text too.
+    repeated: f64,
 }
 
 impl Text {
@@ -67,7 +72,7 @@ impl Text {
             unknown_valid: unknown(&streams.valid),
             fingerprint: TextFingerprint::of(&tokens, &streams.valid, vocabulary),
         };
-        Ok(Self { tokens, streams, summary })
+        Ok(Self { tokens, streams, summary, repeated: repeated_lines(corpus) })
     }
 
     /// What a reader of its perplexities must know.
@@ -78,6 +83,12 @@ impl Text {
             if (1..FEW_HELD_OUT).contains(&tokens) {
                 warnings.push(format!("the {name} has {tokens} tokens only: its perplexity is a rough figure"));
             }
+        }
+        if self.repeated > MANY_REPEATED {
+            warnings.push(format!(
+                "{:.1} % of the held-out lines are lines of the training text too: what is measured on them is not held out",
+                100.0 * self.repeated,
+            ));
         }
         for (name, unknown) in [("training", unknown_train), ("held-out", unknown_valid)] {
             if unknown > MANY_UNKNOWN {
@@ -90,6 +101,19 @@ impl Text {
         }
         warnings
     }
+}
+
+/// Share of the lines of the held-out text that stand in the training text, word for word. Short ones, headings above all, do not count.
+fn repeated_lines(corpus: &Corpus) -> f64 {
+    const SHORT: usize = 5;
+    let long = |line: &&str| line.split_whitespace().count() > SHORT;
+    let train: HashSet<&str> = corpus.train.lines().map(str::trim).filter(long).collect();
+    let (mut all, mut repeated) = (0usize, 0usize);
+    for line in corpus.valid.lines().map(str::trim).filter(long) {
+        all += 1;
+        repeated += usize::from(train.contains(line));
+    }
+    repeated as f64 / all.max(1) as f64
 }
 
 #[cfg(test)]
@@ -139,6 +163,15 @@ mod tests {
         let choosing = "schedule.keep_best_epoch = true";
         assert!(matches!(read(&corpus(4_998, 999), 100, choosing), Err(RunError::TinyDev { tokens: 4_999 })));
         assert!(read(&corpus(4_999, 999), 100, choosing).expect("long enough").warnings()[0].contains("dev slice"));
+    }
+
+    #[test]
+    fn a_held_out_text_that_was_trained_on_is_warned_of() {
+        let mut corpus = corpus(9_999, 1_999);
+        assert_eq!(read(&corpus, 100, "").expect("a text").warnings(), [""; 0]);
+        corpus.valid = corpus.train.clone();
+        let warnings = read(&corpus, 100, "").expect("a text").warnings();
+        assert!(warnings[0].starts_with("100.0 % of the held-out lines"), "{warnings:?}");
     }
 
     #[test]

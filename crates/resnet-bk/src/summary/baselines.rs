@@ -11,6 +11,7 @@
 
 use super::StageSummary;
 use crate::config::{Against, StageKind};
+use crate::train::TRAINED_TO_END;
 use resnet_bk_runtime::architecture::Causality;
 use serde::{Deserialize, Serialize};
 
@@ -75,6 +76,17 @@ impl Baseline {
 }
 
 impl Baselines {
+    /// Takes back that a model was trained to its end where the run shows the contrary: the artifact, which is made from it and smaller, predicts
+    /// clearly better, or the model does not even beat unigram counts.
+    pub(crate) fn doubt(&mut self, artifact_perplexity: f64, unigram: f64) {
+        for baseline in [&mut self.first, &mut self.best, &mut self.int8] {
+            if let Baseline::Measured(model) = baseline {
+                let beaten = artifact_perplexity < (1.0 - TRAINED_TO_END) * model.valid_perplexity;
+                model.trained_to_end &= !beaten && model.valid_perplexity < unigram;
+            }
+        }
+    }
+
     /// The one that a target is measured against.
     pub fn of(&self, against: Against) -> &Baseline {
         match against {
@@ -139,6 +151,20 @@ mod tests {
             dev_perplexity: None,
             seconds: 0.0,
         }
+    }
+
+    #[test]
+    fn a_model_that_its_own_artifact_beats_was_not_trained_to_its_end() {
+        let model = Measured { trained_to_end: true, ..Measured::from(&stage(StageKind::Train, true, true)) };
+        let doubted = |artifact: f64, unigram: f64| {
+            let all = || Baseline::Measured(Measured { valid_perplexity: 100.0, ..model.clone() });
+            let mut baselines = Baselines { first: all(), best: all(), int8: Baseline::missing("no file") };
+            baselines.doubt(artifact, unigram);
+            !baselines.best.measured().expect("a model").trained_to_end
+        };
+        assert!(!doubted(120.0, 900.0) && !doubted(99.5, 900.0));
+        assert!(doubted(98.0, 900.0), "the artifact is better by two percent");
+        assert!(doubted(120.0, 90.0), "counting is better");
     }
 
     #[test]

@@ -12,9 +12,12 @@ impl Summary {
         let counts = [("unigram", self.ngrams.unigram), ("bigram", self.ngrams.bigram)];
         // A perplexity that is not a number beats nothing.
         let (name, count) = counts.into_iter().find(|&(_, count)| perplexity.is_nan() || perplexity >= count)?;
+        // Two decimals, or as many as tell them apart.
+        let digits =
+            (2..6).find(|&digits| format!("{perplexity:.digits$}") != format!("{count:.digits$}")).unwrap_or(6);
         Some(format!(
-            "the model predicts this text no better than counting words does: its perplexity is {perplexity:.2}, that of \
-             {name} counts {count:.2}"
+            "the model predicts this text no better than counting words does: its perplexity is {perplexity:.digits$}, that of \
+             {name} counts {count:.digits$}"
         ))
     }
 

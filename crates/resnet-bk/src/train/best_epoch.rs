@@ -43,11 +43,14 @@ impl Judged {
 }
 
 /// Whether the last epoch gained less than [`TRAINED_TO_END`] on the best one before it: more of the same schedule would hardly help. Only
-/// epochs from `form_since` on are compared, counted from 0; one alone does not show it.
+/// epochs from `form_since` on are compared, counted from 0; fewer than three of them do not show it.
 pub(super) fn trained_to_end(epochs: &[Judged], form_since: usize) -> bool {
-    let Some((last, before)) = epochs.get(form_since..).and_then(<[Judged]>::split_last) else { return false };
+    let [before @ .., last] = epochs.get(form_since..).unwrap_or_default() else { return false };
+    if before.len() < 2 {
+        return false;
+    }
     let best = before.iter().map(|epoch| epoch.judge()).fold(f64::INFINITY, f64::min);
-    best.is_finite() && 1.0 - last.judge() / best < TRAINED_TO_END
+    1.0 - last.judge() / best < TRAINED_TO_END
 }
 
 /// Sizes, quantizers and number of pruned weights of a model: epochs with other ones are not compared.
@@ -152,11 +155,12 @@ mod tests {
         assert!(!trained_to_end(&epochs(&[100.0, 80.0, 79.0]), 0));
         assert!(trained_to_end(&epochs(&[100.0, 80.0, 92.0, 90.0]), 0), "the second epoch was better than the last");
         assert!(!trained_to_end(&epochs(&[100.0, 80.0, 120.0]), 2), "quantizers went in: nothing to compare with");
-        assert!(!trained_to_end(&epochs(&[100.0, 80.0, 120.0, 100.0]), 2));
-        assert!(!trained_to_end(&epochs(&[80.0]), 0), "one epoch shows nothing");
+        assert!(!trained_to_end(&epochs(&[100.0, 80.0, 120.0, 100.0, 80.0]), 2));
+        assert!(trained_to_end(&epochs(&[100.0, 80.0, 120.0, 100.0, 100.0]), 2));
+        assert!(!trained_to_end(&epochs(&[80.0, 80.0]), 0), "two epochs show nothing");
         assert!(!trained_to_end(&[], 0));
         let valid = |valid: f64| Judged { valid, dev: None };
-        assert!(!trained_to_end(&[valid(100.0), valid(90.0)], 0));
+        assert!(!trained_to_end(&[valid(100.0), valid(90.0), valid(80.0)], 0));
     }
 
     #[test]
