@@ -33,13 +33,13 @@ pub struct Compress {
     #[arg(long, value_enum)]
     against: Option<AgainstArgument>,
     /// Float32 bytes of the baseline over bytes of the artifact's weights, at least; overrides the recipe's
-    #[arg(long, value_name = "RATIO", value_parser = parse_ratio, allow_negative_numbers = true)]
+    #[arg(long, value_name = "RATIO", value_parser = parse_ratio, allow_hyphen_values = true)]
     target: Option<f64>,
     /// Loss of valid perplexity against the baseline, at most: 15% or 0.15; overrides the recipe's
-    #[arg(long, value_name = "LOSS", value_parser = parse_loss, allow_negative_numbers = true)]
+    #[arg(long, value_name = "LOSS", value_parser = parse_loss, allow_hyphen_values = true)]
     max_loss: Option<f64>,
     /// Length of the packed model, vocabulary included, at most: 60kB, 1.5MB or a number of bytes; overrides the recipe's
-    #[arg(long, value_name = "BYTES", value_parser = parse_bytes, allow_negative_numbers = true)]
+    #[arg(long, value_name = "BYTES", value_parser = parse_bytes, allow_hyphen_values = true)]
     bytes: Option<u64>,
 }
 
@@ -173,7 +173,7 @@ impl Run<'_> {
 fn parse_ratio(text: &str) -> Result<f64, String> {
     let number = text.strip_suffix(['x', 'X']).unwrap_or(text);
     let ratio = number.trim().parse().map_err(|_| "write a number such as 100".to_owned())?;
-    if f64::is_finite(ratio) && ratio > 0.0 { Ok(ratio) } else { Err("it must be above 0".to_owned()) }
+    if f64::is_finite(ratio) && ratio > 0.0 { Ok(ratio) } else { Err("it must be finite and above 0".to_owned()) }
 }
 
 /// `60000`, `60kB` or `1.5MB`.
@@ -189,6 +189,9 @@ fn parse_bytes(text: &str) -> Result<u64, String> {
     };
     let number: f64 = digits.trim().parse().map_err(|_| form())?;
     let bytes = number * unit;
+    if unit == 1.0 && number.fract() != 0.0 {
+        return Err(form());
+    }
     // A recipe's file holds no larger number than i64 does.
     if (1.0..i64::MAX as f64).contains(&bytes) { Ok(bytes as u64) } else { Err(form()) }
 }
@@ -199,9 +202,9 @@ mod tests {
 
     #[test]
     fn bytes_may_have_a_unit() {
-        let parsed = ["60000", "60kB", "1.5 MB", "7b"].map(parse_bytes);
-        assert_eq!(parsed, [Ok(60_000), Ok(60_000), Ok(1_500_000), Ok(7)]);
-        for wrong in ["", "kB", "-1", "0", "3 GB", "NaN", "many", "99999999999999999999", "1e300"] {
+        let parsed = ["60000", "60kB", "1.5 MB", "7b", "1.1kB"].map(parse_bytes);
+        assert_eq!(parsed, [Ok(60_000), Ok(60_000), Ok(1_500_000), Ok(7), Ok(1_100)]);
+        for wrong in ["", "kB", "-1", "0", "1.5", "3 GB", "NaN", "many", "99999999999999999999", "1e300"] {
             assert!(parse_bytes(wrong).is_err(), "{wrong}");
         }
     }

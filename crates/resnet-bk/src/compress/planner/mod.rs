@@ -28,6 +28,9 @@ const LONGER: usize = 3;
 const STEERED: f64 = 0.9;
 /// Share of the budget that is left free, for a size is steered to about half a percent.
 const MARGIN: f64 = 0.007;
+/// Steps below which a size is hardly steered, and the share of the budget that is left free then: what trials of small students were off by.
+const SHORT: usize = 1_000;
+const SHORT_MARGIN: f64 = 0.03;
 
 /// Checks, before anything is trained, that there is a student of at most `budget` bytes of weights for a teacher of this configuration and
 /// a vocabulary of `words` words.
@@ -86,6 +89,9 @@ pub fn plan(
     }
     let trial = &summary.trials[summary.chosen];
     let rate = trial.bytes as f64 / trial.predicted_bytes as f64;
+    let window = config.schedule.batch_size * teacher.config.n_seq;
+    let steps = config.schedule.epochs * streams.train.len() / window;
+    let goal = if steps < SHORT { budget as f64 * (1.0 - SHORT_MARGIN) } else { goal };
     let chosen = field.swap_remove(0);
     let chosen = chosen.refit(goal / rate).unwrap_or(chosen);
     // Where not even the widest table takes the budget, there is nothing to steer.

@@ -25,6 +25,9 @@ use serde::{Deserialize, Serialize};
 use std::path::Path;
 use toml::{Table, Value};
 
+/// What a recipe's file may hold.
+const KEYS: [&str; 6] = ["seed", "corpus", "model", "target", "schedule", "stage"];
+
 /// Everything a run depends on but the text.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -83,6 +86,10 @@ impl Recipe {
     }
 
     fn from_table(mut table: Table) -> Result<Self, ValueError> {
+        // `schedule` is merged into the stages before Serde sees the keys.
+        if let Some(key) = table.keys().find(|key| !KEYS.contains(&key.as_str())) {
+            return Err(unknown_key(key, &KEYS));
+        }
         expand_presets(&mut table)?;
         expand_schedules(&mut table)?;
         expand_loss(&mut table)?;

@@ -48,6 +48,8 @@ fn mistakes_are_named() {
         let message = Recipe::parse(TEXT, "test.toml", &[set.to_owned()]).unwrap_err().to_string();
         assert!(message.contains(part), "{set}: {message}");
     };
+    fails("foo=1", "--set foo=1: foo is not a known key: there are seed, corpus, model, target, schedule, stage");
+    fails("shedule.epochs=1", "--set shedule.epochs=1: shedule is not a known key: did you mean schedule?");
     fails("model.d_modle=3", "--set model.d_modle=3: model.d_modle is not a known key: did you mean d_model?");
     fails("stage.0.schedule.epochs=0", "[[stage]] 1 (train): epochs is 0, but must be from 1 to 1,048,576");
     fails("stage.7.schedule.epochs=1", "stage has 3 entries");
