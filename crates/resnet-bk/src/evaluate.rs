@@ -10,7 +10,7 @@ use crate::parameters::Parameters;
 use rayon::prelude::*;
 use resnet_bk_runtime::model::Model;
 
-/// Windows that go through the Burn model at once.
+/// Windows that go through the model in training at once.
 const WINDOWS: usize = 64;
 
 /// Result of an evaluation.
@@ -29,15 +29,14 @@ impl Evaluation {
     }
 }
 
-/// Evaluates the model in training, with its fake quantization, on Burn. Logits exist a tile at a time. Where the processor has a tile
+/// Evaluates the model in training, with its fake quantization. Logits exist a tile at a time. Where the processor has a tile
 /// unit (AMX) every factor of the head's products is a pair of bf16, whatever `schedule.precision` says; elsewhere it is float32. See
 /// [`negative_log_likelihoods`].
 pub fn evaluate_parameters(parameters: &Parameters, tokens: &[u32]) -> Evaluation {
     let (mut nats, mut head) = (0.0, None);
     run_model(parameters, tokens, |model, output, targets| {
         let head = head.get_or_insert_with(|| model.frozen_head());
-        let hidden = output.hidden.into_data().try_into_vec::<f32>().expect("float32 values");
-        let losses = negative_log_likelihoods(&hidden, targets, &head.view());
+        let losses = negative_log_likelihoods(output.hidden.values(), targets, &head.view());
         nats += losses.iter().map(|&x| f64::from(x)).sum::<f64>();
     });
     Evaluation { tokens: tokens.len().saturating_sub(1), nats }

@@ -5,6 +5,7 @@
 //! ```
 
 pub mod batch;
+mod buffer;
 pub mod bench;
 pub mod checkpoint;
 pub mod compress;
@@ -25,7 +26,9 @@ pub mod post_training;
 pub mod random;
 mod spelling;
 pub mod summary;
+pub mod tape;
 pub mod threads;
 pub mod train;
 
+pub use buffer::Buffer;
 pub use kernels::Allocator;

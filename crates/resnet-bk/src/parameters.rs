@@ -3,6 +3,7 @@
 //! Values, pruning masks and optimizer moments live side by side in plain memory, so checkpoints, pruning, the optimizer
 //! and the export see one thing. Burn tensors are made from them for each step (see [`crate::model`]).
 
+use crate::buffer::Buffer;
 use crate::random::Random;
 use half::f16;
 use resnet_bk_runtime::architecture::{Architecture, Role, TensorSpec, log_step_name};
@@ -27,7 +28,7 @@ pub struct Parameter {
     /// Name, shape and role.
     pub spec: TensorSpec,
     /// Row-major values.
-    pub values: Vec<f32>,
+    pub values: Buffer,
     /// `false` where magnitude pruning holds a value at zero.
     pub mask: Option<Vec<bool>>,
     /// The optimizer's memory; empty until the first step of a stage.
@@ -39,7 +40,8 @@ impl Parameter {
     ///
     /// # Panics
     /// If the values do not fill the shape.
-    pub fn new(spec: TensorSpec, values: Vec<f32>) -> Self {
+    pub fn new(spec: TensorSpec, values: impl Into<Buffer>) -> Self {
+        let values = values.into();
         assert_eq!(values.len(), spec.len(), "values of {}", spec.name);
         Self { spec, values, mask: None, moments: Moments::default() }
     }
@@ -206,7 +208,7 @@ impl Parameters {
 
     /// Values as the runtime will see them: quantized and dequantized where a scheme says so.
     pub fn rounded(&self, parameter: &Parameter) -> Vec<f32> {
-        let mut values = parameter.values.clone();
+        let mut values = parameter.values.to_vec();
         if let Some(quantizer) = self.quantizer(parameter) {
             quantizer.scheme.fake_quantize(&mut values, &quantizer.scales);
         }

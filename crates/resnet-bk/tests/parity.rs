@@ -32,14 +32,14 @@ fn quantized(config: ModelConfig) -> Checkpoint {
     checkpoint
 }
 
-/// Log-probabilities of every word after every token, on Burn: `[n, V]`.
-fn burn_log_probabilities(checkpoint: &Checkpoint, tokens: &[u32], length: usize) -> Vec<f64> {
+/// Log-probabilities of every word after every token, by the model in training: `[n, V]`.
+fn training_log_probabilities(checkpoint: &Checkpoint, tokens: &[u32], length: usize) -> Vec<f64> {
     let leaves = Leaves::plain(&checkpoint.parameters);
     let model = LanguageModel::bind(checkpoint.parameters.architecture(), Gradient::Exact, &leaves);
     let hidden = model.forward(tokens, length, &mut Mode::Evaluate).hidden;
-    let (head, hidden) = (model.frozen_head(), hidden.into_data().try_into_vec::<f32>().unwrap());
+    let head = model.frozen_head();
     let mut logits = vec![0.0; tokens.len() * head.bias.len()];
-    head.view().logits(&hidden, &mut logits);
+    head.view().logits(hidden.values(), &mut logits);
     log_softmax(&logits, head.bias.len())
 }
 
@@ -69,13 +69,13 @@ fn fake_quantized_model_and_decoded_artifact_agree_on_ten_thousand_tokens() {
         let mut tokens = checkpoint.vocabulary.encode(&text(800, 3));
         tokens.truncate(10_000 / length * length + length);
         assert!(tokens.len() >= 10_000);
-        let burn = burn_log_probabilities(&checkpoint, &tokens, length);
+        let training = training_log_probabilities(&checkpoint, &tokens, length);
         let words = checkpoint.vocabulary.len();
-        for (window, burn) in tokens.chunks(length).zip(burn.chunks(length * words)) {
+        for (window, training) in tokens.chunks(length).zip(training.chunks(length * words)) {
             let mut logits = vec![0.0; length * words];
             model.head().logits(&model.hidden(window, &mut model.start()), &mut logits);
-            for (runtime, burn) in log_softmax(&logits, words).iter().zip(burn) {
-                assert!((runtime - burn).abs() < TOLERANCE, "{runtime} decoded, {burn} in training");
+            for (runtime, trained) in log_softmax(&logits, words).iter().zip(training) {
+                assert!((runtime - trained).abs() < TOLERANCE, "{runtime} decoded, {trained} in training");
             }
         }
     }
@@ -93,7 +93,7 @@ fn future_tokens_change_nothing() {
         let model = LanguageModel::bind(checkpoint.parameters.architecture(), Gradient::Exact, &leaves);
         let length = checkpoint.config.n_seq;
         let hidden = |tokens: &[u32]| {
-            model.forward(tokens, length, &mut Mode::Evaluate).hidden.into_data().try_into_vec::<f32>().unwrap()
+            model.forward(tokens, length, &mut Mode::Evaluate).hidden.values().to_vec()
         };
         let tokens = &streams.valid[..length];
         let mut changed = tokens.to_vec();

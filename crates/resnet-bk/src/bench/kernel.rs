@@ -153,11 +153,11 @@ fn head_case(soft: bool, precision: Precision, sgemm_gflops: f64, runs: usize) -
     let loss = HeadLoss {
         targets: (0..tokens).map(|_| random.below(words as u64) as u32).collect(),
         soft: soft.then(|| SoftTargets {
-            hidden: normal(tokens * teacher_width, 5, 1.0),
+            hidden: normal(tokens * teacher_width, 5, 1.0).into(),
             head: Arc::new(FrozenHead {
                 layout: TableLayout::full(words, teacher_width),
-                bank: normal(words * teacher_width, 6, 0.3),
-                bias: normal(words, 7, 1.0),
+                bank: normal(words * teacher_width, 6, 0.3).into(),
+                bias: normal(words, 7, 1.0).into(),
             }),
             temperature: 2.0,
             alpha: 0.7,

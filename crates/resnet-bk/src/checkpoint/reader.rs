@@ -74,7 +74,7 @@ impl<'a> Reader<'a> {
             return Err(ContentError::Mask(mask_name));
         }
         let mask = mask.map(|mask| mask.iter().map(|&keep| keep == 1).collect());
-        Ok(Some(Parameter { spec: spec.clone(), values, mask, moments }))
+        Ok(Some(Parameter { spec: spec.clone(), values: values.into(), mask, moments }))
     }
 
     fn moments(&mut self, name: &str, shape: &[usize]) -> Result<Moments, ContentError> {

@@ -30,9 +30,8 @@ pub fn calibrate(parameters: Parameters, tokens: &[u32], samples: usize, bits: u
         let inputs: Vec<u32> = group.iter().flat_map(|&start| &tokens[start..start + length]).copied().collect();
         let output = model.forward(&inputs, length, &mut Mode::Evaluate);
         for (layer, (potential, features)) in output.layers.into_iter().zip(&mut largest) {
-            let values = |tensor: burn_tensor::Tensor<2>| tensor.into_data().try_into_vec::<f32>().expect("float32");
-            *potential = values(layer.potential).iter().fold(*potential, |max, v| max.max(v.abs()));
-            for row in values(layer.features).chunks(features.len()) {
+            *potential = layer.potential.values().iter().fold(*potential, |max, v| max.max(v.abs()));
+            for row in layer.features.values().chunks(features.len()) {
                 for (max, f) in features.iter_mut().zip(row) {
                     *max = max.max(f.abs());
                 }
@@ -48,7 +47,7 @@ pub fn calibrate(parameters: Parameters, tokens: &[u32], samples: usize, bits: u
         let mut set = |name: &str, values: Vec<f32>| {
             let name = format!("blocks.{block}.mixer.{name}");
             let parameter = parameters.as_mut_slice().iter_mut().find(|p| p.spec.name == name);
-            parameter.expect("a quantized architecture has its steps").values = values;
+            parameter.expect("a quantized architecture has its steps").values = values.into();
         };
         set("potential_step", vec![potential / limit]);
         set("feature_step", features.iter().map(|max| max / limit).collect());

@@ -15,11 +15,11 @@ use crate::batch::Batch;
 use crate::checkpoint::{Checkpoint, Compression};
 use crate::config::{DistillConfig, ModelConfig, QatConfig};
 use crate::model::{LanguageModel, Leaves, Output};
-use crate::ops::HeadLoss;
+use crate::ops::{self, HeadLoss};
 use crate::parameters::Parameter;
 use crate::random::Random;
 use crate::train::{Objective, Stage, StepContext};
-use burn_tensor::Tensor;
+use crate::tape::Tensor;
 use resnet_bk_runtime::architecture::{Role, TensorSpec};
 
 /// Sets the streams of random numbers of student and projections apart from the others of the seed.
@@ -62,7 +62,7 @@ fn projections(teacher: &Checkpoint, student: &ModelConfig, seed: u64) -> Vec<Pa
     let projection = |block: usize| {
         let mut random = Random::keyed(&[seed, STUDENT, block as u64]);
         let spec = TensorSpec { name: projection_name(block), shape: vec![from, to], role: Role::Mixer };
-        let values = (0..from * to).map(|_| random.normal() / (from as f32).sqrt()).collect();
+        let values: Vec<f32> = (0..from * to).map(|_| random.normal() / (from as f32).sqrt()).collect();
         Parameter::new(spec, values)
     };
     (0..student.n_layers).map(projection).collect()
@@ -95,22 +95,20 @@ impl<'a> Distillation<'a> {
         }
     }
 
-    /// Mean over the matched blocks of the squared distance of features, relative to the teacher's mean square.
-    fn feature_loss(&self, student: &Output, teacher: &Output, leaves: &Leaves, projected: bool) -> Tensor<1> {
-        let device = student.hidden.device();
+    /// Adds the mean over the matched blocks of the distance of features, relative to the teacher's
+    /// mean square.
+    fn add_feature_loss(&self, loss: &Tensor, student: &Output, teacher: &Output, leaves: &Leaves) -> Tensor {
         let (count, teacher_count) = (student.layers.len(), teacher.layers.len());
-        let mut total = Tensor::<1>::zeros([1], &device);
-        for (block, layer) in student.layers.iter().enumerate() {
+        let distances = student.layers.iter().enumerate().map(|(block, layer)| {
             let target = &teacher.layers[matching_block(block, count, teacher_count)].features;
-            let scale: f32 = target.clone().square().mean().into_scalar();
-            let target = Tensor::<2>::from_data(target.to_data(), &device);
-            let features = match projected {
-                true => layer.features.clone().matmul(leaves.matrix(&projection_name(block))),
-                false => layer.features.clone(),
+            let projected = match layer.features.columns() == target.columns() {
+                true => layer.features.clone(),
+                false => ops::project(&layer.features, &leaves.tensor(&projection_name(block))),
             };
-            total = total + (features - target).square().mean() / (scale + 1e-8);
-        }
-        total / count as f32
+            ops::feature_distance(&projected, target.values())
+        });
+        let total = distances.reduce(|sum, block| ops::add_penalty(&sum, &block, 1.0));
+        ops::add_penalty(loss, &total.expect("a model has a block"), self.config.feature_weight / count as f32)
     }
 }
 
@@ -123,7 +121,7 @@ impl Objective for Distillation<'_> {
         }
     }
 
-    fn loss(&mut self, model: &LanguageModel, output: &Output, leaves: &Leaves, batch: &Batch) -> Tensor<1> {
+    fn loss(&mut self, model: &LanguageModel, output: &Output, leaves: &Leaves, batch: &Batch) -> Tensor {
         let teacher = self.teacher.forward(batch);
         let soft = self.teacher.soft_targets(&teacher, self.config.temperature, self.config.alpha);
         let loss = HeadLoss {
@@ -131,12 +129,11 @@ impl Objective for Distillation<'_> {
             soft: Some(soft),
             precision: self.config.schedule.precision,
         };
-        let mut loss = model.head_loss(loss, &output.hidden);
-        if self.config.feature_weight > 0.0 {
-            let projected = output.layers[0].features.dims() != teacher.layers[0].features.dims();
-            loss = loss + self.feature_loss(output, &teacher, leaves, projected) * self.config.feature_weight;
+        let loss = model.head_loss(loss, &output.hidden);
+        match self.config.feature_weight > 0.0 {
+            true => self.add_feature_loss(&loss, output, &teacher, leaves),
+            false => loss,
         }
-        loss
     }
 }
 

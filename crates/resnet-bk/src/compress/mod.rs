@@ -18,7 +18,7 @@ use crate::observer::Observer;
 use crate::ops::{HeadLoss, Precision};
 use crate::random::Random;
 use crate::train::{Objective, Stage, TokenStreams, TrainError, Trained, train};
-use burn_tensor::Tensor;
+use crate::tape::Tensor;
 use std::time::Instant;
 
 /// Sets the stream of random numbers of a fresh model apart from the others of the seed.
@@ -103,7 +103,7 @@ pub struct CrossEntropy {
 }
 
 impl Objective for CrossEntropy {
-    fn loss(&mut self, model: &LanguageModel, output: &Output, _: &Leaves, batch: &crate::batch::Batch) -> Tensor<1> {
+    fn loss(&mut self, model: &LanguageModel, output: &Output, _: &Leaves, batch: &crate::batch::Batch) -> Tensor {
         let loss = HeadLoss { targets: batch.targets.as_slice().into(), soft: None, precision: self.precision };
         model.head_loss(loss, &output.hidden)
     }

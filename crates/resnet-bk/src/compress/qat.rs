@@ -9,7 +9,7 @@ use crate::config::QatConfig;
 use crate::model::{LanguageModel, Leaves, Output};
 use crate::observer::Event;
 use crate::train::{Objective, StepContext};
-use burn_tensor::Tensor;
+use crate::tape::Tensor;
 use resnet_bk_runtime::architecture::Architecture;
 use resnet_bk_runtime::quantization::{MAX_BITS, QuantizationPolicy};
 
@@ -29,7 +29,7 @@ impl Objective for QuantizationAware<'_> {
         }
     }
 
-    fn loss(&mut self, model: &LanguageModel, output: &Output, leaves: &Leaves, batch: &Batch) -> Tensor<1> {
+    fn loss(&mut self, model: &LanguageModel, output: &Output, leaves: &Leaves, batch: &Batch) -> Tensor {
         CrossEntropy { precision: self.config.schedule.precision }.loss(model, output, leaves, batch)
     }
 }

@@ -119,7 +119,7 @@ mod tests {
         fit_steps(&mut parameters);
         let error = |parameters: &Parameters| -> f32 {
             let squares = |p: &Parameter| -> f32 {
-                parameters.rounded(p).iter().zip(&p.values).map(|(a, b)| (a - b).powi(2)).sum()
+                parameters.rounded(p).iter().zip(p.values.iter()).map(|(a, b)| (a - b).powi(2)).sum()
             };
             parameters.iter().map(squares).sum()
         };

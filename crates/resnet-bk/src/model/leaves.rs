@@ -1,10 +1,11 @@
-//! Burn tensors of a model's parameters, and their gradients.
+//! Tensors of a model's parameters, and their gradients.
 //!
 //! Weights are rounded by their quantizers on the way in, and gradients pass back through them on the way out.
 
 use super::quantizers::{ROWS, through_quantizer};
+use crate::buffer::Buffer;
 use crate::parameters::{Parameter, Parameters, Quantizer};
-use burn_tensor::{Device, Gradients, Tensor, TensorData};
+use crate::tape::{Gradients, Tape, Tensor};
 use rayon::prelude::*;
 use resnet_bk_runtime::architecture::{Role, log_step_name};
 use resnet_bk_runtime::quantization::Steps;
@@ -17,22 +18,16 @@ const GROUPS: usize = 256;
 /// vector, `blocks.N.moe.experts`, and so are those of a table, `embedding` and `head`.
 #[derive(Debug)]
 pub struct Leaves {
-    device: Device,
+    tape: Option<Tape>,
     list: Vec<Leaf>,
     index: HashMap<String, usize>,
 }
 
 #[derive(Debug)]
 struct Leaf {
-    tensor: Ranked,
+    tensor: Tensor,
     /// Sizes of the parameters that it holds.
     sizes: Vec<usize>,
-}
-
-#[derive(Debug)]
-enum Ranked {
-    Vector(Tensor<1>),
-    Matrix(Tensor<2>),
 }
 
 /// The vector that a parameter is part of.
@@ -45,7 +40,7 @@ fn bank(name: &str) -> Option<&str> {
 }
 
 /// What [`Parameters::rounded`] gives, by all threads.
-fn rounded(parameters: &Parameters, parameter: &Parameter) -> Vec<f32> {
+fn rounded(parameters: &Parameters, parameter: &Parameter) -> Buffer {
     let Some(Quantizer { scheme, scales }) = parameters.quantizer(parameter) else { return parameter.values.clone() };
     let mut values = parameter.values.clone();
     match scheme.steps {
@@ -64,18 +59,18 @@ fn rounded(parameters: &Parameters, parameter: &Parameter) -> Vec<f32> {
 impl Leaves {
     /// Leaves whose gradients can be asked for after a backward pass.
     pub fn tracked(parameters: &Parameters) -> Self {
-        Self::new(parameters, Device::flex().autodiff(), true)
+        Self::new(parameters, Some(Tape::default()))
     }
 
     /// Plain tensors for evaluation.
     pub fn plain(parameters: &Parameters) -> Self {
-        Self::new(parameters, Device::flex(), false)
+        Self::new(parameters, None)
     }
 
-    fn new(parameters: &Parameters, device: Device, tracked: bool) -> Self {
+    fn new(parameters: &Parameters, tape: Option<Tape>) -> Self {
         let list: Vec<&Parameter> = parameters.iter().filter(|parameter| parameter.spec.role != Role::Step).collect();
-        let values: Vec<Vec<f32>> = list.par_iter().map(|parameter| rounded(parameters, parameter)).collect();
-        let mut leaves = Self { list: Vec::new(), index: HashMap::new(), device };
+        let values: Vec<Buffer> = list.par_iter().map(|parameter| rounded(parameters, parameter)).collect();
+        let mut leaves = Self { list: Vec::new(), index: HashMap::new(), tape };
         let mut values = values.into_iter();
         for group in list.chunk_by(|a, b| bank(&a.spec.name).is_some_and(|name| bank(&b.spec.name) == Some(name))) {
             let spec = &group[0].spec;
@@ -83,12 +78,11 @@ impl Leaves {
             let mut values = values.by_ref().take(group.len());
             match bank(&spec.name) {
                 Some(name) => {
-                    let bank = values.collect::<Vec<_>>().concat();
-                    leaves.push(name, bank, &[sizes.iter().sum()], sizes, tracked);
+                    leaves.push(name, joined(values.collect()), [1, sizes.iter().sum()], sizes, true);
                 }
                 None => {
                     let values = values.next().expect("a group is not empty");
-                    leaves.push(&spec.name, values, &spec.shape, sizes, tracked && spec.is_trained());
+                    leaves.push(&spec.name, values, matrix_shape(&spec.shape), sizes, spec.is_trained());
                 }
             }
         }
@@ -98,59 +92,24 @@ impl Leaves {
     /// Adds a leaf that is not part of the model, such as a projection that only a loss uses.
     pub fn push_auxiliary(&mut self, parameter: &Parameter) {
         let spec = &parameter.spec;
-        self.push(&spec.name, parameter.values.clone(), &spec.shape, vec![spec.len()], true);
+        self.push(&spec.name, parameter.values.clone(), matrix_shape(&spec.shape), vec![spec.len()], true);
     }
 
-    fn push(&mut self, name: &str, values: Vec<f32>, shape: &[usize], sizes: Vec<usize>, tracked: bool) {
-        let tensor = match *shape {
-            [n] => {
-                let tensor = Tensor::<1>::from_data(TensorData::new(values, [n]), &self.device);
-                Ranked::Vector(if tracked { tensor.require_grad() } else { tensor })
-            }
-            [rows, columns] => {
-                let tensor = Tensor::<2>::from_data(TensorData::new(values, [rows, columns]), &self.device);
-                Ranked::Matrix(if tracked { tensor.require_grad() } else { tensor })
-            }
-            _ => unreachable!("the tensor list holds vectors and matrices"),
+    fn push(&mut self, name: &str, values: Buffer, shape: [usize; 2], sizes: Vec<usize>, trained: bool) {
+        let tensor = match &self.tape {
+            Some(tape) if trained => tape.leaf(values, shape),
+            _ => Tensor::constant(values, shape),
         };
         self.index.insert(name.to_owned(), self.list.len());
         self.list.push(Leaf { tensor, sizes });
     }
 
-    fn leaf(&self, name: &str) -> &Leaf {
-        &self.list[self.index[name]]
-    }
-
-    /// A vector.
+    /// The tensor of this name.
     ///
     /// # Panics
-    /// If there is no vector of this name.
-    pub fn vector(&self, name: &str) -> Tensor<1> {
-        match &self.leaf(name).tensor {
-            Ranked::Vector(tensor) => tensor.clone(),
-            Ranked::Matrix(_) => unreachable!("{name} is a vector"),
-        }
-    }
-
-    /// A matrix.
-    ///
-    /// # Panics
-    /// If there is no matrix of this name.
-    pub fn matrix(&self, name: &str) -> Tensor<2> {
-        match &self.leaf(name).tensor {
-            Ranked::Matrix(tensor) => tensor.clone(),
-            Ranked::Vector(_) => unreachable!("{name} is a matrix"),
-        }
-    }
-
-    /// The values of a constant vector.
-    pub fn constants(&self, name: &str) -> Vec<f32> {
-        self.vector(name).into_data().try_into_vec::<f32>().expect("float32 values")
-    }
-
-    /// A vector of given values on the leaves' device.
-    pub fn constant(&self, values: &[f32]) -> Tensor<1> {
-        Tensor::from_data(TensorData::new(values.to_vec(), [values.len()]), &self.device)
+    /// If there is none.
+    pub fn tensor(&self, name: &str) -> Tensor {
+        self.list[self.index[name]].tensor.clone()
     }
 
     /// Gradients in the order of the parameters, of which these leaves were made, then of the auxiliary ones; `None` where the loss
@@ -176,13 +135,9 @@ impl Leaves {
 
     /// Gradients of what the leaves hold.
     fn of_leaves(&self, mut gradients: Gradients) -> Vec<Option<Vec<f32>>> {
-        let values = |data: Option<TensorData>| data.map(|d| d.try_into_vec::<f32>().expect("float32 gradients"));
         let mut found = Vec::new();
         for leaf in &self.list {
-            let whole = match &leaf.tensor {
-                Ranked::Vector(tensor) => values(tensor.grad_remove(&mut gradients).map(Tensor::into_data)),
-                Ranked::Matrix(tensor) => values(tensor.grad_remove(&mut gradients).map(Tensor::into_data)),
-            };
+            let whole = gradients.take(&leaf.tensor);
             match (whole, leaf.sizes.as_slice()) {
                 (whole, [_]) => found.push(whole),
                 (None, sizes) => found.extend(sizes.iter().map(|_| None)),
@@ -196,5 +151,22 @@ impl Leaves {
             }
         }
         found
+    }
+}
+
+/// Parts one after another; a single one is not copied.
+fn joined(mut parts: Vec<Buffer>) -> Buffer {
+    match parts.len() {
+        1 => parts.remove(0),
+        _ => parts.iter().flat_map(|part| part.iter().copied()).collect::<Vec<f32>>().into(),
+    }
+}
+
+/// Rows and columns of a parameter; a vector is a row.
+fn matrix_shape(shape: &[usize]) -> [usize; 2] {
+    match *shape {
+        [columns] => [1, columns],
+        [rows, columns] => [rows, columns],
+        _ => unreachable!("the tensor list holds vectors and matrices"),
     }
 }

@@ -1,6 +1,6 @@
-//! The language model on Burn: the same equations as [`resnet_bk_runtime::model`], with gradients.
+//! The language model in training: the same equations as [`resnet_bk_runtime::model`], with gradients.
 //!
-//! A model is bound for each step from [`Leaves`], the Burn tensors of its parameters. Weights pass through their
+//! A model is bound for each step from [`Leaves`], the tensors of its parameters. Weights pass through their
 //! quantizers while they are bound, so the model itself knows nothing of quantization but its activations' steps.
 
 mod leaves;
@@ -12,7 +12,7 @@ pub use leaves::Leaves;
 pub use noise::{Mode, Noise};
 
 use crate::ops::{self, FrozenHead, Gradient, HeadLoss, ResolventOp};
-use burn_tensor::Tensor;
+use crate::tape::Tensor;
 use moe::MixtureOfExperts;
 use resnet_bk_runtime::architecture::{Architecture, Mixer};
 use resnet_bk_runtime::embedding::TableLayout;
@@ -23,20 +23,20 @@ pub struct LanguageModel {
     architecture: Architecture,
     gradient: Gradient,
     layout: TableLayout,
-    embedding: Tensor<1>,
-    positions: Option<Tensor<2>>,
+    embedding: Tensor,
+    positions: Option<Tensor>,
     blocks: Vec<Block>,
     norm: LayerNorm,
     head_layout: TableLayout,
-    head_table: Tensor<1>,
-    head_bias: Tensor<1>,
+    head_table: Tensor,
+    head_bias: Tensor,
 }
 
 /// What a forward pass leaves behind.
 #[derive(Debug)]
 pub struct Output {
     /// Hidden states after the last norm, `[n, D]`.
-    pub hidden: Tensor<2>,
+    pub hidden: Tensor,
     /// One entry a block.
     pub layers: Vec<LayerOutput>,
 }
@@ -45,43 +45,43 @@ pub struct Output {
 #[derive(Debug)]
 pub struct LayerOutput {
     /// The resolvent's input before its quantizer, `[n, H]`.
-    pub potential: Tensor<2>,
+    pub potential: Tensor,
     /// The resolvent's features before their quantizer, `[n, 2H]`.
-    pub features: Tensor<2>,
+    pub features: Tensor,
     /// Router logits, without noise, `[n, E]`.
-    pub router_logits: Tensor<2>,
+    pub router_logits: Tensor,
     /// Tokens that went through each expert, `[E]`.
     pub usage: Vec<usize>,
 }
 
 #[derive(Debug)]
 struct Linear {
-    weight: Tensor<2>,
-    bias: Tensor<1>,
+    weight: Tensor,
+    bias: Tensor,
 }
 
 impl Linear {
     fn bind(leaves: &Leaves, name: &str) -> Self {
-        Self { weight: leaves.matrix(&format!("{name}.weight")), bias: leaves.vector(&format!("{name}.bias")) }
+        Self { weight: leaves.tensor(&format!("{name}.weight")), bias: leaves.tensor(&format!("{name}.bias")) }
     }
 
-    fn forward(&self, x: &Tensor<2>) -> Tensor<2> {
+    fn forward(&self, x: &Tensor) -> Tensor {
         ops::linear(x, &self.weight, &self.bias)
     }
 }
 
 #[derive(Debug)]
 struct LayerNorm {
-    gamma: Tensor<1>,
-    beta: Tensor<1>,
+    gamma: Tensor,
+    beta: Tensor,
 }
 
 impl LayerNorm {
     fn bind(leaves: &Leaves, name: &str) -> Self {
-        Self { gamma: leaves.vector(&format!("{name}.gamma")), beta: leaves.vector(&format!("{name}.beta")) }
+        Self { gamma: leaves.tensor(&format!("{name}.gamma")), beta: leaves.tensor(&format!("{name}.beta")) }
     }
 
-    fn forward(&self, x: &Tensor<2>) -> Tensor<2> {
+    fn forward(&self, x: &Tensor) -> Tensor {
         ops::layer_norm(x, &self.gamma, &self.beta)
     }
 }
@@ -90,7 +90,7 @@ impl LayerNorm {
 struct Block {
     norm: LayerNorm,
     mixer: MixerWeights,
-    eta: Tensor<1>,
+    eta: Tensor,
     activations: Option<ActivationQuantizers>,
     moe: MixtureOfExperts,
 }
@@ -101,13 +101,13 @@ enum MixerWeights {
     Diagonal {
         potential: Linear,
         output: Linear,
-        scale: Tensor<1>,
+        scale: Tensor,
     },
     Propagator {
         hopping: Linear,
         barrier: Linear,
         source: Linear,
-        norm: Tensor<1>,
+        norm: Tensor,
         gate: Linear,
         output: Linear,
         moe_norm: LayerNorm,
@@ -123,11 +123,11 @@ struct ActivationQuantizers {
 }
 
 impl ActivationQuantizers {
-    fn round_potential(&self, x: &Tensor<2>) -> Tensor<2> {
+    fn round_potential(&self, x: &Tensor) -> Tensor {
         ops::fake_quantize_activation(x, self.potential.clone(), self.bits)
     }
 
-    fn round_features(&self, x: &Tensor<2>) -> Tensor<2> {
+    fn round_features(&self, x: &Tensor) -> Tensor {
         ops::fake_quantize_activation(x, self.features.clone(), self.bits)
     }
 }
@@ -135,23 +135,23 @@ impl ActivationQuantizers {
 impl LanguageModel {
     /// Binds the tensors of a model.
     pub fn bind(architecture: &Architecture, gradient: Gradient, leaves: &Leaves) -> Self {
-        let (embedding, layout) = (leaves.vector("embedding"), architecture.embedding_layout());
-        let bias = leaves.vector("head.bias");
+        let (embedding, layout) = (leaves.tensor("embedding"), architecture.embedding_layout());
+        let bias = leaves.tensor("head.bias");
         let (head_table, head_layout) = match architecture.tied_embeddings {
             true => (embedding.clone(), layout.clone()),
-            false => (leaves.vector("head"), TableLayout::full(architecture.vocab_size, architecture.d_model)),
+            false => (leaves.tensor("head"), TableLayout::full(architecture.vocab_size, architecture.d_model)),
         };
         let blocks = (0..architecture.n_layers()).map(|index| Block::bind(architecture, leaves, index)).collect();
         Self {
             gradient,
-            positions: architecture.positions.then(|| leaves.matrix("positions.weight")),
+            positions: architecture.positions.then(|| leaves.tensor("positions.weight")),
             blocks,
             norm: LayerNorm::bind(leaves, "norm"),
             head_table,
             head_layout,
             head_bias: match architecture.bias_knots {
                 0 => bias,
-                _ => ops::head_bias(&bias, &leaves.vector("head.curve")),
+                _ => ops::head_bias(&bias, &leaves.tensor("head.curve")),
             },
             embedding,
             layout,
@@ -159,14 +159,14 @@ impl LanguageModel {
         }
     }
 
-    /// Mean loss of the head on hidden states of this model, `[1]`.
-    pub fn head_loss(&self, loss: HeadLoss, hidden: &Tensor<2>) -> Tensor<1> {
+    /// Mean loss of the head on hidden states of this model, `[1, 1]`.
+    pub fn head_loss(&self, loss: HeadLoss, hidden: &Tensor) -> Tensor {
         ops::head_loss(loss, &self.head_layout, hidden, &self.head_table, &self.head_bias)
     }
 
     /// The head's present values.
     pub fn frozen_head(&self) -> FrozenHead {
-        let values = |tensor: &Tensor<1>| tensor.to_data().try_into_vec::<f32>().expect("float32 values");
+        let values = |tensor: &Tensor| tensor.clone().into_buffer();
         FrozenHead { layout: self.head_layout.clone(), bank: values(&self.head_table), bias: values(&self.head_bias) }
     }
 
@@ -199,44 +199,44 @@ impl Block {
                 Mixer::Diagonal => MixerWeights::Diagonal {
                     potential: linear("potential"),
                     output: linear("output"),
-                    scale: leaves.vector(&format!("{mixer}.scale")),
+                    scale: leaves.tensor(&format!("{mixer}.scale")),
                 },
                 Mixer::Propagator => MixerWeights::Propagator {
                     hopping: linear("hopping"),
                     barrier: linear("barrier"),
                     source: linear("source"),
-                    norm: leaves.vector(&format!("{mixer}.norm.gamma")),
+                    norm: leaves.tensor(&format!("{mixer}.norm.gamma")),
                     gate: linear("gate"),
                     output: linear("output"),
                     moe_norm: LayerNorm::bind(leaves, &format!("{block}.moe_norm")),
                 },
             },
             eta: if architecture.learned_eta {
-                ops::exp(&leaves.vector(&format!("{mixer}.log_eta")))
+                ops::exp(&leaves.tensor(&format!("{mixer}.log_eta")))
             } else {
-                leaves.constant(&architecture.resolvent.eta)
+                Tensor::constant(architecture.resolvent.eta.clone().into(), [1, architecture.heads])
             },
             activations: architecture.quantization.as_ref().and_then(|policy| policy.activation_bits).map(|bits| {
                 ActivationQuantizers {
                     bits,
-                    potential: leaves.constants(&format!("{mixer}.potential_step")),
-                    features: leaves.constants(&format!("{mixer}.feature_step")),
+                    potential: leaves.tensor(&format!("{mixer}.potential_step")).values().to_vec(),
+                    features: leaves.tensor(&format!("{mixer}.feature_step")).values().to_vec(),
                 }
             }),
             moe: MixtureOfExperts::bind(leaves, &format!("{block}.moe"), architecture.top_k),
         }
     }
 
-    fn forward(&self, model: &LanguageModel, x: Tensor<2>, length: usize, mode: &mut Mode) -> (Tensor<2>, LayerOutput) {
+    fn forward(&self, model: &LanguageModel, x: Tensor, length: usize, mode: &mut Mode) -> (Tensor, LayerOutput) {
         let architecture = &model.architecture;
         let quantizers = self.activations.as_ref();
-        let round_potential = |x: &Tensor<2>| quantizers.map_or(x.clone(), |q| q.round_potential(x));
-        let round_features = |x: &Tensor<2>| quantizers.map_or(x.clone(), |q| q.round_features(x));
+        let round_potential = |x: &Tensor| quantizers.map_or(x.clone(), |q| q.round_potential(x));
+        let round_features = |x: &Tensor| quantizers.map_or(x.clone(), |q| q.round_features(x));
         let normed = self.norm.forward(&x);
         match &self.mixer {
             MixerWeights::Diagonal { potential, output, scale } => {
                 let (ffn, router_logits, usage) = self.moe.forward(&normed, mode);
-                let v = potential.forward(&ffn).clamp(-architecture.v_max, architecture.v_max);
+                let v = ops::clamp(&potential.forward(&ffn), architecture.v_max);
                 let op = ResolventOp {
                     diagonal: architecture.resolvent.diagonal.clone(),
                     hopping: architecture.resolvent.hopping.clone(),
@@ -244,15 +244,16 @@ impl Block {
                     causality: architecture.causality,
                     gradient: model.gradient,
                 };
-                let limit = architecture.feature_clamp;
-                let features = ops::resolvent(op, &round_potential(&v), &self.eta).clamp(-limit, limit);
+                let features = ops::resolvent(op, &round_potential(&v), &self.eta);
+                let features = ops::clamp(&features, architecture.feature_clamp);
                 let mixed = round_features(&features);
                 let x = ops::mix_features(&x, &ffn, &mixed, (&output.weight, &output.bias), scale);
                 (x, LayerOutput { potential: v, features, router_logits, usage })
             }
             MixerWeights::Propagator { hopping, barrier, source, norm, gate, output, moe_norm } => {
+                let u = source.forward(&normed);
                 let v = barrier.forward(&normed);
-                let (hop, u) = (hopping.forward(&normed), source.forward(&normed));
+                let hop = hopping.forward(&normed);
                 let features = ops::propagator(&hop, &round_potential(&v), &u, &self.eta, length);
                 let waves = ops::rms_norm(&round_features(&features), norm);
                 let mixed = ops::silu_gate(&output.forward(&waves), &gate.forward(&normed));

@@ -1,14 +1,14 @@
-//! The sparse mixture of experts on Burn. Equations in [`resnet_bk_runtime::moe`].
+//! The sparse mixture of experts . Equations in [`resnet_bk_runtime::moe`].
 
 use super::{Leaves, Linear, Mode};
 use crate::ops;
-use burn_tensor::Tensor;
+use crate::tape::Tensor;
 
 #[derive(Debug)]
 pub(super) struct MixtureOfExperts {
     router: Linear,
     /// Parameters of all experts, as [`ops::experts`] takes them.
-    bank: Tensor<1>,
+    bank: Tensor,
     top_k: usize,
 }
 
@@ -16,18 +16,17 @@ impl MixtureOfExperts {
     pub fn bind(leaves: &Leaves, name: &str, top_k: usize) -> Self {
         Self {
             router: Linear::bind(leaves, &format!("{name}.router")),
-            bank: leaves.vector(&format!("{name}.experts")),
+            bank: leaves.tensor(&format!("{name}.experts")),
             top_k,
         }
     }
 
     /// Output `[n, D]`, router logits `[n, E]`, and the tokens that went through each expert.
-    pub fn forward(&self, x: &Tensor<2>, mode: &mut Mode) -> (Tensor<2>, Tensor<2>, Vec<usize>) {
+    pub fn forward(&self, x: &Tensor, mode: &mut Mode) -> (Tensor, Tensor, Vec<usize>) {
         let logits = self.router.forward(x);
         let weights = ops::gate_weights(&mode.perturb(&logits), self.top_k);
-        let values = weights.to_data();
-        let mut usage = vec![0; weights.dims()[1]];
-        for row in values.as_slice::<f32>().expect("float32 weights").chunks(usage.len()) {
+        let mut usage = vec![0; weights.columns()];
+        for row in weights.values().chunks(usage.len()) {
             usage.iter_mut().zip(row).for_each(|(used, weight)| *used += usize::from(*weight != 0.0));
         }
         (ops::experts(x, &weights, &self.bank, mode.expert_dropout()), logits, usage)

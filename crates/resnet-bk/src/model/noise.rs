@@ -1,8 +1,8 @@
 //! What only training adds to a forward pass.
 
-use crate::ops::{DropoutMask, ExpertDropout};
+use crate::ops::{self, DropoutMask, ExpertDropout};
 use crate::random::Random;
-use burn_tensor::{Tensor, TensorData};
+use crate::tape::Tensor;
 
 /// Whether a forward pass is deterministic.
 #[derive(Debug)]
@@ -51,16 +51,16 @@ impl Mode {
     }
 
     /// Router logits plus Gumbel noise `-ln(-ln u)`, which turns the choice of the largest into a draw from the softmax.
-    pub fn perturb(&mut self, logits: &Tensor<2>) -> Tensor<2> {
+    pub fn perturb(&mut self, logits: &Tensor) -> Tensor {
         match self {
             Self::Train(noise) if noise.gumbel_noise > 0.0 => {
-                let [rows, experts] = logits.dims();
+                let [rows, experts] = logits.shape();
                 let mut draw = || {
                     let u = noise.random.uniform().clamp(1e-7, 1.0 - 1e-7);
                     -(-u.ln()).ln() * noise.gumbel_noise
                 };
                 let values: Vec<f32> = (0..rows * experts).map(|_| draw()).collect();
-                logits.clone() + Tensor::from_data(TensorData::new(values, [rows, experts]), &logits.device())
+                ops::shift(logits, values)
             }
             _ => logits.clone(),
         }

@@ -1,7 +1,8 @@
 //! The end of a diagonal block: `x + (f + scale (features W + b))`.
 
-use super::{HostOp, sum_rows};
-use burn_tensor::Tensor;
+use super::sum_rows;
+use crate::tape::HostOp;
+use crate::tape::Tensor;
 use rayon::prelude::*;
 use resnet_bk_runtime::kernels::{Matrix, Threads, Write, add_row, linear, matmul};
 
@@ -28,7 +29,7 @@ impl HostOp<6> for MixFeatures {
     }
 
     fn backward(
-        &self,
+        self,
         [_, _, features, weight, bias, scale]: [&[f32]; 6],
         _: &[f32],
         gradient: &[f32],
@@ -74,14 +75,14 @@ impl HostOp<6> for MixFeatures {
 /// - `weight`: `[2H, D]`, `bias`: `[D]`, `scale`: `[1]`
 /// - returns `[n, D]`
 pub fn mix_features(
-    x: &Tensor<2>,
-    ffn: &Tensor<2>,
-    features: &Tensor<2>,
-    (weight, bias): (&Tensor<2>, &Tensor<1>),
-    scale: &Tensor<1>,
-) -> Tensor<2> {
-    let op = MixFeatures { width: x.dims()[1] };
-    op.apply([x.into(), ffn.into(), features.into(), weight.into(), bias.into(), scale.into()], x.dims())
+    x: &Tensor,
+    ffn: &Tensor,
+    features: &Tensor,
+    (weight, bias): (&Tensor, &Tensor),
+    scale: &Tensor,
+) -> Tensor {
+    let op = MixFeatures { width: x.columns() };
+    op.apply([x, ffn, features, weight, bias, scale], x.shape())
 }
 
 #[cfg(test)]

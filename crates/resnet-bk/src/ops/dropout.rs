@@ -1,8 +1,8 @@
 //! A residual connection with dropout: `x + mask * y` (inverted dropout, Srivastava et al. 2014).
 
-use super::HostOp;
+use crate::tape::HostOp;
 use crate::kernels::DropoutMask;
-use burn_tensor::Tensor;
+use crate::tape::Tensor;
 use rayon::prelude::*;
 use resnet_bk_runtime::kernels::add_row;
 
@@ -26,7 +26,7 @@ impl HostOp<2> for AddDropped {
         out
     }
 
-    fn backward(&self, _: [&[f32]; 2], _: &[f32], gradient: &[f32], _: [bool; 2]) -> [Vec<f32>; 2] {
+    fn backward(self, _: [&[f32]; 2], _: &[f32], gradient: &[f32], _: [bool; 2]) -> [Vec<f32>; 2] {
         let mut dy = gradient.to_vec();
         if let Some(mask) = self.mask {
             dy.par_chunks_mut(CHUNK).enumerate().for_each(|(index, dy)| mask.apply(CHUNK * index, dy));
@@ -36,8 +36,8 @@ impl HostOp<2> for AddDropped {
 }
 
 /// `x` plus `y` with some of its elements dropped. Shapes: any `[n, D]`.
-pub fn add_dropped(x: &Tensor<2>, y: &Tensor<2>, mask: Option<DropoutMask>) -> Tensor<2> {
-    AddDropped { mask }.apply([x.into(), y.into()], x.dims())
+pub fn add_dropped(x: &Tensor, y: &Tensor, mask: Option<DropoutMask>) -> Tensor {
+    AddDropped { mask }.apply([x, y], x.shape())
 }
 
 #[cfg(test)]

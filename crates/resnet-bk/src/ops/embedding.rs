@@ -1,8 +1,8 @@
 //! Embedding lookup: a token's row, plus its position's, with dropout.
 
-use super::HostOp;
+use crate::tape::HostOp;
 use crate::kernels::DropoutMask;
-use burn_tensor::Tensor;
+use crate::tape::Tensor;
 use rayon::prelude::*;
 use resnet_bk_runtime::embedding::TableLayout;
 use resnet_bk_runtime::kernels::{Matrix, Threads, Write, add_row, matmul};
@@ -90,7 +90,7 @@ impl HostOp<1> for Embed {
         self.look_up(bank, None)
     }
 
-    fn backward(&self, [bank]: [&[f32]; 1], _: &[f32], gradient: &[f32], _: [bool; 1]) -> [Vec<f32>; 1] {
+    fn backward(self, [bank]: [&[f32]; 1], _: &[f32], gradient: &[f32], _: [bool; 1]) -> [Vec<f32>; 1] {
         [self.scatter(bank, &self.unmask(gradient))]
     }
 }
@@ -100,7 +100,7 @@ impl HostOp<2> for Embed {
         self.look_up(bank, Some(positions))
     }
 
-    fn backward(&self, [bank, positions]: [&[f32]; 2], _: &[f32], gradient: &[f32], _: [bool; 2]) -> [Vec<f32>; 2] {
+    fn backward(self, [bank, positions]: [&[f32]; 2], _: &[f32], gradient: &[f32], _: [bool; 2]) -> [Vec<f32>; 2] {
         let (gradient, width) = (self.unmask(gradient), self.layout.d_model);
         let mut dpositions = vec![0.0; positions.len()];
         for (index, g) in gradient.chunks(width).enumerate() {
@@ -121,15 +121,15 @@ pub fn embed(
     tokens: Arc<[u32]>,
     length: usize,
     layout: &TableLayout,
-    bank: &Tensor<1>,
-    positions: Option<&Tensor<2>>,
+    bank: &Tensor,
+    positions: Option<&Tensor>,
     mask: Option<DropoutMask>,
-) -> Tensor<2> {
+) -> Tensor {
     let shape = [tokens.len(), layout.d_model];
     let op = Embed { tokens, length, layout: layout.clone(), mask };
     match positions {
-        Some(positions) => op.apply([bank.into(), positions.into()], shape),
-        None => op.apply([bank.into()], shape),
+        Some(positions) => op.apply([bank, positions], shape),
+        None => op.apply([bank], shape),
     }
 }
 

@@ -7,10 +7,10 @@
 //! The parameters of all experts come as one vector, the bank: `U [D, F]`, `a [F]`, `W [F, D]`, `b [D]` of the first, then
 //! of the second, and so on.
 
-use super::HostOp;
+use crate::tape::HostOp;
 use crate::kernels::DropoutMask;
 use crate::random::stream_word;
-use burn_tensor::Tensor;
+use crate::tape::Tensor;
 use rayon::prelude::*;
 use resnet_bk_runtime::kernels::{Matrix, Threads, Write, add_row, linear, matmul};
 use resnet_bk_runtime::moe::assignments;
@@ -170,7 +170,7 @@ impl HostOp<3> for Experts {
         mixed
     }
 
-    fn backward(&self, [x, weights, bank]: [&[f32]; 3], _: &[f32], gradient: &[f32], _: [bool; 3]) -> [Vec<f32>; 3] {
+    fn backward(self, [x, weights, bank]: [&[f32]; 3], _: &[f32], gradient: &[f32], _: [bool; 3]) -> [Vec<f32>; 3] {
         let (d, f) = (self.width, self.hidden_width(bank));
         let routed = &self.routed;
         let size = bank.len() / self.count;
@@ -246,9 +246,9 @@ impl HostOp<3> for Experts {
 /// - `weights`: `[n, E]`, zero where a token is not routed to an expert
 /// - `bank`: `[E (2 D F + F + D)]`
 /// - returns `[n, D]`
-pub fn experts(x: &Tensor<2>, weights: &Tensor<2>, bank: &Tensor<1>, dropout: Option<ExpertDropout>) -> Tensor<2> {
-    let op = Experts { width: x.dims()[1], count: weights.dims()[1], dropout, routed: Routed::default() };
-    op.apply([x.into(), weights.into(), bank.into()], x.dims())
+pub fn experts(x: &Tensor, weights: &Tensor, bank: &Tensor, dropout: Option<ExpertDropout>) -> Tensor {
+    let op = Experts { width: x.columns(), count: weights.columns(), dropout, routed: Routed::default() };
+    op.apply([x, weights, bank], x.shape())
 }
 
 #[cfg(test)]
@@ -311,7 +311,7 @@ mod tests {
             self.op.forward([x, &self.weights, bank])
         }
 
-        fn backward(&self, [x, bank]: [&[f32]; 2], y: &[f32], g: &[f32], _: [bool; 2]) -> [Vec<f32>; 2] {
+        fn backward(self, [x, bank]: [&[f32]; 2], y: &[f32], g: &[f32], _: [bool; 2]) -> [Vec<f32>; 2] {
             let [dx, _, dbank] = self.op.backward([x, &self.weights, bank], y, g, [true; 3]);
             [dx, dbank]
         }

@@ -2,8 +2,7 @@
 //!
 //! Bengio, Léonard, Courville, "Estimating or propagating gradients through stochastic neurons", arXiv 1308.3432.
 
-use super::HostOp;
-use burn_tensor::Tensor;
+use crate::tape::{HostOp, Tensor};
 use resnet_bk_runtime::quantization::{fake_quantize_channels, q_max};
 
 #[derive(Debug)]
@@ -19,7 +18,7 @@ impl HostOp<1> for Activation {
         out
     }
 
-    fn backward(&self, [x]: [&[f32]; 1], _: &[f32], gradient: &[f32], _: [bool; 1]) -> [Vec<f32>; 1] {
+    fn backward(self, [x]: [&[f32]; 1], _: &[f32], gradient: &[f32], _: [bool; 1]) -> [Vec<f32>; 1] {
         let limit = f32::from(q_max(self.bits)) + 0.5;
         let channels = self.steps.len();
         let pass =
@@ -33,8 +32,8 @@ impl HostOp<1> for Activation {
 /// # Shapes
 /// - `x`: `[n, C]`
 /// - `steps`: `[C]`, or one for all channels
-pub fn fake_quantize_activation(x: &Tensor<2>, steps: Vec<f32>, bits: u8) -> Tensor<2> {
-    Activation { steps, bits }.apply([x.into()], x.dims())
+pub fn fake_quantize_activation(x: &Tensor, steps: Vec<f32>, bits: u8) -> Tensor {
+    Activation { steps, bits }.apply([x], x.shape())
 }
 
 #[cfg(test)]

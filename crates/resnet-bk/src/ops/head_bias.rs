@@ -1,7 +1,6 @@
 //! The head's bias: a value for each word, plus the curve over the ranks. Equations in [`resnet_bk_runtime::rank_curve`].
 
-use super::HostOp;
-use burn_tensor::Tensor;
+use crate::tape::{HostOp, Tensor};
 use resnet_bk_runtime::rank_curve::{Place, rank_curve};
 
 #[derive(Debug)]
@@ -12,7 +11,7 @@ impl HostOp<2> for HeadBias {
         words.iter().zip(rank_curve(knots, words.len())).map(|(word, curve)| word + curve).collect()
     }
 
-    fn backward(&self, [words, knots]: [&[f32]; 2], _: &[f32], gradient: &[f32], _: [bool; 2]) -> [Vec<f32>; 2] {
+    fn backward(self, [words, knots]: [&[f32]; 2], _: &[f32], gradient: &[f32], _: [bool; 2]) -> [Vec<f32>; 2] {
         let mut dknots = vec![0.0; knots.len()];
         for (word, g) in gradient.iter().enumerate() {
             let Place { knot, fraction } = Place::of(word, words.len(), knots.len());
@@ -29,8 +28,8 @@ impl HostOp<2> for HeadBias {
 /// - `words`: `[V]`
 /// - `knots`: `[K]`, at least two
 /// - returns `[V]`
-pub fn head_bias(words: &Tensor<1>, knots: &Tensor<1>) -> Tensor<1> {
-    HeadBias.apply([words.into(), knots.into()], words.dims())
+pub fn head_bias(words: &Tensor, knots: &Tensor) -> Tensor {
+    HeadBias.apply([words, knots], words.shape())
 }
 
 #[cfg(test)]

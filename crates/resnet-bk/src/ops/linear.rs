@@ -1,7 +1,6 @@
 //! `y = x W + b`.
 
-use super::HostOp;
-use burn_tensor::Tensor;
+use crate::tape::{HostOp, Tensor};
 use rayon::prelude::*;
 use resnet_bk_runtime::kernels::{self, Matrix, Threads, Write, matmul};
 
@@ -24,7 +23,7 @@ impl HostOp<3> for Linear {
         out
     }
 
-    fn backward(&self, [x, weight, _]: [&[f32]; 3], _: &[f32], gradient: &[f32], needed: [bool; 3]) -> [Vec<f32>; 3] {
+    fn backward(self, [x, weight, _]: [&[f32]; 3], _: &[f32], gradient: &[f32], needed: [bool; 3]) -> [Vec<f32>; 3] {
         let gradients = Matrix::new(gradient, self.rows, self.output);
         let mut dx = Vec::new();
         if needed[0] {
@@ -51,9 +50,19 @@ impl HostOp<3> for Linear {
 /// - `weight`: `[input, output]`
 /// - `bias`: `[output]`
 /// - returns `[n, output]`
-pub fn linear(x: &Tensor<2>, weight: &Tensor<2>, bias: &Tensor<1>) -> Tensor<2> {
-    let ([rows, input], [_, output]) = (x.dims(), weight.dims());
-    Linear { rows, input, output }.apply([x.into(), weight.into(), bias.into()], [rows, output])
+pub fn linear(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Tensor {
+    let ([rows, input], output) = (x.shape(), weight.columns());
+    Linear { rows, input, output }.apply([x, weight, bias], [rows, output])
+}
+
+/// A linear map of every row, without a bias: `y = x W`.
+///
+/// # Shapes
+/// - `x`: `[n, input]`
+/// - `weight`: `[input, output]`
+/// - returns `[n, output]`
+pub fn project(x: &Tensor, weight: &Tensor) -> Tensor {
+    linear(x, weight, &Tensor::constant(vec![0.0; weight.columns()].into(), [1, weight.columns()]))
 }
 
 #[cfg(test)]

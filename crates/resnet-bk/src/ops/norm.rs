@@ -1,8 +1,9 @@
 //! Layer normalization and RMS normalization with their gradients.
 
-use super::{HostOp, sum_rows};
+use super::sum_rows;
+use crate::tape::HostOp;
 use crate::kernels::{layer_norm_backward, rms_norm_backward};
-use burn_tensor::Tensor;
+use crate::tape::Tensor;
 use rayon::prelude::*;
 use resnet_bk_runtime::kernels;
 
@@ -22,7 +23,7 @@ impl HostOp<3> for LayerNorm {
         out
     }
 
-    fn backward(&self, [x, gamma, _]: [&[f32]; 3], _: &[f32], gradient: &[f32], _: [bool; 3]) -> [Vec<f32>; 3] {
+    fn backward(self, [x, gamma, _]: [&[f32]; 3], _: &[f32], gradient: &[f32], _: [bool; 3]) -> [Vec<f32>; 3] {
         let mut dx = vec![0.0; x.len()];
         let size = ROWS * self.width;
         let (dgamma, dbeta): (Vec<_>, Vec<_>) = dx
@@ -51,7 +52,7 @@ impl HostOp<2> for RmsNorm {
         out
     }
 
-    fn backward(&self, [x, gamma]: [&[f32]; 2], _: &[f32], gradient: &[f32], _: [bool; 2]) -> [Vec<f32>; 2] {
+    fn backward(self, [x, gamma]: [&[f32]; 2], _: &[f32], gradient: &[f32], _: [bool; 2]) -> [Vec<f32>; 2] {
         let mut dx = vec![0.0; x.len()];
         let size = ROWS * self.width;
         let dgamma: Vec<Vec<f32>> = dx
@@ -68,13 +69,13 @@ impl HostOp<2> for RmsNorm {
 }
 
 /// Layer normalization of every row. Shapes: `x` `[n, D]`; `gamma`, `beta` `[D]`.
-pub fn layer_norm(x: &Tensor<2>, gamma: &Tensor<1>, beta: &Tensor<1>) -> Tensor<2> {
-    LayerNorm { width: x.dims()[1] }.apply([x.into(), gamma.into(), beta.into()], x.dims())
+pub fn layer_norm(x: &Tensor, gamma: &Tensor, beta: &Tensor) -> Tensor {
+    LayerNorm { width: x.columns() }.apply([x, gamma, beta], x.shape())
 }
 
 /// RMS normalization of every row. Shapes: `x` `[n, D]`; `gamma` `[D]`.
-pub fn rms_norm(x: &Tensor<2>, gamma: &Tensor<1>) -> Tensor<2> {
-    RmsNorm { width: x.dims()[1] }.apply([x.into(), gamma.into()], x.dims())
+pub fn rms_norm(x: &Tensor, gamma: &Tensor) -> Tensor {
+    RmsNorm { width: x.columns() }.apply([x, gamma], x.shape())
 }
 
 #[cfg(test)]

@@ -9,9 +9,10 @@
 //! a = 1 + s^2 + b          w = (1 - s) u              s' += 2 s a'     s' -= Re(u* w')         u' = (1 - s) w'
 //! ```
 
-use super::{HostOp, sum_rows};
+use super::sum_rows;
+use crate::tape::HostOp;
 use crate::kernels::{PropagatorGradients, PropagatorSequence, propagator_backward};
-use burn_tensor::Tensor;
+use crate::tape::Tensor;
 use rayon::prelude::*;
 use resnet_bk_runtime::resolvent::{PropagatorInput, PropagatorState, propagate};
 
@@ -40,7 +41,7 @@ impl HostOp<4> for Propagator {
     }
 
     fn backward(
-        &self,
+        self,
         [hopping, barrier, source, eta]: [&[f32]; 4],
         output: &[f32],
         gradient: &[f32],
@@ -77,14 +78,14 @@ impl HostOp<4> for Propagator {
 /// - `eta`: `[H]`
 /// - returns `[B T, 2H]`
 pub fn propagator(
-    hopping: &Tensor<2>,
-    barrier: &Tensor<2>,
-    source: &Tensor<2>,
-    eta: &Tensor<1>,
+    hopping: &Tensor,
+    barrier: &Tensor,
+    source: &Tensor,
+    eta: &Tensor,
     length: usize,
-) -> Tensor<2> {
-    let shape = source.dims();
-    Propagator { length, ratios: Vec::new() }.apply([hopping.into(), barrier.into(), source.into(), eta.into()], shape)
+) -> Tensor {
+    let shape = source.shape();
+    Propagator { length, ratios: Vec::new() }.apply([hopping, barrier, source, eta], shape)
 }
 
 #[cfg(test)]

@@ -8,8 +8,7 @@
 //! With `k = 1` the weight is 1 whatever the logits are, so its gradient is straight-through: that of the full softmax's
 //! probability of the chosen expert.
 
-use super::HostOp;
-use burn_tensor::Tensor;
+use crate::tape::{HostOp, Tensor};
 use resnet_bk_runtime::kernels::softmax_in_place;
 use resnet_bk_runtime::moe;
 
@@ -24,7 +23,7 @@ impl HostOp<1> for GateWeights {
         moe::gate_weights(logits, self.experts, self.top_k)
     }
 
-    fn backward(&self, [logits]: [&[f32]; 1], output: &[f32], gradient: &[f32], _: [bool; 1]) -> [Vec<f32>; 1] {
+    fn backward(self, [logits]: [&[f32]; 1], output: &[f32], gradient: &[f32], _: [bool; 1]) -> [Vec<f32>; 1] {
         let mut dlogits = vec![0.0; logits.len()];
         let rows = logits.chunks(self.experts).zip(output.chunks(self.experts)).zip(gradient.chunks(self.experts));
         for (((logits, weights), g), d) in rows.zip(dlogits.chunks_mut(self.experts)) {
@@ -48,8 +47,8 @@ impl HostOp<1> for GateWeights {
 }
 
 /// Weights of the experts of every token, zero for those it is not routed to. Shapes: `[n, E]` to `[n, E]`.
-pub fn gate_weights(logits: &Tensor<2>, top_k: usize) -> Tensor<2> {
-    GateWeights { experts: logits.dims()[1], top_k }.apply([logits.into()], logits.dims())
+pub fn gate_weights(logits: &Tensor, top_k: usize) -> Tensor {
+    GateWeights { experts: logits.columns(), top_k }.apply([logits], logits.shape())
 }
 
 #[cfg(test)]

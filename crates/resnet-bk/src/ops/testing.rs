@@ -1,6 +1,6 @@
 //! Finite-difference checks of backward passes.
 
-use super::HostOp;
+use crate::tape::HostOp;
 
 /// Deterministic values in (-1, 1).
 pub fn values(n: usize, salt: u32) -> Vec<f32> {

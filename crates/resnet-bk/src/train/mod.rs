@@ -22,7 +22,7 @@ use crate::observer::{Event, Observer};
 use crate::random::Random;
 use best_epoch::{BestEpoch, Form};
 use bit_price::BitPrice;
-use burn_tensor::Tensor;
+use crate::tape::Tensor;
 use resnet_bk_runtime::artifact::ArtifactError;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -92,7 +92,7 @@ pub trait Objective {
     fn before_step(&mut self, _: &mut Checkpoint, _: &mut StepContext) {}
 
     /// Loss of one batch, `[1]`.
-    fn loss(&mut self, model: &LanguageModel, output: &Output, leaves: &Leaves, batch: &Batch) -> Tensor<1>;
+    fn loss(&mut self, model: &LanguageModel, output: &Output, leaves: &Leaves, batch: &Batch) -> Tensor;
 }
 
 /// What an objective sees of the loop before a step.

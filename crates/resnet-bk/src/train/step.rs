@@ -4,9 +4,9 @@ use super::{AdamW, Objective, global_norm};
 use crate::batch::Batch;
 use crate::checkpoint::Checkpoint;
 use crate::config::Schedule;
-use crate::model::{LanguageModel, Leaves, Mode, Noise, Output};
+use crate::model::{LanguageModel, Leaves, Mode, Noise};
+use crate::ops;
 use crate::random::Random;
-use burn_tensor::{Tensor, TensorData, activation::softmax};
 
 /// How a step changes the parameters.
 #[derive(Clone, Debug)]
@@ -74,25 +74,11 @@ fn gradient_step(
     let output = model.forward(&batch.inputs, batch.n_seq, &mut mode);
     let mut loss = objective.loss(&model, &output, &leaves, batch);
     if config.load_balancing > 0.0 {
-        loss = loss + load_balancing_loss(&output) * config.load_balancing;
+        let of_blocks = output.layers.iter().map(|layer| ops::load_balancing(&layer.router_logits, &layer.usage));
+        let penalty = of_blocks.reduce(|sum, block| ops::add_penalty(&sum, &block, 1.0));
+        loss = ops::add_penalty(&loss, &penalty.expect("a model has a block"), config.load_balancing);
     }
-    let value = loss.to_data().as_slice::<f32>().expect("a float32 loss")[0];
+    let value = loss.values()[0];
     let gradients = loss.backward();
     (value, leaves.gradients(&checkpoint.parameters, gradients, optimization.bit_price as f32))
-}
-
-/// `sum over blocks of E sum_e f_e P_e`: `f_e` the share of tokens routed to an expert, `P_e` its mean router probability. Least,
-/// 1 a block, when all experts are used alike (Fedus, Zoph, Shazeer, "Switch Transformers", arXiv 2101.03961).
-fn load_balancing_loss(output: &Output) -> Tensor<1> {
-    let device = output.hidden.device();
-    let mut total = Tensor::<1>::zeros([1], &device);
-    for layer in &output.layers {
-        let [_, experts] = layer.router_logits.dims();
-        let routed: usize = layer.usage.iter().sum();
-        let share: Vec<f32> = layer.usage.iter().map(|&used| (experts * used) as f32 / routed as f32).collect();
-        let share = Tensor::<2>::from_data(TensorData::new(share, [1, experts]), &device);
-        let probability = softmax(layer.router_logits.clone(), 1).mean_dim(0);
-        total = total + (probability * share).sum();
-    }
-    total
 }

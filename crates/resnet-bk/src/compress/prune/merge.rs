@@ -191,12 +191,12 @@ mod tests {
     }
 
     fn values(parameters: &Parameters, name: &str) -> Vec<f32> {
-        find(parameters, name).values.clone()
+        find(parameters, name).values.to_vec()
     }
 
     fn set(parameters: &mut Parameters, name: &str, values: Vec<f32>) {
         let found = parameters.as_mut_slice().iter_mut().find(|parameter| parameter.spec.name == name);
-        found.unwrap().values = values;
+        found.unwrap().values = values.into();
     }
 
     /// What an expert makes of an input, by the definition.
@@ -307,7 +307,7 @@ mod tests {
                 let parameter = find(&parameters, &name(0, expert, tensor));
                 let square = |values: &[f32]| values.iter().map(|x| x * x).sum::<f32>();
                 let rounded = parameters.rounded(parameter);
-                let errors: Vec<f32> = rounded.iter().zip(&parameter.values).map(|(a, b)| a - b).collect();
+                let errors: Vec<f32> = rounded.iter().zip(parameter.values.iter()).map(|(a, b)| a - b).collect();
                 let error = square(&errors) / square(&parameter.values);
                 assert!(error < 0.01, "{tensor} of expert {expert}: {error}");
             }

@@ -16,7 +16,7 @@ use crate::observer::{Event, Removal};
 use crate::ops::HeadLoss;
 use crate::parameters::Parameters;
 use crate::train::{Objective, StepContext};
-use burn_tensor::Tensor;
+use crate::tape::Tensor;
 
 /// Training tokens that are routed to count the use of experts: a share of 5 % is then known to 0.05 points.
 const USAGE_TOKENS: usize = 200_000;
@@ -54,7 +54,7 @@ impl Objective for Pruning<'_> {
         }
     }
 
-    fn loss(&mut self, model: &LanguageModel, output: &Output, _: &Leaves, batch: &Batch) -> Tensor<1> {
+    fn loss(&mut self, model: &LanguageModel, output: &Output, _: &Leaves, batch: &Batch) -> Tensor {
         let PruneConfig { schedule, temperature, alpha, .. } = self.config;
         let soft =
             self.teacher.as_ref().map(|teacher| teacher.soft_targets(&teacher.forward(batch), *temperature, *alpha));

@@ -21,8 +21,8 @@ mod groups;
 mod problem;
 mod sums;
 
-use super::HostOp;
-use burn_tensor::Tensor;
+use crate::buffer::Buffer;
+use crate::tape::{HostOp, Tensor};
 use float32::Float32Tiles;
 use groups::{TOKENS, run};
 use problem::{Narrowed, problems};
@@ -30,7 +30,7 @@ use rayon::prelude::*;
 use resnet_bk_runtime::embedding::TableLayout;
 use resnet_bk_runtime::head::Head;
 use serde::{Deserialize, Serialize};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use sums::TokenSums;
 
 /// Number format of the factors in the head's matrix products during training. Sums are float32 in both. Evaluation does
@@ -62,9 +62,9 @@ pub struct FrozenHead {
     /// How its table is laid out.
     pub layout: TableLayout,
     /// The table.
-    pub bank: Vec<f32>,
+    pub bank: Buffer,
     /// `[V]`.
-    pub bias: Vec<f32>,
+    pub bias: Buffer,
 }
 
 impl FrozenHead {
@@ -78,7 +78,7 @@ impl FrozenHead {
 #[derive(Clone, Debug)]
 pub struct SoftTargets {
     /// Hidden states of the same tokens, `[n, D']`.
-    pub hidden: Vec<f32>,
+    pub hidden: Buffer,
     /// The teacher's head.
     pub head: Arc<FrozenHead>,
     /// Temperature tau, above 0.
@@ -103,7 +103,7 @@ struct Op {
     loss: HeadLoss,
     layout: TableLayout,
     /// Made by the forward pass, taken by the backward pass.
-    gradients: Mutex<Option<[Vec<f32>; 3]>>,
+    gradients: [Vec<f32>; 3],
 }
 
 /// The mean loss and the gradients of hidden states `[n, D]`, the table's bank and the bias.
@@ -149,13 +149,12 @@ pub fn negative_log_likelihoods(hidden: &[f32], targets: &[u32], head: &Head) ->
 impl HostOp<3> for Op {
     fn forward(&mut self, [hidden, bank, bias]: [&[f32]; 3]) -> Vec<f32> {
         let (loss, gradients) = loss_and_gradients(&self.loss, hidden, &Head::new(&self.layout, bank, bias));
-        self.gradients = Mutex::new(Some(gradients));
+        self.gradients = gradients;
         vec![loss]
     }
 
-    fn backward(&self, _: [&[f32]; 3], _: &[f32], gradient: &[f32], _: [bool; 3]) -> [Vec<f32>; 3] {
-        let taken = self.gradients.lock().expect("no thread panics while it holds the gradients").take();
-        let mut gradients = taken.expect("one backward pass follows the forward pass");
+    fn backward(self, _: [&[f32]; 3], _: &[f32], gradient: &[f32], _: [bool; 3]) -> [Vec<f32>; 3] {
+        let mut gradients = self.gradients;
         if gradient[0] != 1.0 {
             for x in gradients.iter_mut().flatten() {
                 *x *= gradient[0];
@@ -191,16 +190,16 @@ impl HeadLoss {
 /// - `hidden`: `[n, D]`
 /// - `bank`: a table of `layout`
 /// - `bias`: `[V]`
-/// - returns `[1]`
+/// - returns `[1, 1]`
 pub fn head_loss(
     loss: HeadLoss,
     layout: &TableLayout,
-    hidden: &Tensor<2>,
-    bank: &Tensor<1>,
-    bias: &Tensor<1>,
-) -> Tensor<1> {
-    let op = Op { loss, layout: layout.clone(), gradients: Mutex::new(None) };
-    op.apply([hidden.into(), bank.into(), bias.into()], [1])
+    hidden: &Tensor,
+    bank: &Tensor,
+    bias: &Tensor,
+) -> Tensor {
+    let op = Op { loss, layout: layout.clone(), gradients: Default::default() };
+    op.apply([hidden, bank, bias], [1, 1])
 }
 
 #[cfg(test)]

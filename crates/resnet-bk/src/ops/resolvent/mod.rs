@@ -15,8 +15,7 @@
 
 pub(crate) mod causal;
 
-use super::HostOp;
-use burn_tensor::Tensor;
+use crate::tape::{HostOp, Tensor};
 use rayon::prelude::*;
 use resnet_bk_runtime::architecture::Causality;
 use resnet_bk_runtime::resolvent::Chain;
@@ -135,7 +134,7 @@ impl HostOp<2> for ResolventOp {
         features
     }
 
-    fn backward(&self, [v, eta]: [&[f32]; 2], output: &[f32], gradient: &[f32], _: [bool; 2]) -> [Vec<f32>; 2] {
+    fn backward(self, [v, eta]: [&[f32]; 2], output: &[f32], gradient: &[f32], _: [bool; 2]) -> [Vec<f32>; 2] {
         let heads = eta.len();
         match (self.gradient, self.causality) {
             (Gradient::Blended(blend), _) => [blended_backward(output, gradient, blend, heads), vec![0.0; heads]],
@@ -165,9 +164,9 @@ impl HostOp<2> for ResolventOp {
 /// - `potential`: `[B T, H]`
 /// - `eta`: `[H]`
 /// - returns `[B T, 2H]`: real parts, then imaginary parts
-pub fn resolvent(op: ResolventOp, potential: &Tensor<2>, eta: &Tensor<1>) -> Tensor<2> {
-    let [rows, heads] = potential.dims();
-    op.apply([potential.into(), eta.into()], [rows, 2 * heads])
+pub fn resolvent(op: ResolventOp, potential: &Tensor, eta: &Tensor) -> Tensor {
+    let [rows, heads] = potential.shape();
+    op.apply([potential, eta], [rows, 2 * heads])
 }
 
 #[cfg(test)]
