@@ -1,12 +1,13 @@
 //! What a model is made of: sizes, the mixer, and the canonical list of its tensors.
 //!
-//! The list is the contract between training, checkpoints and artifacts: names, shapes and order come from
+//! The list is the contract between training, checkpoints and artifacts: identities, shapes and order come from
 //! [`Architecture::tensors`] alone.
 //!
 //! Letters: `V` vocabulary, `D` model width, `H` resolvent heads, `E` experts, `F` expert width, `T` sequence length.
 
 use crate::embedding::{EmbeddingBin, TableLayout};
 use crate::quantization::{QuantizationPolicy, Scheme};
+use crate::tensor_id::{BlockTensor, ExpertMap, LinearPart, MixerMap, ModelTensor, NormPart, TensorId};
 use serde::{Deserialize, Serialize};
 
 /// How a block mixes information over time.
@@ -113,11 +114,11 @@ pub enum Role {
     Step,
 }
 
-/// Name, shape and part of one tensor.
+/// Identity, shape and part of one tensor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TensorSpec {
-    /// Dotted path, for example `blocks.0.moe.experts.1.up.weight`.
-    pub name: String,
+    /// Which tensor; written, a dotted path such as `blocks.0.moe.experts.1.up.weight`.
+    pub id: TensorId,
     /// Row-major shape. Matrices of linear maps are `[in, out]`; tables are `[V, D]`.
     pub shape: Vec<usize>,
     /// The part it plays.
@@ -157,61 +158,59 @@ impl Architecture {
         let mut list = TensorList::default();
         let (v, d, h, f) = (self.vocab_size, self.d_model, self.heads, self.d_ff);
         if self.embedding_bins.is_empty() {
-            list.push("embedding.weight", &[v, d], Role::Embedding);
+            list.push(ModelTensor::Embedding, &[v, d], Role::Embedding);
         }
         for (index, bin) in self.embedding_bins.iter().enumerate() {
-            let name = format!("embedding.bins.{index}");
-            list.push(&format!("{name}.weight"), &[bin.words, bin.width], Role::Embedding);
+            list.push(ModelTensor::BinRows(index), &[bin.words, bin.width], Role::Embedding);
             if bin.is_projected(d) {
-                list.push(&format!("{name}.projection"), &[bin.width, d], Role::Projection);
+                list.push(ModelTensor::BinProjection(index), &[bin.width, d], Role::Projection);
             }
         }
         if self.positions {
-            list.push("positions.weight", &[self.n_seq, d], Role::Positions);
+            list.push(ModelTensor::Positions, &[self.n_seq, d], Role::Positions);
         }
         for (index, &experts) in self.experts.iter().enumerate() {
-            let block = format!("blocks.{index}");
-            list.norm(&format!("{block}.norm"), d);
-            let mixer = format!("{block}.mixer");
+            let block = |tensor| ModelTensor::Block(index, tensor);
+            let mixer = |map| move |part| block(BlockTensor::Mixer(map, part));
+            list.norm(|part| block(BlockTensor::Norm(part)), d);
             match self.mixer {
                 Mixer::Diagonal => {
-                    list.linear(&format!("{mixer}.potential"), d, h, Role::Mixer);
-                    list.linear(&format!("{mixer}.output"), 2 * h, d, Role::Mixer);
-                    list.push(&format!("{mixer}.scale"), &[1], Role::Small);
+                    list.linear(mixer(MixerMap::Potential), d, h, Role::Mixer);
+                    list.linear(mixer(MixerMap::Output), 2 * h, d, Role::Mixer);
+                    list.push(block(BlockTensor::MixerScale), &[1], Role::Small);
                 }
                 Mixer::Propagator => {
-                    list.linear(&format!("{mixer}.hopping"), d, h, Role::Mixer);
-                    list.linear(&format!("{mixer}.barrier"), d, h, Role::Mixer);
-                    list.linear(&format!("{mixer}.source"), d, 2 * h, Role::Mixer);
-                    list.push(&format!("{mixer}.norm.gamma"), &[2 * h], Role::Small);
-                    list.linear(&format!("{mixer}.gate"), d, d, Role::Mixer);
-                    list.linear(&format!("{mixer}.output"), 2 * h, d, Role::Mixer);
+                    list.linear(mixer(MixerMap::Hopping), d, h, Role::Mixer);
+                    list.linear(mixer(MixerMap::Barrier), d, h, Role::Mixer);
+                    list.linear(mixer(MixerMap::Source), d, 2 * h, Role::Mixer);
+                    list.push(block(BlockTensor::MixerNorm), &[2 * h], Role::Small);
+                    list.linear(mixer(MixerMap::Gate), d, d, Role::Mixer);
+                    list.linear(mixer(MixerMap::Output), 2 * h, d, Role::Mixer);
                 }
             }
             if self.learned_eta {
-                list.push(&format!("{mixer}.log_eta"), &[h], Role::Small);
+                list.push(block(BlockTensor::LogEta), &[h], Role::Small);
             }
             if self.quantizes_activations() {
-                list.push(&format!("{mixer}.potential_step"), &[1], Role::ActivationScale);
-                list.push(&format!("{mixer}.feature_step"), &[2 * h], Role::ActivationScale);
+                list.push(block(BlockTensor::PotentialScale), &[1], Role::ActivationScale);
+                list.push(block(BlockTensor::FeatureScales), &[2 * h], Role::ActivationScale);
             }
             if self.mixer == Mixer::Propagator {
-                list.norm(&format!("{block}.moe_norm"), d);
+                list.norm(|part| block(BlockTensor::ExpertNorm(part)), d);
             }
-            list.linear(&format!("{block}.moe.router"), d, experts, Role::Router);
+            list.linear(|part| block(BlockTensor::Router(part)), d, experts, Role::Router);
             for expert in 0..experts {
-                let expert = format!("{block}.moe.experts.{expert}");
-                list.linear(&format!("{expert}.up"), d, f, Role::Expert);
-                list.linear(&format!("{expert}.down"), f, d, Role::Expert);
+                list.linear(|part| block(BlockTensor::Expert(expert, ExpertMap::Up, part)), d, f, Role::Expert);
+                list.linear(|part| block(BlockTensor::Expert(expert, ExpertMap::Down, part)), f, d, Role::Expert);
             }
         }
-        list.norm("norm", d);
+        list.norm(ModelTensor::Norm, d);
         if !self.tied_embeddings {
-            list.push("head.weight", &[v, d], Role::Head);
+            list.push(ModelTensor::Head, &[v, d], Role::Head);
         }
-        list.push("head.bias", &[v], Role::HeadBias);
+        list.push(ModelTensor::HeadBias, &[v], Role::HeadBias);
         if self.bias_knots > 0 {
-            list.push("head.curve", &[self.bias_knots], Role::Small);
+            list.push(ModelTensor::HeadCurve, &[self.bias_knots], Role::Small);
         }
         match self.quantization.as_ref().filter(|policy| policy.learned.is_some()) {
             Some(policy) => list.with_steps(policy),
@@ -243,11 +242,6 @@ impl Architecture {
     }
 }
 
-/// Name of the trained steps of a tensor.
-pub fn log_step_name(tensor: &str) -> String {
-    format!("{tensor}.log_step")
-}
-
 #[derive(Default)]
 struct TensorList(Vec<TensorSpec>);
 
@@ -256,7 +250,7 @@ impl TensorList {
     fn with_steps(mut self, policy: &QuantizationPolicy) -> Vec<TensorSpec> {
         let step = |spec: &TensorSpec| {
             policy.scheme(spec).map(|scheme| TensorSpec {
-                name: log_step_name(&spec.name),
+                id: spec.id.log_scales(),
                 shape: vec![scheme.scale_count(spec.len())],
                 role: Role::Step,
             })
@@ -266,17 +260,17 @@ impl TensorList {
         self.0
     }
 
-    fn push(&mut self, name: &str, shape: &[usize], role: Role) {
-        self.0.push(TensorSpec { name: name.to_owned(), shape: shape.to_vec(), role });
+    fn push(&mut self, tensor: ModelTensor, shape: &[usize], role: Role) {
+        self.0.push(TensorSpec { id: tensor.into(), shape: shape.to_vec(), role });
     }
 
-    fn linear(&mut self, name: &str, input: usize, output: usize, role: Role) {
-        self.push(&format!("{name}.weight"), &[input, output], role);
-        self.push(&format!("{name}.bias"), &[output], Role::Small);
+    fn linear(&mut self, part: impl Fn(LinearPart) -> ModelTensor, input: usize, output: usize, role: Role) {
+        self.push(part(LinearPart::Weight), &[input, output], role);
+        self.push(part(LinearPart::Bias), &[output], Role::Small);
     }
 
-    fn norm(&mut self, name: &str, width: usize) {
-        self.push(&format!("{name}.gamma"), &[width], Role::Small);
-        self.push(&format!("{name}.beta"), &[width], Role::Small);
+    fn norm(&mut self, part: impl Fn(NormPart) -> ModelTensor, width: usize) {
+        self.push(part(NormPart::Gamma), &[width], Role::Small);
+        self.push(part(NormPart::Beta), &[width], Role::Small);
     }
 }

@@ -15,4 +15,5 @@ pub mod quantization;
 pub mod rank_curve;
 pub mod resolvent;
 pub mod sample;
+pub mod tensor_id;
 pub mod tokenizer;

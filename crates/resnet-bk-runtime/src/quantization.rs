@@ -12,6 +12,7 @@
 
 use crate::architecture::{Role, TensorSpec};
 use crate::kernels::{exp, largest_magnitude, round_to_step, round_to_steps};
+use crate::tensor_id::ModelTensor;
 use half::f16;
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
@@ -103,7 +104,10 @@ impl LearnedSteps {
             Role::Embedding | Role::Head => {
                 // A table without bins is its own first one; a head's own table comes after all bins.
                 let alone = if spec.role == Role::Head { usize::MAX } else { 0 };
-                let bin = spec.name.split('.').find_map(|part| part.parse::<usize>().ok()).unwrap_or(alone);
+                let bin = match spec.id.tensor() {
+                    ModelTensor::BinRows(bin) => bin,
+                    _ => alone,
+                };
                 self.embedding[bin.min(self.embedding.len() - 1)]
             }
             Role::Projection => self.projection,

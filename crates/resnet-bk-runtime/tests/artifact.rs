@@ -4,13 +4,14 @@ mod common;
 
 use common::{N_SEQ, fixtures, tokens, vocabulary};
 use resnet_bk_runtime::artifact::Artifact;
+use resnet_bk_runtime::tensor_id::TensorId;
 
 #[test]
 fn a_model_from_a_file_equals_the_fake_quantized_model() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.rbk");
     for fixture in fixtures() {
-        let find = |name: &str| fixture.values.get(name).map(Vec::as_slice);
+        let find = |id: TensorId| fixture.values.get(&id).map(Vec::as_slice);
         let artifact = Artifact::quantize(fixture.architecture.clone(), vocabulary(), find).unwrap();
         artifact.write(&path).unwrap();
         let read = Artifact::read(&path).unwrap();

@@ -6,6 +6,7 @@ use common::{D_MODEL, Fixture, N_SEQ, fixtures, propagator, tokens};
 use resnet_bk_runtime::architecture::Architecture;
 use resnet_bk_runtime::head::HeadBin;
 use resnet_bk_runtime::model::{Model, ModelError};
+use resnet_bk_runtime::tensor_id::{ExpertMap, LinearPart, ModelTensor, TensorId};
 
 /// Longer than the window, so that position embeddings run out.
 const LENGTH: usize = N_SEQ + 5;
@@ -146,20 +147,23 @@ fn next_logits_are_those_of_the_last_token() {
 #[test]
 fn missing_and_short_tensors_are_refused_by_name() {
     let fixture = Fixture::new(propagator());
-    let told = |name: &str, change: fn(&mut Vec<f32>)| {
-        let find = |wanted: &str| {
-            let mut values = fixture.values.get(wanted)?.clone();
-            if wanted == name {
+    let told = |tensor: TensorId, change: fn(&mut Vec<f32>)| {
+        let find = |wanted: TensorId| {
+            let mut values = fixture.values.get(&wanted)?.clone();
+            if wanted == tensor {
                 change(&mut values);
             }
             Some(values)
         };
         Model::new(fixture.architecture.clone(), find).unwrap_err().to_string()
     };
-    let missing = told("blocks.1.moe.experts.1.down.bias", Vec::clear);
+    let missing = told(TensorId::expert(1, 1, ExpertMap::Down, LinearPart::Bias), Vec::clear);
     assert_eq!(missing, "tensor blocks.1.moe.experts.1.down.bias: 0 elements, expected 42");
-    assert_eq!(told("positions.weight", |x| x.truncate(500)), "tensor positions.weight: 500 elements, expected 504");
-    assert_eq!(told("head.bias", |x| x.push(0.0)), "tensor head.bias: 46 elements, expected 45");
+    assert_eq!(
+        told(ModelTensor::Positions.into(), |x| x.truncate(500)),
+        "tensor positions.weight: 500 elements, expected 504"
+    );
+    assert_eq!(told(ModelTensor::HeadBias.into(), |x| x.push(0.0)), "tensor head.bias: 46 elements, expected 45");
 }
 
 #[test]

@@ -5,6 +5,7 @@ mod common;
 use common::{D_MODEL, Fixture, VOCAB_SIZE, fixtures, propagator, vocabulary};
 use resnet_bk_runtime::model::{Model, ModelError};
 use resnet_bk_runtime::sample::{PENALTY_WINDOW, SampleError, Sampler, generate, suggest};
+use resnet_bk_runtime::tensor_id::{ModelTensor, TensorId};
 use resnet_bk_runtime::tokenizer::END_OF_LINE;
 
 const PROMPT: &str = "w3 w17 nonsense w40";
@@ -110,7 +111,7 @@ fn a_penalty_looks_back_on_the_last_tokens_of_prompt_and_text() {
 #[test]
 fn unknown_is_never_generated() {
     let mut fixture = Fixture::new(propagator());
-    fixture.values.get_mut("head.bias").unwrap()[0] = 50.0;
+    fixture.values.get_mut(&TensorId::Values(ModelTensor::HeadBias)).unwrap()[0] = 50.0;
     let model = fixture.model();
     assert!(probabilities(&model, &[1])[0] > 0.999, "the model itself expects nothing else");
     for temperature in [0.0, 0.7, 100.0] {

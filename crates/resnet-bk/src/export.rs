@@ -2,6 +2,7 @@
 
 use crate::checkpoint::{Checkpoint, CheckpointError};
 use resnet_bk_runtime::artifact::{Artifact, ArtifactError, looks_like};
+use resnet_bk_runtime::tensor_id::TensorId;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -95,7 +96,7 @@ fn is_safetensors(start: &[u8]) -> bool {
 /// Values that are not finite.
 pub fn pack(checkpoint: &Checkpoint) -> Result<Artifact, ArtifactError> {
     let parameters = &checkpoint.parameters;
-    let values = |name: &str| parameters.get(name).map(|parameter| parameter.values.as_slice());
+    let values = |id: TensorId| parameters.get(id).map(|parameter| parameter.values.as_slice());
     Artifact::quantize(parameters.architecture().clone(), checkpoint.vocabulary.clone(), values)
 }
 

@@ -5,8 +5,8 @@
 //! ```
 
 pub mod batch;
-mod buffer;
 pub mod bench;
+mod buffer;
 pub mod checkpoint;
 pub mod compress;
 pub mod config;

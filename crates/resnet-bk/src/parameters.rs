@@ -1,14 +1,16 @@
-//! The trained values of a model: named arrays in the canonical order of [`Architecture::tensors`].
+//! The trained values of a model: arrays in the canonical order of [`Architecture::tensors`].
 //!
 //! Values, pruning masks and optimizer moments live side by side in plain memory, so checkpoints, pruning, the optimizer
-//! and the export see one thing. Burn tensors are made from them for each step (see [`crate::model`]).
+//! and the export see one thing. A step makes tensors of them (see [`crate::model`]).
 
 use crate::buffer::Buffer;
 use crate::random::Random;
 use half::f16;
-use resnet_bk_runtime::architecture::{Architecture, Role, TensorSpec, log_step_name};
+use resnet_bk_runtime::architecture::{Architecture, Role, TensorSpec};
 use resnet_bk_runtime::model::{Model, ModelError};
 use resnet_bk_runtime::quantization::{Scheme, Steps};
+use resnet_bk_runtime::tensor_id::{BlockTensor, MixerMap, ModelTensor, NormPart, TensorId};
+use std::cmp::Ordering;
 use std::collections::HashMap;
 
 /// Adam's running means of one tensor.
@@ -42,7 +44,7 @@ impl Parameter {
     /// If the values do not fill the shape.
     pub fn new(spec: TensorSpec, values: impl Into<Buffer>) -> Self {
         let values = values.into();
-        assert_eq!(values.len(), spec.len(), "values of {}", spec.name);
+        assert_eq!(values.len(), spec.len(), "values of {}", spec.id);
         Self { spec, values, mask: None, moments: Moments::default() }
     }
 
@@ -122,7 +124,7 @@ impl Parameters {
                 other => Err(ModelError::Tensor {
                     found: other.map_or(0, |parameter| parameter.values.len()),
                     expected: spec.len(),
-                    name: spec.name,
+                    id: spec.id,
                 }),
             })
             .collect::<Result<_, _>>()?;
@@ -144,9 +146,16 @@ impl Parameters {
         &mut self.list
     }
 
-    /// The parameter of this name.
-    pub fn get(&self, name: &str) -> Option<&Parameter> {
-        self.list.iter().find(|parameter| parameter.spec.name == name)
+    /// The parameter of this identity.
+    pub fn get(&self, id: impl Into<TensorId>) -> Option<&Parameter> {
+        let id = id.into();
+        self.list.iter().find(|parameter| parameter.spec.id == id)
+    }
+
+    /// The parameter of this identity.
+    pub fn get_mut(&mut self, id: impl Into<TensorId>) -> Option<&mut Parameter> {
+        let id = id.into();
+        self.list.iter_mut().find(|parameter| parameter.spec.id == id)
     }
 
     /// Replaces the architecture; tensors keep their values where the new list has their name, and new ones are zero.
@@ -154,13 +163,13 @@ impl Parameters {
     /// # Panics
     /// If a tensor that stays has another size.
     pub fn with_architecture(self, architecture: Architecture) -> Self {
-        let mut old = by_name(self.list);
+        let mut old = by_id(self.list);
         let list = architecture
             .tensors()
             .into_iter()
-            .map(|spec| match old.remove(&spec.name) {
+            .map(|spec| match old.remove(&spec.id) {
                 Some(parameter) => {
-                    assert_eq!(parameter.values.len(), spec.len(), "values of {}", spec.name);
+                    assert_eq!(parameter.values.len(), spec.len(), "values of {}", spec.id);
                     Parameter { spec, ..parameter }
                 }
                 None => {
@@ -181,25 +190,32 @@ impl Parameters {
         let experts = architecture.experts[block];
         assert!(expert < experts && experts > 1, "expert {expert} of {experts}");
         architecture.experts[block] -= 1;
-        let prefix = format!("blocks.{block}.moe.experts.");
-        let router = format!("blocks.{block}.moe.router.");
         let kept = self.list.into_iter().filter_map(|mut parameter| {
-            let name = parameter.spec.name.clone();
-            if let Some((index, rest)) = name.strip_prefix(&prefix).and_then(|rest| rest.split_once('.')) {
-                let index: usize = index.parse().expect("experts are numbered");
-                if index == expert {
-                    return None;
+            match parameter.spec.id.tensor() {
+                ModelTensor::Block(of, BlockTensor::Expert(index, map, part)) if of == block => {
+                    let moved = match index.cmp(&expert) {
+                        Ordering::Less => return Some(parameter),
+                        Ordering::Equal => return None,
+                        Ordering::Greater => ModelTensor::Block(of, BlockTensor::Expert(index - 1, map, part)),
+                    };
+                    parameter.spec.id = match parameter.spec.id {
+                        TensorId::Values(_) => TensorId::Values(moved),
+                        TensorId::LogScales(_) => TensorId::LogScales(moved),
+                    };
                 }
-                parameter.spec.name = format!("{prefix}{}.{rest}", if index > expert { index - 1 } else { index });
-            } else if name.starts_with(&router) && parameter.spec.shape.last() == Some(&experts) {
-                // A vector's trained step has no column for each expert.
-                parameter.remove_column(expert, experts);
+                // A vector's trained scale has no column for each expert.
+                ModelTensor::Block(of, BlockTensor::Router(_)) if of == block => {
+                    if parameter.spec.shape.last() == Some(&experts) {
+                        parameter.remove_column(expert, experts);
+                    }
+                }
+                _ => {}
             }
             Some(parameter)
         });
-        let mut old = by_name(kept);
+        let mut old = by_id(kept);
         let find = |spec: TensorSpec| {
-            let parameter = old.remove(&spec.name).expect("removal keeps the other tensors");
+            let parameter = old.remove(&spec.id).expect("removal keeps the other tensors");
             Parameter { spec, ..parameter }
         };
         let list = architecture.tensors().into_iter().map(find).collect();
@@ -225,14 +241,14 @@ impl Parameters {
         let scheme = self.architecture.scheme(&parameter.spec)?;
         let log_steps = match scheme.steps {
             Steps::Range(_) => None,
-            Steps::Learned(_) => self.get(&log_step_name(&parameter.spec.name)).map(|steps| steps.values.as_slice()),
+            Steps::Learned(_) => self.get(parameter.spec.id.log_scales()).map(|steps| steps.values.as_slice()),
         };
         Some(Quantizer { scheme, scales: scheme.scales(&parameter.values, log_steps) })
     }
 
     /// The model that runs with these values.
     pub fn to_model(&self) -> Model {
-        Model::new(self.architecture.clone(), |name| self.get(name).map(|parameter| self.rounded(parameter)))
+        Model::new(self.architecture.clone(), |id| self.get(id).map(|parameter| self.rounded(parameter)))
             .expect("the parameters follow the architecture's own list")
     }
 
@@ -243,8 +259,8 @@ impl Parameters {
     }
 }
 
-fn by_name(list: impl IntoIterator<Item = Parameter>) -> HashMap<String, Parameter> {
-    list.into_iter().map(|parameter| (parameter.spec.name.clone(), parameter)).collect()
+fn by_id(list: impl IntoIterator<Item = Parameter>) -> HashMap<TensorId, Parameter> {
+    list.into_iter().map(|parameter| (parameter.spec.id, parameter)).collect()
 }
 
 /// Standard deviation of position embeddings: larger ones drown the tokens in the first norm.
@@ -269,23 +285,32 @@ fn initial_values(architecture: &Architecture, spec: &TensorSpec, random: &mut R
         Role::Positions => normal(POSITION_STD),
         Role::HeadBias | Role::ActivationScale | Role::Step => vec![0.0; len],
         Role::Expert | Role::Router | Role::Mixer => {
-            let scale = if spec.name.ends_with("barrier.weight") { BARRIER_SCALE } else { 1.0 };
+            let scale = if is_barrier(spec) { BARRIER_SCALE } else { 1.0 };
             let bound = scale / (spec.shape[0] as f32).sqrt();
             (0..len).map(|_| (2.0 * random.uniform() - 1.0) * bound).collect()
         }
-        Role::Small => initial_small(architecture, &spec.name, len),
+        Role::Small => initial_small(architecture, spec.id.tensor(), len),
     }
 }
 
-fn initial_small(architecture: &Architecture, name: &str, len: usize) -> Vec<f32> {
-    match name.rsplit_once('.').map_or(("", name), |(path, last)| (path, last)) {
-        (_, "gamma" | "scale") => vec![1.0; len],
-        (_, "log_eta") => architecture.resolvent.eta.iter().map(|eta| eta.ln()).collect(),
-        (path, "bias") if path.ends_with("barrier") => vec![BARRIER_BIAS; len],
-        (path, "bias") if path.ends_with("hopping") => {
-            let [first, last] = HOPPING_BIAS;
-            (0..len).map(|h| first + (last - first) * h as f32 / (len.max(2) - 1) as f32).collect()
-        }
+fn is_barrier(spec: &TensorSpec) -> bool {
+    matches!(spec.id.tensor(), ModelTensor::Block(_, BlockTensor::Mixer(MixerMap::Barrier, _)))
+}
+
+fn initial_small(architecture: &Architecture, tensor: ModelTensor, len: usize) -> Vec<f32> {
+    match tensor {
+        ModelTensor::Norm(NormPart::Gamma) => vec![1.0; len],
+        ModelTensor::Block(_, tensor) => match tensor {
+            BlockTensor::Norm(NormPart::Gamma) | BlockTensor::ExpertNorm(NormPart::Gamma) => vec![1.0; len],
+            BlockTensor::MixerScale | BlockTensor::MixerNorm => vec![1.0; len],
+            BlockTensor::LogEta => architecture.resolvent.eta.iter().map(|eta| eta.ln()).collect(),
+            BlockTensor::Mixer(MixerMap::Barrier, _) => vec![BARRIER_BIAS; len],
+            BlockTensor::Mixer(MixerMap::Hopping, _) => {
+                let [first, last] = HOPPING_BIAS;
+                (0..len).map(|h| first + (last - first) * h as f32 / (len.max(2) - 1) as f32).collect()
+            }
+            _ => vec![0.0; len],
+        },
         _ => vec![0.0; len],
     }
 }

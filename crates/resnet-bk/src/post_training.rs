@@ -81,7 +81,7 @@ mod tests {
             for (row, rounded) in float.values.chunks(columns).zip(rounded.values.chunks(columns)) {
                 let largest = row.iter().fold(0.0f32, |largest, weight| largest.max(weight.abs()));
                 let half_a_scale = if is_matrix { 0.501 * largest / QMAX } else { 0.0 };
-                assert!(row.iter().zip(rounded).all(|(a, b)| (a - b).abs() <= half_a_scale), "{}", float.spec.name);
+                assert!(row.iter().zip(rounded).all(|(a, b)| (a - b).abs() <= half_a_scale), "{}", float.spec.id);
                 changed += usize::from(row != rounded);
             }
         }

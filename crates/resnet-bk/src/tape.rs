@@ -23,13 +23,7 @@ pub trait HostOp<const N: usize>: Debug + Send + 'static {
 
     /// Gradients of the inputs from the gradient of the output. Where `needed` is false, an empty
     /// vector will do.
-    fn backward(
-        self,
-        inputs: [&[f32]; N],
-        output: &[f32],
-        gradient: &[f32],
-        needed: [bool; N],
-    ) -> [Vec<f32>; N];
+    fn backward(self, inputs: [&[f32]; N], output: &[f32], gradient: &[f32], needed: [bool; N]) -> [Vec<f32>; N];
 
     /// Runs the operation and records it if a gradient of an input may be asked for.
     ///

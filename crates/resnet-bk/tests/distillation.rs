@@ -30,9 +30,8 @@ fn student_gradients(mixer: Mixer, change: impl Fn(&mut DistillConfig)) -> HashM
     let model = LanguageModel::bind(checkpoint.parameters.architecture(), Gradient::Exact, &leaves);
     let output = model.forward(&batch.inputs, batch.n_seq, &mut Mode::Evaluate);
     let loss = objective.loss(&model, &output, &leaves, &batch);
-    let names = checkpoint.parameters.iter().chain(&checkpoint.auxiliary).map(|p| p.spec.name.clone());
     let gradients = leaves.gradients(&checkpoint.parameters, loss.backward(), 0.0);
-    names.zip(gradients).filter_map(|(name, g)| Some((name, g?))).collect()
+    gradients.into_iter().map(|(id, gradient)| (id.to_string(), gradient)).collect()
 }
 
 /// `|a - b| / |b|`.

@@ -92,9 +92,7 @@ fn future_tokens_change_nothing() {
         let leaves = Leaves::plain(&checkpoint.parameters);
         let model = LanguageModel::bind(checkpoint.parameters.architecture(), Gradient::Exact, &leaves);
         let length = checkpoint.config.n_seq;
-        let hidden = |tokens: &[u32]| {
-            model.forward(tokens, length, &mut Mode::Evaluate).hidden.values().to_vec()
-        };
+        let hidden = |tokens: &[u32]| model.forward(tokens, length, &mut Mode::Evaluate).hidden.values().to_vec();
         let tokens = &streams.valid[..length];
         let mut changed = tokens.to_vec();
         let at = length / 2;

@@ -11,7 +11,8 @@ use resnet_bk::evaluate::{evaluate_model, evaluate_parameters};
 use resnet_bk::observer::Silent;
 use resnet_bk::pipeline::{RunError, RunRequest, run};
 use resnet_bk::train::{Objective, Stage, StepContext, TokenStreams};
-use resnet_bk_runtime::architecture::Mixer;
+use resnet_bk_runtime::architecture::{Mixer, Role};
+use resnet_bk_runtime::tensor_id::ModelTensor;
 use std::path::Path;
 
 fn stage<'a>(number: usize, config: &'a StageConfig) -> Stage<'a> {
@@ -55,17 +56,18 @@ fn every_order_of_stages_leaves_a_quantized_pruned_student() {
         let policy = architecture.quantization.as_ref().unwrap_or_else(|| panic!("{order:?}: not quantized"));
         assert!(policy.activation_bits.is_some(), "{order:?}");
         for parameter in checkpoint.parameters.iter() {
-            let large = parameter.spec.shape.len() == 2 && !parameter.spec.name.contains("positions");
+            let is_positions = parameter.spec.role == Role::Positions;
+            let large = parameter.spec.shape.len() == 2 && !is_positions;
             assert_eq!(
                 architecture.scheme(&parameter.spec).is_some(),
-                large || parameter.spec.name == "head.bias" || parameter.spec.name.contains("positions"),
+                large || is_positions || parameter.spec.role == Role::HeadBias,
                 "{order:?}: {}",
-                parameter.spec.name
+                parameter.spec.id
             );
             if large {
                 let zeros = parameter.values.iter().filter(|x| **x == 0.0).count() as f64;
                 let share = zeros / parameter.values.len() as f64;
-                assert!(share >= 0.45, "{order:?}: {} is {share} zero", parameter.spec.name);
+                assert!(share >= 0.45, "{order:?}: {} is {share} zero", parameter.spec.id);
             }
         }
         assert_eq!(architecture.experts, [1], "{order:?}: one block of one expert");
@@ -86,7 +88,7 @@ fn masks_stay_zero_through_later_training_and_removals_are_recorded() {
     let mut masked = 0;
     for parameter in checkpoint.parameters.iter() {
         for (value, keep) in parameter.values.iter().zip(parameter.mask.iter().flatten()) {
-            assert!(*keep || *value == 0.0, "{}", parameter.spec.name);
+            assert!(*keep || *value == 0.0, "{}", parameter.spec.id);
             masked += usize::from(!keep);
         }
     }
@@ -102,7 +104,7 @@ fn weights_below_a_threshold_are_masked_and_no_others() {
     for (old, new) in before.iter().zip(checkpoint.parameters.iter()) {
         let Some(mask) = &new.mask else { continue };
         for (x, keep) in old.values.iter().zip(mask) {
-            assert_eq!(*keep, x.abs() >= 0.05, "{}: {x}", new.spec.name);
+            assert_eq!(*keep, x.abs() >= 0.05, "{}: {x}", new.spec.id);
         }
     }
     assert!(checkpoint.parameters.nonzero_count() < before.nonzero_count());
@@ -141,7 +143,7 @@ fn sparsities(magnitude_over: &str) -> Vec<f64> {
             observer: &mut silent,
         };
         pruning.before_step(&mut checkpoint, &mut context);
-        let table = checkpoint.parameters.get("embedding.weight").unwrap();
+        let table = checkpoint.parameters.get(ModelTensor::Embedding).unwrap();
         sparsities.push(table.values.iter().filter(|x| **x == 0.0).count() as f64 / table.values.len() as f64);
     }
     assert!(sparsities.is_sorted());

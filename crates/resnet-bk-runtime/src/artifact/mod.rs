@@ -38,10 +38,11 @@ pub use foreign::guess as looks_like;
 pub use ledger::{Ledger, LedgerEntry, LedgerKind};
 pub use tensor::StoredTensor;
 
-use crate::architecture::{Architecture, log_step_name};
+use crate::architecture::Architecture;
 use crate::atomic::write_atomically;
 use crate::model::Model;
 use crate::quantization::Steps;
+use crate::tensor_id::TensorId;
 use crate::tokenizer::Vocabulary;
 use std::collections::HashMap;
 use std::fs;
@@ -59,7 +60,7 @@ pub struct Artifact {
 }
 
 impl Artifact {
-    /// Quantizes every tensor by the architecture's scheme. `values` gives a tensor's values by its name, row-major.
+    /// Quantizes every tensor by the architecture's scheme. `values` gives a tensor's values by its identity, row-major.
     ///
     /// # Errors
     /// An architecture that is not valid, a vocabulary of another size, and a tensor that is missing, has another
@@ -67,25 +68,25 @@ impl Artifact {
     pub fn quantize<'a>(
         architecture: Architecture,
         vocabulary: Vocabulary,
-        values: impl Fn(&str) -> Option<&'a [f32]>,
+        values: impl Fn(TensorId) -> Option<&'a [f32]>,
     ) -> Result<Self, ArtifactError> {
         architecture.validate()?;
         vocabulary::check_size(vocabulary.len(), architecture.vocab_size)?;
         let mut tensors = Vec::new();
         let specs = architecture.tensors();
-        let checked = |name: &str| {
-            let spec = specs.iter().find(|spec| spec.name == name);
-            let missing = || ArtifactError::MissingTensor { tensor: name.to_owned() };
-            let (spec, values) = spec.zip(values(name)).ok_or_else(missing)?;
+        let checked = |id: TensorId| {
+            let spec = specs.iter().find(|spec| spec.id == id);
+            let missing = || ArtifactError::MissingTensor { tensor: id.to_string() };
+            let (spec, values) = spec.zip(values(id)).ok_or_else(missing)?;
             tensor::check_values(spec, values).map(|()| values)
         };
         for spec in tensor::stored(&architecture) {
-            let values = checked(&spec.name)?;
+            let values = checked(spec.id)?;
             tensors.push(match architecture.scheme(&spec) {
                 Some(scheme) => {
                     let log_steps = match scheme.steps {
                         Steps::Range(_) => None,
-                        Steps::Learned(_) => Some(checked(&log_step_name(&spec.name))?),
+                        Steps::Learned(_) => Some(checked(spec.id.log_scales())?),
                     };
                     StoredTensor::Quantized(scheme.quantize(values, scheme.scales(values, log_steps)))
                 }
@@ -102,9 +103,8 @@ impl Artifact {
     pub fn to_model(&self) -> Model {
         // A model looks for each of its tensors once, in another order than the file's.
         let specs = tensor::stored(&self.architecture);
-        let stored: HashMap<&str, &StoredTensor> =
-            specs.iter().map(|spec| spec.name.as_str()).zip(&self.tensors).collect();
-        Model::new(self.architecture.clone(), |name| stored.get(name).map(|tensor| tensor.to_f32()))
+        let stored: HashMap<TensorId, &StoredTensor> = specs.iter().map(|spec| spec.id).zip(&self.tensors).collect();
+        Model::new(self.architecture.clone(), |id| stored.get(&id).map(|tensor| tensor.to_f32()))
             .expect("the tensors of an artifact are those of its architecture")
     }
 

@@ -40,7 +40,7 @@ pub(super) fn stored(architecture: &Architecture) -> Vec<TensorSpec> {
 pub(super) fn check_values(spec: &TensorSpec, values: &[f32]) -> Result<(), ArtifactError> {
     check_length(spec, "elements", values.len(), spec.len())?;
     match values.iter().position(|value| !value.is_finite()) {
-        Some(index) => Err(ArtifactError::NonFinite { tensor: spec.name.clone(), index, value: values[index] }),
+        Some(index) => Err(ArtifactError::NonFinite { tensor: spec.id.to_string(), index, value: values[index] }),
         None => Ok(()),
     }
 }
@@ -53,7 +53,7 @@ pub(super) fn check(spec: &TensorSpec, scheme: Option<Scheme>, tensor: &StoredTe
     };
     if found != scheme {
         let (found, expected) = (describe(found), describe(scheme));
-        return Err(ArtifactError::WrongScheme { tensor: spec.name.clone(), found, expected });
+        return Err(ArtifactError::WrongScheme { tensor: spec.id.to_string(), found, expected });
     }
     match tensor {
         StoredTensor::Float(values) => check_values(spec, values),
@@ -66,11 +66,11 @@ fn check_quantized(spec: &TensorSpec, quantized: &Quantized) -> Result<(), Artif
     check_length(spec, "codes", codes.len(), spec.len())?;
     check_length(spec, "scales", scales.len(), scheme.scale_count(spec.len()))?;
     if let Some(group) = scales.iter().position(|scale| !scale.is_finite() || scale.to_f32() < 0.0) {
-        return Err(ArtifactError::Scale { tensor: spec.name.clone(), group, value: scales[group].to_f32() });
+        return Err(ArtifactError::Scale { tensor: spec.id.to_string(), group, value: scales[group].to_f32() });
     }
     let limit = scheme.limit;
     if let Some(index) = codes.iter().position(|code| !(-limit..=limit).contains(code)) {
-        return Err(ArtifactError::Code { tensor: spec.name.clone(), index, code: codes[index], limit });
+        return Err(ArtifactError::Code { tensor: spec.id.to_string(), index, code: codes[index], limit });
     }
     Ok(())
 }
@@ -79,7 +79,7 @@ fn check_length(spec: &TensorSpec, what: &'static str, found: usize, expected: u
     if found == expected {
         return Ok(());
     }
-    Err(ArtifactError::TensorLength { tensor: spec.name.clone(), what, found, expected })
+    Err(ArtifactError::TensorLength { tensor: spec.id.to_string(), what, found, expected })
 }
 
 fn describe(scheme: Option<Scheme>) -> String {

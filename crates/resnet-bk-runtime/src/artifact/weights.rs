@@ -13,6 +13,7 @@ use super::tensor::{self, StoredTensor};
 use crate::architecture::{Architecture, Role, TensorSpec};
 use crate::coding::{CodingError, Decoder, Encoder, decode_codes, decode_halves, encode_codes, encode_halves};
 use crate::quantization::{Quantized, Scheme};
+use crate::tensor_id::TensorId;
 use half::f16;
 
 /// Most elements for each coded byte, and beside them, of a section that is read or written.
@@ -84,21 +85,20 @@ pub(super) fn encode_unchecked(architecture: &Architecture, tensors: &[StoredTen
 /// Reads the tensors of a valid architecture.
 pub(super) fn decode(architecture: &Architecture, bytes: &[u8]) -> Result<Vec<StoredTensor>, ArtifactError> {
     let specs = tensor::stored(architecture);
-    let failed = |tensor: &str| {
-        let tensor = tensor.to_owned();
-        move |source: CodingError| ArtifactError::TensorCoding { tensor, source }
+    let failed = |tensor: TensorId| {
+        move |source: CodingError| ArtifactError::TensorCoding { tensor: tensor.to_string(), source }
     };
-    let mut decoder = Decoder::new(bytes).map_err(failed(&specs[0].name))?;
+    let mut decoder = Decoder::new(bytes).map_err(failed(specs[0].id))?;
     // Before anything is allocated.
     check_expansion(&specs, bytes.len() as u64)?;
     let mut tensors = Vec::new();
     for spec in &specs {
         let scheme = architecture.scheme(spec);
-        let stored = decode_tensor(spec, scheme, &mut decoder).map_err(failed(&spec.name))?;
+        let stored = decode_tensor(spec, scheme, &mut decoder).map_err(failed(spec.id))?;
         tensor::check(spec, scheme, &stored)?;
         tensors.push(stored);
     }
-    decoder.finish().map_err(failed(&specs[specs.len() - 1].name))?;
+    decoder.finish().map_err(failed(specs[specs.len() - 1].id))?;
     Ok(tensors)
 }
 

@@ -17,6 +17,7 @@ use crate::architecture::{Architecture, Causality};
 use crate::embedding::TableLayout;
 use crate::head::Head;
 use crate::resolvent::PropagatorState;
+use crate::tensor_id::{ModelTensor, TensorId};
 use block::{Block, add};
 use layers::LayerNorm;
 use tensors::Tensors;
@@ -26,10 +27,10 @@ use thiserror::Error;
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum ModelError {
     /// A tensor is missing or has a wrong number of elements.
-    #[error("tensor {name}: {found} elements, expected {expected}")]
+    #[error("tensor {id}: {found} elements, expected {expected}")]
     Tensor {
-        /// Its canonical name.
-        name: String,
+        /// Which.
+        id: TensorId,
         /// Elements found; 0 where it is missing.
         found: usize,
         /// Elements expected.
@@ -68,14 +69,14 @@ impl State {
 }
 
 impl Model {
-    /// Builds a model from its tensors, found by canonical name.
+    /// Builds a model from its tensors, found by their identity.
     ///
     /// # Errors
     /// [`ModelError::Tensor`] where one is missing or has a wrong size.
     ///
     /// # Panics
     /// If the architecture is not valid.
-    pub fn new(architecture: Architecture, find: impl FnMut(&str) -> Option<Vec<f32>>) -> Result<Self, ModelError> {
+    pub fn new(architecture: Architecture, find: impl FnMut(TensorId) -> Option<Vec<f32>>) -> Result<Self, ModelError> {
         let mut tensors = Tensors::new(&architecture, find);
         let blocks = (0..architecture.n_layers())
             .map(|index| tensors.block(&architecture, index))
@@ -83,10 +84,10 @@ impl Model {
         Ok(Self {
             embedding: architecture.embedding_layout(),
             embedding_bank: tensors.embedding_bank(&architecture)?,
-            positions: architecture.positions.then(|| tensors.take("positions.weight")).transpose()?,
+            positions: architecture.positions.then(|| tensors.take(ModelTensor::Positions)).transpose()?,
             blocks,
-            norm: tensors.layer_norm("norm")?,
-            head: (!architecture.tied_embeddings).then(|| tensors.take("head.weight")).transpose()?,
+            norm: tensors.layer_norm(ModelTensor::Norm)?,
+            head: (!architecture.tied_embeddings).then(|| tensors.take(ModelTensor::Head)).transpose()?,
             head_bias: tensors.head_bias(&architecture)?,
             architecture,
         })

@@ -1,4 +1,4 @@
-//! From named tensors to layers.
+//! From a list of tensors to layers.
 
 use super::ModelError;
 use super::block::{ActivationQuantizers, Block, MixerWeights};
@@ -6,27 +6,29 @@ use super::layers::{LayerNorm, Linear, MixtureOfExperts};
 use crate::architecture::{Architecture, Mixer};
 use crate::kernels::exp;
 use crate::rank_curve::rank_curve;
+use crate::tensor_id::{BlockTensor, ExpertMap, LinearPart, MixerMap, ModelTensor, NormPart, TensorId};
 use std::collections::HashMap;
 
-/// Takes tensors by their canonical names and checks their sizes.
+/// Takes tensors by their identity and checks their sizes.
 pub(super) struct Tensors<F> {
-    lengths: HashMap<String, usize>,
+    lengths: HashMap<TensorId, usize>,
     find: F,
 }
 
-impl<F: FnMut(&str) -> Option<Vec<f32>>> Tensors<F> {
+impl<F: FnMut(TensorId) -> Option<Vec<f32>>> Tensors<F> {
     /// Of a valid architecture; `find` gives the values of a tensor.
     pub fn new(architecture: &Architecture, find: F) -> Self {
-        let lengths = architecture.tensors().into_iter().map(|spec| (spec.name.clone(), spec.len())).collect();
+        let lengths = architecture.tensors().into_iter().map(|spec| (spec.id, spec.len())).collect();
         Self { lengths, find }
     }
 
     /// The values of one tensor.
-    pub fn take(&mut self, name: &str) -> Result<Vec<f32>, ModelError> {
-        let expected = self.lengths[name];
-        let values = (self.find)(name).unwrap_or_default();
+    pub fn take(&mut self, tensor: ModelTensor) -> Result<Vec<f32>, ModelError> {
+        let id = TensorId::Values(tensor);
+        let expected = self.lengths[&id];
+        let values = (self.find)(id).unwrap_or_default();
         if values.len() != expected {
-            return Err(ModelError::Tensor { name: name.to_owned(), found: values.len(), expected });
+            return Err(ModelError::Tensor { id, found: values.len(), expected });
         }
         Ok(values)
     }
@@ -34,13 +36,13 @@ impl<F: FnMut(&str) -> Option<Vec<f32>>> Tensors<F> {
     /// Rows and projections of the embedding table.
     pub fn embedding_bank(&mut self, architecture: &Architecture) -> Result<Vec<f32>, ModelError> {
         if architecture.embedding_bins.is_empty() {
-            return self.take("embedding.weight");
+            return self.take(ModelTensor::Embedding);
         }
         let mut bank = Vec::new();
         for (index, bin) in architecture.embedding_bins.iter().enumerate() {
-            bank.extend(self.take(&format!("embedding.bins.{index}.weight"))?);
+            bank.extend(self.take(ModelTensor::BinRows(index))?);
             if bin.is_projected(architecture.d_model) {
-                bank.extend(self.take(&format!("embedding.bins.{index}.projection"))?);
+                bank.extend(self.take(ModelTensor::BinProjection(index))?);
             }
         }
         Ok(bank)
@@ -48,85 +50,87 @@ impl<F: FnMut(&str) -> Option<Vec<f32>>> Tensors<F> {
 
     /// Bias of the head, with its curve.
     pub fn head_bias(&mut self, architecture: &Architecture) -> Result<Vec<f32>, ModelError> {
-        let mut bias = self.take("head.bias")?;
+        let mut bias = self.take(ModelTensor::HeadBias)?;
         if architecture.bias_knots > 0 {
-            let curve = rank_curve(&self.take("head.curve")?, bias.len());
+            let curve = rank_curve(&self.take(ModelTensor::HeadCurve)?, bias.len());
             bias.iter_mut().zip(curve).for_each(|(bias, curve)| *bias += curve);
         }
         Ok(bias)
     }
 
     /// Gain and shift of a layer norm.
-    pub fn layer_norm(&mut self, name: &str) -> Result<LayerNorm, ModelError> {
-        Ok(LayerNorm { gamma: self.take(&format!("{name}.gamma"))?, beta: self.take(&format!("{name}.beta"))? })
+    pub fn layer_norm(&mut self, tensor: impl Fn(NormPart) -> ModelTensor) -> Result<LayerNorm, ModelError> {
+        Ok(LayerNorm { gamma: self.take(tensor(NormPart::Gamma))?, beta: self.take(tensor(NormPart::Beta))? })
     }
 
     /// The weights of block `index`.
     pub fn block(&mut self, architecture: &Architecture, index: usize) -> Result<Block, ModelError> {
-        let block = format!("blocks.{index}");
-        let mixer = format!("{block}.mixer");
+        let tensor = |tensor| ModelTensor::Block(index, tensor);
         Ok(Block {
-            norm: self.layer_norm(&format!("{block}.norm"))?,
+            norm: self.layer_norm(|part| tensor(BlockTensor::Norm(part)))?,
             mixer: match architecture.mixer {
-                Mixer::Diagonal => self.diagonal(&mixer)?,
-                Mixer::Propagator => self.propagator(&mixer, &format!("{block}.moe_norm"))?,
+                Mixer::Diagonal => self.diagonal(index)?,
+                Mixer::Propagator => self.propagator(index)?,
             },
             eta: if architecture.learned_eta {
-                self.take(&format!("{mixer}.log_eta"))?.into_iter().map(exp).collect()
+                self.take(tensor(BlockTensor::LogEta))?.into_iter().map(exp).collect()
             } else {
                 architecture.resolvent.eta.clone()
             },
-            quantizers: self.quantizers(architecture, &mixer)?,
-            moe: self.mixture_of_experts(&format!("{block}.moe"), architecture.experts[index])?,
+            quantizers: self.quantizers(architecture, index)?,
+            moe: self.mixture_of_experts(index, architecture.experts[index])?,
         })
     }
 
-    fn linear(&mut self, name: &str) -> Result<Linear, ModelError> {
-        Ok(Linear { weight: self.take(&format!("{name}.weight"))?, bias: self.take(&format!("{name}.bias"))? })
+    fn linear(&mut self, tensor: impl Fn(LinearPart) -> ModelTensor) -> Result<Linear, ModelError> {
+        Ok(Linear { weight: self.take(tensor(LinearPart::Weight))?, bias: self.take(tensor(LinearPart::Bias))? })
     }
 
-    fn diagonal(&mut self, mixer: &str) -> Result<MixerWeights, ModelError> {
+    fn mixer_map(&mut self, block: usize, map: MixerMap) -> Result<Linear, ModelError> {
+        self.linear(|part| ModelTensor::Block(block, BlockTensor::Mixer(map, part)))
+    }
+
+    fn diagonal(&mut self, block: usize) -> Result<MixerWeights, ModelError> {
         Ok(MixerWeights::Diagonal {
-            potential: self.linear(&format!("{mixer}.potential"))?,
-            output: self.linear(&format!("{mixer}.output"))?,
-            scale: self.take(&format!("{mixer}.scale"))?[0],
+            potential: self.mixer_map(block, MixerMap::Potential)?,
+            output: self.mixer_map(block, MixerMap::Output)?,
+            scale: self.take(ModelTensor::Block(block, BlockTensor::MixerScale))?[0],
         })
     }
 
-    fn propagator(&mut self, mixer: &str, moe_norm: &str) -> Result<MixerWeights, ModelError> {
+    fn propagator(&mut self, block: usize) -> Result<MixerWeights, ModelError> {
         Ok(MixerWeights::Propagator {
-            hopping: self.linear(&format!("{mixer}.hopping"))?,
-            barrier: self.linear(&format!("{mixer}.barrier"))?,
-            source: self.linear(&format!("{mixer}.source"))?,
-            norm: self.take(&format!("{mixer}.norm.gamma"))?,
-            gate: self.linear(&format!("{mixer}.gate"))?,
-            output: self.linear(&format!("{mixer}.output"))?,
-            moe_norm: self.layer_norm(moe_norm)?,
+            hopping: self.mixer_map(block, MixerMap::Hopping)?,
+            barrier: self.mixer_map(block, MixerMap::Barrier)?,
+            source: self.mixer_map(block, MixerMap::Source)?,
+            norm: self.take(ModelTensor::Block(block, BlockTensor::MixerNorm))?,
+            gate: self.mixer_map(block, MixerMap::Gate)?,
+            output: self.mixer_map(block, MixerMap::Output)?,
+            moe_norm: self.layer_norm(|part| ModelTensor::Block(block, BlockTensor::ExpertNorm(part)))?,
         })
     }
 
     fn quantizers(
         &mut self,
         architecture: &Architecture,
-        mixer: &str,
+        block: usize,
     ) -> Result<Option<ActivationQuantizers>, ModelError> {
         let Some(bits) = architecture.quantization.as_ref().and_then(|policy| policy.activation_bits) else {
             return Ok(None);
         };
         Ok(Some(ActivationQuantizers {
             bits,
-            potential: self.take(&format!("{mixer}.potential_step"))?,
-            features: self.take(&format!("{mixer}.feature_step"))?,
+            potential: self.take(ModelTensor::Block(block, BlockTensor::PotentialScale))?,
+            features: self.take(ModelTensor::Block(block, BlockTensor::FeatureScales))?,
         }))
     }
 
-    fn mixture_of_experts(&mut self, moe: &str, experts: usize) -> Result<MixtureOfExperts, ModelError> {
-        let router = self.linear(&format!("{moe}.router"))?;
+    fn mixture_of_experts(&mut self, block: usize, experts: usize) -> Result<MixtureOfExperts, ModelError> {
+        let router = self.linear(|part| ModelTensor::Block(block, BlockTensor::Router(part)))?;
+        let mut map =
+            |expert, map| self.linear(|part| ModelTensor::Block(block, BlockTensor::Expert(expert, map, part)));
         let experts = (0..experts)
-            .map(|expert| {
-                let expert = format!("{moe}.experts.{expert}");
-                Ok((self.linear(&format!("{expert}.up"))?, self.linear(&format!("{expert}.down"))?))
-            })
+            .map(|expert| Ok((map(expert, ExpertMap::Up)?, map(expert, ExpertMap::Down)?)))
             .collect::<Result<_, _>>()?;
         Ok(MixtureOfExperts { router, experts })
     }

@@ -2,10 +2,11 @@
 
 #![allow(dead_code, reason = "each file of tests is a program of its own and uses a part of this")]
 
-use resnet_bk_runtime::architecture::{Architecture, Causality, Mixer, ResolventConstants, Role, log_step_name};
+use resnet_bk_runtime::architecture::{Architecture, Causality, Mixer, ResolventConstants, Role};
 use resnet_bk_runtime::embedding::EmbeddingBin;
 use resnet_bk_runtime::model::Model;
 use resnet_bk_runtime::quantization::{LearnedSteps, QuantizationPolicy};
+use resnet_bk_runtime::tensor_id::TensorId;
 use resnet_bk_runtime::tokenizer::{END_OF_LINE, Pretokenizer, UNKNOWN, Vocabulary};
 use std::collections::HashMap;
 
@@ -19,29 +20,25 @@ pub const D_MODEL: usize = 42;
 /// An architecture and random values for its tensors, not yet quantized.
 pub struct Fixture {
     pub architecture: Architecture,
-    pub values: HashMap<String, Vec<f32>>,
+    pub values: HashMap<TensorId, Vec<f32>>,
 }
 
 impl Fixture {
     pub fn new(architecture: Architecture) -> Self {
         architecture.validate().unwrap();
         let specs = architecture.tensors().into_iter().enumerate();
-        let values = specs.map(|(t, spec)| (spec.name.clone(), values(&spec.name, spec.role, spec.len(), t as u64)));
+        let values = specs.map(|(t, spec)| (spec.id, values(spec.id, spec.role, spec.len(), t as u64)));
         Self { values: values.collect(), architecture }
     }
 
     /// The model with every tensor rounded by its quantizer, as training sees it.
     pub fn model(&self) -> Model {
-        let schemes: HashMap<_, _> = self
-            .architecture
-            .tensors()
-            .into_iter()
-            .map(|spec| (spec.name.clone(), self.architecture.scheme(&spec)))
-            .collect();
-        let find = |name: &str| {
-            let mut values = self.values.get(name)?.clone();
-            if let Some(scheme) = schemes[name] {
-                let log_steps = self.values.get(&log_step_name(name)).map(Vec::as_slice);
+        let schemes: HashMap<_, _> =
+            self.architecture.tensors().into_iter().map(|spec| (spec.id, self.architecture.scheme(&spec))).collect();
+        let find = |id: TensorId| {
+            let mut values = self.values.get(&id)?.clone();
+            if let Some(scheme) = schemes[&id] {
+                let log_steps = self.values.get(&id.log_scales()).map(Vec::as_slice);
                 let scales = scheme.scales(&values, log_steps);
                 scheme.fake_quantize(&mut values, &scales);
             }
@@ -55,11 +52,11 @@ impl Fixture {
     }
 }
 
-fn values(name: &str, role: Role, len: usize, seed: u64) -> Vec<f32> {
+fn values(id: TensorId, role: Role, len: usize, seed: u64) -> Vec<f32> {
     let (center, spread) = match role {
         Role::ActivationScale => (0.02, 0.01),
         Role::Step => (-3.0, 0.5),
-        Role::Small if name.ends_with("gamma") => (1.0, 0.3),
+        Role::Small if id.to_string().ends_with("gamma") => (1.0, 0.3),
         Role::Embedding | Role::Positions => (0.0, 1.0),
         _ => (0.0, 0.4),
     };

@@ -37,6 +37,8 @@ use std::path::Path;
 pub(super) const METADATA: &str = "resnet-bk";
 /// Name of the tensor that holds the metadata's checksum: a second key beside the metadata would come in any order.
 pub(super) const METADATA_CHECKSUM: &str = "metadata-crc32";
+/// What the names of parameters begin with that no architecture knows.
+pub(super) const AUXILIARY: &str = "auxiliary/";
 /// Version of the format.
 pub(super) const VERSION: u32 = 2;
 
@@ -139,7 +141,7 @@ impl Checkpoint {
         let float = |values: &[f32]| values.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>();
         let mut push_parameter = |prefix: &str, parameter: &Parameter| {
             let Parameter { spec, values, mask, moments } = parameter;
-            let name = format!("{prefix}{}", spec.name);
+            let name = format!("{prefix}{}", spec.id);
             push(name.clone(), Dtype::F32, &spec.shape, float(values));
             if is_unfinished && !moments.first.is_empty() {
                 push(format!("first/{name}"), Dtype::F32, &spec.shape, float(&moments.first));
@@ -152,7 +154,7 @@ impl Checkpoint {
         };
         self.parameters.iter().for_each(|parameter| push_parameter("", parameter));
         let auxiliary = self.auxiliary.iter().filter(|_| is_unfinished);
-        auxiliary.for_each(|parameter| push_parameter("auxiliary/", parameter));
+        auxiliary.for_each(|parameter| push_parameter(AUXILIARY, parameter));
         let words = self.vocabulary.words().join("\n").into_bytes();
         push("vocabulary".to_owned(), Dtype::U8, &[words.len()], words);
         tensors
@@ -176,9 +178,8 @@ impl Checkpoint {
         let parameters = parameters?;
         let mut auxiliary = Vec::new();
         if is_unfinished {
-            // In the order of their names, which is the trainer's.
-            for spec in reader.auxiliary() {
-                auxiliary.extend(reader.parameter("auxiliary/", &spec, true)?);
+            for spec in reader.feature_projections(parameters.architecture().n_layers()) {
+                auxiliary.extend(reader.parameter(AUXILIARY, &spec, true)?);
             }
         }
         let words = reader.words(parameters.architecture().vocab_size)?;

@@ -1,9 +1,10 @@
 //! The tensors of a checkpoint's file, each checked for its bytes, its type and its shape.
 
 use super::error::ContentError;
-use super::file::METADATA_CHECKSUM;
+use super::file::{AUXILIARY, METADATA_CHECKSUM};
 use crate::parameters::{Moments, Parameter};
 use resnet_bk_runtime::architecture::{Role, TensorSpec};
+use resnet_bk_runtime::tensor_id::{ModelTensor, TensorId};
 use safetensors::SafeTensors;
 use safetensors::tensor::Dtype;
 use std::collections::{BTreeMap, BTreeSet};
@@ -65,7 +66,7 @@ impl<'a> Reader<'a> {
         spec: &TensorSpec,
         is_unfinished: bool,
     ) -> Result<Option<Parameter>, ContentError> {
-        let name = format!("{prefix}{}", spec.name);
+        let name = format!("{prefix}{}", spec.id);
         let Some(values) = self.floats(&name, &spec.shape)? else { return Ok(None) };
         let moments = if is_unfinished { self.moments(&name, &spec.shape)? } else { Moments::default() };
         let mask_name = format!("mask/{name}");
@@ -88,13 +89,15 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Parameters that no architecture knows, by name; their shapes are the file's.
-    pub(super) fn auxiliary(&self) -> Vec<TensorSpec> {
-        let spec = |name: &&str| {
-            let shape = self.tensors.tensor(name).ok()?.shape().to_vec();
-            Some(TensorSpec { name: name.strip_prefix("auxiliary/")?.to_owned(), shape, role: Role::Mixer })
+    /// Projections of the features of so many blocks, where the file has them; their shapes are the
+    /// file's.
+    pub(super) fn feature_projections(&self, blocks: usize) -> Vec<TensorSpec> {
+        let spec = |block| {
+            let id = TensorId::from(ModelTensor::FeatureProjection(block));
+            let shape = self.tensors.tensor(&format!("{AUXILIARY}{id}")).ok()?.shape().to_vec();
+            Some(TensorSpec { id, shape, role: Role::Mixer })
         };
-        self.left.iter().filter_map(spec).collect()
+        (0..blocks).filter_map(spec).collect()
     }
 
     pub(super) fn words(&mut self, expected: usize) -> Result<Vec<String>, ContentError> {

@@ -4,6 +4,7 @@ use crate::random::Random;
 use crate::train::Judged;
 use resnet_bk_runtime::architecture::{Architecture, Role, TensorSpec};
 use resnet_bk_runtime::quantization::{LearnedSteps, QuantizationPolicy};
+use resnet_bk_runtime::tensor_id::ModelTensor;
 use resnet_bk_runtime::tokenizer::Pretokenizer;
 use safetensors::SafeTensors;
 use safetensors::tensor::Dtype;
@@ -26,9 +27,9 @@ fn checkpoint() -> Checkpoint {
     let architecture = Architecture { quantization: Some(policy), ..parameters.architecture().clone() };
     checkpoint.parameters = parameters.with_architecture(architecture).remove_expert(1, 0);
     checkpoint.progress = Some(Progress { epochs: vec![Judged { valid: 91.25, dev: Some(88.5) }], ..Progress::new(2) });
-    let spec = |name: &str| TensorSpec { name: name.to_owned(), shape: vec![2, 4], role: Role::Mixer };
-    checkpoint.auxiliary =
-        ["projection.0", "projection.1"].map(|name| Parameter::new(spec(name), vec![0.5; 8])).into_iter().collect();
+    let spec =
+        |block| TensorSpec { id: ModelTensor::FeatureProjection(block).into(), shape: vec![2, 4], role: Role::Mixer };
+    checkpoint.auxiliary = [0, 1].map(|block| Parameter::new(spec(block), vec![0.5; 8])).into_iter().collect();
     let mut random = Random::new(3);
     let all = checkpoint.parameters.as_mut_slice().iter_mut().chain(&mut checkpoint.auxiliary);
     for (index, parameter) in all.enumerate().filter(|(index, _)| index % 3 != 0) {

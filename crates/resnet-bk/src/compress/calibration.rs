@@ -10,6 +10,7 @@ use crate::ops::Gradient;
 use crate::parameters::Parameters;
 use crate::random::Random;
 use resnet_bk_runtime::quantization::q_max;
+use resnet_bk_runtime::tensor_id::{BlockTensor, ModelTensor};
 
 /// Windows that go through the model at once.
 const WINDOWS: usize = 16;
@@ -44,13 +45,12 @@ pub fn calibrate(parameters: Parameters, tokens: &[u32], samples: usize, bits: u
     let mut parameters = parameters.with_architecture(quantized);
     let limit = f32::from(q_max(bits));
     for (block, (potential, features)) in largest.iter().enumerate() {
-        let mut set = |name: &str, values: Vec<f32>| {
-            let name = format!("blocks.{block}.mixer.{name}");
-            let parameter = parameters.as_mut_slice().iter_mut().find(|p| p.spec.name == name);
+        let mut set = |tensor, values: Vec<f32>| {
+            let parameter = parameters.get_mut(ModelTensor::Block(block, tensor));
             parameter.expect("a quantized architecture has its steps").values = values.into();
         };
-        set("potential_step", vec![potential / limit]);
-        set("feature_step", features.iter().map(|max| max / limit).collect());
+        set(BlockTensor::PotentialScale, vec![potential / limit]);
+        set(BlockTensor::FeatureScales, features.iter().map(|max| max / limit).collect());
     }
     (parameters, starts.len())
 }

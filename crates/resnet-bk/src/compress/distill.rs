@@ -18,9 +18,10 @@ use crate::model::{LanguageModel, Leaves, Output};
 use crate::ops::{self, HeadLoss};
 use crate::parameters::Parameter;
 use crate::random::Random;
-use crate::train::{Objective, Stage, StepContext};
 use crate::tape::Tensor;
+use crate::train::{Objective, Stage, StepContext};
 use resnet_bk_runtime::architecture::{Role, TensorSpec};
+use resnet_bk_runtime::tensor_id::ModelTensor;
 
 /// Sets the streams of random numbers of student and projections apart from the others of the seed.
 const STUDENT: u64 = 0x57d;
@@ -49,10 +50,6 @@ fn matching_block(student_block: usize, student_layers: usize, teacher_layers: u
     ((student_block + 1) * teacher_layers).div_ceil(student_layers).min(teacher_layers) - 1
 }
 
-fn projection_name(block: usize) -> String {
-    format!("projection.{block}")
-}
-
 /// One projection of features a student block, none where the numbers of heads agree.
 fn projections(teacher: &Checkpoint, student: &ModelConfig, seed: u64) -> Vec<Parameter> {
     let (from, to) = (2 * student.heads, 2 * teacher.config.heads);
@@ -61,7 +58,8 @@ fn projections(teacher: &Checkpoint, student: &ModelConfig, seed: u64) -> Vec<Pa
     }
     let projection = |block: usize| {
         let mut random = Random::keyed(&[seed, STUDENT, block as u64]);
-        let spec = TensorSpec { name: projection_name(block), shape: vec![from, to], role: Role::Mixer };
+        let spec =
+            TensorSpec { id: ModelTensor::FeatureProjection(block).into(), shape: vec![from, to], role: Role::Mixer };
         let values: Vec<f32> = (0..from * to).map(|_| random.normal() / (from as f32).sqrt()).collect();
         Parameter::new(spec, values)
     };
@@ -103,7 +101,7 @@ impl<'a> Distillation<'a> {
             let target = &teacher.layers[matching_block(block, count, teacher_count)].features;
             let projected = match layer.features.columns() == target.columns() {
                 true => layer.features.clone(),
-                false => ops::project(&layer.features, &leaves.tensor(&projection_name(block))),
+                false => ops::project(&layer.features, &leaves.tensor(ModelTensor::FeatureProjection(block))),
             };
             ops::feature_distance(&projected, target.values())
         });

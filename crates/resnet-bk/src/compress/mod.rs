@@ -17,8 +17,8 @@ use crate::model::{LanguageModel, Leaves, Output};
 use crate::observer::Observer;
 use crate::ops::{HeadLoss, Precision};
 use crate::random::Random;
-use crate::train::{Objective, Stage, TokenStreams, TrainError, Trained, train};
 use crate::tape::Tensor;
+use crate::train::{Objective, Stage, TokenStreams, TrainError, Trained, train};
 use std::time::Instant;
 
 /// Sets the stream of random numbers of a fresh model apart from the others of the seed.

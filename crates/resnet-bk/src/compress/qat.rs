@@ -8,8 +8,8 @@ use crate::checkpoint::Checkpoint;
 use crate::config::QatConfig;
 use crate::model::{LanguageModel, Leaves, Output};
 use crate::observer::Event;
-use crate::train::{Objective, StepContext};
 use crate::tape::Tensor;
+use crate::train::{Objective, StepContext};
 use resnet_bk_runtime::architecture::Architecture;
 use resnet_bk_runtime::quantization::{MAX_BITS, QuantizationPolicy};
 

@@ -1,9 +1,9 @@
 //! Where trained quantizer steps start, and what the bias's curve takes from its words.
 
-use crate::parameters::{Parameter, Parameters};
-use resnet_bk_runtime::architecture::log_step_name;
+use crate::parameters::Parameters;
 use resnet_bk_runtime::quantization::{Scheme, Steps};
 use resnet_bk_runtime::rank_curve::{Place, rank_curve};
+use resnet_bk_runtime::tensor_id::{ModelTensor, TensorId};
 
 /// Tried steps, as multiples of the mean magnitude of what is not zero: from `FIRST` on, each `RATIO` times the one before.
 const FIRST: f32 = 0.01;
@@ -19,12 +19,12 @@ pub fn fit_steps(parameters: &mut Parameters) {
     fit_steps_of(parameters, |_| true);
 }
 
-/// The same for the tensors of these names.
-pub fn fit_steps_of(parameters: &mut Parameters, is_fitted: impl Fn(&str) -> bool) {
+/// The same for some of the tensors.
+pub fn fit_steps_of(parameters: &mut Parameters, is_fitted: impl Fn(TensorId) -> bool) {
     let architecture = parameters.architecture().clone();
-    let fitted: Vec<(String, Vec<f32>)> = parameters
+    let fitted: Vec<(TensorId, Vec<f32>)> = parameters
         .iter()
-        .filter(|parameter| is_fitted(&parameter.spec.name))
+        .filter(|parameter| is_fitted(parameter.spec.id))
         .filter_map(|parameter| {
             let scheme = architecture.scheme(&parameter.spec)?;
             let Steps::Learned(columns) = scheme.steps else { return None };
@@ -33,11 +33,11 @@ pub fn fit_steps_of(parameters: &mut Parameters, is_fitted: impl Fn(&str) -> boo
                     parameter.values.iter().skip(column).step_by(columns as usize).map(|x| x.abs()).collect();
                 best_step(&values, scheme).ln()
             });
-            Some((log_step_name(&parameter.spec.name), steps.collect()))
+            Some((parameter.spec.id.log_scales(), steps.collect()))
         })
         .collect();
-    for (name, steps) in fitted {
-        values_of(parameters, &name).clone_from(&steps);
+    for (id, steps) in fitted {
+        *values_of(parameters, id) = steps;
     }
 }
 
@@ -62,8 +62,8 @@ pub fn fit_curve(parameters: &mut Parameters) {
     if knots == 0 {
         return;
     }
-    let mut curve = values_of(parameters, "head.curve").clone();
-    let rests = values_of(parameters, "head.bias");
+    let mut curve = values_of(parameters, ModelTensor::HeadCurve).clone();
+    let rests = values_of(parameters, ModelTensor::HeadBias);
     let words = rests.len();
     rests.iter_mut().zip(rank_curve(&curve, words)).for_each(|(rest, curve)| *rest += curve);
     curve.fill(0.0);
@@ -87,19 +87,18 @@ pub fn fit_curve(parameters: &mut Parameters) {
             }
         }
     }
-    *values_of(parameters, "head.curve") = curve;
+    *values_of(parameters, ModelTensor::HeadCurve) = curve;
 }
 
-fn values_of<'a>(parameters: &'a mut Parameters, name: &str) -> &'a mut Vec<f32> {
-    let found = parameters.as_mut_slice().iter_mut().find(|parameter| parameter.spec.name == name);
-    let Parameter { values, .. } = found.expect("the architecture lists it");
-    values
+fn values_of(parameters: &mut Parameters, id: impl Into<TensorId>) -> &mut Vec<f32> {
+    &mut parameters.get_mut(id).expect("the architecture lists it").values
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::config::ModelConfig;
+    use crate::parameters::Parameter;
     use resnet_bk_runtime::architecture::{Architecture, Role};
     use resnet_bk_runtime::quantization::{LearnedSteps, QuantizationPolicy};
 
@@ -139,13 +138,13 @@ mod tests {
         let smooth = [3.0, 1.0, -2.0, -4.0];
         let words = parameters.architecture().vocab_size;
         let bias: Vec<f32> = rank_curve(&smooth, words);
-        values_of(&mut parameters, "head.bias").clone_from(&bias);
-        *values_of(&mut parameters, "head.curve") = vec![0.5; 4];
+        values_of(&mut parameters, ModelTensor::HeadBias).clone_from(&bias);
+        *values_of(&mut parameters, ModelTensor::HeadCurve) = vec![0.5; 4];
         fit_curve(&mut parameters);
-        let curve = values_of(&mut parameters, "head.curve").clone();
+        let curve = values_of(&mut parameters, ModelTensor::HeadCurve).clone();
         for (knot, expected) in curve.iter().zip(smooth) {
             assert!((knot - expected - 0.5).abs() < 0.02, "{curve:?}");
         }
-        assert!(values_of(&mut parameters, "head.bias").iter().all(|rest| rest.abs() < 0.05));
+        assert!(values_of(&mut parameters, ModelTensor::HeadBias).iter().all(|rest| rest.abs() < 0.05));
     }
 }

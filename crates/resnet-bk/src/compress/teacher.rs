@@ -28,11 +28,6 @@ impl Teacher {
 
     /// Its distributions as targets. `alpha` is their weight; the hard targets have the rest.
     pub fn soft_targets(&self, output: &Output, temperature: f32, alpha: f32) -> SoftTargets {
-        SoftTargets {
-            hidden: output.hidden.clone().into_buffer(),
-            head: self.head.clone(),
-            temperature,
-            alpha,
-        }
+        SoftTargets { hidden: output.hidden.clone().into_buffer(), head: self.head.clone(), temperature, alpha }
     }
 }

@@ -7,37 +7,56 @@ use crate::buffer::Buffer;
 use crate::parameters::{Parameter, Parameters, Quantizer};
 use crate::tape::{Gradients, Tape, Tensor};
 use rayon::prelude::*;
-use resnet_bk_runtime::architecture::{Role, log_step_name};
+use resnet_bk_runtime::architecture::Role;
 use resnet_bk_runtime::quantization::Steps;
+use resnet_bk_runtime::tensor_id::{BlockTensor, ModelTensor, TensorId};
 use std::collections::HashMap;
 
 /// Groups that one task rounds.
 const GROUPS: usize = 256;
 
-/// One tensor per parameter, tracked for a training step or plain for an evaluation. The parameters of a block's experts are one
-/// vector, `blocks.N.moe.experts`, and so are those of a table, `embedding` and `head`.
+/// Parameters that reach an operation as one vector, one after another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Packed {
+    /// Rows and projections of the embedding table's frequency bins.
+    Embedding,
+    /// The head's own table.
+    Head,
+    /// All experts of a block.
+    Experts(usize),
+}
+
+impl Packed {
+    /// What a parameter is packed into, if it is.
+    fn holding(tensor: ModelTensor) -> Option<Self> {
+        match tensor {
+            ModelTensor::Embedding | ModelTensor::BinRows(_) | ModelTensor::BinProjection(_) => Some(Self::Embedding),
+            ModelTensor::Head => Some(Self::Head),
+            ModelTensor::Block(block, BlockTensor::Expert(..)) => Some(Self::Experts(block)),
+            _ => None,
+        }
+    }
+}
+
+/// One tensor per parameter, or per [`Packed`] group of them, tracked for a training step or plain
+/// for an evaluation.
 #[derive(Debug)]
 pub struct Leaves {
     tape: Option<Tape>,
     list: Vec<Leaf>,
-    index: HashMap<String, usize>,
+    single: HashMap<ModelTensor, usize>,
+    packed: HashMap<Packed, usize>,
 }
 
 #[derive(Debug)]
 struct Leaf {
     tensor: Tensor,
-    /// Sizes of the parameters that it holds.
-    sizes: Vec<usize>,
+    /// The parameters that it holds, and their sizes.
+    parameters: Vec<(TensorId, usize)>,
 }
 
-/// The vector that a parameter is part of.
-fn bank(name: &str) -> Option<&str> {
-    const EXPERTS: &str = ".moe.experts";
-    if let Some((table @ ("embedding" | "head"), rest)) = name.split_once('.') {
-        return (rest.ends_with("weight") || rest.ends_with("projection")).then_some(table);
-    }
-    name.find(EXPERTS).map(|place| &name[..place + EXPERTS.len()])
-}
+/// Gradients by the identity of their parameter.
+pub type ParameterGradients = HashMap<TensorId, Vec<f32>>;
 
 /// What [`Parameters::rounded`] gives, by all threads.
 fn rounded(parameters: &Parameters, parameter: &Parameter) -> Buffer {
@@ -70,19 +89,23 @@ impl Leaves {
     fn new(parameters: &Parameters, tape: Option<Tape>) -> Self {
         let list: Vec<&Parameter> = parameters.iter().filter(|parameter| parameter.spec.role != Role::Step).collect();
         let values: Vec<Buffer> = list.par_iter().map(|parameter| rounded(parameters, parameter)).collect();
-        let mut leaves = Self { list: Vec::new(), index: HashMap::new(), tape };
+        let mut leaves = Self { tape, list: Vec::new(), single: HashMap::new(), packed: HashMap::new() };
         let mut values = values.into_iter();
-        for group in list.chunk_by(|a, b| bank(&a.spec.name).is_some_and(|name| bank(&b.spec.name) == Some(name))) {
+        let holding = |parameter: &Parameter| Packed::holding(parameter.spec.id.tensor());
+        for group in list.chunk_by(|a, b| holding(a).is_some() && holding(a) == holding(b)) {
             let spec = &group[0].spec;
-            let sizes: Vec<usize> = group.iter().map(|parameter| parameter.spec.len()).collect();
+            let parameters: Vec<(TensorId, usize)> = group.iter().map(|p| (p.spec.id, p.spec.len())).collect();
             let mut values = values.by_ref().take(group.len());
-            match bank(&spec.name) {
-                Some(name) => {
-                    leaves.push(name, joined(values.collect()), [1, sizes.iter().sum()], sizes, true);
+            match holding(group[0]) {
+                Some(packed) => {
+                    leaves.packed.insert(packed, leaves.list.len());
+                    let shape = [1, parameters.iter().map(|(_, len)| len).sum()];
+                    leaves.push(joined(values.collect()), shape, parameters, true);
                 }
                 None => {
+                    leaves.single.insert(spec.id.tensor(), leaves.list.len());
                     let values = values.next().expect("a group is not empty");
-                    leaves.push(&spec.name, values, matrix_shape(&spec.shape), sizes, spec.is_trained());
+                    leaves.push(values, matrix_shape(&spec.shape), parameters, spec.is_trained());
                 }
             }
         }
@@ -92,61 +115,64 @@ impl Leaves {
     /// Adds a leaf that is not part of the model, such as a projection that only a loss uses.
     pub fn push_auxiliary(&mut self, parameter: &Parameter) {
         let spec = &parameter.spec;
-        self.push(&spec.name, parameter.values.clone(), matrix_shape(&spec.shape), vec![spec.len()], true);
+        self.single.insert(spec.id.tensor(), self.list.len());
+        self.push(parameter.values.clone(), matrix_shape(&spec.shape), vec![(spec.id, spec.len())], true);
     }
 
-    fn push(&mut self, name: &str, values: Buffer, shape: [usize; 2], sizes: Vec<usize>, trained: bool) {
+    fn push(&mut self, values: Buffer, shape: [usize; 2], parameters: Vec<(TensorId, usize)>, trained: bool) {
         let tensor = match &self.tape {
             Some(tape) if trained => tape.leaf(values, shape),
             _ => Tensor::constant(values, shape),
         };
-        self.index.insert(name.to_owned(), self.list.len());
-        self.list.push(Leaf { tensor, sizes });
+        self.list.push(Leaf { tensor, parameters });
     }
 
-    /// The tensor of this name.
+    /// The tensor of a parameter that is not packed with others.
     ///
     /// # Panics
     /// If there is none.
-    pub fn tensor(&self, name: &str) -> Tensor {
-        self.list[self.index[name]].tensor.clone()
+    pub fn tensor(&self, tensor: ModelTensor) -> Tensor {
+        self.list[self.single[&tensor]].tensor.clone()
     }
 
-    /// Gradients in the order of the parameters, of which these leaves were made, then of the auxiliary ones; `None` where the loss
-    /// does not depend on one, as on the experts that no token was routed to. `bit_price` is in nats of loss for a coded bit.
-    pub fn gradients(&self, parameters: &Parameters, gradients: Gradients, bit_price: f32) -> Vec<Option<Vec<f32>>> {
+    /// The vector of packed parameters.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub fn packed(&self, packed: Packed) -> Tensor {
+        self.list[self.packed[&packed]].tensor.clone()
+    }
+
+    /// Gradients of `parameters`, of which these leaves were made, and of the auxiliary ones. There
+    /// is none where the loss does not depend on a parameter, as on the experts that no token was
+    /// routed to. `bit_price` is in nats of loss for a coded bit.
+    pub fn gradients(&self, parameters: &Parameters, gradients: Gradients, bit_price: f32) -> ParameterGradients {
         let mut found = self.of_leaves(gradients);
-        let mut steps = HashMap::new();
-        for (parameter, gradient) in parameters.iter().zip(&mut found) {
-            if parameters.has_trained_steps(parameter)
-                && let (Some(gradient), Some(quantizer)) = (gradient, parameters.quantizer(parameter))
+        for parameter in parameters.iter().filter(|parameter| parameters.has_trained_steps(parameter)) {
+            if let Some(gradient) = found.get_mut(&parameter.spec.id)
+                && let Some(quantizer) = parameters.quantizer(parameter)
                 && let Some(dsteps) = through_quantizer(parameter, &quantizer, gradient, bit_price)
             {
-                steps.insert(log_step_name(&parameter.spec.name), dsteps);
+                found.insert(parameter.spec.id.log_scales(), dsteps);
             }
         }
-        let is_step = |parameter: &&Parameter| parameter.spec.role == Role::Step;
-        let count = parameters.iter().filter(|parameter| !is_step(parameter)).count();
-        let auxiliary = found.split_off(count);
-        found.extend(parameters.iter().filter(is_step).map(|parameter| steps.remove(&parameter.spec.name)));
-        found.extend(auxiliary);
         found
     }
 
     /// Gradients of what the leaves hold.
-    fn of_leaves(&self, mut gradients: Gradients) -> Vec<Option<Vec<f32>>> {
-        let mut found = Vec::new();
+    fn of_leaves(&self, mut gradients: Gradients) -> ParameterGradients {
+        let mut found = HashMap::new();
         for leaf in &self.list {
-            let whole = gradients.take(&leaf.tensor);
-            match (whole, leaf.sizes.as_slice()) {
-                (whole, [_]) => found.push(whole),
-                (None, sizes) => found.extend(sizes.iter().map(|_| None)),
-                (Some(whole), sizes) => {
-                    let mut rest = whole.as_slice();
-                    for &size in sizes {
-                        let part = rest.split_off(..size).expect("the sizes add up");
-                        found.push(part.iter().any(|g| *g != 0.0).then(|| part.to_vec()));
-                    }
+            let Some(whole) = gradients.take(&leaf.tensor) else { continue };
+            if let [(id, _)] = leaf.parameters[..] {
+                found.insert(id, whole);
+                continue;
+            }
+            let mut rest = whole.as_slice();
+            for &(id, len) in &leaf.parameters {
+                let part = rest.split_off(..len).expect("the sizes add up");
+                if part.iter().any(|g| *g != 0.0) {
+                    found.insert(id, part.to_vec());
                 }
             }
         }

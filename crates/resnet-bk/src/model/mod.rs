@@ -8,7 +8,7 @@ mod moe;
 mod noise;
 mod quantizers;
 
-pub use leaves::Leaves;
+pub use leaves::{Leaves, Packed, ParameterGradients};
 pub use noise::{Mode, Noise};
 
 use crate::ops::{self, FrozenHead, Gradient, HeadLoss, ResolventOp};
@@ -16,6 +16,7 @@ use crate::tape::Tensor;
 use moe::MixtureOfExperts;
 use resnet_bk_runtime::architecture::{Architecture, Mixer};
 use resnet_bk_runtime::embedding::TableLayout;
+use resnet_bk_runtime::tensor_id::{BlockTensor, LinearPart, MixerMap, ModelTensor, NormPart};
 
 /// A model bound to one set of leaves.
 #[derive(Debug)]
@@ -61,8 +62,8 @@ struct Linear {
 }
 
 impl Linear {
-    fn bind(leaves: &Leaves, name: &str) -> Self {
-        Self { weight: leaves.tensor(&format!("{name}.weight")), bias: leaves.tensor(&format!("{name}.bias")) }
+    fn bind(leaves: &Leaves, tensor: impl Fn(LinearPart) -> ModelTensor) -> Self {
+        Self { weight: leaves.tensor(tensor(LinearPart::Weight)), bias: leaves.tensor(tensor(LinearPart::Bias)) }
     }
 
     fn forward(&self, x: &Tensor) -> Tensor {
@@ -77,8 +78,8 @@ struct LayerNorm {
 }
 
 impl LayerNorm {
-    fn bind(leaves: &Leaves, name: &str) -> Self {
-        Self { gamma: leaves.tensor(&format!("{name}.gamma")), beta: leaves.tensor(&format!("{name}.beta")) }
+    fn bind(leaves: &Leaves, tensor: impl Fn(NormPart) -> ModelTensor) -> Self {
+        Self { gamma: leaves.tensor(tensor(NormPart::Gamma)), beta: leaves.tensor(tensor(NormPart::Beta)) }
     }
 
     fn forward(&self, x: &Tensor) -> Tensor {
@@ -135,23 +136,23 @@ impl ActivationQuantizers {
 impl LanguageModel {
     /// Binds the tensors of a model.
     pub fn bind(architecture: &Architecture, gradient: Gradient, leaves: &Leaves) -> Self {
-        let (embedding, layout) = (leaves.tensor("embedding"), architecture.embedding_layout());
-        let bias = leaves.tensor("head.bias");
+        let (embedding, layout) = (leaves.packed(Packed::Embedding), architecture.embedding_layout());
+        let bias = leaves.tensor(ModelTensor::HeadBias);
         let (head_table, head_layout) = match architecture.tied_embeddings {
             true => (embedding.clone(), layout.clone()),
-            false => (leaves.tensor("head"), TableLayout::full(architecture.vocab_size, architecture.d_model)),
+            false => (leaves.packed(Packed::Head), TableLayout::full(architecture.vocab_size, architecture.d_model)),
         };
         let blocks = (0..architecture.n_layers()).map(|index| Block::bind(architecture, leaves, index)).collect();
         Self {
             gradient,
-            positions: architecture.positions.then(|| leaves.tensor("positions.weight")),
+            positions: architecture.positions.then(|| leaves.tensor(ModelTensor::Positions)),
             blocks,
-            norm: LayerNorm::bind(leaves, "norm"),
+            norm: LayerNorm::bind(leaves, ModelTensor::Norm),
             head_table,
             head_layout,
             head_bias: match architecture.bias_knots {
                 0 => bias,
-                _ => ops::head_bias(&bias, &leaves.tensor("head.curve")),
+                _ => ops::head_bias(&bias, &leaves.tensor(ModelTensor::HeadCurve)),
             },
             embedding,
             layout,
@@ -190,40 +191,40 @@ impl LanguageModel {
 
 impl Block {
     fn bind(architecture: &Architecture, leaves: &Leaves, index: usize) -> Self {
-        let block = format!("blocks.{index}");
-        let mixer = format!("{block}.mixer");
-        let linear = |part: &str| Linear::bind(leaves, &format!("{mixer}.{part}"));
+        let tensor = |tensor| ModelTensor::Block(index, tensor);
+        let linear = |map| Linear::bind(leaves, |part| tensor(BlockTensor::Mixer(map, part)));
         Self {
-            norm: LayerNorm::bind(leaves, &format!("{block}.norm")),
+            norm: LayerNorm::bind(leaves, |part| tensor(BlockTensor::Norm(part))),
             mixer: match architecture.mixer {
                 Mixer::Diagonal => MixerWeights::Diagonal {
-                    potential: linear("potential"),
-                    output: linear("output"),
-                    scale: leaves.tensor(&format!("{mixer}.scale")),
+                    potential: linear(MixerMap::Potential),
+                    output: linear(MixerMap::Output),
+                    scale: leaves.tensor(tensor(BlockTensor::MixerScale)),
                 },
                 Mixer::Propagator => MixerWeights::Propagator {
-                    hopping: linear("hopping"),
-                    barrier: linear("barrier"),
-                    source: linear("source"),
-                    norm: leaves.tensor(&format!("{mixer}.norm.gamma")),
-                    gate: linear("gate"),
-                    output: linear("output"),
-                    moe_norm: LayerNorm::bind(leaves, &format!("{block}.moe_norm")),
+                    hopping: linear(MixerMap::Hopping),
+                    barrier: linear(MixerMap::Barrier),
+                    source: linear(MixerMap::Source),
+                    norm: leaves.tensor(tensor(BlockTensor::MixerNorm)),
+                    gate: linear(MixerMap::Gate),
+                    output: linear(MixerMap::Output),
+                    moe_norm: LayerNorm::bind(leaves, |part| tensor(BlockTensor::ExpertNorm(part))),
                 },
             },
             eta: if architecture.learned_eta {
-                ops::exp(&leaves.tensor(&format!("{mixer}.log_eta")))
+                ops::exp(&leaves.tensor(tensor(BlockTensor::LogEta)))
             } else {
                 Tensor::constant(architecture.resolvent.eta.clone().into(), [1, architecture.heads])
             },
             activations: architecture.quantization.as_ref().and_then(|policy| policy.activation_bits).map(|bits| {
+                let scales = |scales| leaves.tensor(tensor(scales)).values().to_vec();
                 ActivationQuantizers {
                     bits,
-                    potential: leaves.tensor(&format!("{mixer}.potential_step")).values().to_vec(),
-                    features: leaves.tensor(&format!("{mixer}.feature_step")).values().to_vec(),
+                    potential: scales(BlockTensor::PotentialScale),
+                    features: scales(BlockTensor::FeatureScales),
                 }
             }),
-            moe: MixtureOfExperts::bind(leaves, &format!("{block}.moe"), architecture.top_k),
+            moe: MixtureOfExperts::bind(leaves, index, architecture.top_k),
         }
     }
 
@@ -251,9 +252,10 @@ impl Block {
                 (x, LayerOutput { potential: v, features, router_logits, usage })
             }
             MixerWeights::Propagator { hopping, barrier, source, norm, gate, output, moe_norm } => {
-                let u = source.forward(&normed);
-                let v = barrier.forward(&normed);
+                // Their gradients are added in the reverse of this order.
                 let hop = hopping.forward(&normed);
+                let v = barrier.forward(&normed);
+                let u = source.forward(&normed);
                 let features = ops::propagator(&hop, &round_potential(&v), &u, &self.eta, length);
                 let waves = ops::rms_norm(&round_features(&features), norm);
                 let mixed = ops::silu_gate(&output.forward(&waves), &gate.forward(&normed));

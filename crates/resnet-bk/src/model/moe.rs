@@ -1,8 +1,9 @@
 //! The sparse mixture of experts . Equations in [`resnet_bk_runtime::moe`].
 
-use super::{Leaves, Linear, Mode};
+use super::{Leaves, Linear, Mode, Packed};
 use crate::ops;
 use crate::tape::Tensor;
+use resnet_bk_runtime::tensor_id::{BlockTensor, ModelTensor};
 
 #[derive(Debug)]
 pub(super) struct MixtureOfExperts {
@@ -13,10 +14,10 @@ pub(super) struct MixtureOfExperts {
 }
 
 impl MixtureOfExperts {
-    pub fn bind(leaves: &Leaves, name: &str, top_k: usize) -> Self {
+    pub fn bind(leaves: &Leaves, block: usize, top_k: usize) -> Self {
         Self {
-            router: Linear::bind(leaves, &format!("{name}.router")),
-            bank: leaves.tensor(&format!("{name}.experts")),
+            router: Linear::bind(leaves, |part| ModelTensor::Block(block, BlockTensor::Router(part))),
+            bank: leaves.packed(Packed::Experts(block)),
             top_k,
         }
     }

@@ -88,9 +88,11 @@ mod tests {
     use half::f16;
     use resnet_bk_runtime::architecture::{Role, TensorSpec};
     use resnet_bk_runtime::quantization::Scheme;
+    use resnet_bk_runtime::tensor_id::ModelTensor;
 
     fn parameter(values: &[f32]) -> (Parameter, Quantizer) {
-        let spec = TensorSpec { name: "x".to_owned(), shape: vec![values.len() / 2, 2], role: Role::Expert };
+        let spec =
+            TensorSpec { id: ModelTensor::HeadBias.into(), shape: vec![values.len() / 2, 2], role: Role::Expert };
         let scheme = Scheme { limit: 2, steps: Steps::Learned(2) };
         let scales = vec![f16::from_f32(0.5), f16::from_f32(0.25)];
         (Parameter::new(spec, values.to_vec()), Quantizer { scheme, scales })

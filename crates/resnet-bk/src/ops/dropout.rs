@@ -1,7 +1,7 @@
 //! A residual connection with dropout: `x + mask * y` (inverted dropout, Srivastava et al. 2014).
 
-use crate::tape::HostOp;
 use crate::kernels::DropoutMask;
+use crate::tape::HostOp;
 use crate::tape::Tensor;
 use rayon::prelude::*;
 use resnet_bk_runtime::kernels::add_row;

@@ -1,7 +1,7 @@
 //! Embedding lookup: a token's row, plus its position's, with dropout.
 
-use crate::tape::HostOp;
 use crate::kernels::DropoutMask;
+use crate::tape::HostOp;
 use crate::tape::Tensor;
 use rayon::prelude::*;
 use resnet_bk_runtime::embedding::TableLayout;

@@ -7,9 +7,9 @@
 //! The parameters of all experts come as one vector, the bank: `U [D, F]`, `a [F]`, `W [F, D]`, `b [D]` of the first, then
 //! of the second, and so on.
 
-use crate::tape::HostOp;
 use crate::kernels::DropoutMask;
 use crate::random::stream_word;
+use crate::tape::HostOp;
 use crate::tape::Tensor;
 use rayon::prelude::*;
 use resnet_bk_runtime::kernels::{Matrix, Threads, Write, add_row, linear, matmul};

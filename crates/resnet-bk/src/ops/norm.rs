@@ -1,8 +1,8 @@
 //! Layer normalization and RMS normalization with their gradients.
 
 use super::sum_rows;
-use crate::tape::HostOp;
 use crate::kernels::{layer_norm_backward, rms_norm_backward};
+use crate::tape::HostOp;
 use crate::tape::Tensor;
 use rayon::prelude::*;
 use resnet_bk_runtime::kernels;

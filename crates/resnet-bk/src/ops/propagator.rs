@@ -10,8 +10,8 @@
 //! ```
 
 use super::sum_rows;
-use crate::tape::HostOp;
 use crate::kernels::{PropagatorGradients, PropagatorSequence, propagator_backward};
+use crate::tape::HostOp;
 use crate::tape::Tensor;
 use rayon::prelude::*;
 use resnet_bk_runtime::resolvent::{PropagatorInput, PropagatorState, propagate};
@@ -77,13 +77,7 @@ impl HostOp<4> for Propagator {
 /// - `source`: `[B T, 2H]`, real parts, then imaginary parts
 /// - `eta`: `[H]`
 /// - returns `[B T, 2H]`
-pub fn propagator(
-    hopping: &Tensor,
-    barrier: &Tensor,
-    source: &Tensor,
-    eta: &Tensor,
-    length: usize,
-) -> Tensor {
+pub fn propagator(hopping: &Tensor, barrier: &Tensor, source: &Tensor, eta: &Tensor, length: usize) -> Tensor {
     let shape = source.shape();
     Propagator { length, ratios: Vec::new() }.apply([hopping, barrier, source, eta], shape)
 }

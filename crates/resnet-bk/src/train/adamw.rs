@@ -7,6 +7,7 @@
 
 use crate::config::Schedule;
 use crate::kernels::{AdamWStep, adamw_step};
+use crate::model::ParameterGradients;
 use crate::parameters::Parameter;
 use rayon::prelude::*;
 use resnet_bk_runtime::architecture::Role;
@@ -29,10 +30,10 @@ pub struct AdamW<'a> {
 
 impl AdamW<'_> {
     /// Updates every parameter that has a gradient, and keeps masked values at zero.
-    pub fn update<'p>(&self, parameters: impl Iterator<Item = &'p mut Parameter>, gradients: &mut [Option<Vec<f32>>]) {
-        for (parameter, gradient) in parameters.zip(gradients) {
-            if let Some(gradient) = gradient.take() {
-                self.update_one(parameter, &gradient);
+    pub fn update<'p>(&self, parameters: impl Iterator<Item = &'p mut Parameter>, gradients: &ParameterGradients) {
+        for parameter in parameters {
+            if let Some(gradient) = gradients.get(&parameter.spec.id) {
+                self.update_one(parameter, gradient);
             }
         }
     }
@@ -77,18 +78,21 @@ impl AdamW<'_> {
 mod tests {
     use super::*;
     use resnet_bk_runtime::architecture::TensorSpec;
+    use resnet_bk_runtime::tensor_id::ModelTensor;
+    use std::collections::HashMap;
 
     #[test]
     fn steps_follow_the_formula_and_masks_hold() {
         let schedule = Schedule { weight_decay: 0.1, ..Schedule::default() };
-        let spec = TensorSpec { name: "x".to_owned(), shape: vec![2], role: Role::Expert };
+        let spec = TensorSpec { id: ModelTensor::HeadBias.into(), shape: vec![2], role: Role::Expert };
         let mut parameter = Parameter::new(spec, vec![1.0, 0.0]);
         parameter.mask = Some(vec![true, false]);
         let (mut w, mut m, mut v) = (1.0f64, 0.0f64, 0.0f64);
         for step in 1..=5u64 {
             let g = 0.5 * step as f64;
             let adam = AdamW { schedule: &schedule, rate: 0.01, gradient_scale: 0.5 };
-            adam.update(std::iter::once(&mut parameter), &mut [Some(vec![2.0 * g as f32, 1.0])]);
+            let gradients = HashMap::from([(parameter.spec.id, vec![2.0 * g as f32, 1.0])]);
+            adam.update(std::iter::once(&mut parameter), &gradients);
             m = 0.9 * m + 0.1 * g;
             v = 0.999 * v + 0.001 * g * g;
             let (t, b1, b2) = (step as f64, 0.9f64, 0.999f64);

@@ -4,7 +4,7 @@ use super::{AdamW, Objective, global_norm};
 use crate::batch::Batch;
 use crate::checkpoint::Checkpoint;
 use crate::config::Schedule;
-use crate::model::{LanguageModel, Leaves, Mode, Noise};
+use crate::model::{LanguageModel, Leaves, Mode, Noise, ParameterGradients};
 use crate::ops;
 use crate::random::Random;
 
@@ -40,25 +40,27 @@ pub fn optimization_step(
     objective: &mut dyn Objective,
     optimization: &Optimization,
 ) -> Result<StepOutcome, f32> {
-    let (loss, mut gradients) = gradient_step(checkpoint, batch, objective, optimization);
-    let gradient_norm = global_norm(&gradients);
+    let (loss, gradients) = gradient_step(checkpoint, batch, objective, optimization);
+    // In the order of the parameters: the norm's bits do not depend on a hash.
+    let all = checkpoint.parameters.iter().chain(&checkpoint.auxiliary);
+    let gradient_norm = global_norm(all.filter_map(|parameter| gradients.get(&parameter.spec.id)));
     if !loss.is_finite() || !gradient_norm.is_finite() {
         return Err(if loss.is_finite() { f32::NAN } else { loss });
     }
     let clip = (f64::from(checkpoint.config.grad_clip) / (gradient_norm + 1e-6)).min(1.0);
     let optimizer = AdamW { schedule: optimization.schedule, rate: optimization.rate, gradient_scale: clip as f32 };
     let trained = checkpoint.parameters.as_mut_slice().iter_mut().chain(&mut checkpoint.auxiliary);
-    optimizer.update(trained, &mut gradients);
+    optimizer.update(trained, &gradients);
     Ok(StepOutcome { loss, gradient_norm })
 }
 
-/// Loss of a batch and the gradients of all parameters, then of the auxiliary ones; `None` where there is none.
+/// Loss of a batch and the gradients of all parameters, the auxiliary ones too.
 fn gradient_step(
     checkpoint: &Checkpoint,
     batch: &Batch,
     objective: &mut dyn Objective,
     optimization: &Optimization,
-) -> (f32, Vec<Option<Vec<f32>>>) {
+) -> (f32, ParameterGradients) {
     let config = &checkpoint.config;
     let mut leaves = Leaves::tracked(&checkpoint.parameters);
     for parameter in &checkpoint.auxiliary {

@@ -7,6 +7,7 @@ use super::Artifact;
 use crate::architecture::{Architecture, Causality, Mixer, ResolventConstants};
 use crate::embedding::EmbeddingBin;
 use crate::quantization::{LearnedSteps, QuantizationPolicy};
+use crate::tensor_id::TensorId;
 use crate::tokenizer::{END_OF_LINE, Pretokenizer, UNKNOWN, Vocabulary};
 use std::collections::HashMap;
 
@@ -84,14 +85,12 @@ fn vocabulary(architecture: &Architecture) -> Vocabulary {
 }
 
 /// Values in about ±1 for each tensor, from a fixed formula.
-fn values(architecture: &Architecture) -> HashMap<String, Vec<f32>> {
+fn values(architecture: &Architecture) -> HashMap<TensorId, Vec<f32>> {
     let specs = architecture.tensors().into_iter().enumerate();
-    specs
-        .map(|(t, spec)| (spec.name.clone(), (0..spec.len()).map(|i| (t as f32 + i as f32 * 0.7).sin()).collect()))
-        .collect()
+    specs.map(|(t, spec)| (spec.id, (0..spec.len()).map(|i| (t as f32 + i as f32 * 0.7).sin()).collect())).collect()
 }
 
 fn quantize(architecture: Architecture) -> Artifact {
     let (vocabulary, values) = (vocabulary(&architecture), values(&architecture));
-    Artifact::quantize(architecture, vocabulary, |name| values.get(name).map(Vec::as_slice)).unwrap()
+    Artifact::quantize(architecture, vocabulary, |id| values.get(&id).map(Vec::as_slice)).unwrap()
 }

@@ -1,10 +1,11 @@
 //! What goes in comes out, and the ledger knows every byte.
 
 use super::{diagonal, propagator, quantize, seed, values, vocabulary, with_bits, with_learned_steps};
-use crate::architecture::{Architecture, Causality, ResolventConstants, log_step_name};
+use crate::architecture::{Architecture, Causality, ResolventConstants};
 use crate::artifact::tensor;
 use crate::artifact::{Artifact, ArtifactError, Ledger, LedgerKind, StoredTensor};
 use crate::quantization::Steps;
+use crate::tensor_id::{LinearPart, ModelTensor, NormPart, TensorId};
 use proptest::prelude::*;
 use std::fs;
 
@@ -46,14 +47,14 @@ fn stored_values_are_those_of_fake_quantization() {
         let mut values = values(&architecture);
         let artifact = quantize(architecture.clone());
         for (spec, tensor) in tensor::stored(&architecture).iter().zip(artifact.tensors) {
-            let log_steps = values.get(&log_step_name(&spec.name)).cloned();
-            let expected = values.get_mut(&spec.name).unwrap();
+            let log_steps = values.get(&spec.id.log_scales()).cloned();
+            let expected = values.get_mut(&spec.id).unwrap();
             if let Some(scheme) = architecture.scheme(spec) {
                 let scales = scheme.scales(expected, log_steps.as_deref());
                 scheme.fake_quantize(expected, &scales);
             }
-            assert_eq!(tensor.to_f32(), *expected, "{}", spec.name);
-            assert_eq!(tensor.into_f32(), *expected, "{}", spec.name);
+            assert_eq!(tensor.to_f32(), *expected, "{}", spec.id);
+            assert_eq!(tensor.into_f32(), *expected, "{}", spec.id);
         }
     }
 }
@@ -108,24 +109,24 @@ fn files_are_read_as_written_and_failures_keep_the_old_file() {
 
 #[test]
 fn quantizing_refuses_what_is_missing_of_wrong_length_or_not_finite() {
-    let told = |name: &str, change: fn(&mut Vec<f32>) -> bool| {
+    let told = |id: TensorId, change: fn(&mut Vec<f32>) -> bool| {
         let architecture = diagonal();
         let mut values = values(&architecture);
-        if !change(values.get_mut(name).unwrap()) {
-            values.remove(name);
+        if !change(values.get_mut(&id).unwrap()) {
+            values.remove(&id);
         }
         let vocabulary = vocabulary(&architecture);
-        let result = Artifact::quantize(architecture, vocabulary, |name| values.get(name).map(Vec::as_slice));
+        let result = Artifact::quantize(architecture, vocabulary, |id| values.get(&id).map(Vec::as_slice));
         result.unwrap_err().to_string()
     };
-    let name = "blocks.1.moe.router.weight";
-    assert_eq!(told(name, |_| false), "tensor blocks.1.moe.router.weight is missing");
+    let id = TensorId::router(1, LinearPart::Weight);
+    assert_eq!(told(id, |_| false), "tensor blocks.1.moe.router.weight is missing");
     let short = "tensor blocks.1.moe.router.weight has 5 elements, but its shape needs 6";
-    assert_eq!(told(name, |values| values.pop().is_some()), short);
+    assert_eq!(told(id, |values| values.pop().is_some()), short);
     let nan = |values: &mut Vec<f32>| std::mem::replace(&mut values[3], f32::NAN).is_finite();
-    assert_eq!(told(name, nan), "tensor blocks.1.moe.router.weight holds NaN at index 3");
+    assert_eq!(told(id, nan), "tensor blocks.1.moe.router.weight holds NaN at index 3");
     let infinite = |values: &mut Vec<f32>| std::mem::replace(&mut values[0], f32::NEG_INFINITY).is_finite();
-    assert_eq!(told("norm.beta", infinite), "tensor norm.beta holds -inf at index 0");
+    assert_eq!(told(ModelTensor::Norm(NormPart::Beta).into(), infinite), "tensor norm.beta holds -inf at index 0");
 
     let few = vocabulary(&Architecture { vocab_size: 2, ..diagonal() });
     let few_words = Artifact::quantize(diagonal(), few, |_| None).unwrap_err();

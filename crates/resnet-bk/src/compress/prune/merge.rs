@@ -11,11 +11,17 @@
 
 use crate::compress::steps::fit_steps_of;
 use crate::parameters::{Moments, Parameter, Parameters};
+use resnet_bk_runtime::tensor_id::{ExpertMap, LinearPart, TensorId};
 
 /// Share of tokens that an unused expert is taken to have, so that costs are defined.
 const LEAST_USE: f64 = 1e-6;
-const EXPERT: [&str; 4] = ["up.weight", "up.bias", "down.weight", "down.bias"];
-const ROUTER: [&str; 2] = ["weight", "bias"];
+const EXPERT: [(ExpertMap, LinearPart); 4] = [
+    (ExpertMap::Up, LinearPart::Weight),
+    (ExpertMap::Up, LinearPart::Bias),
+    (ExpertMap::Down, LinearPart::Weight),
+    (ExpertMap::Down, LinearPart::Bias),
+];
+const ROUTER: [LinearPart; 2] = [LinearPart::Weight, LinearPart::Bias];
 
 /// A hidden unit, balanced: what it reads `[D]`, its bias, what it writes `[D]`.
 #[derive(Clone, Debug)]
@@ -52,24 +58,24 @@ pub fn merge(parameters: &mut Parameters, block: usize, expert: usize, usage: &[
         // Where the going expert has its like of element `i`, and the factor that brings it to the kept one's scale.
         let like = |i: usize| {
             let unit = match tensor {
-                "up.weight" => i % f,
-                "up.bias" => i,
-                "down.weight" => i / d,
-                _ => return (i, 1.0),
+                (ExpertMap::Up, LinearPart::Weight) => i % f,
+                (ExpertMap::Up, LinearPart::Bias) => i,
+                (ExpertMap::Down, LinearPart::Weight) => i / d,
+                (ExpertMap::Down, LinearPart::Bias) => return (i, 1.0),
             };
             let partner = partners[unit];
             let factor = going[partner].scale / kept[unit].scale;
             match tensor {
-                "up.weight" => (i / f * f + partner, factor),
-                "up.bias" => (partner, factor),
-                _ => (partner * d + i % d, 1.0 / factor),
+                (ExpertMap::Up, LinearPart::Weight) => (i / f * f + partner, factor),
+                (ExpertMap::Up, LinearPart::Bias) => (partner, factor),
+                (ExpertMap::Down, _) => (partner * d + i % d, 1.0 / factor),
             }
         };
-        let from = find(parameters, &name(block, expert, tensor));
+        let from = find(parameters, expert_id(block, expert, tensor));
         let (values, mask) = (from.values.clone(), from.mask.clone());
         change(
             parameters,
-            &name(block, other, tensor),
+            expert_id(block, other, tensor),
             |i| {
                 let (like, factor) = like(i);
                 (factor * values[like], mask.as_ref().is_none_or(|mask| mask[like]))
@@ -78,25 +84,26 @@ pub fn merge(parameters: &mut Parameters, block: usize, expert: usize, usage: &[
         );
     }
     for tensor in ROUTER {
-        let name = router_name(block, tensor);
-        let values = find(parameters, &name).values.clone();
+        let id = TensorId::router(block, tensor);
+        let values = find(parameters, id).values.clone();
         let experts = usage.len();
         let column = |i: usize| i - i % experts + expert;
-        change(parameters, &name, |i| (values[column(i)], true), |i| if i % experts == other { weight } else { 0.0 });
+        change(parameters, id, |i| (values[column(i)], true), |i| if i % experts == other { weight } else { 0.0 });
     }
-    let touched: Vec<String> = EXPERT
-        .map(|tensor| name(block, other, tensor))
-        .into_iter()
-        .chain(ROUTER.map(|tensor| router_name(block, tensor)))
-        .collect();
-    fit_steps_of(parameters, |name| touched.iter().any(|touched| touched == name));
+    let experts = EXPERT.map(|tensor| expert_id(block, other, tensor));
+    let router = ROUTER.map(|part| TensorId::router(block, part));
+    fit_steps_of(parameters, |id| experts.contains(&id) || router.contains(&id));
     other
 }
 
 /// Moves each value by `weight(i)` of the way to its like, whose value and mask `like(i)` gives, and forgets the optimizer's means.
-fn change(parameters: &mut Parameters, name: &str, like: impl Fn(usize) -> (f32, bool), weight: impl Fn(usize) -> f32) {
-    let found = parameters.as_mut_slice().iter_mut().find(|parameter| parameter.spec.name == name);
-    let parameter = found.expect("the architecture lists it");
+fn change(
+    parameters: &mut Parameters,
+    id: TensorId,
+    like: impl Fn(usize) -> (f32, bool),
+    weight: impl Fn(usize) -> f32,
+) {
+    let parameter = parameters.get_mut(id).expect("the architecture lists it");
     for (i, value) in parameter.values.iter_mut().enumerate() {
         let (other, kept) = like(i);
         *value += weight(i) * (other - *value);
@@ -135,8 +142,8 @@ fn distance(a: &Unit, b: &Unit) -> f32 {
 
 /// The hidden units of an expert, balanced.
 fn units(parameters: &Parameters, block: usize, expert: usize) -> Vec<Unit> {
-    let values = |tensor: &str| find(parameters, &name(block, expert, tensor)).values.as_slice();
-    let (up, biases, down) = (values("up.weight"), values("up.bias"), values("down.weight"));
+    let [up, biases, down, _] =
+        EXPERT.map(|tensor| find(parameters, expert_id(block, expert, tensor)).values.as_slice());
     let f = biases.len();
     let norm = |values: &[f32]| values.iter().map(|x| x * x).sum::<f32>().sqrt();
     biases
@@ -157,16 +164,12 @@ fn units(parameters: &Parameters, block: usize, expert: usize) -> Vec<Unit> {
         .collect()
 }
 
-fn name(block: usize, expert: usize, tensor: &str) -> String {
-    format!("blocks.{block}.moe.experts.{expert}.{tensor}")
+fn expert_id(block: usize, expert: usize, (map, part): (ExpertMap, LinearPart)) -> TensorId {
+    TensorId::expert(block, expert, map, part)
 }
 
-fn router_name(block: usize, tensor: &str) -> String {
-    format!("blocks.{block}.moe.router.{tensor}")
-}
-
-fn find<'a>(parameters: &'a Parameters, name: &str) -> &'a Parameter {
-    parameters.get(name).expect("the architecture lists it")
+fn find(parameters: &Parameters, id: TensorId) -> &Parameter {
+    parameters.get(id).expect("the architecture lists it")
 }
 
 #[cfg(test)]
@@ -176,6 +179,7 @@ mod tests {
     use crate::random::Random;
     use resnet_bk_runtime::architecture::Architecture;
     use resnet_bk_runtime::quantization::{LearnedSteps, QuantizationPolicy};
+    use resnet_bk_runtime::tensor_id::{BlockTensor, ModelTensor};
 
     /// One block of three experts, biases included drawn at random.
     fn parameters() -> Parameters {
@@ -183,25 +187,25 @@ mod tests {
         let mut parameters = Parameters::initialise(config.architecture(), 5);
         let mut random = Random::new(7);
         for parameter in parameters.as_mut_slice() {
-            if parameter.spec.name.contains(".moe.") && parameter.spec.name.ends_with(".bias") {
+            let ModelTensor::Block(_, tensor) = parameter.spec.id.tensor() else { continue };
+            if let BlockTensor::Router(LinearPart::Bias) | BlockTensor::Expert(_, _, LinearPart::Bias) = tensor {
                 parameter.values.iter_mut().for_each(|x| *x = 0.3 * random.normal());
             }
         }
         parameters
     }
 
-    fn values(parameters: &Parameters, name: &str) -> Vec<f32> {
-        find(parameters, name).values.to_vec()
+    fn values(parameters: &Parameters, id: TensorId) -> Vec<f32> {
+        find(parameters, id).values.to_vec()
     }
 
-    fn set(parameters: &mut Parameters, name: &str, values: Vec<f32>) {
-        let found = parameters.as_mut_slice().iter_mut().find(|parameter| parameter.spec.name == name);
-        found.unwrap().values = values.into();
+    fn set(parameters: &mut Parameters, id: TensorId, values: Vec<f32>) {
+        parameters.get_mut(id).unwrap().values = values.into();
     }
 
     /// What an expert makes of an input, by the definition.
     fn output(parameters: &Parameters, expert: usize, input: &[f32]) -> Vec<f32> {
-        let [up, up_bias, down, mut output] = EXPERT.map(|tensor| values(parameters, &name(0, expert, tensor)));
+        let [up, up_bias, down, mut output] = EXPERT.map(|tensor| values(parameters, expert_id(0, expert, tensor)));
         let (f, d) = (up_bias.len(), input.len());
         for unit in 0..f {
             let sum: f32 = (0..d).map(|i| up[i * f + unit] * input[i]).sum();
@@ -217,7 +221,7 @@ mod tests {
 
     /// Makes expert 2 the same function as expert 0, with its units reversed and rescaled.
     fn make_twin(parameters: &mut Parameters) {
-        let [up, up_bias, down, down_bias] = EXPERT.map(|tensor| values(parameters, &name(0, 0, tensor)));
+        let [up, up_bias, down, down_bias] = EXPERT.map(|tensor| values(parameters, expert_id(0, 0, tensor)));
         let (f, d) = (up_bias.len(), down_bias.len());
         let scale = |unit: usize| 0.5 + unit as f32 / f as f32;
         let flip = |unit: usize| f - 1 - unit;
@@ -228,7 +232,7 @@ mod tests {
             down_bias,
         ];
         for (tensor, values) in EXPERT.into_iter().zip(twin) {
-            set(parameters, &name(0, 2, tensor), values);
+            set(parameters, expert_id(0, 2, tensor), values);
         }
     }
 
@@ -257,17 +261,19 @@ mod tests {
     fn experts_and_router_columns_are_averaged_by_use() {
         let mut parameters = parameters();
         make_twin(&mut parameters);
-        let bias = name(0, 2, "down.bias");
-        let shifted = values(&parameters, &bias).iter().map(|x| x + 1.0).collect();
-        set(&mut parameters, &bias, shifted);
+        let bias = expert_id(0, 2, (ExpertMap::Down, LinearPart::Bias));
+        let shifted = values(&parameters, bias).iter().map(|x| x + 1.0).collect();
+        set(&mut parameters, bias, shifted);
         let input = input(&parameters);
         let (kept, going) = (output(&parameters, 0, &input), output(&parameters, 2, &input));
-        let router = values(&parameters, &router_name(0, "weight"));
+        let router = values(&parameters, TensorId::router(0, LinearPart::Weight));
         merge(&mut parameters, 0, 2, &[0.6, 0.2, 0.2]);
         for ((merged, kept), going) in output(&parameters, 0, &input).iter().zip(&kept).zip(&going) {
             assert!((merged - (0.75 * kept + 0.25 * going)).abs() < 1e-5);
         }
-        for (merged, row) in values(&parameters, &router_name(0, "weight")).chunks(3).zip(router.chunks(3)) {
+        for (merged, row) in
+            values(&parameters, TensorId::router(0, LinearPart::Weight)).chunks(3).zip(router.chunks(3))
+        {
             assert!((merged[0] - (0.75 * row[0] + 0.25 * row[2])).abs() < 1e-6);
             assert_eq!(merged[1..], row[1..]);
         }
@@ -277,17 +283,17 @@ mod tests {
     fn a_weight_stays_masked_only_where_both_are() {
         let mut parameters = parameters();
         make_twin(&mut parameters);
-        let (kept, going) = (name(0, 0, "down.bias"), name(0, 2, "down.bias"));
+        let [kept, going] = [0, 2].map(|expert| expert_id(0, expert, (ExpertMap::Down, LinearPart::Bias)));
         let d = parameters.architecture().d_model;
         for parameter in parameters.as_mut_slice() {
-            if parameter.spec.name == kept || parameter.spec.name == going {
-                let first = usize::from(parameter.spec.name == going);
+            if parameter.spec.id == kept || parameter.spec.id == going {
+                let first = usize::from(parameter.spec.id == going);
                 parameter.mask = Some((0..d).map(|i| i > first).collect());
                 parameter.apply_mask();
             }
         }
         merge(&mut parameters, 0, 2, &[0.5, 0.3, 0.2]);
-        assert_eq!(find(&parameters, &kept).mask.as_ref().unwrap()[..3], [false, true, true]);
+        assert_eq!(find(&parameters, kept).mask.as_ref().unwrap()[..3], [false, true, true]);
     }
 
     #[test]
@@ -302,14 +308,14 @@ mod tests {
         let mut parameters = float.with_architecture(architecture);
         fit_steps_of(&mut parameters, |_| true);
         merge(&mut parameters, 0, 2, &[0.4, 0.3, 0.3]);
-        for tensor in ["up.weight", "down.weight"] {
+        for tensor in [(ExpertMap::Up, LinearPart::Weight), (ExpertMap::Down, LinearPart::Weight)] {
             for expert in 0..2 {
-                let parameter = find(&parameters, &name(0, expert, tensor));
+                let parameter = find(&parameters, expert_id(0, expert, tensor));
                 let square = |values: &[f32]| values.iter().map(|x| x * x).sum::<f32>();
                 let rounded = parameters.rounded(parameter);
                 let errors: Vec<f32> = rounded.iter().zip(parameter.values.iter()).map(|(a, b)| a - b).collect();
                 let error = square(&errors) / square(&parameter.values);
-                assert!(error < 0.01, "{tensor} of expert {expert}: {error}");
+                assert!(error < 0.01, "{}: {error}", parameter.spec.id);
             }
         }
     }

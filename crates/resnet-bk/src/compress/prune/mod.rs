@@ -15,8 +15,8 @@ use crate::model::{LanguageModel, Leaves, Output};
 use crate::observer::{Event, Removal};
 use crate::ops::HeadLoss;
 use crate::parameters::Parameters;
-use crate::train::{Objective, StepContext};
 use crate::tape::Tensor;
+use crate::train::{Objective, StepContext};
 
 /// Training tokens that are routed to count the use of experts: a share of 5 % is then known to 0.05 points.
 const USAGE_TOKENS: usize = 200_000;

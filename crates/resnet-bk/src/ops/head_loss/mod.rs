@@ -191,13 +191,7 @@ impl HeadLoss {
 /// - `bank`: a table of `layout`
 /// - `bias`: `[V]`
 /// - returns `[1, 1]`
-pub fn head_loss(
-    loss: HeadLoss,
-    layout: &TableLayout,
-    hidden: &Tensor,
-    bank: &Tensor,
-    bias: &Tensor,
-) -> Tensor {
+pub fn head_loss(loss: HeadLoss, layout: &TableLayout, hidden: &Tensor, bank: &Tensor, bias: &Tensor) -> Tensor {
     let op = Op { loss, layout: layout.clone(), gradients: Default::default() };
     op.apply([hidden, bank, bias], [1, 1])
 }

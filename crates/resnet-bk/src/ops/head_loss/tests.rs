@@ -15,7 +15,8 @@ fn teacher(tokens: usize, words: usize, alpha: f32, temperature: f32) -> SoftTar
 /// A teacher of width 3.
 fn teacher_of(tokens: usize, layout: &TableLayout, alpha: f32, temperature: f32) -> SoftTargets {
     let words = layout.bins.iter().map(|bin| bin.words).sum();
-    let head = FrozenHead { layout: layout.clone(), bank: rounded(layout.len(), 5).into(), bias: values(words, 6).into() };
+    let head =
+        FrozenHead { layout: layout.clone(), bank: rounded(layout.len(), 5).into(), bias: values(words, 6).into() };
     SoftTargets { hidden: rounded(3 * tokens, 4).into(), head: Arc::new(head), temperature, alpha }
 }
 
@@ -223,7 +224,11 @@ fn a_student_equal_to_its_teacher_has_no_soft_loss() {
     let mut soft = teacher(6, words, 1.0, 2.0);
     soft.hidden = values(24, 1).into();
     let layout = TableLayout::full(words, 4);
-    soft.head = Arc::new(FrozenHead { layout: layout.clone(), bank: values(4 * words, 2).into(), bias: values(words, 3).into() });
+    soft.head = Arc::new(FrozenHead {
+        layout: layout.clone(),
+        bank: values(4 * words, 2).into(),
+        bias: values(words, 3).into(),
+    });
     for precision in [Precision::Float32, Precision::Bf16] {
         let mut op = op(6, &layout, Some(soft.clone()), precision);
         let loss = op.forward([&values(24, 1), &values(4 * words, 2), &values(words, 3)])[0];
