@@ -26,7 +26,7 @@ use std::path::Path;
 use toml::{Table, Value};
 
 /// What a recipe's file may hold.
-const KEYS: [&str; 6] = ["seed", "corpus", "model", "target", "schedule", "stage"];
+pub(super) const KEYS: [&str; 6] = ["seed", "corpus", "model", "target", "schedule", "stage"];
 
 /// Everything a run depends on but the text.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
