@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-/// Doc comments of public types by their names, and of their fields or variants by `Type.name` in lower case.
+/// Doc comments of the fields and variants of public types, by `Type.name`; the second name is in lower case.
 pub(super) struct Docs(HashMap<String, String>);
 
 impl Docs {
@@ -17,15 +17,7 @@ impl Docs {
         docs
     }
 
-    /// The comment of a type, as one line.
-    ///
-    /// # Panics
-    /// If it has none.
-    pub fn of_type(&self, name: &str) -> &str {
-        self.0.get(name).unwrap_or_else(|| panic!("{name} has no doc comment"))
-    }
-
-    /// The comment of a field or variant, as one line.
+    /// The first paragraph of the comment of a field or variant, as one line.
     ///
     /// # Panics
     /// If it has none.
@@ -46,12 +38,16 @@ impl Docs {
     }
 
     fn read_text(&mut self, text: &str) {
-        let (mut comment, mut renamed) = (String::new(), None);
+        let (mut comment, mut ended, mut renamed) = (String::new(), false, None);
         let mut of: Option<String> = None;
         for line in text.lines() {
             let code = line.trim();
             if let Some(more) = code.strip_prefix("///") {
-                comment.push_str(more.trim_end());
+                if more.is_empty() {
+                    ended = true;
+                } else if !ended {
+                    comment.push_str(more.trim_end());
+                }
                 continue;
             }
             if code.starts_with("#[") {
@@ -60,7 +56,6 @@ impl Docs {
             }
             let declared = line.strip_prefix("pub struct ").or_else(|| line.strip_prefix("pub enum "));
             if let Some(name) = declared.and_then(|rest| rest.strip_suffix(" {")) {
-                self.keep(name.to_owned(), &comment);
                 of = Some(name.to_owned());
             } else if line == "}" {
                 of = None;
@@ -69,13 +64,14 @@ impl Docs {
                 let name = member.split([':', '(', ',', ' ']).next().unwrap_or_default();
                 self.keep(format!("{of}.{}", renamed.unwrap_or(name).to_lowercase()), &comment);
             }
-            (comment, renamed) = (String::new(), None);
+            (comment, ended, renamed) = (String::new(), false, None);
         }
     }
 
     fn keep(&mut self, name: String, comment: &str) {
         if !comment.is_empty() {
-            self.0.entry(name).or_insert_with(|| comment.trim().to_owned());
+            let sentence = comment.trim().strip_suffix(':').map(|text| format!("{text}."));
+            self.0.entry(name).or_insert_with(|| sentence.unwrap_or_else(|| comment.trim().to_owned()));
         }
     }
 }

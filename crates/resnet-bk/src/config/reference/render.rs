@@ -1,7 +1,7 @@
 //! The page: a table for each table of a recipe.
 
 use super::docs::Docs;
-use super::trace::{Kind, kind_at};
+use super::trace::{Kind, is_optional, kind_at};
 use crate::config::recipe::KEYS;
 use crate::config::{
     CorpusConfig, DistillConfig, ModelConfig, PlanConfig, PruneConfig, QatConfig, Recipe, Schedule, StageKind, Target,
@@ -168,11 +168,13 @@ impl Page {
             for (_, values) in columns {
                 // Tables have no default of their own: their keys do.
                 let value = if matches!(kind, Kind::Table { .. }) { None } else { at(values, &path) };
-                write!(self.text, " {} |", value.map_or("-".to_owned(), shown_value)).expect("a string");
+                // A flag that is off may be left out where a recipe is written.
+                let absent = if kind == Kind::Flag && !is_optional::<T>(&path) { "false" } else { "-" };
+                write!(self.text, " {} |", value.map_or(absent.to_owned(), shown_value)).expect("a string");
             }
             let range = range(&format!("{prefix}.{}", path.join(".")), &kind);
             let meaning = cell(self.docs.of_member(name, key));
-            writeln!(self.text, " {} | {meaning}{} |", cell(&range), self.names::<T>(&path, &kind)).expect("a string");
+            writeln!(self.text, " {} | {meaning}{} |", cell(&range), self.names(&kind)).expect("a string");
             if let Some(inner) = inner {
                 self.rows::<T>(prefix, &inner, columns);
             }
@@ -203,7 +205,7 @@ impl Page {
     }
 
     /// What the names of an enumeration mean.
-    fn names<T: DeserializeOwned>(&self, _: &[&str], kind: &Kind) -> String {
+    fn names(&self, kind: &Kind) -> String {
         let Kind::OneOf { name, names } = kind else { return String::new() };
         let meaning = |member: &&str| format!(" `{member}`: {}", cell(self.docs.of_member(name, member)));
         names.iter().map(meaning).collect()
@@ -234,7 +236,7 @@ fn shown_value(value: &Value) -> String {
     match value {
         // Single precision has fewer digits.
         Value::Float(number) if f64::from(*number as f32) == *number => format!("{:?}", *number as f32),
-        value => format!("`{value}`").replace("`\"", "`\"").trim_matches('`').to_owned(),
+        value => with_separators(&value.to_string()),
     }
 }
 
@@ -251,13 +253,18 @@ fn range(key: &str, kind: &Kind) -> String {
     for value in wrong {
         let Err(error) = Recipe::parse(BASE, "base", &[format!("{key}={value}")]) else { continue };
         let error = error.to_string();
-        let name = key.rsplit('.').next().unwrap_or(key);
+        // What the reader calls it.
+        let name = match key.rsplit('.').next().unwrap_or(key) {
+            "num_experts" => "experts",
+            "a0" => "resolvent.diagonal",
+            "s" => "resolvent.hopping",
+            name => name,
+        };
         let Some((place, allowed)) = error.split_once("but must be ") else { continue };
         // Other keys may be wrong because of this one: they have rows of their own.
         let allowed = with_separators(allowed.split(": ").next().unwrap_or(allowed));
-        if (place.contains(&format!("{name} is ")) || place.contains(&format!("{name}[")) || place.contains("levels of"))
-            && !found.contains(&allowed)
-        {
+        let is_this = [format!("{name} is "), format!("{name}["), "levels of".to_owned()];
+        if is_this.iter().any(|name| place.contains(name)) && !found.contains(&allowed) {
             found.push(allowed);
         }
     }

@@ -18,8 +18,14 @@ pub(super) enum Kind {
     Number,
     Text,
     List,
-    Table { name: &'static str, keys: &'static [&'static str] },
-    OneOf { name: &'static str, names: &'static [&'static str] },
+    Table {
+        name: &'static str,
+        keys: &'static [&'static str],
+    },
+    OneOf {
+        name: &'static str,
+        names: &'static [&'static str],
+    },
     /// A name without a value.
     Alone,
     /// In the reader's words.
@@ -29,14 +35,22 @@ pub(super) enum Kind {
 /// The kind of value that `T` has at a path: keys of tables, `[]` for the entries of a list, names of an enumeration.
 pub(super) fn kind_at<T: DeserializeOwned>(path: &[&str]) -> Kind {
     let found = RefCell::new(None);
-    let _ = T::deserialize(Tracer { path, found: &found });
+    let _ = T::deserialize(Tracer { path, found: &found, stops_at_options: false });
     found.into_inner().unwrap_or_else(|| panic!("{path:?} is not read as a key"))
+}
+
+/// Whether the value at a path may be absent, and is then not set.
+pub(super) fn is_optional<T: DeserializeOwned>(path: &[&str]) -> bool {
+    let found = RefCell::new(None);
+    let _ = T::deserialize(Tracer { path, found: &found, stops_at_options: true });
+    found.into_inner() == Some(Kind::Alone)
 }
 
 #[derive(Clone, Copy)]
 struct Tracer<'a> {
     path: &'a [&'a str],
     found: &'a RefCell<Option<Kind>>,
+    stops_at_options: bool,
 }
 
 impl<'a> Tracer<'a> {
@@ -104,7 +118,7 @@ impl<'de> Deserializer<'de> for Tracer<'_> {
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Stop> {
-        visitor.visit_some(self)
+        if self.path.is_empty() && self.stops_at_options { self.stop(Kind::Alone) } else { visitor.visit_some(self) }
     }
 
     fn deserialize_newtype_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value, Stop> {
