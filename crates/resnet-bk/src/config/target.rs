@@ -30,7 +30,8 @@ pub struct Target {
     pub against: Against,
     /// Least ratio of the baseline's float32 bytes to the bytes of the artifact's weights section.
     pub ratio: Option<f64>,
-    /// Largest increase of perplexity against the baseline, as a share or a percentage: 0.15 and "15%" allow 15 % more.
+    /// Largest increase of perplexity against the baseline, as a share or a percentage: 0.15 and "15%" allow 15 % more. At
+    /// least 0; above 1 it is written as a percentage, "250%".
     pub max_loss: Option<f64>,
     /// Largest length of the artifact's file, in bytes.
     pub bytes: Option<u64>,

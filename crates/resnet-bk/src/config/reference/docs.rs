@@ -70,8 +70,13 @@ impl Docs {
 
     fn keep(&mut self, name: String, comment: &str) {
         if !comment.is_empty() {
-            let sentence = comment.trim().strip_suffix(':').map(|text| format!("{text}."));
-            self.0.entry(name).or_insert_with(|| sentence.unwrap_or_else(|| comment.trim().to_owned()));
+            let comment = comment.trim();
+            // A sentence that introduces a list says nothing without it.
+            let whole = match comment.rsplit_once(". ") {
+                Some((before, last)) if last.ends_with(':') => format!("{before}."),
+                _ => comment.to_owned(),
+            };
+            self.0.entry(name).or_insert(whole);
         }
     }
 }

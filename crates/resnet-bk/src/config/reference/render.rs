@@ -124,6 +124,13 @@ impl Page {
         let presets = ModelConfig::PRESETS.map(|name| defaults(&ModelConfig::preset(name).expect("a preset")));
         let columns: Vec<(&str, &Table)> = ModelConfig::PRESETS.into_iter().zip(&presets).collect();
         self.table::<ModelConfig>("model", &columns);
+        let names = ModelConfig::PRESETS.map(|name| format!("`\"{name}\"`")).join(" or ");
+        let cells = " - |".repeat(columns.len());
+        writeln!(
+            self.text,
+            "| `preset` | {names} |{cells}  | The values of a column above, for all keys that are not given. |"
+        )
+        .expect("a string takes all text");
     }
 
     fn stage(&mut self, kind: StageKind) {
@@ -236,6 +243,7 @@ fn shown_value(value: &Value) -> String {
     match value {
         // Single precision has fewer digits.
         Value::Float(number) if f64::from(*number as f32) == *number => format!("{:?}", *number as f32),
+        Value::Float(number) => format!("{number:?}"),
         value => with_separators(&value.to_string()),
     }
 }
@@ -268,10 +276,21 @@ fn range(key: &str, kind: &Kind) -> String {
             found.push(allowed);
         }
     }
+    // What is wrong below the least value may be told in two ways.
+    let ranges: Vec<String> =
+        found.iter().filter_map(|range| range.strip_prefix("from ")?.split(' ').next().map(str::to_owned)).collect();
+    found
+        .retain(|range| range.strip_prefix("at least ").is_none_or(|least| !ranges.iter().any(|range| range == least)));
+    if key.ends_with("_bits")
+        && found.iter().any(|range| range.starts_with("from "))
+        && Recipe::parse(BASE, "base", &[format!("{key}=32")]).is_ok()
+    {
+        found.push("or 32".to_owned());
+    }
     found.join("; ")
 }
 
-/// 65536 as 65,536.
+/// Whole numbers of a text, 65536 as 65,536.
 fn with_separators(text: &str) -> String {
     let mut out = String::new();
     let mut digits = String::new();
@@ -282,7 +301,7 @@ fn with_separators(text: &str) -> String {
         }
         let length = digits.len();
         for (place, digit) in digits.drain(..).enumerate() {
-            if place > 0 && length > 4 && (length - place).is_multiple_of(3) {
+            if place > 0 && (length - place).is_multiple_of(3) {
                 out.push(',');
             }
             out.push(digit);
