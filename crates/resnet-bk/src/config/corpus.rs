@@ -7,14 +7,15 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct CorpusConfig {
-    /// Only the first so many training tokens are trained on (the vocabulary is counted on all).
+    /// Trains on this many training tokens only, the first ones. The vocabulary is counted on all.
     pub data_limit: Option<usize>,
-    /// Which tokens a text comes to.
+    /// Which tokens a text gives. Perplexities of different protocols cannot be compared.
     pub protocol: Protocol,
-    /// How words are split; the corpus's own way where it is not said.
+    /// How a line is split into words. Without it, the corpus decides: `words` for `embedded` and
+    /// `openwebtext`, `whitespace` for the others.
     pub pretokenizer: Option<Pretokenizer>,
-    /// Whether the dev slice is held out of the training text even where no stage chooses by it: a run that repeats what a planner chose
-    /// trains on the same tokens.
+    /// Whether the dev slice is held out of the training text even where no stage chooses by it. A planner's recipe has it, so that a run
+    /// of that recipe trains on the same tokens.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub hold_out_dev: bool,
 }

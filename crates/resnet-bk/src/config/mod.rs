@@ -5,6 +5,8 @@ mod expand;
 mod model;
 mod plan;
 mod recipe;
+#[cfg(test)]
+mod reference;
 mod sources;
 mod stage;
 mod stage_validation;

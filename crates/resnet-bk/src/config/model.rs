@@ -66,7 +66,7 @@ impl PerHead {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelConfig {
-    /// Vocabulary size `V`, at most; a smaller text gives a smaller vocabulary.
+    /// Largest size `V` of the vocabulary; a text with fewer words gives a smaller one. `<unk>` and `<eos>` count.
     pub vocab_size: usize,
     /// Model width `D`.
     pub d_model: usize,
@@ -76,7 +76,7 @@ pub struct ModelConfig {
     pub n_seq: usize,
     /// Experts `E` of a block.
     pub num_experts: usize,
-    /// Experts that a token is routed to, from 1 to E.
+    /// Experts that a token is routed to.
     pub top_k: usize,
     /// Hidden width `F` of an expert.
     pub d_ff: usize,
@@ -90,11 +90,11 @@ pub struct ModelConfig {
     pub causality: Causality,
     /// Resolvent heads `H`.
     pub heads: usize,
-    /// Gradient of the diagonal mixer's potential.
+    /// Gradient of the diagonal mixer's potential: exact, or an approximation that the followed project uses.
     pub gradient: Gradient,
-    /// Constant part of the matrix diagonal (diagonal mixer).
+    /// Constant part of the tridiagonal matrix's diagonal (diagonal mixer).
     pub a0: PerHead,
-    /// Off-diagonal (diagonal mixer).
+    /// Off-diagonal entries of the tridiagonal matrix (diagonal mixer).
     pub s: PerHead,
     /// Spectral shift: above 0 for the diagonal mixer, at least 0 for the propagator.
     pub eta: PerHead,
@@ -108,13 +108,14 @@ pub struct ModelConfig {
     pub positions: bool,
     /// Whether the head shares the embedding table.
     pub tied_embeddings: bool,
-    /// Bins of words with rows of one width, the most frequent first; empty for full rows. The last takes all words that are left.
+    /// Frequency bins of the embedding table: rare words have narrow rows. The most frequent words come first; the last bin takes all words
+    /// that are left. Empty for rows of full width. Bins need `tied_embeddings = true`.
     #[serde(default)]
     pub embedding_bins: Vec<EmbeddingBin>,
-    /// Knots of a curve over the words' ranks in the head's bias; 0 for none.
+    /// Knots of a smooth curve over the words' frequency ranks, which is a part of the head's bias; 0 for none.
     #[serde(default)]
     pub bias_knots: usize,
-    /// Largest global gradient norm.
+    /// Largest norm of all gradients together; larger gradients are scaled down to it.
     pub grad_clip: f32,
     /// Weight of the load-balancing loss.
     pub load_balancing: f32,
@@ -122,11 +123,11 @@ pub struct ModelConfig {
     pub gumbel_noise: f32,
     /// Whether `qat` stages run.
     pub use_quantization: bool,
-    /// Bits of the embedding and head tables where a `qat` stage does not name them: 4, 8, 16, or 32 for float.
+    /// Bits of the embedding and head tables where a `qat` stage has no `quantization`; 32 for float.
     pub quantization_bits: u8,
     /// Whether `prune` stages run.
     pub use_pruning: bool,
-    /// Experts used for a smaller share of training tokens are removed, where a `prune` stage does not name another.
+    /// Experts that are used for a smaller share of the training tokens are removed, where a `prune` stage has no `experts.threshold`.
     pub prune_threshold: f64,
     /// Whether `distill` stages run.
     pub use_distillation: bool,

@@ -12,16 +12,16 @@ use serde::{Deserialize, Serialize};
 pub struct PlanConfig {
     /// The optimizer's schedule for the student that was chosen.
     pub schedule: Schedule,
-    /// What every student has in common; its sizes, bins and experts are searched for.
+    /// What every student has in common, such as dropout. Sizes, frequency bins and experts are searched for.
     pub model: Option<ModelConfig>,
-    /// Training tokens of a trial of the first round; those of the second train on three times as many, as far as the text goes. Trials are
-    /// compared on the dev slice.
+    /// Training tokens of a trial in the first round. A trial in the second round has three times as many, as far as the text goes. Trials
+    /// are compared on the dev slice.
     pub trial_tokens: usize,
-    /// Trials of the second round.
+    /// Number of trials in the second round.
     pub finalists: usize,
     /// Temperature of the soft targets.
     pub temperature: f32,
-    /// Weight of the soft targets; the hard ones have the rest.
+    /// Weight of the soft targets; the hard targets have the rest.
     pub alpha: f32,
     /// Share of the stage after which the student is quantized.
     pub compress_at: f64,

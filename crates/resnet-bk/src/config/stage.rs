@@ -9,15 +9,15 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
 pub enum StageConfig {
-    /// Plain training.
+    /// Trains the model in float.
     Train(TrainConfig),
-    /// Quantization-aware training.
+    /// Quantization-aware training: goes on training the model with its weights and activations rounded.
     Qat(QatConfig),
-    /// Structured and magnitude pruning with training after it.
+    /// Removes experts and single weights, and goes on training.
     Prune(PruneConfig),
-    /// A smaller student learns from the model so far.
+    /// Distillation: a new model, the student, learns from the model before, the teacher.
     Distill(DistillConfig),
-    /// The same, with a student that is searched for.
+    /// Distillation of a student that a planner searches for, under the target's budget of bytes.
     Plan(PlanConfig),
 }
 
@@ -55,7 +55,7 @@ impl std::fmt::Display for StageKind {
 pub enum LearningRateShape {
     /// Half a cosine from the peak to `final_fraction` of it.
     Cosine,
-    /// It stays.
+    /// It stays at the peak.
     Constant,
 }
 
@@ -65,30 +65,30 @@ pub enum LearningRateShape {
 pub struct Schedule {
     /// Passes over the training tokens.
     pub epochs: usize,
-    /// Windows in a batch.
+    /// Windows of `n_seq` tokens in a batch.
     pub batch_size: usize,
     /// Peak learning rate.
     pub learning_rate: f64,
-    /// Shape after the warm-up.
+    /// How the learning rate goes on after the warm-up.
     pub shape: LearningRateShape,
-    /// Share of the steps over which the rate rises linearly from zero.
+    /// Share of the stage's steps over which the learning rate rises linearly from zero.
     pub warmup: f64,
     /// Last rate over the peak (cosine).
     pub final_fraction: f64,
-    /// Decoupled weight decay of matrices and tables.
+    /// Decoupled weight decay of matrices and tables; biases and norms have none.
     pub weight_decay: f64,
-    /// Decay of the gradient's running mean.
+    /// AdamW's decay of the running mean of gradients.
     pub beta1: f64,
-    /// Decay of its square's running mean.
+    /// AdamW's decay of the running mean of squared gradients.
     pub beta2: f64,
-    /// Price of a coded bit, in nats of loss for each token: what a step counts besides its loss, once weights have trained quantizers.
-    /// 1e-7 makes 100 kB cost 0.08 nats.
+    /// Rate-distortion multiplier lambda, in nats of loss per token and coded bit. The loss of a step is its own loss plus lambda times
+    /// the coded size of the weights, where weights have learned scales. 1e-7 makes 100 kB cost 0.08 nats. 0 for none.
     pub bit_price: f64,
-    /// Bytes of the weights section that trained quantizers shall come to: the price of a bit is steered to that, from `bit_price` on, where
-    /// a stage has them.
+    /// Goal for the length of the weights section, in bytes. Where weights have learned scales, a PI controller changes lambda until
+    /// the section has that length; it starts from `bit_price`, or from 1e-7 where that is 0.
     pub weights_bytes: Option<u64>,
-    /// Whether the epoch with the lowest perplexity on the dev slice is kept instead of the last one. The dev slice, the last 2 % of the
-    /// training tokens, is then held out of training.
+    /// Whether the epoch with the lowest perplexity on the dev slice is kept instead of the last one. The dev slice is the last 2 % of the
+    /// training tokens, at most 50,000. It is then held out of training.
     pub keep_best_epoch: bool,
     /// Number format of the head's matrix products in training: `bf16` where the processor multiplies it in hardware, or `float32`.
     pub precision: Precision,
@@ -120,8 +120,8 @@ impl Default for Schedule {
 pub struct TrainConfig {
     /// The optimizer's schedule.
     pub schedule: Schedule,
-    /// A fresh model, which takes the place of the one before: a teacher. The recipe's `[model]` where it says nothing. The baseline
-    /// stays what it was.
+    /// A new model, which replaces the one before; for example a teacher. Without it, the stage goes on with the model before, and the
+    /// first stage trains the recipe's `[model]`. The run's first baseline does not change.
     pub model: Option<ModelConfig>,
 }
 
@@ -131,9 +131,9 @@ pub struct TrainConfig {
 pub struct QatConfig {
     /// The optimizer's schedule.
     pub schedule: Schedule,
-    /// Bits per part; the model's `quantization_bits` for the tables where it is not said.
+    /// Quantizers for each part of the model. Without it, tables have the model's `quantization_bits` and all else the defaults below.
     pub quantization: Option<QuantizationPolicy>,
-    /// Windows of training text that calibrate the activations, at least 200.
+    /// Windows of training text that calibrate the scales of the activations.
     pub calibration_samples: usize,
 }
 
@@ -149,15 +149,16 @@ impl Default for QatConfig {
 pub struct PruneConfig {
     /// The optimizer's schedule.
     pub schedule: Schedule,
-    /// Which experts go.
+    /// Which experts are removed.
     pub experts: ExpertPruning,
-    /// Which single weights go.
+    /// Which single weights are held at zero: the smallest of each matrix.
     pub magnitude: Option<MagnitudePruning>,
-    /// Share of the stage over which the pruning of single weights rises, along a cubic; 0 prunes at once.
+    /// Share of the stage over which the share of pruned weights rises, along a cubic; 0 prunes at once.
     pub magnitude_over: f64,
     /// Temperature of the soft targets.
     pub temperature: f32,
-    /// Weight of the soft targets, which are those of the model as it was before the stage; routers that lost an expert learn from it. 0 for none.
+    /// Weight of the soft targets, which come from the model before the stage; 0 for none. The hard targets
+    /// have the rest.
     pub alpha: f32,
 }
 
@@ -178,11 +179,11 @@ impl Default for PruneConfig {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ExpertPruning {
-    /// Least share of training tokens that keeps an expert; the model's `prune_threshold` where it is not said.
+    /// An expert that is used for a smaller share of the training tokens is removed. Without it, the model's `prune_threshold` holds.
     pub threshold: Option<f64>,
-    /// Whether an expert that goes is merged into the one most like it.
+    /// The removal mode: true merges an expert that is removed into the one most similar to it, false drops it.
     pub merge: bool,
-    /// Experts that stay from a point of the stage on: the most used ones.
+    /// How many experts of each block stay from a point of the stage on. The most used ones stay.
     pub milestones: Vec<Milestone>,
 }
 
@@ -190,11 +191,11 @@ pub struct ExpertPruning {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Milestone {
-    /// Before this step of the stage, counted from 0.
+    /// Before this step of the stage, counted from 0. A milestone has either `step` or `epoch`.
     pub step: Option<usize>,
-    /// Before this epoch of the stage, counted from 0.
+    /// Before this epoch of the stage, counted from 0; below `schedule.epochs`.
     pub epoch: Option<usize>,
-    /// Experts of each block that stay.
+    /// Experts of each block that stay, at least `top_k`.
     pub experts: usize,
 }
 
@@ -202,9 +203,9 @@ pub struct Milestone {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum MagnitudePruning {
-    /// Those below this size.
+    /// Weights whose magnitude is below this, at least 0.
     Threshold(f32),
-    /// This share of each matrix.
+    /// This share of each matrix, at least 0 and below 1.
     Sparsity(f32),
 }
 
@@ -214,19 +215,20 @@ pub enum MagnitudePruning {
 pub struct DistillConfig {
     /// The optimizer's schedule.
     pub schedule: Schedule,
-    /// The student's sizes, relative to its teacher.
+    /// The student's sizes, relative to its teacher. Not together with `model`.
     pub student: StudentConfig,
-    /// A whole configuration for the student instead; the recipe's `[model]` where it says nothing.
+    /// A whole configuration for the student, instead of `student`.
     pub model: Option<ModelConfig>,
-    /// Quantizers of the student; its teacher's where it is not said.
+    /// Quantizers of the student. Without it, the student has its teacher's.
     pub quantization: Option<QuantizationPolicy>,
     /// Temperature of the soft targets.
     pub temperature: f32,
-    /// Weight of the soft targets; the hard ones have the rest.
+    /// Weight of the soft targets; the hard targets have the rest.
     pub alpha: f32,
-    /// Weight of the resolvent features of matching blocks.
+    /// Weight of the squared difference between the resolvent features of student and teacher in matching blocks, relative to the
+    /// teacher's square; 0 for none.
     pub feature_weight: f32,
-    /// Share of the stage after which the student is compressed as its teacher was.
+    /// Share of the stage after which the student is quantized and pruned as its teacher was, or by `quantization`.
     pub compress_at: f64,
 }
 
@@ -249,17 +251,17 @@ impl Default for DistillConfig {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct StudentConfig {
-    /// Width; half the teacher's.
+    /// Width. Without it, half the teacher's.
     pub d_model: Option<usize>,
-    /// Blocks; half the teacher's.
+    /// Number of blocks. Without it, half the teacher's.
     pub n_layers: Option<usize>,
-    /// Experts; two.
+    /// Experts of a block. Without it, two.
     pub num_experts: Option<usize>,
-    /// Expert width; twice the student's width.
+    /// Hidden width of an expert. Without it, twice the student's width.
     pub d_ff: Option<usize>,
-    /// Heads; the teacher's.
+    /// Resolvent heads. Without it, the teacher's number.
     pub heads: Option<usize>,
-    /// Whether the head shares the table; as the teacher's.
+    /// Whether the head shares the embedding table. Without it, as in the teacher.
     pub tied_embeddings: Option<bool>,
 }
 

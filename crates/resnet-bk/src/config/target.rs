@@ -26,13 +26,14 @@ impl std::fmt::Display for Against {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Target {
-    /// The baseline that `ratio` and `max_loss` are measured against.
+    /// The float model that `ratio` and `max_loss` are measured against.
     pub against: Against,
-    /// Float32 bytes of the baseline over bytes of the artifact's weights section, at least.
+    /// Least ratio of the baseline's float32 bytes to the bytes of the artifact's weights section.
     pub ratio: Option<f64>,
-    /// Loss of perplexity against the baseline, at most: 0.15 allows 15 % more.
+    /// Largest increase of perplexity against the baseline, as a share or a percentage: 0.15 and "15%" allow 15 % more. At
+    /// least 0; above 1 it is written as a percentage, "250%".
     pub max_loss: Option<f64>,
-    /// Length of the artifact's file, at most.
+    /// Largest length of the artifact's file, in bytes.
     pub bytes: Option<u64>,
 }
 

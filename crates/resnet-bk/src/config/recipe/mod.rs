@@ -26,18 +26,18 @@ use std::path::Path;
 use toml::{Table, Value};
 
 /// What a recipe's file may hold.
-const KEYS: [&str; 6] = ["seed", "corpus", "model", "target", "schedule", "stage"];
+pub(super) const KEYS: [&str; 6] = ["seed", "corpus", "model", "target", "schedule", "stage"];
 
 /// Everything a run depends on but the text.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Recipe {
-    /// Seed of initialisation, shuffling and dropout.
+    /// Seed of initialization, shuffling and dropout. It is at least 0.
     pub seed: u64,
-    /// How much of the text is used, and how it is split into words.
+    /// How much of the text is used, and how it becomes tokens.
     #[serde(default)]
     pub corpus: CorpusConfig,
-    /// The baseline model.
+    /// The model that the first stage trains.
     pub model: ModelConfig,
     /// What must be reached.
     #[serde(default)]
