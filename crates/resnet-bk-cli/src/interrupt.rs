@@ -2,7 +2,7 @@
 
 use crate::observers::Bar;
 use crate::printer::last_note;
-use resnet_bk::checkpoint::Checkpoint;
+use resnet_bk::checkpoint::{Checkpoint, TrainingState};
 use resnet_bk::pipeline::{CHECKPOINT, RECIPE};
 use resnet_bk_runtime::atomic::pause_writes;
 use std::ffi::OsString;
@@ -74,10 +74,12 @@ fn kept(out: &Path) -> Option<String> {
     let (number, kind) = name.split_once('-')?;
     let stage = format!("stage {} {kind}", number.trim_start_matches('0'));
     Some(match Checkpoint::read(&last.join(CHECKPOINT)) {
-        Ok(Checkpoint { progress: Some(progress), .. }) => match progress.epochs.len() {
-            0 => format!("the planner's choice of {stage} is kept in {}", out.display()),
-            epochs => format!("{stage} is kept up to epoch {epochs} in {}", out.display()),
-        },
+        Ok(Checkpoint { training: TrainingState { progress: Some(progress), .. }, .. }) => {
+            match progress.epochs.len() {
+                0 => format!("the planner's choice of {stage} is kept in {}", out.display()),
+                epochs => format!("{stage} is kept up to epoch {epochs} in {}", out.display()),
+            }
+        }
         Ok(_) => format!("all up to the end of {stage} is kept in {}", out.display()),
         Err(_) => format!("{} is kept", last.join(CHECKPOINT).display()),
     })

@@ -1,8 +1,10 @@
 //! From a checkpoint to the artifact that runs.
 
-use crate::checkpoint::{Checkpoint, CheckpointError};
-use resnet_bk_runtime::artifact::{Artifact, ArtifactError, looks_like};
+use crate::checkpoint::{Checkpoint, CheckpointError, ModelState};
+use crate::parameters::Parameters;
+use resnet_bk_runtime::artifact::{self, Artifact, ArtifactError, looks_like};
 use resnet_bk_runtime::tensor_id::TensorId;
+use resnet_bk_runtime::tokenizer::Vocabulary;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -90,14 +92,25 @@ fn is_safetensors(start: &[u8]) -> bool {
     header.first() == Some(&b'{') && u64::from_le_bytes(*length) <= MAX_HEADER
 }
 
-/// Packs a checkpoint's model.
+/// Packs a model.
 ///
 /// # Errors
 /// Values that are not finite.
-pub fn pack(checkpoint: &Checkpoint) -> Result<Artifact, ArtifactError> {
-    let parameters = &checkpoint.parameters;
-    let values = |id: TensorId| parameters.get(id).map(|parameter| parameter.values.as_slice());
-    Artifact::quantize(parameters.architecture().clone(), checkpoint.vocabulary.clone(), values)
+pub fn pack(model: &ModelState) -> Result<Artifact, ArtifactError> {
+    let architecture = model.parameters.architecture().clone();
+    Artifact::quantize(architecture, Vocabulary::clone(&model.vocabulary), values(&model.parameters))
+}
+
+/// Length of the section of weights that a model would be packed into, in bytes.
+///
+/// # Errors
+/// Values that are not finite.
+pub fn weights_bytes(parameters: &Parameters) -> Result<u64, ArtifactError> {
+    artifact::weights_bytes(parameters.architecture(), values(parameters))
+}
+
+fn values<'a>(parameters: &'a Parameters) -> impl Fn(TensorId) -> Option<&'a [f32]> {
+    |id| parameters.get(id).map(|parameter| parameter.values.as_slice())
 }
 
 /// Reads a model: an artifact, or a checkpoint, which is packed in memory.
@@ -105,10 +118,10 @@ pub fn pack(checkpoint: &Checkpoint) -> Result<Artifact, ArtifactError> {
 /// # Errors
 /// [`LoadError`], naming the file.
 pub fn load(path: &Path) -> Result<Artifact, LoadError> {
-    let artifact = |source| LoadError::Artifact { path: path.to_owned(), source };
+    let refused = |source| LoadError::Artifact { path: path.to_owned(), source };
     match ModelFile::of(path)? {
-        ModelFile::Artifact => Artifact::read(path).map_err(artifact),
-        ModelFile::Checkpoint => pack(&Checkpoint::read(path)?).map_err(artifact),
+        ModelFile::Artifact => Artifact::read(path).map_err(refused),
+        ModelFile::Checkpoint => pack(&Checkpoint::read(path)?.model).map_err(refused),
     }
 }
 

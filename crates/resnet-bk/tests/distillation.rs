@@ -22,15 +22,15 @@ fn student_gradients(mixer: Mixer, change: impl Fn(&mut DistillConfig)) -> HashM
         Stage { number: 1, kind: StageKind::Distill, schedule: &schedule, seed: 1, save_to: None, budget: None };
     let teacher = begin(&mut checkpoint, &distill, &stage);
     let mut objective = Distillation::new(teacher, &distill, 1);
-    let batch = Batches::new(streams.train, checkpoint.config.n_seq, 4, 1, 0).unwrap().batch(0);
-    let mut leaves = Leaves::tracked(&checkpoint.parameters);
-    for parameter in &checkpoint.auxiliary {
+    let batch = Batches::new(streams.train, checkpoint.model.config.n_seq, 4, 1, 0).unwrap().batch(0);
+    let mut leaves = Leaves::tracked(&checkpoint.model.parameters);
+    for parameter in &checkpoint.training.auxiliary {
         leaves.push_auxiliary(parameter);
     }
-    let model = LanguageModel::bind(checkpoint.parameters.architecture(), Gradient::Exact, &leaves);
+    let model = LanguageModel::bind(checkpoint.model.parameters.architecture(), Gradient::Exact, &leaves);
     let output = model.forward(&batch.inputs, batch.n_seq, &mut Mode::Evaluate);
     let loss = objective.loss(&model, &output, &leaves, &batch);
-    let gradients = leaves.gradients(&checkpoint.parameters, loss.backward(), 0.0);
+    let gradients = leaves.gradients(&checkpoint.model.parameters, loss.backward(), 0.0);
     gradients.into_iter().map(|(id, gradient)| (id.to_string(), gradient)).collect()
 }
 

@@ -4,7 +4,7 @@ mod common;
 
 use common::{config, recipe, streams_and_checkpoint, text};
 use resnet_bk::checkpoint::Checkpoint;
-use resnet_bk::compress::run_stage;
+use resnet_bk::compress::StageContext;
 use resnet_bk::config::ModelConfig;
 use resnet_bk::export::pack;
 use resnet_bk::model::{LanguageModel, Leaves, Mode};
@@ -27,15 +27,21 @@ fn quantized(config: ModelConfig) -> Checkpoint {
             save_to: None,
             budget: None,
         };
-        run_stage(&mut checkpoint, None, config, &stage, &streams, &mut Silent).unwrap();
+        config
+            .runner()
+            .run(
+                &mut checkpoint,
+                StageContext { stage: &stage, streams: &streams, teacher: None, observer: &mut Silent },
+            )
+            .unwrap();
     }
     checkpoint
 }
 
 /// Log-probabilities of every word after every token, by the model in training: `[n, V]`.
 fn training_log_probabilities(checkpoint: &Checkpoint, tokens: &[u32], length: usize) -> Vec<f64> {
-    let leaves = Leaves::plain(&checkpoint.parameters);
-    let model = LanguageModel::bind(checkpoint.parameters.architecture(), Gradient::Exact, &leaves);
+    let leaves = Leaves::plain(&checkpoint.model.parameters);
+    let model = LanguageModel::bind(checkpoint.model.parameters.architecture(), Gradient::Exact, &leaves);
     let hidden = model.forward(tokens, length, &mut Mode::Evaluate).hidden;
     let head = model.frozen_head();
     let mut logits = vec![0.0; tokens.len() * head.bias.len()];
@@ -63,14 +69,14 @@ fn fake_quantized_model_and_decoded_artifact_agree_on_ten_thousand_tokens() {
     let binned = ModelConfig { embedding_bins, bias_knots: 5, ..config(Mixer::Propagator) };
     for config in [config(Mixer::Diagonal), config(Mixer::Propagator), learned_eta, both, bidirectional, binned] {
         let checkpoint = quantized(config);
-        let bytes = pack(&checkpoint).unwrap().to_bytes().unwrap();
+        let bytes = pack(&checkpoint.model).unwrap().to_bytes().unwrap();
         let model = Artifact::from_bytes(&bytes).unwrap().to_model();
-        let length = checkpoint.config.n_seq;
-        let mut tokens = checkpoint.vocabulary.encode(&text(800, 3));
+        let length = checkpoint.model.config.n_seq;
+        let mut tokens = checkpoint.model.vocabulary.encode(&text(800, 3));
         tokens.truncate(10_000 / length * length + length);
         assert!(tokens.len() >= 10_000);
         let training = training_log_probabilities(&checkpoint, &tokens, length);
-        let words = checkpoint.vocabulary.len();
+        let words = checkpoint.model.vocabulary.len();
         for (window, training) in tokens.chunks(length).zip(training.chunks(length * words)) {
             let mut logits = vec![0.0; length * words];
             model.head().logits(&model.hidden(window, &mut model.start()), &mut logits);
@@ -89,16 +95,16 @@ fn future_tokens_change_nothing() {
         (Mixer::Diagonal, Causality::Bidirectional),
     ] {
         let (streams, checkpoint) = streams_and_checkpoint(ModelConfig { causality, ..config(mixer) });
-        let leaves = Leaves::plain(&checkpoint.parameters);
-        let model = LanguageModel::bind(checkpoint.parameters.architecture(), Gradient::Exact, &leaves);
-        let length = checkpoint.config.n_seq;
+        let leaves = Leaves::plain(&checkpoint.model.parameters);
+        let model = LanguageModel::bind(checkpoint.model.parameters.architecture(), Gradient::Exact, &leaves);
+        let length = checkpoint.model.config.n_seq;
         let hidden = |tokens: &[u32]| model.forward(tokens, length, &mut Mode::Evaluate).hidden.values().to_vec();
         let tokens = &streams.valid[..length];
         let mut changed = tokens.to_vec();
         let at = length / 2;
-        changed[at] = (changed[at] + 1) % checkpoint.vocabulary.len() as u32;
+        changed[at] = (changed[at] + 1) % checkpoint.model.vocabulary.len() as u32;
         let (before, after) = (hidden(tokens), hidden(&changed));
-        let past = at * checkpoint.config.d_model;
+        let past = at * checkpoint.model.config.d_model;
         let same = before[..past] == after[..past];
         assert_eq!(same, causality == Causality::Causal, "{mixer:?}, {causality:?}");
         assert_ne!(before[past..], after[past..], "the changed token must matter");

@@ -3,8 +3,8 @@
 mod common;
 
 use common::{Interrupt, corpus, recipe};
-use resnet_bk::compress::planner;
-use resnet_bk::config::{Against, Recipe, StageKind, Target};
+use resnet_bk::compress::RunStage;
+use resnet_bk::config::{Against, PlanConfig, Recipe, StageKind, Target};
 use resnet_bk::observer::Silent;
 use resnet_bk::pipeline::{RunError, RunRequest, run};
 use resnet_bk::train::{TokenStreams, TrainError};
@@ -141,10 +141,12 @@ fn trials_are_compared_on_the_dev_slice_and_train_on_the_rest() {
     let (train, dev) = tokens.split_at(980);
     let streams = TokenStreams { train: train.into(), dev: Some(dev.into()), valid: [7; 50].as_slice().into() };
     for (asked, found) in [(1, 1), (300, 300), (980, 980), (1_000_000, 980)] {
-        let trial = planner::split(&streams, asked).unwrap();
+        let trial = PlanConfig { trial_tokens: asked, ..PlanConfig::default() }.least_streams(&streams).unwrap();
         assert_eq!((&trial.train[..], &trial.valid[..]), (&tokens[..found], dev));
     }
-    let error = planner::split(&TokenStreams { dev: None, ..streams }, 300).unwrap_err();
+    let error = PlanConfig { trial_tokens: 300, ..PlanConfig::default() }
+        .least_streams(&TokenStreams { dev: None, ..streams })
+        .unwrap_err();
     assert!(matches!(error, TrainError::NoDevSlice), "{error}");
 }
 

@@ -4,8 +4,8 @@ mod common;
 
 use common::{Interrupt, STEPS, config, corpus, recipe, streams_and_checkpoint};
 use resnet_bk::checkpoint::Checkpoint;
+use resnet_bk::compress::StageContext;
 use resnet_bk::compress::prune::Pruning;
-use resnet_bk::compress::run_stage;
 use resnet_bk::config::{Recipe, StageConfig};
 use resnet_bk::evaluate::{evaluate_model, evaluate_parameters};
 use resnet_bk::observer::Silent;
@@ -21,7 +21,13 @@ fn stage<'a>(number: usize, config: &'a StageConfig) -> Stage<'a> {
 
 fn run_all(checkpoint: &mut Checkpoint, streams: &TokenStreams, recipe: &Recipe) {
     for (index, config) in recipe.stages.iter().enumerate() {
-        run_stage(checkpoint, None, config, &stage(index + 1, config), streams, &mut Silent).unwrap();
+        config
+            .runner()
+            .run(
+                checkpoint,
+                StageContext { stage: &stage(index + 1, config), streams, teacher: None, observer: &mut Silent },
+            )
+            .unwrap();
     }
 }
 
@@ -38,7 +44,7 @@ fn the_model_learns_a_language_whose_next_word_is_known() {
     for mixer in [Mixer::Diagonal, Mixer::Propagator] {
         let (streams, mut checkpoint) = streams_and_checkpoint(config(mixer));
         run_all(&mut checkpoint, &streams, &recipe(&[("train", "schedule.epochs = 6")]));
-        let perplexity = evaluate_parameters(&checkpoint.parameters, &streams.valid).perplexity();
+        let perplexity = evaluate_parameters(&checkpoint.model.parameters, &streams.valid).perplexity();
         assert!(perplexity < 3.2, "{mixer:?}: {perplexity}");
     }
 }
@@ -51,11 +57,11 @@ fn every_order_of_stages_leaves_a_quantized_pruned_student() {
         list.extend(order.map(|index| stages[index]));
         let (streams, mut checkpoint) = streams_and_checkpoint(config(Mixer::Diagonal));
         run_all(&mut checkpoint, &streams, &recipe(&list));
-        let architecture = checkpoint.parameters.architecture();
+        let architecture = checkpoint.model.parameters.architecture();
         assert_eq!(architecture.d_model, 12, "{order:?}: the student's width");
         let policy = architecture.quantization.as_ref().unwrap_or_else(|| panic!("{order:?}: not quantized"));
         assert!(policy.activation_bits.is_some(), "{order:?}");
-        for parameter in checkpoint.parameters.iter() {
+        for parameter in checkpoint.model.parameters.iter() {
             let is_positions = parameter.spec.role == Role::Positions;
             let large = parameter.spec.shape.len() == 2 && !is_positions;
             assert_eq!(
@@ -71,8 +77,8 @@ fn every_order_of_stages_leaves_a_quantized_pruned_student() {
             }
         }
         assert_eq!(architecture.experts, [1], "{order:?}: one block of one expert");
-        let fake = evaluate_parameters(&checkpoint.parameters, &streams.valid).perplexity();
-        let decoded = evaluate_model(&checkpoint.parameters.to_model(), &streams.valid).perplexity();
+        let fake = evaluate_parameters(&checkpoint.model.parameters, &streams.valid).perplexity();
+        let decoded = evaluate_model(&checkpoint.model.parameters.to_model(), &streams.valid).perplexity();
         assert!((fake / decoded - 1.0).abs() < 1e-6, "{order:?}: {fake} in training, {decoded} decoded");
         assert!(fake < 15.0, "{order:?}: {fake}");
     }
@@ -82,32 +88,35 @@ fn every_order_of_stages_leaves_a_quantized_pruned_student() {
 fn masks_stay_zero_through_later_training_and_removals_are_recorded() {
     let (streams, mut checkpoint) = streams_and_checkpoint(config(Mixer::Propagator));
     run_all(&mut checkpoint, &streams, &recipe(&[("train", ""), ("prune", PRUNE), ("qat", ""), ("train", "")]));
-    assert_eq!(checkpoint.parameters.architecture().experts, [1, 1]);
-    assert_eq!(checkpoint.removals.len(), 2);
-    assert!(checkpoint.removals.iter().all(|removal| removal.stage == 2 && removal.usage <= 0.5));
+    assert_eq!(checkpoint.model.parameters.architecture().experts, [1, 1]);
+    assert_eq!(checkpoint.history.removals.len(), 2);
+    assert!(checkpoint.history.removals.iter().all(|removal| removal.stage == 2 && removal.usage <= 0.5));
     let mut masked = 0;
-    for parameter in checkpoint.parameters.iter() {
+    for parameter in checkpoint.model.parameters.iter() {
         for (value, keep) in parameter.values.iter().zip(parameter.mask.iter().flatten()) {
             assert!(*keep || *value == 0.0, "{}", parameter.spec.id);
             masked += usize::from(!keep);
         }
     }
     assert!(masked > 500, "{masked} masked weights");
-    assert_eq!(checkpoint.parameters.nonzero_count() + masked, checkpoint.parameters.architecture().parameter_count());
+    assert_eq!(
+        checkpoint.model.parameters.nonzero_count() + masked,
+        checkpoint.model.parameters.architecture().parameter_count()
+    );
 }
 
 #[test]
 fn weights_below_a_threshold_are_masked_and_no_others() {
     let (streams, mut checkpoint) = streams_and_checkpoint(config(Mixer::Diagonal));
-    let before = checkpoint.parameters.clone();
+    let before = checkpoint.model.parameters.clone();
     run_all(&mut checkpoint, &streams, &recipe(&[("prune", "magnitude.threshold = 0.05\nexperts.threshold = 0.0")]));
-    for (old, new) in before.iter().zip(checkpoint.parameters.iter()) {
+    for (old, new) in before.iter().zip(checkpoint.model.parameters.iter()) {
         let Some(mask) = &new.mask else { continue };
         for (x, keep) in old.values.iter().zip(mask) {
             assert_eq!(*keep, x.abs() >= 0.05, "{}: {x}", new.spec.id);
         }
     }
-    assert!(checkpoint.parameters.nonzero_count() < before.nonzero_count());
+    assert!(checkpoint.model.parameters.nonzero_count() < before.nonzero_count());
 }
 
 #[test]
@@ -130,7 +139,7 @@ fn sparsities(magnitude_over: &str) -> Vec<f64> {
     let stage = format!("schedule.epochs = 2\nmagnitude.sparsity = 0.6\nmagnitude_over = {magnitude_over}");
     let recipe = recipe(&[("prune", &stage)]);
     let StageConfig::Prune(prune) = &recipe.stages[0] else { unreachable!() };
-    let mut pruning = Pruning::new(prune, &checkpoint.parameters);
+    let mut pruning = Pruning::new(prune, &checkpoint.model.parameters);
     let mut sparsities = Vec::new();
     for step in 0..2 * STEPS {
         let mut silent = Silent;
@@ -140,10 +149,11 @@ fn sparsities(magnitude_over: &str) -> Vec<f64> {
             steps_per_epoch: STEPS,
             steps: 2 * STEPS,
             streams: &streams,
+            removals: &mut checkpoint.history.removals,
             observer: &mut silent,
         };
-        pruning.before_step(&mut checkpoint, &mut context);
-        let table = checkpoint.parameters.get(ModelTensor::Embedding).unwrap();
+        pruning.before_step(&mut checkpoint.model, &mut context);
+        let table = checkpoint.model.parameters.get(ModelTensor::Embedding).unwrap();
         sparsities.push(table.values.iter().filter(|x| **x == 0.0).count() as f64 / table.values.len() as f64);
     }
     assert!(sparsities.is_sorted());
@@ -161,8 +171,8 @@ fn a_pruned_model_learns_from_the_model_that_it_was() {
         let misled = TokenStreams { train: wrong.into(), dev: None, valid: streams.valid.clone() };
         let prune = format!("{PRUNE}\nalpha = {alpha}");
         run_all(&mut checkpoint, &misled, &recipe(&[("prune", &prune)]));
-        assert_eq!(checkpoint.parameters.architecture().experts, [1, 1]);
-        evaluate_parameters(&checkpoint.parameters, &streams.valid).perplexity()
+        assert_eq!(checkpoint.model.parameters.architecture().experts, [1, 1]);
+        evaluate_parameters(&checkpoint.model.parameters, &streams.valid).perplexity()
     };
     let (taught, misled) = (perplexity("1.0"), perplexity("0.0"));
     assert!(taught < 15.0 && misled > 2.0 * taught, "{taught} with the teacher, {misled} without");
@@ -177,10 +187,10 @@ fn merged_experts_keep_their_trained_steps() {
         &streams,
         &recipe(&[("train", "schedule.epochs = 2"), ("qat", "quantization.learned = {}"), ("prune", merge)]),
     );
-    assert_eq!(checkpoint.parameters.architecture().experts, [1, 1]);
-    assert!(checkpoint.removals.iter().all(|removal| removal.merged_into.is_some()));
-    let fake = evaluate_parameters(&checkpoint.parameters, &streams.valid).perplexity();
-    let decoded = evaluate_model(&checkpoint.parameters.to_model(), &streams.valid).perplexity();
+    assert_eq!(checkpoint.model.parameters.architecture().experts, [1, 1]);
+    assert!(checkpoint.history.removals.iter().all(|removal| removal.merged_into.is_some()));
+    let fake = evaluate_parameters(&checkpoint.model.parameters, &streams.valid).perplexity();
+    let decoded = evaluate_model(&checkpoint.model.parameters.to_model(), &streams.valid).perplexity();
     assert!((fake / decoded - 1.0).abs() < 1e-6, "{fake} in training, {decoded} decoded");
     assert!(fake < 15.0, "{fake}");
 }
@@ -189,28 +199,39 @@ fn merged_experts_keep_their_trained_steps() {
 fn experts_above_the_threshold_stay_and_at_least_top_k_do() {
     let (streams, mut checkpoint) = streams_and_checkpoint(config(Mixer::Diagonal));
     run_all(&mut checkpoint, &streams, &recipe(&[("train", ""), ("prune", "experts.threshold = 0.0")]));
-    assert_eq!(checkpoint.parameters.architecture().experts, [2, 2]);
+    assert_eq!(checkpoint.model.parameters.architecture().experts, [2, 2]);
     run_all(&mut checkpoint, &streams, &recipe(&[("prune", "experts.threshold = 1.0")]));
-    assert_eq!(checkpoint.parameters.architecture().experts, [1, 1]);
+    assert_eq!(checkpoint.model.parameters.architecture().experts, [1, 1]);
     let mut dense = config(Mixer::Diagonal);
     dense.top_k = 2;
     let (streams, mut checkpoint) = streams_and_checkpoint(dense);
     run_all(&mut checkpoint, &streams, &recipe(&[("train", ""), ("prune", "experts.threshold = 1.0")]));
-    assert_eq!(checkpoint.parameters.architecture().experts, [2, 2], "top_k experts stay");
+    assert_eq!(checkpoint.model.parameters.architecture().experts, [2, 2], "top_k experts stay");
 }
 
 #[test]
 fn a_cascade_makes_smaller_and_smaller_students() {
     let (streams, mut checkpoint) = streams_and_checkpoint(config(Mixer::Diagonal));
-    let mut sizes = vec![checkpoint.parameters.architecture().parameter_count()];
+    let mut sizes = vec![checkpoint.model.parameters.architecture().parameter_count()];
     for (number, config) in
         recipe(&[("train", ""), ("distill", ""), ("distill", ""), ("distill", "")]).stages.iter().enumerate()
     {
-        run_stage(&mut checkpoint, None, config, &stage(number + 1, config), &streams, &mut Silent).unwrap();
-        sizes.push(checkpoint.parameters.architecture().parameter_count());
+        config
+            .runner()
+            .run(
+                &mut checkpoint,
+                StageContext {
+                    stage: &stage(number + 1, config),
+                    streams: &streams,
+                    teacher: None,
+                    observer: &mut Silent,
+                },
+            )
+            .unwrap();
+        sizes.push(checkpoint.model.parameters.architecture().parameter_count());
     }
     assert!(sizes[1..].is_sorted_by(|a, b| a > b), "{sizes:?}");
-    assert_eq!(checkpoint.parameters.architecture().d_model, 2);
+    assert_eq!(checkpoint.model.parameters.architecture().d_model, 2);
 }
 
 fn request(out: &Path, resume: bool) -> RunRequest {

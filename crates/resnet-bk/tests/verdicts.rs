@@ -194,7 +194,7 @@ fn the_best_epoch_is_kept_and_named() {
     });
     assert!(broken.is_err());
     let unfinished = out.join("01-train/model.safetensors");
-    let progress = Checkpoint::read(&unfinished).unwrap().progress.unwrap();
+    let progress = Checkpoint::read(&unfinished).unwrap().training.progress.unwrap();
     assert_eq!((progress.epochs.len(), progress.best_epoch), (best + 1, Some(best)));
     // Neither it nor its best epoch is a model to begin with.
     for file in [unfinished, out.join("01-train/best-epoch.safetensors")] {
@@ -253,8 +253,8 @@ fn a_given_model_is_compared_on_this_text_or_not_at_all() {
     let there = begun_with("there", &other, &float, None);
     let first = there.baselines.first.measured().unwrap();
     assert_eq!((first.name.as_str(), first.epochs), (float.display().to_string().as_str(), 2));
-    let model = Checkpoint::read(&float).unwrap().parameters.to_model();
-    let tokens = Checkpoint::read(&float).unwrap().vocabulary.encode(&other.valid);
+    let model = Checkpoint::read(&float).unwrap().model.parameters.to_model();
+    let tokens = Checkpoint::read(&float).unwrap().model.vocabulary.encode(&other.valid);
     let measured = evaluate_model(&model, &tokens).perplexity();
     assert!((first.valid_perplexity / measured - 1.0).abs() < 1e-6);
     assert_eq!(there.stages.len(), 1, "stages of another text are not shown");

@@ -59,6 +59,46 @@ pub struct Artifact {
     pub tensors: Vec<StoredTensor>,
 }
 
+/// Length of the section of weights that a valid architecture's tensors are packed into, in bytes.
+///
+/// # Errors
+/// A tensor that is missing, has another number of elements or holds NaN or infinity.
+pub fn weights_bytes<'a>(
+    architecture: &Architecture,
+    values: impl Fn(TensorId) -> Option<&'a [f32]>,
+) -> Result<u64, ArtifactError> {
+    Ok(weights::encode(architecture, &quantized(architecture, values)?)?.bytes.len() as u64)
+}
+
+/// Every tensor quantized by the architecture's scheme.
+fn quantized<'a>(
+    architecture: &Architecture,
+    values: impl Fn(TensorId) -> Option<&'a [f32]>,
+) -> Result<Vec<StoredTensor>, ArtifactError> {
+    let mut tensors = Vec::new();
+    let specs = architecture.tensors();
+    let checked = |id: TensorId| {
+        let spec = specs.iter().find(|spec| spec.id == id);
+        let missing = || ArtifactError::MissingTensor { tensor: id.to_string() };
+        let (spec, values) = spec.zip(values(id)).ok_or_else(missing)?;
+        tensor::check_values(spec, values).map(|()| values)
+    };
+    for spec in tensor::stored(architecture) {
+        let values = checked(spec.id)?;
+        tensors.push(match architecture.scheme(&spec) {
+            Some(scheme) => {
+                let log_steps = match scheme.steps {
+                    Steps::Range(_) => None,
+                    Steps::Learned(_) => Some(checked(spec.id.log_scales())?),
+                };
+                StoredTensor::Quantized(scheme.quantize(values, scheme.scales(values, log_steps)))
+            }
+            None => StoredTensor::Float(values.to_vec()),
+        });
+    }
+    Ok(tensors)
+}
+
 impl Artifact {
     /// Quantizes every tensor by the architecture's scheme. `values` gives a tensor's values by its identity, row-major.
     ///
@@ -72,27 +112,7 @@ impl Artifact {
     ) -> Result<Self, ArtifactError> {
         architecture.validate()?;
         vocabulary::check_size(vocabulary.len(), architecture.vocab_size)?;
-        let mut tensors = Vec::new();
-        let specs = architecture.tensors();
-        let checked = |id: TensorId| {
-            let spec = specs.iter().find(|spec| spec.id == id);
-            let missing = || ArtifactError::MissingTensor { tensor: id.to_string() };
-            let (spec, values) = spec.zip(values(id)).ok_or_else(missing)?;
-            tensor::check_values(spec, values).map(|()| values)
-        };
-        for spec in tensor::stored(&architecture) {
-            let values = checked(spec.id)?;
-            tensors.push(match architecture.scheme(&spec) {
-                Some(scheme) => {
-                    let log_steps = match scheme.steps {
-                        Steps::Range(_) => None,
-                        Steps::Learned(_) => Some(checked(spec.id.log_scales())?),
-                    };
-                    StoredTensor::Quantized(scheme.quantize(values, scheme.scales(values, log_steps)))
-                }
-                None => StoredTensor::Float(values.to_vec()),
-            });
-        }
+        let tensors = quantized(&architecture, values)?;
         Ok(Self { architecture, vocabulary, tensors })
     }
 

@@ -2,7 +2,7 @@
 
 use super::{Timing, measure, peak_memory};
 use crate::batch::Batch;
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::ModelState;
 use crate::compress::CrossEntropy;
 use crate::config::{ConfigError, ModelConfig, Schedule};
 use crate::ops::Precision;
@@ -10,6 +10,7 @@ use crate::random::Random;
 use crate::train::{Optimization, optimization_step};
 use resnet_bk_runtime::tokenizer::{END_OF_LINE, Pretokenizer, UNKNOWN, Vocabulary};
 use serde::Serialize;
+use std::sync::Arc;
 
 /// What a step takes.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -48,18 +49,18 @@ pub fn bench_step(preset: &str, precision: Precision, runs: usize) -> Result<Ste
     let special = [UNKNOWN, END_OF_LINE].map(str::to_owned);
     let words = special.into_iter().chain((2..vocab_size).map(|word| word.to_string())).collect();
     let vocabulary = Vocabulary::new(words, Pretokenizer::Whitespace).expect("the words differ");
-    let mut checkpoint = Checkpoint::initialise(config, vocabulary, 1);
+    let mut model = ModelState::initialise(config, Arc::new(vocabulary), 1);
     let mut number = 0;
     let step = measure(runs, || {
         number += 1;
         let optimization =
             Optimization { schedule: &schedule, rate: 1e-4, bit_price: 0.0, random: Random::new(number) };
-        optimization_step(&mut checkpoint, &batch, &mut CrossEntropy { precision }, &optimization)
+        optimization_step(&mut model, &mut [], &batch, &mut CrossEntropy { precision }, &optimization)
             .expect("a small rate keeps the loss finite");
     });
     Ok(StepReport {
         preset: preset.to_owned(),
-        parameters: checkpoint.parameters.architecture().parameter_count(),
+        parameters: model.parameters.architecture().parameter_count(),
         batch_size,
         n_seq,
         threads: rayon::current_num_threads(),

@@ -17,13 +17,9 @@
 use super::agreement::check_agreement;
 use super::error::ContentError;
 use super::reader::Reader;
-use super::{Checkpoint, CheckpointError, Compression, Plan, Progress};
+use super::{Checkpoint, CheckpointError, Compression, History, ModelState, Progress, TrainingState};
 use crate::config::ModelConfig;
-use crate::corpus::TextFingerprint;
-use crate::environment::Environment;
-use crate::observer::Removal;
 use crate::parameters::{Parameter, Parameters};
-use crate::summary::StageSummary;
 use resnet_bk_runtime::architecture::Architecture;
 use resnet_bk_runtime::atomic::write_atomically;
 use resnet_bk_runtime::tokenizer::{BlankLines, Pretokenizer, Vocabulary};
@@ -32,6 +28,7 @@ use safetensors::{SafeTensorError, SafeTensors};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
+use std::sync::Arc;
 
 /// Key of the metadata.
 pub(super) const METADATA: &str = "resnet-bk";
@@ -51,15 +48,8 @@ pub(super) struct Metadata {
     #[serde(default)]
     blank_lines: BlankLines,
     compression: Compression,
-    stages: Vec<StageSummary>,
-    removals: Vec<Removal>,
-    epochs: usize,
-    trained_to_end: bool,
-    text: Option<TextFingerprint>,
-    dev_tokens: usize,
-    environments: Vec<Environment>,
-    #[serde(default)]
-    plan: Option<Plan>,
+    #[serde(flatten)]
+    history: History,
     progress: Option<Progress>,
     /// CRC-32 of the bytes of each tensor.
     checksums: BTreeMap<String, u32>,
@@ -114,26 +104,19 @@ impl Checkpoint {
     pub(super) fn metadata(&self, tensors: &[Tensor]) -> Metadata {
         Metadata {
             version: VERSION,
-            config: self.config.clone(),
-            architecture: self.parameters.architecture().clone(),
-            pretokenizer: self.vocabulary.pretokenizer(),
-            blank_lines: self.vocabulary.blank_lines(),
-            compression: self.compression.clone(),
-            stages: self.stages.clone(),
-            removals: self.removals.clone(),
-            epochs: self.epochs,
-            trained_to_end: self.trained_to_end,
-            text: self.text.clone(),
-            dev_tokens: self.dev_tokens,
-            environments: self.environments.clone(),
-            plan: self.plan.clone(),
-            progress: self.progress.clone(),
+            config: self.model.config.clone(),
+            architecture: self.model.parameters.architecture().clone(),
+            pretokenizer: self.model.vocabulary.pretokenizer(),
+            blank_lines: self.model.vocabulary.blank_lines(),
+            compression: self.model.compression.clone(),
+            history: self.history.clone(),
+            progress: self.training.progress.clone(),
             checksums: tensors.iter().map(|tensor| (tensor.name.clone(), crc32fast::hash(&tensor.bytes))).collect(),
         }
     }
 
     pub(super) fn tensors(&self) -> Vec<Tensor> {
-        let is_unfinished = self.progress.is_some();
+        let is_unfinished = self.training.progress.is_some();
         let mut tensors = Vec::new();
         let mut push = |name: String, dtype, shape: &[usize], bytes| {
             tensors.push(Tensor { name, dtype, shape: shape.to_vec(), bytes });
@@ -152,10 +135,10 @@ impl Checkpoint {
                 push(format!("mask/{name}"), Dtype::U8, &spec.shape, mask.iter().map(|&keep| u8::from(keep)).collect());
             }
         };
-        self.parameters.iter().for_each(|parameter| push_parameter("", parameter));
-        let auxiliary = self.auxiliary.iter().filter(|_| is_unfinished);
+        self.model.parameters.iter().for_each(|parameter| push_parameter("", parameter));
+        let auxiliary = self.training.auxiliary.iter().filter(|_| is_unfinished);
         auxiliary.for_each(|parameter| push_parameter(AUXILIARY, parameter));
-        let words = self.vocabulary.words().join("\n").into_bytes();
+        let words = self.model.vocabulary.words().join("\n").into_bytes();
         push("vocabulary".to_owned(), Dtype::U8, &[words.len()], words);
         tensors
     }
@@ -184,21 +167,16 @@ impl Checkpoint {
         }
         let words = reader.words(parameters.architecture().vocab_size)?;
         reader.finish()?;
+        let vocabulary = Vocabulary::new(words, metadata.pretokenizer)?.with_blank_lines(metadata.blank_lines);
         Ok(Self {
-            vocabulary: Vocabulary::new(words, metadata.pretokenizer)?.with_blank_lines(metadata.blank_lines),
-            config: metadata.config,
-            parameters,
-            auxiliary,
-            compression: metadata.compression,
-            stages: metadata.stages,
-            removals: metadata.removals,
-            epochs: metadata.epochs,
-            trained_to_end: metadata.trained_to_end,
-            text: metadata.text,
-            dev_tokens: metadata.dev_tokens,
-            environments: metadata.environments,
-            plan: metadata.plan,
-            progress: metadata.progress,
+            model: ModelState {
+                config: metadata.config,
+                parameters,
+                vocabulary: Arc::new(vocabulary),
+                compression: metadata.compression,
+            },
+            training: TrainingState { auxiliary, progress: metadata.progress },
+            history: metadata.history,
         })
     }
 }

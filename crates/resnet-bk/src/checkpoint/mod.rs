@@ -18,20 +18,44 @@ use crate::summary::{PlanSummary, StageSummary};
 use crate::train::Judged;
 use resnet_bk_runtime::tokenizer::Vocabulary;
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
-/// A model and its history.
+/// A model, what a running stage needs besides, and what was done so far.
 #[derive(Clone, Debug)]
 pub struct Checkpoint {
+    /// The model.
+    pub model: ModelState,
+    /// What only an unfinished stage has.
+    pub training: TrainingState,
+    /// What was done so far.
+    pub history: History,
+}
+
+/// A model that stages change.
+#[derive(Clone, Debug)]
+pub struct ModelState {
     /// Configuration of this model: a student has its own.
     pub config: ModelConfig,
     /// Values, masks, moments.
     pub parameters: Parameters,
-    /// Parameters that only the running stage uses.
-    pub auxiliary: Vec<Parameter>,
-    /// The words.
-    pub vocabulary: Vocabulary,
+    /// The vocabulary, shared by a teacher and its students.
+    pub vocabulary: Arc<Vocabulary>,
     /// What was done to the model, for a student to repeat.
     pub compression: Compression,
+}
+
+/// What only a running stage needs.
+#[derive(Clone, Debug, Default)]
+pub struct TrainingState {
+    /// Parameters that only the stage's loss uses.
+    pub auxiliary: Vec<Parameter>,
+    /// How far an unfinished stage has come.
+    pub progress: Option<Progress>,
+}
+
+/// What a model has been through, and on which text.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct History {
     /// The stages so far.
     pub stages: Vec<StageSummary>,
     /// The experts removed so far.
@@ -47,9 +71,8 @@ pub struct Checkpoint {
     /// What the run was trained on so far: more than one where it was gone on with elsewhere.
     pub environments: Vec<Environment>,
     /// What a planner chose.
+    #[serde(default)]
     pub plan: Option<Plan>,
-    /// How far an unfinished stage has come.
-    pub progress: Option<Progress>,
 }
 
 /// A planner's choice.
@@ -102,49 +125,35 @@ impl Progress {
     }
 }
 
-impl Checkpoint {
+impl ModelState {
     /// A fresh model for a vocabulary, whose size replaces the configuration's.
-    pub fn initialise(config: ModelConfig, vocabulary: Vocabulary, seed: u64) -> Self {
+    pub fn initialise(config: ModelConfig, vocabulary: Arc<Vocabulary>, seed: u64) -> Self {
         let config = ModelConfig { vocab_size: vocabulary.len(), ..config };
         Self {
             parameters: Parameters::initialise(config.architecture(), seed),
-            auxiliary: Vec::new(),
             vocabulary,
             compression: Compression::default(),
-            stages: Vec::new(),
-            removals: Vec::new(),
-            epochs: 0,
-            trained_to_end: false,
-            text: None,
-            dev_tokens: 0,
-            environments: Vec::new(),
-            plan: None,
-            progress: None,
             config,
         }
     }
 
-    /// Puts a fresh model in the place of this one and returns it as it was. The words and the record of stages stay.
-    pub fn replace_model(&mut self, config: ModelConfig, seed: u64) -> Self {
-        let fresh = Self {
-            stages: self.stages.clone(),
-            removals: self.removals.clone(),
-            epochs: self.epochs,
-            trained_to_end: self.trained_to_end,
-            text: self.text.clone(),
-            dev_tokens: self.dev_tokens,
-            environments: self.environments.clone(),
-            plan: self.plan.clone(),
-            ..Self::initialise(config, self.vocabulary.clone(), seed)
-        };
+    /// Puts a fresh model in the place of this one and returns it as it was. The vocabulary stays.
+    pub fn replace(&mut self, config: ModelConfig, seed: u64) -> Self {
+        let fresh = Self::initialise(config, self.vocabulary.clone(), seed);
         std::mem::replace(self, fresh)
+    }
+}
+
+impl Checkpoint {
+    /// A model that nothing was done to yet.
+    pub fn new(model: ModelState) -> Self {
+        Self { model, training: TrainingState::default(), history: History::default() }
     }
 
     /// Forgets what only a running stage needs.
     pub fn finish_stage(&mut self) {
-        self.progress = None;
-        self.auxiliary.clear();
-        for parameter in self.parameters.as_mut_slice() {
+        self.training = TrainingState::default();
+        for parameter in self.model.parameters.as_mut_slice() {
             parameter.moments = Moments::default();
         }
     }

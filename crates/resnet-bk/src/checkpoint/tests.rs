@@ -1,3 +1,4 @@
+use super::ModelState;
 use super::file::{METADATA, METADATA_CHECKSUM, Tensor, VERSION, assemble};
 use super::*;
 use crate::random::Random;
@@ -10,6 +11,7 @@ use safetensors::SafeTensors;
 use safetensors::tensor::Dtype;
 use serde_json::{Value, json};
 use std::path::Path;
+use std::sync::Arc;
 
 const PATH: &str = "RUN/02-distill/model.safetensors";
 /// Bits that are flipped, one at a time; half of them in the header, which is the smaller part.
@@ -21,17 +23,18 @@ fn checkpoint() -> Checkpoint {
     let more = (0..37).map(|n| format!("w{n}"));
     let vocabulary = Vocabulary::new(words.into_iter().chain(more).collect(), Pretokenizer::Whitespace).unwrap();
     let config = ModelConfig { d_model: 8, d_ff: 6, n_layers: 2, ..ModelConfig::preset("tiny").unwrap() };
-    let mut checkpoint = Checkpoint::initialise(config, vocabulary, 1);
+    let mut checkpoint = Checkpoint::new(ModelState::initialise(config, Arc::new(vocabulary), 1));
     let policy = QuantizationPolicy { learned: Some(LearnedSteps::default()), ..QuantizationPolicy::default() };
-    let parameters = checkpoint.parameters.clone();
+    let parameters = checkpoint.model.parameters.clone();
     let architecture = Architecture { quantization: Some(policy), ..parameters.architecture().clone() };
-    checkpoint.parameters = parameters.with_architecture(architecture).remove_expert(1, 0);
-    checkpoint.progress = Some(Progress { epochs: vec![Judged { valid: 91.25, dev: Some(88.5) }], ..Progress::new(2) });
+    checkpoint.model.parameters = parameters.with_architecture(architecture).remove_expert(1, 0);
+    checkpoint.training.progress =
+        Some(Progress { epochs: vec![Judged { valid: 91.25, dev: Some(88.5) }], ..Progress::new(2) });
     let spec =
         |block| TensorSpec { id: ModelTensor::FeatureProjection(block).into(), shape: vec![2, 4], role: Role::Mixer };
-    checkpoint.auxiliary = [0, 1].map(|block| Parameter::new(spec(block), vec![0.5; 8])).into_iter().collect();
+    checkpoint.training.auxiliary = [0, 1].map(|block| Parameter::new(spec(block), vec![0.5; 8])).into_iter().collect();
     let mut random = Random::new(3);
-    let all = checkpoint.parameters.as_mut_slice().iter_mut().chain(&mut checkpoint.auxiliary);
+    let all = checkpoint.model.parameters.as_mut_slice().iter_mut().chain(&mut checkpoint.training.auxiliary);
     for (index, parameter) in all.enumerate().filter(|(index, _)| index % 3 != 0) {
         let length = parameter.values.len();
         let mut values = || (0..length).map(|_| random.uniform()).collect::<Vec<f32>>();
@@ -72,17 +75,23 @@ fn tensor<'a>(tensors: &'a mut [Tensor], name: &str) -> &'a mut Tensor {
 fn what_is_written_is_read() {
     let written = checkpoint();
     let found = read(&written.to_bytes().unwrap()).unwrap();
-    assert_eq!(found.parameters, written.parameters);
-    assert_eq!(found.vocabulary, written.vocabulary);
-    assert_eq!((found.config, found.progress), (written.config.clone(), written.progress.clone()));
+    assert_eq!(found.model.parameters, written.model.parameters);
+    assert_eq!(found.model.vocabulary, written.model.vocabulary);
+    assert_eq!(
+        (found.model.config, found.training.progress),
+        (written.model.config.clone(), written.training.progress.clone())
+    );
     // The role of a parameter that only a stage uses is not written.
-    assert_eq!(found.auxiliary, written.auxiliary);
+    assert_eq!(found.training.auxiliary, written.training.auxiliary);
     assert_eq!(read(&written.to_bytes().unwrap()).unwrap().to_bytes().unwrap(), written.to_bytes().unwrap());
 
     let mut done = written;
     done.finish_stage();
     let found = read(&done.to_bytes().unwrap()).unwrap();
-    assert_eq!((found.parameters, found.auxiliary, found.progress), (done.parameters, vec![], None));
+    assert_eq!(
+        (found.model.parameters, found.training.auxiliary, found.training.progress),
+        (done.model.parameters, vec![], None)
+    );
 }
 
 #[test]

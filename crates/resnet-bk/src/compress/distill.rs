@@ -9,17 +9,18 @@
 //! was: the same quantizers unless it has its own, the same sparsity, the same bar for experts.
 
 use super::prune::Leaving;
+use super::stage::{RunStage, StageContext};
 use super::teacher::Teacher;
 use super::{prune, qat};
 use crate::batch::Batch;
-use crate::checkpoint::{Checkpoint, Compression};
+use crate::checkpoint::{Checkpoint, Compression, ModelState, TrainingState};
 use crate::config::{DistillConfig, ModelConfig, QatConfig};
 use crate::model::{LanguageModel, Leaves, Output};
 use crate::ops::{self, HeadLoss};
 use crate::parameters::Parameter;
 use crate::random::Random;
 use crate::tape::Tensor;
-use crate::train::{Objective, Stage, StepContext};
+use crate::train::{Objective, Stage, StepContext, TrainError, Trained, train};
 use resnet_bk_runtime::architecture::{Role, TensorSpec};
 use resnet_bk_runtime::tensor_id::ModelTensor;
 
@@ -36,13 +37,13 @@ pub struct Distillation<'a> {
 }
 
 /// Puts a fresh student in the checkpoint and returns the teacher that it held.
-pub fn begin(checkpoint: &mut Checkpoint, config: &DistillConfig, stage: &Stage) -> Checkpoint {
-    let student = config.student_config(&checkpoint.config);
+pub fn begin(checkpoint: &mut Checkpoint, config: &DistillConfig, stage: &Stage) -> ModelState {
+    let teacher = &checkpoint.model;
+    let student = config.student_config(&teacher.config);
     let seed = Random::keyed(&[stage.seed, stage.number as u64, STUDENT]).next_u64();
-    let auxiliary = if config.feature_weight > 0.0 { projections(checkpoint, &student, seed) } else { Vec::new() };
-    let teacher = checkpoint.replace_model(student, seed);
-    checkpoint.auxiliary = auxiliary;
-    teacher
+    let auxiliary = if config.feature_weight > 0.0 { projections(teacher, &student, seed) } else { Vec::new() };
+    checkpoint.training = TrainingState { auxiliary, progress: None };
+    checkpoint.model.replace(student, seed)
 }
 
 /// The teacher's block that matches a student's: the same relative depth, counted from the end of each.
@@ -51,7 +52,7 @@ fn matching_block(student_block: usize, student_layers: usize, teacher_layers: u
 }
 
 /// One projection of features a student block, none where the numbers of heads agree.
-fn projections(teacher: &Checkpoint, student: &ModelConfig, seed: u64) -> Vec<Parameter> {
+fn projections(teacher: &ModelState, student: &ModelConfig, seed: u64) -> Vec<Parameter> {
     let (from, to) = (2 * student.heads, 2 * teacher.config.heads);
     if from == to {
         return Vec::new();
@@ -68,20 +69,20 @@ fn projections(teacher: &Checkpoint, student: &ModelConfig, seed: u64) -> Vec<Pa
 
 impl<'a> Distillation<'a> {
     /// Learning from `teacher`, whose values do not change.
-    pub fn new(teacher: Checkpoint, config: &'a DistillConfig, seed: u64) -> Self {
+    pub fn new(teacher: ModelState, config: &'a DistillConfig, seed: u64) -> Self {
         Self { config, seed, teacher: Teacher::new(&teacher.parameters), compression: teacher.compression }
     }
 
-    fn compress_like_teacher(&self, checkpoint: &mut Checkpoint, context: &mut StepContext) {
+    fn compress_like_teacher(&self, model: &mut ModelState, context: &mut StepContext) {
         let compression = &self.compression;
         if let Some(threshold) = compression.expert_threshold {
-            prune::remove_unused_experts(checkpoint, threshold, Leaving::Removed, context);
+            prune::remove_unused_experts(model, threshold, Leaving::Removed, context);
         }
         if let Some(experts) = compression.experts {
-            prune::keep_most_used_experts(checkpoint, experts, Leaving::Removed, context);
+            prune::keep_most_used_experts(model, experts, Leaving::Removed, context);
         }
         if let Some(magnitude) = compression.magnitude {
-            prune::mask_small_weights(checkpoint, magnitude, context);
+            prune::mask_small_weights(model, magnitude, context);
         }
         let own = self
             .config
@@ -89,7 +90,7 @@ impl<'a> Distillation<'a> {
             .clone()
             .map(|policy| QatConfig { quantization: Some(policy), ..QatConfig::default() });
         if let Some(config) = own.as_ref().or(compression.quantization.as_ref()) {
-            qat::quantize(checkpoint, config, self.seed, context);
+            qat::quantize(model, config, self.seed, context);
         }
     }
 
@@ -111,11 +112,11 @@ impl<'a> Distillation<'a> {
 }
 
 impl Objective for Distillation<'_> {
-    fn before_step(&mut self, checkpoint: &mut Checkpoint, context: &mut StepContext) {
+    fn before_step(&mut self, model: &mut ModelState, context: &mut StepContext) {
         // With compress_at = 1 it is compressed before the last step, so that every student is.
         let at = (self.config.compress_at * context.steps as f64) as usize;
         if context.step == at.min(context.steps - 1) {
-            self.compress_like_teacher(checkpoint, context);
+            self.compress_like_teacher(model, context);
         }
     }
 
@@ -132,6 +133,19 @@ impl Objective for Distillation<'_> {
             true => self.add_feature_loss(&loss, output, &teacher, leaves),
             false => loss,
         }
+    }
+}
+
+impl RunStage for DistillConfig {
+    fn run(&self, checkpoint: &mut Checkpoint, context: StageContext) -> Result<Trained, TrainError> {
+        let StageContext { stage, streams, teacher, observer } = context;
+        let teacher = teacher.unwrap_or_else(|| begin(checkpoint, self, stage));
+        let mut objective = Distillation::new(teacher, self, stage.seed);
+        train(checkpoint, stage, streams, &mut objective, observer)
+    }
+
+    fn learns_from_previous(&self) -> bool {
+        true
     }
 }
 

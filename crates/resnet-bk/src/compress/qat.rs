@@ -1,15 +1,16 @@
 //! Quantization-aware training: quantizers go in before the first step, then the model trains through them.
 
-use super::CrossEntropy;
 use super::calibration::calibrate;
+use super::cross_entropy::CrossEntropy;
+use super::stage::{RunStage, StageContext};
 use super::steps::{fit_curve, fit_steps};
 use crate::batch::Batch;
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, ModelState};
 use crate::config::QatConfig;
 use crate::model::{LanguageModel, Leaves, Output};
 use crate::observer::Event;
 use crate::tape::Tensor;
-use crate::train::{Objective, StepContext};
+use crate::train::{Objective, StepContext, TrainError, Trained, train};
 use resnet_bk_runtime::architecture::Architecture;
 use resnet_bk_runtime::quantization::{MAX_BITS, QuantizationPolicy};
 
@@ -23,9 +24,9 @@ pub struct QuantizationAware<'a> {
 }
 
 impl Objective for QuantizationAware<'_> {
-    fn before_step(&mut self, checkpoint: &mut Checkpoint, context: &mut StepContext) {
+    fn before_step(&mut self, model: &mut ModelState, context: &mut StepContext) {
         if context.step == 0 {
-            quantize(checkpoint, self.config, self.seed, context);
+            quantize(model, self.config, self.seed, context);
         }
     }
 
@@ -34,16 +35,24 @@ impl Objective for QuantizationAware<'_> {
     }
 }
 
-/// Puts quantizers into a checkpoint's model: weights by the policy, activations by calibration.
-pub fn quantize(checkpoint: &mut Checkpoint, config: &QatConfig, seed: u64, context: &mut StepContext) {
-    let policy = config.quantization.clone().unwrap_or_else(|| default_policy(checkpoint.config.quantization_bits));
+impl RunStage for QatConfig {
+    fn run(&self, checkpoint: &mut Checkpoint, context: StageContext) -> Result<Trained, TrainError> {
+        let StageContext { stage, streams, observer, .. } = context;
+        let mut objective = QuantizationAware { config: self, seed: stage.seed };
+        train(checkpoint, stage, streams, &mut objective, observer)
+    }
+}
+
+/// Puts quantizers into a model: weights by the policy, activations by calibration.
+pub fn quantize(model: &mut ModelState, config: &QatConfig, seed: u64, context: &mut StepContext) {
+    let policy = config.quantization.clone().unwrap_or_else(|| default_policy(model.config.quantization_bits));
     let activation_bits = policy.activation_bits;
     // Quantized weights first: they shape the activations that are calibrated. Old steps go, whatever they were.
     let weights = Architecture {
         quantization: Some(QuantizationPolicy { activation_bits: None, ..policy }),
-        ..checkpoint.parameters.architecture().clone()
+        ..model.parameters.architecture().clone()
     };
-    let mut parameters = checkpoint.parameters.clone().with_architecture(weights);
+    let mut parameters = model.parameters.clone().with_architecture(weights);
     fit_curve(&mut parameters);
     fit_steps(&mut parameters);
     let mut calibration_samples = 0;
@@ -51,8 +60,8 @@ pub fn quantize(checkpoint: &mut Checkpoint, config: &QatConfig, seed: u64, cont
         (parameters, calibration_samples) =
             calibrate(parameters, &context.streams.train, config.calibration_samples, bits, seed);
     }
-    checkpoint.parameters = parameters;
-    checkpoint.compression.quantization = Some(config.clone());
+    model.parameters = parameters;
+    model.compression.quantization = Some(config.clone());
     context.observer.event(&Event::Quantized { stage: context.stage, calibration_samples });
 }
 

@@ -47,7 +47,7 @@ impl Candidates {
         let mut candidates = Self::default();
         if let Some(path) = &request.baseline {
             let baseline = read_baseline(path, checkpoint)?;
-            let own = baseline.text.as_ref();
+            let own = baseline.history.text.as_ref();
             let difference = own.map_or(Some("an unknown text"), |own| own.difference(&text.summary.fingerprint));
             if let Some(difference) = difference {
                 let name = path.display();
@@ -56,9 +56,9 @@ impl Candidates {
             candidates.given.push(FloatModel { measured: measure(path, &baseline, text), path: Some(path.clone()) });
         }
         if let Some(path) = &request.model {
-            candidates.inherited = checkpoint.stages.len();
+            candidates.inherited = checkpoint.history.stages.len();
             candidates.files = vec![None; candidates.inherited];
-            let is_float = checkpoint.parameters.architecture().quantization.is_none();
+            let is_float = checkpoint.model.parameters.architecture().quantization.is_none();
             if let Some(last) = candidates.files.last_mut() {
                 *last = Some(path.clone());
             } else if is_float {
@@ -144,7 +144,7 @@ impl Candidates {
         let int8 = match &best {
             Some(FloatModel { measured, .. }) if measured.causality != causality => alike(Some(measured.clone())),
             Some(FloatModel { measured, path: Some(path) }) => {
-                let (model, weights_bytes) = post_training::int8(&Checkpoint::read(path)?.parameters);
+                let (model, weights_bytes) = post_training::int8(&Checkpoint::read(path)?.model.parameters);
                 Baseline::Measured(Measured {
                     name: format!("{}, int8", measured.name),
                     weights_bytes,
@@ -165,12 +165,13 @@ impl Candidates {
 /// Reads `--baseline`: a float model of the same words as the run's, that sees the same tokens of a text.
 fn read_baseline(path: &Path, run: &Checkpoint) -> Result<Checkpoint, RunError> {
     let baseline = read_finished(path)?;
-    let words = |checkpoint: &Checkpoint| TextFingerprint::of(&[], &[], &checkpoint.vocabulary);
-    let other_causality = (baseline.config.causality != run.config.causality).then_some("another causality");
+    let words = |checkpoint: &Checkpoint| TextFingerprint::of(&[], &[], &checkpoint.model.vocabulary);
+    let other_causality =
+        (baseline.model.config.causality != run.model.config.causality).then_some("another causality");
     if let Some(difference) = words(&baseline).difference(&words(run)).or(other_causality) {
         return Err(RunError::OtherBaseline { path: path.to_owned(), difference });
     }
-    if baseline.parameters.architecture().quantization.is_some() {
+    if baseline.model.parameters.architecture().quantization.is_some() {
         return Err(RunError::QuantizedBaseline { path: path.to_owned() });
     }
     Ok(baseline)
@@ -178,18 +179,18 @@ fn read_baseline(path: &Path, run: &Checkpoint) -> Result<Checkpoint, RunError> 
 
 /// A float checkpoint on the run's text. The dev slice tells something where the checkpoint was not trained on it.
 fn measure(path: &Path, checkpoint: &Checkpoint, text: &Text) -> Measured {
-    let perplexity = |tokens: &[u32]| evaluate_parameters(&checkpoint.parameters, tokens).perplexity();
-    let parameters = checkpoint.parameters.architecture().parameter_count();
+    let perplexity = |tokens: &[u32]| evaluate_parameters(&checkpoint.model.parameters, tokens).perplexity();
+    let parameters = checkpoint.model.parameters.architecture().parameter_count();
     let dev = text.streams.dev.as_deref().filter(|_| held_out_alike(checkpoint, &text.summary));
-    let other_text = checkpoint.text.as_ref().is_none_or(|own| own.train != text.summary.fingerprint.train);
+    let other_text = checkpoint.history.text.as_ref().is_none_or(|own| own.train != text.summary.fingerprint.train);
     Measured {
         name: format!("{}{}", path.display(), if other_text { " (trained on another text)" } else { "" }),
-        causality: checkpoint.config.causality,
+        causality: checkpoint.model.config.causality,
         parameters,
         weights_bytes: 4 * parameters as u64,
         valid_perplexity: perplexity(&text.streams.valid),
         dev_perplexity: dev.map(perplexity),
-        epochs: checkpoint.epochs,
-        trained_to_end: checkpoint.trained_to_end,
+        epochs: checkpoint.history.epochs,
+        trained_to_end: checkpoint.history.trained_to_end,
     }
 }

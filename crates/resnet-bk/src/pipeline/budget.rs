@@ -5,9 +5,9 @@
 //! ```
 
 use super::{Run, RunError};
-use crate::checkpoint::Checkpoint;
-use crate::compress::planner;
-use crate::config::{Against, ModelConfig, PlanConfig};
+use crate::checkpoint::ModelState;
+use crate::compress::RunStage;
+use crate::config::{Against, ModelConfig};
 use crate::export::pack;
 
 /// Bytes by which a student's config may be longer than its teacher's: it names its bins and levels.
@@ -16,20 +16,20 @@ const CONFIG_ROOM: u64 = 600;
 impl Run<'_> {
     /// Most bytes of the weights section that the target leaves.
     pub(super) fn budget(&self) -> Result<Option<u64>, RunError> {
-        let baseline = self.candidates.of(self.request.recipe.target.against, &self.checkpoint.stages);
-        self.budget_of(baseline.map(|baseline| baseline.weights_bytes), &self.checkpoint)
+        let baseline = self.candidates.of(self.request.recipe.target.against, &self.checkpoint.history.stages);
+        self.budget_of(baseline.map(|baseline| baseline.weights_bytes), &self.checkpoint.model)
     }
 
     /// Checks, before anything is trained, that there is a student within the budget. `teacher` is the model that it will learn from, and
     /// `to_come` are the float32 bytes of the models that are trained until then.
     pub(super) fn check_budget(
         &self,
-        plan: &PlanConfig,
+        stage: &dyn RunStage,
         teacher: &ModelConfig,
         to_come: &[u64],
     ) -> Result<(), RunError> {
         let against = self.request.recipe.target.against;
-        let known = self.candidates.float32_bytes(against, &self.checkpoint.stages);
+        let known = self.candidates.float32_bytes(against, &self.checkpoint.history.stages);
         let mut all = known.into_iter().chain(to_come.iter().copied());
         // Which model will be the best one is not known yet: the largest one leaves the most.
         let baseline = match against {
@@ -40,20 +40,20 @@ impl Run<'_> {
         if target.ratio.is_some() && baseline.is_none() {
             return Err(RunError::NoBaseline { against });
         }
-        let vocabulary = &self.checkpoint.vocabulary;
-        let budget = if *teacher == self.checkpoint.config {
-            self.budget_of(baseline, &self.checkpoint)?
+        let vocabulary = &self.checkpoint.model.vocabulary;
+        let budget = if *teacher == self.checkpoint.model.config {
+            self.budget_of(baseline, &self.checkpoint.model)?
         } else {
-            let untrained = Checkpoint::initialise(teacher.clone(), vocabulary.clone(), self.request.recipe.seed);
+            let untrained = ModelState::initialise(teacher.clone(), vocabulary.clone(), self.request.recipe.seed);
             self.budget_of(baseline, &untrained)?
         };
         match budget {
-            Some(budget) => Ok(planner::check_budget(plan, teacher, vocabulary.len(), budget)?),
+            Some(budget) => Ok(stage.check_budget(teacher, vocabulary.len(), budget)?),
             None => Ok(()),
         }
     }
 
-    fn budget_of(&self, baseline: Option<u64>, teacher: &Checkpoint) -> Result<Option<u64>, RunError> {
+    fn budget_of(&self, baseline: Option<u64>, teacher: &ModelState) -> Result<Option<u64>, RunError> {
         let target = self.request.recipe.target;
         let by_ratio = target.ratio.zip(baseline).map(|(ratio, baseline)| (baseline as f64 / ratio) as u64);
         let by_bytes = match target.bytes {

@@ -16,7 +16,7 @@ const PARITY: f64 = 1e-4;
 /// Packs the model, decodes and measures the file's bytes, and writes artifact and summary. A file that does not predict as the model
 /// that it was packed from is not written.
 pub(super) fn finish(run: Run) -> Result<Summary, RunError> {
-    let bytes = pack(&run.checkpoint)?.to_bytes()?;
+    let bytes = pack(&run.checkpoint.model)?.to_bytes()?;
     let decoded = Artifact::from_bytes(&bytes)?;
     let ledger = decoded.ledger()?;
     let artifact = ArtifactSummary {
@@ -25,7 +25,7 @@ pub(super) fn finish(run: Run) -> Result<Summary, RunError> {
         valid_perplexity: evaluate_model(&decoded.to_model(), &run.text.streams.valid).perplexity(),
         ledger,
     };
-    let trained = run.checkpoint.stages.last().map_or(f64::NAN, |stage| stage.valid_perplexity);
+    let trained = run.checkpoint.history.stages.last().map_or(f64::NAN, |stage| stage.valid_perplexity);
     if !agrees(artifact.valid_perplexity, trained) {
         return Err(RunError::Parity { trained, decoded: artifact.valid_perplexity });
     }
@@ -44,12 +44,15 @@ fn agrees(decoded: f64, trained: f64) -> bool {
 
 fn summarise(run: Run, artifact: ArtifactSummary) -> Result<Summary, RunError> {
     let target = run.request.recipe.target;
-    let vocabulary = &run.checkpoint.vocabulary;
+    let vocabulary = &run.checkpoint.model.vocabulary;
     let text_bytes: usize = vocabulary.words().iter().map(|word| word.len() + 1).sum();
     // Every training token is counted, the dev slice too: the counts are to be as good as they can be.
     let ngrams = NgramBaselines::measure(&run.text.tokens, &run.text.streams.valid, vocabulary.len())?;
-    let mut baselines =
-        run.candidates.summarise(&run.checkpoint.stages, run.checkpoint.config.causality, &run.text.streams.valid)?;
+    let mut baselines = run.candidates.summarise(
+        &run.checkpoint.history.stages,
+        run.checkpoint.model.config.causality,
+        &run.text.streams.valid,
+    )?;
     baselines.doubt(artifact.valid_perplexity, ngrams.unigram);
     let baseline = baselines.of(target.against).measured();
     let ratio = baseline.map(|baseline| baseline.weights_bytes as f64 / artifact.bytes_weights as f64);
@@ -59,13 +62,13 @@ fn summarise(run: Run, artifact: ArtifactSummary) -> Result<Summary, RunError> {
     let mut summary = Summary {
         ngrams,
         corpus: run.text.summary,
-        environment: run.checkpoint.environments.last().cloned().unwrap_or(run.environment),
-        causality: run.checkpoint.config.causality,
-        seconds: run.checkpoint.stages.iter().map(|stage| stage.seconds).sum(),
-        stages: run.checkpoint.stages,
-        removals: run.checkpoint.removals,
-        plan: run.checkpoint.plan.map(|plan| plan.summary),
-        warnings: run.warnings.into_iter().chain(several(&run.checkpoint.environments)).collect(),
+        environment: run.checkpoint.history.environments.last().cloned().unwrap_or(run.environment),
+        causality: run.checkpoint.model.config.causality,
+        seconds: run.checkpoint.history.stages.iter().map(|stage| stage.seconds).sum(),
+        stages: run.checkpoint.history.stages,
+        removals: run.checkpoint.history.removals,
+        plan: run.checkpoint.history.plan.map(|plan| plan.summary),
+        warnings: run.warnings.into_iter().chain(several(&run.checkpoint.history.environments)).collect(),
         target_reached: None,
         artifact,
         baselines,

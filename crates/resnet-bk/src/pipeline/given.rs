@@ -16,7 +16,7 @@ pub(super) fn digest(path: &Path) -> Result<String, RunError> {
 /// Reads a checkpoint of a finished stage.
 pub(super) fn read_finished(path: &Path) -> Result<Checkpoint, RunError> {
     let checkpoint = Checkpoint::read(path)?;
-    match checkpoint.progress {
+    match checkpoint.training.progress {
         Some(_) => Err(RunError::Unfinished { path: path.to_owned() }),
         None => Ok(checkpoint),
     }
@@ -26,17 +26,17 @@ pub(super) fn read_finished(path: &Path) -> Result<Checkpoint, RunError> {
 pub(super) fn read(path: &Path, recipe: &Recipe, warnings: &mut Vec<String>) -> Result<Checkpoint, RunError> {
     let mut checkpoint = read_finished(path)?;
     // Where a run begins is no part of it.
-    checkpoint.environments.clear();
-    checkpoint.config = checkpoint.config.with_settings_of(&recipe.model);
+    checkpoint.history.environments.clear();
+    checkpoint.model.config = checkpoint.model.config.with_settings_of(&recipe.model);
     let name = path.display();
-    let overridden = overridden(&recipe.model, &checkpoint.config);
+    let overridden = overridden(&recipe.model, &checkpoint.model.config);
     if !overridden.is_empty() {
         warnings.push(format!(
             "the model of {name} takes the place of the recipe's, whose own values are ignored: {}",
             overridden.join(", "),
         ));
     }
-    let vocabulary = &checkpoint.vocabulary;
+    let vocabulary = &checkpoint.model.vocabulary;
     if recipe.corpus.pretokenizer.is_some_and(|asked| asked != vocabulary.pretokenizer())
         || recipe.corpus.protocol.blank_lines() != vocabulary.blank_lines()
     {
@@ -71,17 +71,18 @@ pub(super) fn drop_figures_of_other_text(
 ) {
     let name = path.display();
     let fingerprint = &text.fingerprint;
-    let difference = checkpoint.text.as_ref().map_or(Some("an unknown text"), |own| own.difference(fingerprint));
+    let difference =
+        checkpoint.history.text.as_ref().map_or(Some("an unknown text"), |own| own.difference(fingerprint));
     if let Some(difference) = difference {
         warnings.push(format!(
             "{name} is of {difference}: the figures that it was saved with are not shown; it is measured on this text"
         ));
-        checkpoint.stages.clear();
-        checkpoint.removals.clear();
-        checkpoint.plan = None;
+        checkpoint.history.stages.clear();
+        checkpoint.history.removals.clear();
+        checkpoint.history.plan = None;
     }
     if !held_out_alike(checkpoint, text) {
-        checkpoint.stages.iter_mut().for_each(|stage| stage.dev_perplexity = None);
+        checkpoint.history.stages.iter_mut().for_each(|stage| stage.dev_perplexity = None);
         if text.dev_tokens > 0 {
             warnings.push(format!(
                 "{name} may have been trained on the dev slice, by which this run chooses: its choices favor what that model knows by heart"
@@ -92,8 +93,8 @@ pub(super) fn drop_figures_of_other_text(
 
 /// Whether a checkpoint was trained on this training text with the same slice held out, so that its perplexity there means something.
 pub(super) fn held_out_alike(checkpoint: &Checkpoint, text: &CorpusSummary) -> bool {
-    let same_text = checkpoint.text.as_ref().is_some_and(|own| own.train == text.fingerprint.train);
-    same_text && checkpoint.dev_tokens == text.dev_tokens
+    let same_text = checkpoint.history.text.as_ref().is_some_and(|own| own.train == text.fingerprint.train);
+    same_text && checkpoint.history.dev_tokens == text.dev_tokens
 }
 
 #[cfg(test)]

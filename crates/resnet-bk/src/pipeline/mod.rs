@@ -19,12 +19,12 @@ pub use folder::RECIPE;
 pub use text::{FEW_HELD_OUT, MANY_UNKNOWN, MIN_HELD_OUT};
 
 use crate::batch::Batches;
-use crate::checkpoint::Checkpoint;
-use crate::compress::{is_enabled, planner, run_stage};
+use crate::checkpoint::{Checkpoint, ModelState};
+use crate::compress::{StageContext, is_enabled};
 use crate::config::{ModelConfig, Recipe, StageConfig, StageKind};
 use crate::corpus::{Corpus, build_vocabulary};
 use crate::environment::Environment;
-use crate::export::pack;
+use crate::export::weights_bytes;
 use crate::memory;
 use crate::observer::{Event, Observer};
 use crate::summary::{StageSummary, Summary};
@@ -32,6 +32,7 @@ use crate::train::{BEST_EPOCH, Stage, TrainError, Trained};
 use baselines::Candidates;
 use folder::Folder;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Instant;
 use text::Text;
 
@@ -71,8 +72,8 @@ pub fn run(request: &RunRequest, observer: &mut dyn Observer) -> Result<Summary,
     if request.model.is_none() && first.kind() != StageKind::Train {
         return Err(RunError::NothingToCompress(first.kind()));
     }
-    let plans = stages.iter().any(|stage| stage.kind() == StageKind::Plan);
-    if plans && recipe.target.ratio.is_none() && recipe.target.bytes.is_none() {
+    let needs_budget = stages.iter().any(|stage| stage.runner().needs_budget());
+    if needs_budget && recipe.target.ratio.is_none() && recipe.target.bytes.is_none() {
         return Err(TrainError::NoBudget.into());
     }
     let given = request.model.as_deref().map(given::digest).transpose()?;
@@ -110,7 +111,7 @@ impl<'a> Run<'a> {
         let mut checkpoint = match &request.model {
             Some(path) => {
                 let checkpoint = given::read(path, recipe, &mut warnings)?;
-                memory::check_stages(stages, &checkpoint.config)?;
+                memory::check_stages(stages, &checkpoint.model.config)?;
                 checkpoint
             }
             None => {
@@ -119,25 +120,25 @@ impl<'a> Run<'a> {
                 let size = protocol.vocab_size(recipe.model.vocab_size);
                 let vocabulary = build_vocabulary(&request.corpus.train, size, pretokenizer, protocol.blank_lines())?;
                 memory::check_stages(stages, &ModelConfig { vocab_size: vocabulary.len(), ..recipe.model.clone() })?;
-                Checkpoint::initialise(recipe.model.clone(), vocabulary, recipe.seed)
+                Checkpoint::new(ModelState::initialise(recipe.model.clone(), Arc::new(vocabulary), recipe.seed))
             }
         };
-        let text = Text::new(&request.corpus, recipe, &checkpoint.vocabulary)?;
+        let text = Text::new(&request.corpus, recipe, &checkpoint.model.vocabulary)?;
         if let Some(path) = &request.model {
             given::drop_figures_of_other_text(&mut checkpoint, path, &text.summary, &mut warnings);
         }
         warnings.extend(text.warnings());
         let candidates = Candidates::new(request, &checkpoint, &text, &mut warnings)?;
-        checkpoint.text = Some(text.summary.fingerprint.clone());
-        checkpoint.dev_tokens = text.summary.dev_tokens;
+        checkpoint.history.text = Some(text.summary.fingerprint.clone());
+        checkpoint.history.dev_tokens = text.summary.dev_tokens;
         let environment = Environment::present(stages);
         Ok(Self { request, text, checkpoint, candidates, environment, warnings })
     }
 
     /// Checks that every stage can run, for what is found too late costs the stages before it.
     fn check_stages(&self, stages: &[&StageConfig]) -> Result<(), RunError> {
-        let mut model = self.checkpoint.config.clone();
-        let quantization = self.checkpoint.parameters.architecture().quantization.as_ref();
+        let mut model = self.checkpoint.model.config.clone();
+        let quantization = self.checkpoint.model.parameters.architecture().quantization.as_ref();
         let mut steps = quantization.is_some_and(|policy| policy.learned.is_some());
         let (mut asked, mut kept) = (None, false);
         // Float32 bytes of the models that are trained.
@@ -153,20 +154,17 @@ impl<'a> Run<'a> {
                 positions: model.n_seq,
                 kind: stage.kind(),
             })?;
-            if let StageConfig::Plan(plan) = stage {
-                self.check_budget(plan, &model, &trained)?;
+            if stage.runner().needs_budget() {
+                self.check_budget(stage.runner(), &model, &trained)?;
             }
             model = stage.model_after(&model);
             if stage.kind() == StageKind::Train {
                 let architecture =
-                    ModelConfig { vocab_size: self.checkpoint.vocabulary.len(), ..model.clone() }.architecture();
+                    ModelConfig { vocab_size: self.checkpoint.model.vocabulary.len(), ..model.clone() }.architecture();
                 trained.push(4 * architecture.parameter_count() as u64);
             }
-            let train = match stage {
-                StageConfig::Plan(plan) => planner::split(&self.text.streams, plan.trial_tokens)?.train,
-                _ => self.text.streams.train.clone(),
-            };
-            Batches::new(train, model.n_seq, stage.schedule().batch_size, 0, 0)?;
+            let least = stage.runner().least_streams(&self.text.streams)?;
+            Batches::new(least.train, model.n_seq, stage.schedule().batch_size, 0, 0)?;
         }
         match asked {
             Some(bytes) if !kept => Err(RunError::SizeOfFloats { bytes }),
@@ -183,22 +181,23 @@ impl<'a> Run<'a> {
         let saved = if path.exists() { Some(Checkpoint::read(&path)?) } else { None };
         if let Some(saved) = &saved {
             let fingerprint = &self.text.summary.fingerprint;
-            let difference = saved.text.as_ref().map_or(Some("an unknown text"), |text| text.difference(fingerprint));
+            let difference =
+                saved.history.text.as_ref().map_or(Some("an unknown text"), |text| text.difference(fingerprint));
             if let Some(difference) = difference {
                 return Err(RunError::OtherText { path, difference });
             }
         }
-        let before = saved.as_ref().and_then(|saved| saved.progress.as_ref()).map_or(0.0, |progress| progress.seconds);
+        let before =
+            saved.as_ref().and_then(|saved| saved.training.progress.as_ref()).map_or(0.0, |progress| progress.seconds);
         match saved {
-            Some(saved) if saved.progress.is_none() => {
+            Some(saved) if saved.training.progress.is_none() => {
                 self.checkpoint = saved;
                 self.candidates.push(path);
                 return Ok(());
             }
             Some(saved) => {
                 let previous = std::mem::replace(&mut self.checkpoint, saved);
-                teacher = matches!(config.kind(), StageKind::Prune | StageKind::Distill | StageKind::Plan)
-                    .then_some(previous);
+                teacher = config.runner().learns_from_previous().then_some(previous.model);
             }
             None => {}
         }
@@ -210,9 +209,10 @@ impl<'a> Run<'a> {
             schedule: config.schedule(),
             seed: self.request.recipe.seed,
             save_to: Some(path.clone()),
-            budget: if config.kind() == StageKind::Plan { self.budget()? } else { None },
+            budget: if config.runner().needs_budget() { self.budget()? } else { None },
         };
-        let trained = run_stage(&mut self.checkpoint, teacher, config, &stage, &self.text.streams, observer)?;
+        let context = StageContext { stage: &stage, streams: &self.text.streams, teacher, observer: &mut *observer };
+        let trained = config.runner().run(&mut self.checkpoint, context)?;
         let is_fresh = config.brings_model() || (index == 0 && self.request.model.is_none());
         let summary = self.summarise(config, is_fresh, &trained, before + started.elapsed().as_secs_f64())?;
         observer.event(&Event::StageEnded {
@@ -221,9 +221,9 @@ impl<'a> Run<'a> {
             valid_perplexity: summary.valid_perplexity,
             seconds: summary.seconds,
         });
-        self.checkpoint.stages.push(summary);
-        if config.kind() == StageKind::Plan {
-            self.write_planned_recipe(number, config)?;
+        self.checkpoint.history.stages.push(summary);
+        if let Some(chosen) = config.runner().chosen(&self.checkpoint.history) {
+            self.write_chosen(number, config, chosen)?;
         }
         self.checkpoint.write(&path)?;
         // The best epoch's own file has done its work; one that cannot be removed does no harm.
@@ -234,7 +234,7 @@ impl<'a> Run<'a> {
 
     /// Records what the run is trained on from here, and warns where that is something else than before.
     fn note_environment(&mut self, observer: &mut dyn Observer) {
-        let environments = &mut self.checkpoint.environments;
+        let environments = &mut self.checkpoint.history.environments;
         let before = environments.last();
         if before == Some(&self.environment) {
             return;
@@ -245,12 +245,12 @@ impl<'a> Run<'a> {
         environments.push(self.environment.clone());
     }
 
-    /// The recipe with the planner's choice in the place of its stage: what another run can start from.
-    fn write_planned_recipe(&self, number: usize, config: &StageConfig) -> Result<(), RunError> {
+    /// The recipe with what a stage chose in its place: what another run can start from.
+    fn write_chosen(&self, number: usize, config: &StageConfig, chosen: StageConfig) -> Result<(), RunError> {
         let mut recipe = self.request.recipe.clone();
         let place = self.request.recipe.stages.iter().position(|stage| std::ptr::eq(stage, config));
-        if let (Some(place), Some(plan)) = (place, &self.checkpoint.plan) {
-            recipe.stages[place] = StageConfig::Distill(plan.distillation.clone());
+        if let Some(place) = place {
+            recipe.stages[place] = chosen;
             recipe.corpus.hold_out_dev = true;
         }
         folder::write(&self.request.out.join(format!("{number:02}-planned.toml")), recipe.to_toml().as_bytes())
@@ -263,20 +263,20 @@ impl<'a> Run<'a> {
         trained: &Trained,
         seconds: f64,
     ) -> Result<StageSummary, RunError> {
-        let weights_bytes = pack(&self.checkpoint)?.weights_bytes()?;
+        let weights_bytes = weights_bytes(&self.checkpoint.model.parameters)?;
         // A model that is only trained has seen nothing else; one that learns has seen what its teacher saw.
         let begins_anew = fresh_model && config.kind() == StageKind::Train;
-        let before = if begins_anew { 0 } else { self.checkpoint.epochs };
-        self.checkpoint.epochs = before + trained.kept_epoch;
-        self.checkpoint.trained_to_end = trained.trained_to_end;
-        let parameters = &self.checkpoint.parameters;
+        let before = if begins_anew { 0 } else { self.checkpoint.history.epochs };
+        self.checkpoint.history.epochs = before + trained.kept_epoch;
+        self.checkpoint.history.trained_to_end = trained.trained_to_end;
+        let parameters = &self.checkpoint.model.parameters;
         let architecture = parameters.architecture();
         Ok(StageSummary {
-            stage: self.checkpoint.stages.len() + 1,
+            stage: self.checkpoint.history.stages.len() + 1,
             kind: config.kind(),
             epochs: config.schedule().epochs,
             kept_epoch: trained.kept_epoch,
-            epochs_total: self.checkpoint.epochs,
+            epochs_total: self.checkpoint.history.epochs,
             trained_to_end: trained.trained_to_end,
             fresh_model,
             float: architecture.quantization.is_none(),

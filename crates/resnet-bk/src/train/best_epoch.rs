@@ -7,7 +7,7 @@
 use super::{Stage, TRAINED_TO_END, TokenStreams, TrainError};
 use crate::checkpoint::{Checkpoint, Progress};
 use crate::evaluate::evaluate_parameters;
-use crate::export::pack;
+use crate::export::weights_bytes;
 use crate::parameters::Parameters;
 use resnet_bk_runtime::architecture::Architecture;
 use serde::{Deserialize, Serialize};
@@ -30,9 +30,9 @@ pub struct Judged {
 }
 
 impl Judged {
-    /// Measures a checkpoint's model.
-    pub(super) fn measure(checkpoint: &Checkpoint, streams: &TokenStreams) -> Self {
-        let perplexity = |tokens: &[u32]| evaluate_parameters(&checkpoint.parameters, tokens).perplexity();
+    /// Measures a model.
+    pub(super) fn measure(parameters: &Parameters, streams: &TokenStreams) -> Self {
+        let perplexity = |tokens: &[u32]| evaluate_parameters(parameters, tokens).perplexity();
         Self { valid: perplexity(&streams.valid), dev: streams.dev.as_deref().map(perplexity) }
     }
 
@@ -87,8 +87,8 @@ impl BestEpoch {
             (Some(epoch), Some(path)) => {
                 let saved = Checkpoint::read(path)?;
                 // An interruption between two writes leaves the model of an epoch that is about to be trained again.
-                let is_its = saved.progress.is_some_and(|progress| progress.epochs.len() == epoch);
-                is_its.then_some((epoch, saved.parameters))
+                let is_its = saved.training.progress.is_some_and(|progress| progress.epochs.len() == epoch);
+                is_its.then_some((epoch, saved.model.parameters))
             }
             _ => None,
         };
@@ -107,10 +107,10 @@ impl BestEpoch {
             return Ok(());
         }
         self.best = self.best.take().filter(|(epoch, _)| *epoch > progress.form_since);
-        let present = &checkpoint.parameters;
+        let present = &checkpoint.model.parameters;
         if let Some(most) = self.weights_bytes
             && present.iter().any(|parameter| present.has_trained_steps(parameter))
-            && pack(checkpoint)?.weights_bytes()? as f64 > (1.0 + SIZE_TOLERANCE) * most as f64
+            && weights_bytes(present)? as f64 > (1.0 + SIZE_TOLERANCE) * most as f64
         {
             return Ok(());
         }
@@ -123,9 +123,9 @@ impl BestEpoch {
         }
         self.best = Some((last, present.clone()));
         if let Some(path) = &self.file {
-            checkpoint.progress = Some(progress.clone());
+            checkpoint.training.progress = Some(progress.clone());
             checkpoint.write(path)?;
-            checkpoint.progress = None;
+            checkpoint.training.progress = None;
         }
         Ok(())
     }
@@ -134,7 +134,7 @@ impl BestEpoch {
     pub(super) fn put_back(self, checkpoint: &mut Checkpoint, last: usize) -> usize {
         match self.best {
             Some((epoch, parameters)) if epoch < last => {
-                checkpoint.parameters = parameters;
+                checkpoint.model.parameters = parameters;
                 epoch
             }
             _ => last,
@@ -145,8 +145,10 @@ impl BestEpoch {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::checkpoint::ModelState;
     use crate::config::ModelConfig;
     use resnet_bk_runtime::tokenizer::{Pretokenizer, Vocabulary};
+    use std::sync::Arc;
 
     #[test]
     fn a_stage_is_trained_to_its_end_where_its_last_epoch_gained_little() {
@@ -167,7 +169,8 @@ mod tests {
     fn what_is_not_a_number_is_not_the_best_epoch() {
         let vocabulary = ["<unk>", "<eos>"].map(str::to_owned).to_vec();
         let vocabulary = Vocabulary::new(vocabulary, Pretokenizer::Words).expect("sound");
-        let mut checkpoint = Checkpoint::initialise(ModelConfig::preset("tiny").expect("a preset"), vocabulary, 1);
+        let config = ModelConfig::preset("tiny").expect("a preset");
+        let mut checkpoint = Checkpoint::new(ModelState::initialise(config, Arc::new(vocabulary), 1));
         let mut best = BestEpoch { wanted: true, weights_bytes: None, file: None, best: None };
         let mut progress = Progress::new(1);
         for (dev, expected) in [(f64::NAN, None), (9.0, Some(2)), (f64::NAN, Some(2)), (9.5, Some(2)), (8.0, Some(5))] {

@@ -8,9 +8,9 @@
 //! e = ln(bytes / goal), within +-LIMIT      ln base += INTEGRAL e      price = base exp(PROPORTIONAL e)
 //! ```
 
-use crate::checkpoint::Checkpoint;
 use crate::config::Schedule;
-use crate::export::pack;
+use crate::export::weights_bytes;
+use crate::parameters::Parameters;
 use resnet_bk_runtime::artifact::ArtifactError;
 
 /// Measurements in a stage of many steps, at least; each step of a shorter one is measured.
@@ -69,11 +69,11 @@ impl BitPrice {
     ///
     /// # Errors
     /// A model that cannot be packed: it has values or scales that are not finite.
-    pub fn for_step(&mut self, checkpoint: &Checkpoint, step: usize) -> Result<f64, ArtifactError> {
-        let quantization = checkpoint.parameters.architecture().quantization.as_ref();
+    pub fn for_step(&mut self, parameters: &Parameters, step: usize) -> Result<f64, ArtifactError> {
+        let quantization = parameters.architecture().quantization.as_ref();
         let trained = quantization.is_some_and(|policy| policy.learned.is_some());
         if let (Some(goal), true, true) = (self.goal, trained, step.is_multiple_of(self.interval)) {
-            self.measured(pack(checkpoint)?.weights_bytes()?, goal);
+            self.measured(weights_bytes(parameters)?, goal);
         }
         Ok(self.price)
     }

@@ -15,10 +15,10 @@ pub use schedule::learning_rate;
 pub use step::{Optimization, StepOutcome, optimization_step};
 
 use crate::batch::{Batch, BatchError, Batches};
-use crate::checkpoint::{Checkpoint, CheckpointError, Progress};
+use crate::checkpoint::{Checkpoint, CheckpointError, ModelState, Progress};
 use crate::config::Schedule;
 use crate::model::{LanguageModel, Leaves, Output};
-use crate::observer::{Event, Observer};
+use crate::observer::{Event, Observer, Removal};
 use crate::random::Random;
 use crate::tape::Tensor;
 use best_epoch::{BestEpoch, Form};
@@ -88,8 +88,8 @@ pub enum TrainError {
 
 /// What makes a stage different from plain training.
 pub trait Objective {
-    /// Called before every step; may change the checkpoint's parameters.
-    fn before_step(&mut self, _: &mut Checkpoint, _: &mut StepContext) {}
+    /// Called before every step; may change the model.
+    fn before_step(&mut self, _: &mut ModelState, _: &mut StepContext) {}
 
     /// Loss of one batch, `[1]`.
     fn loss(&mut self, model: &LanguageModel, output: &Output, leaves: &Leaves, batch: &Batch) -> Tensor;
@@ -107,6 +107,8 @@ pub struct StepContext<'a> {
     pub steps: usize,
     /// The streams.
     pub streams: &'a TokenStreams,
+    /// Where removed experts are recorded.
+    pub removals: &'a mut Vec<Removal>,
     /// Who is told of changes.
     pub observer: &'a mut dyn Observer,
 }
@@ -169,19 +171,19 @@ pub fn train(
     }
     let key = [stage.seed, stage.number as u64];
     let shuffle_seed = Random::keyed(&key).next_u64();
-    let n_seq = checkpoint.config.n_seq;
+    let n_seq = checkpoint.model.config.n_seq;
     let batches =
         |epoch: usize| Batches::new(streams.train.clone(), n_seq, schedule.batch_size, shuffle_seed, epoch as u64);
     let steps_per_epoch = batches(0)?.steps();
     let steps = schedule.epochs * steps_per_epoch;
-    let mut progress = checkpoint.progress.take().unwrap_or_else(|| Progress::new(stage.number));
+    let mut progress = checkpoint.training.progress.take().unwrap_or_else(|| Progress::new(stage.number));
     let first_epoch = progress.epochs.len();
     let mut bit_price = BitPrice::new(schedule, steps);
     if let Some(prices) = progress.bit_prices {
         bit_price.restore(prices);
     }
     let mut best = BestEpoch::restore(stage, &progress)?;
-    let mut form = Form::of(&checkpoint.parameters);
+    let mut form = Form::of(&checkpoint.model.parameters);
     let mut seconds_before = progress.seconds;
     observer.event(&Event::StageStarted {
         stage: stage.number,
@@ -189,7 +191,7 @@ pub fn train(
         epochs: schedule.epochs,
         steps_per_epoch,
         first_step: first_epoch * steps_per_epoch,
-        parameters: checkpoint.parameters.architecture().parameter_count(),
+        parameters: checkpoint.model.parameters.architecture().parameter_count(),
     });
     let mut clock = Instant::now();
     for epoch in first_epoch..schedule.epochs {
@@ -197,13 +199,20 @@ pub fn train(
         for (offset, batch) in batches(epoch)?.ahead().enumerate() {
             let step = epoch * steps_per_epoch + offset;
             let started = Instant::now();
-            let mut context =
-                StepContext { stage: stage.number, step, steps_per_epoch, steps, streams, observer: &mut *observer };
-            objective.before_step(checkpoint, &mut context);
+            let mut context = StepContext {
+                stage: stage.number,
+                step,
+                steps_per_epoch,
+                steps,
+                streams,
+                removals: &mut checkpoint.history.removals,
+                observer: &mut *observer,
+            };
+            objective.before_step(&mut checkpoint.model, &mut context);
             let optimization = Optimization {
                 schedule,
                 rate: learning_rate(schedule, step, steps),
-                bit_price: bit_price.for_step(checkpoint, step).map_err(|error| match error {
+                bit_price: bit_price.for_step(&checkpoint.model.parameters, step).map_err(|error| match error {
                     ArtifactError::NonFinite { .. } | ArtifactError::Scale { .. } => {
                         TrainError::Diverged { stage: stage.number, step, loss: f32::NAN }
                     }
@@ -211,9 +220,14 @@ pub fn train(
                 })?,
                 random: Random::keyed(&[key[0], key[1], step as u64 + 1]),
             };
-            let StepOutcome { loss, gradient_norm } =
-                optimization_step(checkpoint, &batch, objective, &optimization)
-                    .map_err(|loss| TrainError::Diverged { stage: stage.number, step, loss })?;
+            let StepOutcome { loss, gradient_norm } = optimization_step(
+                &mut checkpoint.model,
+                &mut checkpoint.training.auxiliary,
+                &batch,
+                objective,
+                &optimization,
+            )
+            .map_err(|loss| TrainError::Diverged { stage: stage.number, step, loss })?;
             total += f64::from(loss);
             observer.event(&Event::Step {
                 stage: stage.number,
@@ -224,9 +238,9 @@ pub fn train(
                 tokens_per_second: batch.inputs.len() as f64 / started.elapsed().as_secs_f64(),
             });
         }
-        let judged = Judged::measure(checkpoint, streams);
+        let judged = Judged::measure(&checkpoint.model.parameters, streams);
         progress.epochs.push(judged);
-        let present = Form::of(&checkpoint.parameters);
+        let present = Form::of(&checkpoint.model.parameters);
         if present != form {
             (form, progress.form_since) = (present, epoch);
         }
@@ -244,9 +258,9 @@ pub fn train(
             seconds: progress.seconds,
         });
         if let Some(path) = &stage.save_to {
-            checkpoint.progress = Some(progress.clone());
+            checkpoint.training.progress = Some(progress.clone());
             checkpoint.write(path)?;
-            checkpoint.progress = None;
+            checkpoint.training.progress = None;
         }
         (seconds_before, clock) = (progress.seconds, Instant::now());
     }

@@ -2,10 +2,11 @@
 
 use super::{AdamW, Objective, global_norm};
 use crate::batch::Batch;
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::ModelState;
 use crate::config::Schedule;
 use crate::model::{LanguageModel, Leaves, Mode, Noise, ParameterGradients};
 use crate::ops;
+use crate::parameters::Parameter;
 use crate::random::Random;
 
 /// How a step changes the parameters.
@@ -30,43 +31,45 @@ pub struct StepOutcome {
     pub gradient_norm: f64,
 }
 
-/// Takes one step on a batch.
+/// Takes one step on a batch. `auxiliary` are the parameters of the loss alone.
 ///
 /// # Errors
 /// The loss where it, or the gradient, is not finite; the parameters are then unchanged.
 pub fn optimization_step(
-    checkpoint: &mut Checkpoint,
+    state: &mut ModelState,
+    auxiliary: &mut [Parameter],
     batch: &Batch,
     objective: &mut dyn Objective,
     optimization: &Optimization,
 ) -> Result<StepOutcome, f32> {
-    let (loss, gradients) = gradient_step(checkpoint, batch, objective, optimization);
+    let (loss, gradients) = gradient_step(state, auxiliary, batch, objective, optimization);
     // In the order of the parameters: the norm's bits do not depend on a hash.
-    let all = checkpoint.parameters.iter().chain(&checkpoint.auxiliary);
+    let all = state.parameters.iter().chain(&*auxiliary);
     let gradient_norm = global_norm(all.filter_map(|parameter| gradients.get(&parameter.spec.id)));
     if !loss.is_finite() || !gradient_norm.is_finite() {
         return Err(if loss.is_finite() { f32::NAN } else { loss });
     }
-    let clip = (f64::from(checkpoint.config.grad_clip) / (gradient_norm + 1e-6)).min(1.0);
+    let clip = (f64::from(state.config.grad_clip) / (gradient_norm + 1e-6)).min(1.0);
     let optimizer = AdamW { schedule: optimization.schedule, rate: optimization.rate, gradient_scale: clip as f32 };
-    let trained = checkpoint.parameters.as_mut_slice().iter_mut().chain(&mut checkpoint.auxiliary);
+    let trained = state.parameters.as_mut_slice().iter_mut().chain(auxiliary);
     optimizer.update(trained, &gradients);
     Ok(StepOutcome { loss, gradient_norm })
 }
 
 /// Loss of a batch and the gradients of all parameters, the auxiliary ones too.
 fn gradient_step(
-    checkpoint: &Checkpoint,
+    state: &ModelState,
+    auxiliary: &[Parameter],
     batch: &Batch,
     objective: &mut dyn Objective,
     optimization: &Optimization,
 ) -> (f32, ParameterGradients) {
-    let config = &checkpoint.config;
-    let mut leaves = Leaves::tracked(&checkpoint.parameters);
-    for parameter in &checkpoint.auxiliary {
+    let config = &state.config;
+    let mut leaves = Leaves::tracked(&state.parameters);
+    for parameter in auxiliary {
         leaves.push_auxiliary(parameter);
     }
-    let model = LanguageModel::bind(checkpoint.parameters.architecture(), config.gradient, &leaves);
+    let model = LanguageModel::bind(state.parameters.architecture(), config.gradient, &leaves);
     let mut mode = Mode::Train(Noise {
         random: optimization.random.clone(),
         dropout: config.dropout,
@@ -82,5 +85,5 @@ fn gradient_step(
     }
     let value = loss.values()[0];
     let gradients = loss.backward();
-    (value, leaves.gradients(&checkpoint.parameters, gradients, optimization.bit_price as f32))
+    (value, leaves.gradients(&state.parameters, gradients, optimization.bit_price as f32))
 }

@@ -2,7 +2,7 @@
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
-use resnet_bk::checkpoint::Checkpoint;
+use resnet_bk::checkpoint::{Checkpoint, ModelState};
 use resnet_bk::config::{ModelConfig, Recipe};
 use resnet_bk::corpus::{Corpus, build_vocabulary};
 use resnet_bk::observer::{Event, Observer};
@@ -10,6 +10,7 @@ use resnet_bk::random::Random;
 use resnet_bk::train::TokenStreams;
 use resnet_bk_runtime::architecture::Mixer;
 use resnet_bk_runtime::tokenizer::{BlankLines, Pretokenizer};
+use std::sync::Arc;
 
 /// Sentences of a small grammar: the next word follows from the last one, with some choice.
 pub fn text(lines: usize, seed: u64) -> String {
@@ -55,7 +56,7 @@ pub fn streams_and_checkpoint(config: ModelConfig) -> (TokenStreams, Checkpoint)
         build_vocabulary(&corpus.train, config.vocab_size, corpus.pretokenizer, BlankLines::Dropped).unwrap();
     let [train, valid] = [&corpus.train, &corpus.valid].map(|text| vocabulary.encode(text).into());
     let streams = TokenStreams { train, dev: None, valid };
-    (streams, Checkpoint::initialise(config, vocabulary, 1))
+    (streams, Checkpoint::new(ModelState::initialise(config, Arc::new(vocabulary), 1)))
 }
 
 /// A recipe over the tiny model with the given stages, each `kind` with more TOML lines.

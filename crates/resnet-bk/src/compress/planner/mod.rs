@@ -14,13 +14,15 @@ mod candidates;
 mod size;
 
 use super::distill::{self, Distillation};
-use crate::checkpoint::Checkpoint;
-use crate::config::{DistillConfig, ModelConfig, PlanConfig, Schedule};
-use crate::export::pack;
+use super::stage::{RunStage, StageContext};
+use crate::checkpoint::{Checkpoint, History, ModelState, Plan, Progress};
+use crate::config::{DistillConfig, ModelConfig, PlanConfig, Schedule, StageConfig};
+use crate::export::weights_bytes;
 use crate::observer::{Event, Observer, Silent};
 use crate::summary::{PlanSummary, Trial};
-use crate::train::{Stage, TokenStreams, TrainError, train};
+use crate::train::{Stage, TokenStreams, TrainError, Trained, train};
 use candidates::{Candidate, candidates, smallest};
+use std::time::Instant;
 
 /// Trials of the second round train on so many times the tokens.
 const LONGER: usize = 3;
@@ -32,12 +34,58 @@ const MARGIN: f64 = 0.007;
 const SHORT: usize = 1_000;
 const SHORT_MARGIN: f64 = 0.03;
 
+impl RunStage for PlanConfig {
+    fn run(&self, checkpoint: &mut Checkpoint, context: StageContext) -> Result<Trained, TrainError> {
+        let StageContext { stage, streams, teacher, observer } = context;
+        let (teacher, distillation) = match (teacher, &checkpoint.history.plan) {
+            (Some(teacher), Some(plan)) => (teacher, plan.distillation.clone()),
+            _ => {
+                let budget = stage.budget.ok_or(TrainError::NoBudget)?;
+                let started = Instant::now();
+                let (distillation, summary) = plan(&checkpoint.model, self, stage, streams, budget, observer)?;
+                let teacher = distill::begin(checkpoint, &distillation, stage);
+                checkpoint.history.plan = Some(Plan { summary, distillation: distillation.clone() });
+                // The choice is kept: an interruption costs no trial from here on.
+                let seconds = started.elapsed().as_secs_f64();
+                checkpoint.training.progress = Some(Progress { seconds, ..Progress::new(stage.number) });
+                if let Some(path) = &stage.save_to {
+                    checkpoint.write(path)?;
+                }
+                (teacher, distillation)
+            }
+        };
+        let stage = Stage { schedule: &distillation.schedule, ..stage.clone() };
+        let mut objective = Distillation::new(teacher, &distillation, stage.seed);
+        train(checkpoint, &stage, streams, &mut objective, observer)
+    }
+
+    fn learns_from_previous(&self) -> bool {
+        true
+    }
+
+    fn needs_budget(&self) -> bool {
+        true
+    }
+
+    fn check_budget(&self, teacher: &ModelConfig, words: usize, budget: u64) -> Result<(), TrainError> {
+        check_budget(self, teacher, words, budget)
+    }
+
+    fn least_streams(&self, streams: &TokenStreams) -> Result<TokenStreams, TrainError> {
+        split(streams, self.trial_tokens)
+    }
+
+    fn chosen(&self, history: &History) -> Option<StageConfig> {
+        history.plan.as_ref().map(|plan| StageConfig::Distill(plan.distillation.clone()))
+    }
+}
+
 /// Checks, before anything is trained, that there is a student of at most `budget` bytes of weights for a teacher of this configuration and
 /// a vocabulary of `words` words.
 ///
 /// # Errors
 /// [`TrainError::NoStudent`].
-pub fn check_budget(config: &PlanConfig, teacher: &ModelConfig, words: usize, budget: u64) -> Result<(), TrainError> {
+fn check_budget(config: &PlanConfig, teacher: &ModelConfig, words: usize, budget: u64) -> Result<(), TrainError> {
     let common = common(config, teacher, words);
     match candidates(&common, goal(budget)).is_empty() {
         true => Err(TrainError::NoStudent { budget, smallest: smallest(&common) as u64 }),
@@ -49,8 +97,8 @@ pub fn check_budget(config: &PlanConfig, teacher: &ModelConfig, words: usize, bu
 ///
 /// # Errors
 /// [`TrainError`]: no student fits the budget, no dev slice is there to compare on, or a trial failed.
-pub fn plan(
-    teacher: &Checkpoint,
+fn plan(
+    teacher: &ModelState,
     config: &PlanConfig,
     stage: &Stage,
     streams: &TokenStreams,
@@ -106,7 +154,7 @@ pub fn plan(
 ///
 /// # Errors
 /// [`TrainError::NoDevSlice`].
-pub fn split(streams: &TokenStreams, tokens: usize) -> Result<TokenStreams, TrainError> {
+fn split(streams: &TokenStreams, tokens: usize) -> Result<TokenStreams, TrainError> {
     let dev = streams.dev.clone().ok_or(TrainError::NoDevSlice)?;
     let tokens = tokens.min(streams.train.len());
     Ok(TokenStreams { train: streams.train[..tokens].into(), dev: None, valid: dev })
@@ -123,7 +171,7 @@ fn goal(budget: u64) -> f64 {
 }
 
 fn run_trial(
-    teacher: &Checkpoint,
+    teacher: &ModelState,
     config: &PlanConfig,
     stage: &Stage,
     streams: &TokenStreams,
@@ -133,7 +181,7 @@ fn run_trial(
     let schedule = Schedule { epochs: 1, weights_bytes: None, keep_best_epoch: false, ..config.schedule.clone() };
     let distillation = config.distillation(schedule, candidate.model.clone(), candidate.policy.clone());
     let stage = Stage { schedule: &distillation.schedule, save_to: None, ..stage.clone() };
-    let mut student = teacher.clone();
+    let mut student = Checkpoint::new(teacher.clone());
     let teacher = distill::begin(&mut student, &distillation, &stage);
     let mut objective = Distillation::new(teacher, &distillation, stage.seed);
     let trained = train(&mut student, &stage, streams, &mut objective, &mut Silent)?;
@@ -142,7 +190,7 @@ fn run_trial(
         student: candidate.describe(),
         tokens: streams.train.len(),
         predicted_bytes: candidate.bytes() as u64,
-        bytes: pack(&student)?.weights_bytes()?,
+        bytes: weights_bytes(&student.model.parameters)?,
         perplexity: trained.valid_perplexity,
     })
 }

@@ -1,6 +1,6 @@
 //! Magnitude pruning: a matrix's smallest weights are held at zero.
 
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::ModelState;
 use crate::config::MagnitudePruning;
 use crate::observer::Event;
 use crate::parameters::Parameter;
@@ -12,18 +12,18 @@ const CHANGES: usize = 50;
 
 /// Masks weights at the steps of a schedule: all at the first step, or, where they go over a share of the stage, step after step along
 /// `sparsity (1 - (1 - t)^3)` (Zhu, Gupta, arXiv 1710.01878).
-pub fn follow_schedule(checkpoint: &mut Checkpoint, magnitude: MagnitudePruning, over: f64, context: &mut StepContext) {
+pub fn follow_schedule(model: &mut ModelState, magnitude: MagnitudePruning, over: f64, context: &mut StepContext) {
     let steps = ((over * context.steps as f64) as usize).min(context.steps - 1);
     let interval = (steps / CHANGES).max(1);
     if context.step > steps || !context.step.is_multiple_of(interval) && context.step != steps {
         return;
     }
     if context.step == steps {
-        return mask_small_weights(checkpoint, magnitude, context);
+        return mask_small_weights(model, magnitude, context);
     }
     let risen = 1.0 - (1.0 - context.step as f32 / steps as f32).powi(3);
     mask_all(
-        checkpoint,
+        model,
         match magnitude {
             MagnitudePruning::Threshold(threshold) => MagnitudePruning::Threshold(risen * threshold),
             MagnitudePruning::Sparsity(sparsity) => MagnitudePruning::Sparsity(risen * sparsity),
@@ -32,16 +32,16 @@ pub fn follow_schedule(checkpoint: &mut Checkpoint, magnitude: MagnitudePruning,
 }
 
 /// Masks the smallest weights of every matrix and table; weights that were masked before stay so.
-pub fn mask_small_weights(checkpoint: &mut Checkpoint, magnitude: MagnitudePruning, context: &mut StepContext) {
-    let sparsity = mask_all(checkpoint, magnitude);
-    checkpoint.compression.magnitude = Some(magnitude);
+pub fn mask_small_weights(model: &mut ModelState, magnitude: MagnitudePruning, context: &mut StepContext) {
+    let sparsity = mask_all(model, magnitude);
+    model.compression.magnitude = Some(magnitude);
     context.observer.event(&Event::WeightsMasked { stage: context.stage, sparsity });
 }
 
 /// Masks weights and returns the share of the matrices' weights that are masked now.
-fn mask_all(checkpoint: &mut Checkpoint, magnitude: MagnitudePruning) -> f64 {
+fn mask_all(model: &mut ModelState, magnitude: MagnitudePruning) -> f64 {
     let (mut masked, mut total) = (0, 0);
-    for parameter in checkpoint.parameters.as_mut_slice() {
+    for parameter in model.parameters.as_mut_slice() {
         if is_matrix(parameter.spec.role) {
             mask(parameter, magnitude);
             let mask = parameter.mask.as_ref().expect("it was just set");

@@ -6,9 +6,10 @@ mod merge;
 
 pub use magnitude::mask_small_weights;
 
+use super::stage::{RunStage, StageContext};
 use super::teacher::Teacher;
 use crate::batch::Batch;
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, ModelState};
 use crate::config::PruneConfig;
 use crate::evaluate::expert_usage;
 use crate::model::{LanguageModel, Leaves, Output};
@@ -16,7 +17,7 @@ use crate::observer::{Event, Removal};
 use crate::ops::HeadLoss;
 use crate::parameters::Parameters;
 use crate::tape::Tensor;
-use crate::train::{Objective, StepContext};
+use crate::train::{Objective, StepContext, TrainError, Trained, train};
 
 /// Training tokens that are routed to count the use of experts: a share of 5 % is then known to 0.05 points.
 const USAGE_TOKENS: usize = 200_000;
@@ -36,20 +37,20 @@ impl<'a> Pruning<'a> {
 }
 
 impl Objective for Pruning<'_> {
-    fn before_step(&mut self, checkpoint: &mut Checkpoint, context: &mut StepContext) {
+    fn before_step(&mut self, model: &mut ModelState, context: &mut StepContext) {
         let experts = &self.config.experts;
         let leaving = if experts.merge { Leaving::Merged } else { Leaving::Removed };
         if context.step == 0 {
-            let threshold = experts.threshold.unwrap_or(checkpoint.config.prune_threshold);
-            remove_unused_experts(checkpoint, threshold, leaving, context);
+            let threshold = experts.threshold.unwrap_or(model.config.prune_threshold);
+            remove_unused_experts(model, threshold, leaving, context);
         }
         if let Some(magnitude) = self.config.magnitude {
-            magnitude::follow_schedule(checkpoint, magnitude, self.config.magnitude_over, context);
+            magnitude::follow_schedule(model, magnitude, self.config.magnitude_over, context);
         }
         for milestone in &experts.milestones {
             let at = milestone.step.or(milestone.epoch.map(|epoch| epoch * context.steps_per_epoch));
             if at == Some(context.step) {
-                keep_most_used_experts(checkpoint, milestone.experts, leaving, context);
+                keep_most_used_experts(model, milestone.experts, leaving, context);
             }
         }
     }
@@ -63,6 +64,19 @@ impl Objective for Pruning<'_> {
     }
 }
 
+impl RunStage for PruneConfig {
+    fn run(&self, checkpoint: &mut Checkpoint, context: StageContext) -> Result<Trained, TrainError> {
+        let StageContext { stage, streams, teacher, observer } = context;
+        let before = teacher.as_ref().unwrap_or(&checkpoint.model);
+        let mut objective = Pruning::new(self, &before.parameters);
+        train(checkpoint, stage, streams, &mut objective, observer)
+    }
+
+    fn learns_from_previous(&self) -> bool {
+        true
+    }
+}
+
 /// What becomes of an expert that goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Leaving {
@@ -73,47 +87,47 @@ pub enum Leaving {
 }
 
 /// Removes the experts that fewer than `threshold` of the training tokens go through, but never below `top_k` of a block.
-pub fn remove_unused_experts(checkpoint: &mut Checkpoint, threshold: f64, leaving: Leaving, context: &mut StepContext) {
+pub fn remove_unused_experts(model: &mut ModelState, threshold: f64, leaving: Leaving, context: &mut StepContext) {
     let reason = format!("used by less than {} % of training tokens", threshold * 100.0);
-    remove_while(checkpoint, context, &reason, leaving, |usage, _| usage < threshold);
-    checkpoint.compression.expert_threshold = Some(threshold);
+    remove_while(model, context, &reason, leaving, |usage, _| usage < threshold);
+    model.compression.expert_threshold = Some(threshold);
 }
 
 /// Leaves the `keep` most used experts in each block, but never fewer than `top_k`.
-pub fn keep_most_used_experts(checkpoint: &mut Checkpoint, keep: usize, leaving: Leaving, context: &mut StepContext) {
+pub fn keep_most_used_experts(model: &mut ModelState, keep: usize, leaving: Leaving, context: &mut StepContext) {
     let reason = format!("least used, schedule keeps {keep}");
-    remove_while(checkpoint, context, &reason, leaving, |_, experts| experts > keep);
-    checkpoint.compression.experts = Some(keep);
+    remove_while(model, context, &reason, leaving, |_, experts| experts > keep);
+    model.compression.experts = Some(keep);
 }
 
 /// Removes each block's least used expert as long as `goes(its share of training tokens, experts left)`.
 ///
 /// After a removal the training tokens are routed anew: the ones that lost their expert use another.
 fn remove_while(
-    checkpoint: &mut Checkpoint,
+    model: &mut ModelState,
     context: &mut StepContext,
     reason: &str,
     leaving: Leaving,
     goes: impl Fn(f64, usize) -> bool,
 ) {
     loop {
-        let architecture = checkpoint.parameters.architecture();
+        let architecture = model.parameters.architecture();
         let top_k = architecture.top_k;
         let may_shrink = |experts: usize| experts > top_k.max(1);
         if !architecture.experts.iter().any(|&experts| may_shrink(experts)) {
             return;
         }
-        let usage = expert_usage(&checkpoint.parameters, usage_sample(&context.streams.train));
+        let usage = expert_usage(&model.parameters, usage_sample(&context.streams.train));
         let mut removed = false;
         for (block, shares) in usage.iter().enumerate() {
             let (expert, usage) = least_used(shares);
-            let experts = checkpoint.parameters.architecture().experts[block];
+            let experts = model.parameters.architecture().experts[block];
             if may_shrink(experts) && goes(usage, experts) {
                 let merged_into = match leaving {
                     Leaving::Removed => None,
-                    Leaving::Merged => Some(merge::merge(&mut checkpoint.parameters, block, expert, shares)),
+                    Leaving::Merged => Some(merge::merge(&mut model.parameters, block, expert, shares)),
                 };
-                checkpoint.parameters = checkpoint.parameters.clone().remove_expert(block, expert);
+                model.parameters = model.parameters.clone().remove_expert(block, expert);
                 let removal = Removal {
                     stage: context.stage,
                     step: context.step,
@@ -124,7 +138,7 @@ fn remove_while(
                     reason: reason.to_owned(),
                 };
                 context.observer.event(&Event::ExpertRemoved(removal.clone()));
-                checkpoint.removals.push(removal);
+                context.removals.push(removal);
                 removed = true;
             }
         }
