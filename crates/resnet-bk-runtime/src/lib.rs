@@ -16,4 +16,5 @@ pub mod rank_curve;
 pub mod resolvent;
 pub mod sample;
 pub mod tensor_id;
+pub mod tensor_spec;
 pub mod tokenizer;

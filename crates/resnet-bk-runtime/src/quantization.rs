@@ -10,9 +10,9 @@
 //! Quantization is symmetric: `2 limit + 1` levels, `limit = 2^(bits-1) - 1` where bits are given. Scales are rounded to half precision
 //! *before* codes are computed: what is stored is what was trained.
 
-use crate::architecture::{Role, TensorSpec};
 use crate::kernels::{exp, largest_magnitude, round_to_step, round_to_steps};
 use crate::tensor_id::ModelTensor;
+use crate::tensor_spec::{Role, TensorSpec};
 use half::f16;
 use serde::{Deserialize, Serialize};
 use std::ops::Range;

@@ -1,7 +1,7 @@
 //! What a run tells while it works. The library reports; progress bars, log files and silence are observers.
 
 use crate::config::StageKind;
-use crate::summary::Trial;
+use crate::summary::{Removal, Trial};
 use serde::{Deserialize, Serialize};
 
 /// Something that happened. Serialized, one a line, they make `metrics.jsonl`.
@@ -99,26 +99,6 @@ pub enum Event {
         /// Its wall time in seconds.
         seconds: f64,
     },
-}
-
-/// An expert that was removed, and why.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Removal {
-    /// The stage's number, from 1.
-    pub stage: usize,
-    /// The step before which it went.
-    pub step: usize,
-    /// Its block.
-    pub block: usize,
-    /// Its index among the block's experts at that time.
-    pub expert: usize,
-    /// Share of training tokens that were routed to it.
-    pub usage: f64,
-    /// The expert that it was merged into, by its index at that time.
-    #[serde(default)]
-    pub merged_into: Option<usize>,
-    /// The rule that removed it.
-    pub reason: String,
 }
 
 /// Receives the events of a run.

@@ -6,10 +6,11 @@
 use crate::buffer::Buffer;
 use crate::random::Random;
 use half::f16;
-use resnet_bk_runtime::architecture::{Architecture, Role, TensorSpec};
+use resnet_bk_runtime::architecture::Architecture;
 use resnet_bk_runtime::model::{Model, ModelError};
 use resnet_bk_runtime::quantization::{Scheme, Steps};
 use resnet_bk_runtime::tensor_id::{BlockTensor, MixerMap, ModelTensor, NormPart, TensorId};
+use resnet_bk_runtime::tensor_spec::{Role, TensorSpec};
 use std::cmp::Ordering;
 use std::collections::HashMap;
 

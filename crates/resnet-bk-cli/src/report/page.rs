@@ -5,7 +5,7 @@ use super::html::{escape, picture, table};
 use super::warnings::warnings;
 use crate::printer::{Table, change, percent, perplexity, ratio};
 use crate::tables::{comparison, facts, ledger, missed, reservations, stages, trials};
-use resnet_bk::observer::Removal;
+use resnet_bk::summary::Removal;
 use resnet_bk::summary::Summary;
 use std::fmt::Write as _;
 

@@ -2,7 +2,7 @@
 
 use super::error::ArtifactError;
 use super::foreign;
-use std::fmt;
+use super::section::Section;
 
 /// Starts every artifact. As in PNG, the high bit and the two line endings show what a text-mode transfer does.
 pub(super) const MAGIC: [u8; 8] = *b"\x89RBK\r\n\x1a\n";
@@ -18,52 +18,6 @@ pub(super) const CRC_BYTES: usize = 4;
 const TABLE_START: usize = 12;
 const TABLE_END: usize = TABLE_START + Section::STORED.len() * ENTRY_BYTES;
 const ENTRY_BYTES: usize = 16;
-
-/// The section's bytes are what it holds.
-const ENCODING_PLAIN: u16 = 0;
-/// The section's bytes are entropy-coded (coding/mod.rs).
-const ENCODING_CODED: u16 = 1;
-
-/// A part of the file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Section {
-    /// Magic number, version and section table.
-    Header = 0,
-    /// Architecture and pretokenizer, as JSON.
-    Config = 1,
-    /// Words in the order of their ids.
-    Vocabulary = 2,
-    /// Scales, codes and floats of every tensor.
-    Weights = 3,
-}
-
-impl Section {
-    /// What the section table lists, in order.
-    pub(super) const STORED: [Section; 3] = [Section::Config, Section::Vocabulary, Section::Weights];
-
-    fn kind(self) -> u16 {
-        self as u16
-    }
-
-    /// How this format stores the section.
-    fn encoding(self) -> u16 {
-        match self {
-            Section::Vocabulary | Section::Weights => ENCODING_CODED,
-            Section::Header | Section::Config => ENCODING_PLAIN,
-        }
-    }
-}
-
-impl fmt::Display for Section {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Section::Header => "header",
-            Section::Config => "config section",
-            Section::Vocabulary => "vocabulary section",
-            Section::Weights => "weights section",
-        })
-    }
-}
 
 /// The bytes of a file with the given sections.
 pub(super) fn encode(sections: [&[u8]; 3]) -> Vec<u8> {

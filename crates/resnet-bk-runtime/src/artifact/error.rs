@@ -1,6 +1,6 @@
 //! What can be wrong with an artifact. Every error carries the values that a user needs to find the cause.
 
-use super::container::Section;
+use super::section::Section;
 use crate::architecture_validation::ArchitectureError;
 use crate::coding::CodingError;
 use crate::tokenizer::VocabularyError;

@@ -1,7 +1,8 @@
 //! Where the bytes of an artifact go: every byte of the file stands in exactly one entry.
 
-use super::container::{CRC_BYTES, HEADER_BYTES, Section};
-use crate::architecture::Role;
+use super::container::{CRC_BYTES, HEADER_BYTES};
+use super::section::Section;
+use crate::tensor_spec::Role;
 use serde::{Deserialize, Serialize};
 
 /// What bytes are used for.

@@ -26,16 +26,18 @@ mod container;
 mod error;
 mod foreign;
 mod ledger;
+mod section;
 mod tensor;
 #[cfg(test)]
 mod tests;
 mod vocabulary;
 mod weights;
 
-pub use container::{FORMAT_VERSION, Section};
+pub use container::FORMAT_VERSION;
 pub use error::ArtifactError;
 pub use foreign::guess as looks_like;
 pub use ledger::{Ledger, LedgerEntry, LedgerKind};
+pub use section::Section;
 pub use tensor::StoredTensor;
 
 use crate::architecture::Architecture;

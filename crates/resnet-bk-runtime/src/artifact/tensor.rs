@@ -1,8 +1,9 @@
 //! One tensor as the file holds it, and the checks that it must pass on its way in and out.
 
 use super::error::ArtifactError;
-use crate::architecture::{Architecture, Role, TensorSpec};
+use crate::architecture::Architecture;
 use crate::quantization::{Quantized, Scheme, Steps};
+use crate::tensor_spec::{Role, TensorSpec};
 
 /// A tensor as an artifact stores it.
 #[derive(Clone, Debug, PartialEq)]

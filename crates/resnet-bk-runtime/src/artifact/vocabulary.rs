@@ -4,8 +4,8 @@
 //! u32 number of words, then the coded words (coding/words/)
 //! ```
 
-use super::container::Section;
 use super::error::ArtifactError;
+use super::section::Section;
 use crate::coding::words::{decode_words, encode_words, most_bytes};
 use crate::coding::{CodingError, Decoder, Encoder};
 

@@ -10,10 +10,11 @@
 use super::error::ArtifactError;
 use super::ledger::LedgerKind;
 use super::tensor::{self, StoredTensor};
-use crate::architecture::{Architecture, Role, TensorSpec};
+use crate::architecture::Architecture;
 use crate::coding::{CodingError, Decoder, Encoder, decode_codes, decode_halves, encode_codes, encode_halves};
 use crate::quantization::{Quantized, Scheme};
 use crate::tensor_id::TensorId;
+use crate::tensor_spec::{Role, TensorSpec};
 use half::f16;
 
 /// Most elements for each coded byte, and beside them, of a section that is read or written.

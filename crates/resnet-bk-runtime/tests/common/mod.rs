@@ -2,11 +2,12 @@
 
 #![allow(dead_code, reason = "each file of tests is a program of its own and uses a part of this")]
 
-use resnet_bk_runtime::architecture::{Architecture, Causality, Mixer, ResolventConstants, Role};
+use resnet_bk_runtime::architecture::{Architecture, Causality, Mixer, ResolventConstants};
 use resnet_bk_runtime::embedding::EmbeddingBin;
 use resnet_bk_runtime::model::Model;
 use resnet_bk_runtime::quantization::{LearnedSteps, QuantizationPolicy};
 use resnet_bk_runtime::tensor_id::TensorId;
+use resnet_bk_runtime::tensor_spec::Role;
 use resnet_bk_runtime::tokenizer::{END_OF_LINE, Pretokenizer, UNKNOWN, Vocabulary};
 use std::collections::HashMap;
 

@@ -99,8 +99,9 @@ mod tests {
     use super::*;
     use crate::config::ModelConfig;
     use crate::parameters::Parameter;
-    use resnet_bk_runtime::architecture::{Architecture, Role};
+    use resnet_bk_runtime::architecture::Architecture;
     use resnet_bk_runtime::quantization::{LearnedSteps, QuantizationPolicy};
+    use resnet_bk_runtime::tensor_spec::Role;
 
     fn parameters() -> Parameters {
         let config = ModelConfig { bias_knots: 4, ..ModelConfig::preset("tiny").unwrap() };

@@ -86,9 +86,9 @@ fn slopes(parameter: &Parameter, steps: &[f32], limit: i16) -> Vec<f32> {
 mod tests {
     use super::*;
     use half::f16;
-    use resnet_bk_runtime::architecture::{Role, TensorSpec};
     use resnet_bk_runtime::quantization::Scheme;
     use resnet_bk_runtime::tensor_id::ModelTensor;
+    use resnet_bk_runtime::tensor_spec::{Role, TensorSpec};
 
     fn parameter(values: &[f32]) -> (Parameter, Quantizer) {
         let spec =

@@ -2,17 +2,18 @@
 
 mod baselines;
 mod plan;
+mod removal;
 mod verdict;
 
 pub use baselines::{Baseline, Baselines, Measured};
 pub(crate) use baselines::{first_stage, float_stages};
 pub use plan::{PlanSummary, Trial};
+pub use removal::Removal;
 
 use crate::config::{StageKind, Target};
 use crate::corpus::TextFingerprint;
 use crate::environment::Environment;
 use crate::ngram::NgramBaselines;
-use crate::observer::Removal;
 use resnet_bk_runtime::architecture::Causality;
 use resnet_bk_runtime::artifact::Ledger;
 use serde::{Deserialize, Serialize};

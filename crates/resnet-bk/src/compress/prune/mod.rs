@@ -13,9 +13,10 @@ use crate::checkpoint::{Checkpoint, ModelState};
 use crate::config::PruneConfig;
 use crate::evaluate::expert_usage;
 use crate::model::{LanguageModel, Leaves, Output};
-use crate::observer::{Event, Removal};
+use crate::observer::Event;
 use crate::ops::HeadLoss;
 use crate::parameters::Parameters;
+use crate::summary::Removal;
 use crate::tape::Tensor;
 use crate::train::{Objective, StepContext, TrainError, Trained, train};
 
