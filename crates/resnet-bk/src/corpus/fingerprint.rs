@@ -3,6 +3,12 @@
 use resnet_bk_runtime::tokenizer::Vocabulary;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+#[cfg(feature = "hub")]
+use std::{
+    fs::File,
+    io::{self, BufRead, BufReader},
+    path::Path,
+};
 
 /// SHA-256 of everything that decides which tokens are trained on and measured, in hexadecimal. Two perplexities may be compared where all
 /// of it is equal.
@@ -58,6 +64,22 @@ impl TextFingerprint {
 /// SHA-256 of bytes, in hexadecimal.
 pub(crate) fn sha256(bytes: &[u8]) -> String {
     hexadecimal(Sha256::new_with_prefix(bytes))
+}
+
+/// SHA-256 of a file, in hexadecimal.
+#[cfg(feature = "hub")]
+pub(super) fn sha256_of_file(path: &Path) -> io::Result<String> {
+    let mut file = BufReader::with_capacity(1 << 16, File::open(path)?);
+    let mut hash = Sha256::new();
+    loop {
+        let bytes = file.fill_buf()?;
+        if bytes.is_empty() {
+            return Ok(hexadecimal(hash));
+        }
+        hash.update(bytes);
+        let read = bytes.len();
+        file.consume(read);
+    }
 }
 
 fn hexadecimal(hash: Sha256) -> String {
