@@ -1,6 +1,7 @@
 //! The corpus that is compiled in: the English sentences of the Tanaka Corpus.
 //!
-//! About 139,000 different sentences of a collection made for learners of English and Japanese, from the crate `tanaka`.
+//! About 139,000 different sentences of a collection made for learners of English and Japanese, compressed in
+//! `data/tanaka`; its README says where they come from, and holds their license and the Japanese sentences.
 //! Many differ by a word or two, so the split is made between groups of near-duplicates, by a hash of each group. The
 //! sentences stand in a fixed order that is drawn once: in the original order a sentence's neighbours repeat its words,
 //! which would reward a model for copying across lines that have nothing to do with each other.
@@ -9,8 +10,13 @@ use super::Corpus;
 use super::near_duplicates;
 use super::split::{Side, fingerprint, side};
 use crate::random::Random;
+use flate2::read::GzDecoder;
 use resnet_bk_runtime::tokenizer::Pretokenizer;
 use std::collections::{HashMap, HashSet};
+use std::io::Read;
+
+/// One English sentence a line, in the order of the collection.
+const ENGLISH: &[u8] = include_bytes!("../../data/tanaka/english.txt.gz");
 
 /// What the corpus is loaded as.
 pub(super) const NAME: &str = "embedded";
@@ -22,7 +28,8 @@ const LARGEST_HELD_OUT_GROUP: usize = 50;
 
 /// Groups, splits and joins the sentences.
 pub(super) fn load() -> Corpus {
-    let sentences = sentences();
+    let text = decompress(ENGLISH);
+    let sentences = sentences(&text);
     let [mut train, mut valid, mut test] = [const { String::new() }; 3];
     for (sentence, side) in sentences.iter().zip(sides(&sentences)) {
         let text = match side {
@@ -45,14 +52,19 @@ pub(super) fn load() -> Corpus {
     }
 }
 
-/// Every different English sentence, in the order of this corpus.
-fn sentences() -> Vec<&'static str> {
+/// The text of a file that is compiled in.
+fn decompress(file: &[u8]) -> String {
+    let mut text = String::new();
+    GzDecoder::new(file).read_to_string(&mut text).expect("a test reads every compiled-in file");
+    text
+}
+
+/// Every different sentence of a text, in the order of this corpus.
+fn sentences(text: &str) -> Vec<&str> {
     let mut seen = HashSet::new();
-    let mut sentences: Vec<&str> = tanaka::data::EXAMPLES
+    let mut sentences: Vec<&str> = text
         .lines()
-        // `A: Japanese<tab>English#ID=number`; a `B:` line follows with the Japanese words.
-        .filter_map(|line| line.strip_prefix("A: ")?.split_once('\t')?.1.rsplit_once("#ID="))
-        .map(|(sentence, _)| sentence.trim())
+        .map(str::trim)
         // A few translations hold remarks in Japanese.
         .filter(|sentence| !sentence.is_empty() && sentence.chars().all(|c| c < '\u{2E80}'))
         .filter(|sentence| seen.insert(*sentence))
@@ -81,12 +93,27 @@ fn sides(sentences: &[&str]) -> Vec<Side> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::corpus::build_vocabulary;
+    use crate::corpus::{build_vocabulary, sha256};
     use crate::ngram::NgramBaselines;
     use resnet_bk_runtime::tokenizer::BlankLines;
     use std::sync::LazyLock;
 
     static CORPUS: LazyLock<Corpus> = LazyLock::new(load);
+
+    #[test]
+    fn the_files_hold_what_their_readme_says() {
+        let japanese = decompress(include_bytes!("../../data/tanaka/japanese.txt.gz"));
+        let english = decompress(ENGLISH);
+        let readme = include_str!("../../data/tanaka/README.md");
+        for (name, text) in [("english", &english), ("japanese", &japanese)] {
+            let row = readme.lines().find(|line| line.starts_with(&format!("| `{name}.txt.gz`"))).expect("a row");
+            assert!(row.contains(&sha256(text.as_bytes())), "{name}: {}", sha256(text.as_bytes()));
+        }
+        assert_eq!([&english, &japanese].map(|text| text.lines().count()), [147_893; 2]);
+        // Sentences of the same number are translations of each other.
+        let number = english.lines().position(|line| line == "Is he busy?").expect("a sentence of the corpus");
+        assert_eq!(japanese.lines().nth(number), Some("彼は忙しいですか。"));
+    }
 
     #[test]
     fn the_split_is_stable() {

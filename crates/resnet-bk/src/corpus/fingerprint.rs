@@ -1,8 +1,14 @@
 //! What a perplexity belongs to: text, vocabulary and tokenizer.
 
+use hmac_sha256::Hash;
 use resnet_bk_runtime::tokenizer::Vocabulary;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
+#[cfg(feature = "hub")]
+use std::{
+    fs::File,
+    io::{self, BufRead, BufReader},
+    path::Path,
+};
 
 /// SHA-256 of everything that decides which tokens are trained on and measured, in hexadecimal. Two perplexities may be compared where all
 /// of it is equal.
@@ -24,12 +30,12 @@ impl TextFingerprint {
     /// the same text under another vocabulary differs in `vocabulary` and where words are unknown, not in every byte.
     pub fn of(train: &[u32], valid: &[u32], vocabulary: &Vocabulary) -> Self {
         let text = |tokens: &[u32]| {
-            let mut hash = Sha256::new();
+            let mut hash = Hash::new();
             for &token in tokens {
                 hash.update(vocabulary.word(token).as_bytes());
                 hash.update(b"\n");
             }
-            hexadecimal(hash)
+            in_hexadecimal(hash.finalize())
         };
         Self {
             train: text(train),
@@ -57,11 +63,27 @@ impl TextFingerprint {
 
 /// SHA-256 of bytes, in hexadecimal.
 pub(crate) fn sha256(bytes: &[u8]) -> String {
-    hexadecimal(Sha256::new_with_prefix(bytes))
+    in_hexadecimal(Hash::hash(bytes))
 }
 
-fn hexadecimal(hash: Sha256) -> String {
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+/// SHA-256 of a file, in hexadecimal.
+#[cfg(feature = "hub")]
+pub(super) fn sha256_of_file(path: &Path) -> io::Result<String> {
+    let mut file = BufReader::with_capacity(1 << 16, File::open(path)?);
+    let mut hash = Hash::new();
+    loop {
+        let bytes = file.fill_buf()?;
+        if bytes.is_empty() {
+            return Ok(in_hexadecimal(hash.finalize()));
+        }
+        hash.update(bytes);
+        let read = bytes.len();
+        file.consume(read);
+    }
+}
+
+fn in_hexadecimal(hash: [u8; 32]) -> String {
+    hash.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -7,20 +7,22 @@
 //!
 //! A file that is in the cache is never asked for again. The data sets are public: no token is sent.
 
+mod download;
+mod repository;
+
 use super::split::{Side, fingerprint, side};
 use super::{Corpus, CorpusError, HUB_CORPORA, HubCorpus};
-use hf_hub::Cache;
-use hf_hub::api::sync::{ApiBuilder, ApiError, ApiRepo};
 use parquet::column::reader::ColumnReader;
 use parquet::errors::ParquetError;
 use parquet::file::reader::{FileReader, SerializedFileReader};
+use repository::Repository;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
 /// Documents of 1,000 held out for each of valid and test, where the hub has a training file only.
 const HELD_OUT: u64 = 5;
-/// Attempts to continue a download that broke off.
-const RETRIES: usize = 3;
+/// The Hugging Face hub.
+const HUGGING_FACE: &str = "https://huggingface.co";
 /// Rows read at a time.
 const ROWS: usize = 1_024;
 
@@ -73,10 +75,20 @@ impl HubSettings {
 
 /// Downloads what is not in the cache and joins the rows.
 pub(super) fn load(corpus: &HubCorpus, settings: &HubSettings) -> Result<Corpus, CorpusError> {
-    let hub = Hub::new(corpus, settings)?;
+    let endpoint = settings.endpoint.as_deref();
+    let repository = Repository::new(endpoint.unwrap_or(HUGGING_FACE), &settings.cache, corpus.dataset);
+    let get = |file: &str| {
+        repository.get(file).map_err(|error| CorpusError::Download {
+            file: file.to_owned(),
+            dataset: corpus.dataset,
+            endpoint: endpoint.unwrap_or("the Hugging Face hub").to_owned(),
+            reason: error.to_string(),
+            manual: corpus.manual(),
+        })
+    };
     let [mut train, mut valid, mut test] = [const { String::new() }; 3];
     for file in corpus.train {
-        for_each_text(&hub.get(file)?, settings.row_limit, |text| {
+        for_each_text(&get(file)?, settings.row_limit, |text| {
             let part = match corpus.held_out {
                 Some(_) => &mut train,
                 None => match side(fingerprint(text), HELD_OUT) {
@@ -89,7 +101,7 @@ pub(super) fn load(corpus: &HubCorpus, settings: &HubSettings) -> Result<Corpus,
         })?;
     }
     for (file, part) in corpus.held_out.into_iter().flatten().zip([&mut valid, &mut test]) {
-        for_each_text(&hub.get(file)?, None, |text| push_lines(part, text))?;
+        for_each_text(&get(file)?, None, |text| push_lines(part, text))?;
     }
     for (split, text) in [("train", &train), ("valid", &valid), ("test", &test)] {
         if text.trim().is_empty() {
@@ -110,43 +122,6 @@ fn push_lines(part: &mut String, text: &str) {
     part.push_str(text);
     if !text.ends_with('\n') {
         part.push('\n');
-    }
-}
-
-/// The files of one data set.
-struct Hub<'a> {
-    repo: ApiRepo,
-    corpus: &'a HubCorpus,
-    endpoint: String,
-}
-
-impl<'a> Hub<'a> {
-    fn new(corpus: &'a HubCorpus, settings: &HubSettings) -> Result<Self, CorpusError> {
-        let mut builder = ApiBuilder::from_cache(Cache::new(settings.cache.clone()))
-            .with_token(None)
-            .with_progress(false)
-            .with_retries(RETRIES);
-        if let Some(endpoint) = &settings.endpoint {
-            builder = builder.with_endpoint(endpoint.clone());
-        }
-        let endpoint = settings.endpoint.clone().unwrap_or_else(|| "the Hugging Face hub".to_owned());
-        let api = builder.build().map_err(|error| download_error(corpus, &endpoint, corpus.train[0], &error))?;
-        Ok(Self { repo: api.dataset(corpus.dataset.to_owned()), corpus, endpoint })
-    }
-
-    /// The path of `file` in the cache, after a download if need be.
-    fn get(&self, file: &str) -> Result<PathBuf, CorpusError> {
-        self.repo.get(file).map_err(|error| download_error(self.corpus, &self.endpoint, file, &error))
-    }
-}
-
-fn download_error(corpus: &HubCorpus, endpoint: &str, file: &str, error: &ApiError) -> CorpusError {
-    CorpusError::Download {
-        file: file.to_owned(),
-        dataset: corpus.dataset,
-        endpoint: endpoint.to_owned(),
-        reason: error.to_string(),
-        manual: corpus.manual(),
     }
 }
 

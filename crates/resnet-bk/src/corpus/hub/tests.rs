@@ -1,17 +1,18 @@
 //! Against a small hub on 127.0.0.1 which serves Parquet files that the tests write.
 
+mod downloads;
+mod local_hub;
+
 use super::*;
+use local_hub::LocalHub;
 use parquet::basic::Compression;
 use parquet::data_type::{ByteArray, ByteArrayType};
 use parquet::file::properties::WriterProperties;
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::parser::parse_message_type;
 use std::collections::HashMap;
-use std::io::{BufRead, BufReader, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::thread::JoinHandle;
 
 /// A Snappy-compressed file in row groups of `rows_per_group`, with a second column beside the text.
 fn parquet_file(rows: &[Option<&str>], rows_per_group: usize) -> Vec<u8> {
@@ -34,83 +35,6 @@ fn parquet_file(rows: &[Option<&str>], rows_per_group: usize) -> Vec<u8> {
     }
     writer.close().expect("a file");
     bytes
-}
-
-/// Serves files by path until it is dropped.
-struct LocalHub {
-    endpoint: String,
-    requests: Arc<AtomicUsize>,
-    stopped: Arc<AtomicBool>,
-    server: Option<JoinHandle<()>>,
-}
-
-impl LocalHub {
-    fn serving(files: HashMap<String, Vec<u8>>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let address = listener.local_addr().expect("an address");
-        let (requests, stopped) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
-        let server = std::thread::spawn({
-            let (requests, stopped) = (requests.clone(), stopped.clone());
-            move || {
-                for stream in listener.incoming() {
-                    if stopped.load(Ordering::SeqCst) {
-                        break;
-                    }
-                    requests.fetch_add(1, Ordering::SeqCst);
-                    answer(stream.expect("a connection"), &files);
-                }
-            }
-        });
-        Self { endpoint: format!("http://{address}"), requests, stopped, server: Some(server) }
-    }
-
-    fn requests(&self) -> usize {
-        self.requests.load(Ordering::SeqCst)
-    }
-
-    fn settings(&self, cache: &Path) -> HubSettings {
-        HubSettings { endpoint: Some(self.endpoint.clone()), cache: cache.to_owned(), row_limit: None }
-    }
-}
-
-impl Drop for LocalHub {
-    fn drop(&mut self) {
-        self.stopped.store(true, Ordering::SeqCst);
-        // One more connection wakes the server, which then sees that it has to stop.
-        let woken = TcpStream::connect(self.endpoint.trim_start_matches("http://"));
-        if let (Ok(_), Some(server)) = (woken, self.server.take()) {
-            let _ = server.join();
-        }
-    }
-}
-
-/// Answers one request as the hub does: a part of the file, its etag and the commit.
-fn answer(stream: TcpStream, files: &HashMap<String, Vec<u8>>) {
-    let mut lines = BufReader::new(&stream).lines().map_while(Result::ok).take_while(|line| !line.is_empty());
-    let request = lines.next().unwrap_or_default();
-    let path = request.split(' ').nth(1).unwrap_or_default().to_owned();
-    let range = lines.find_map(|line| line.to_lowercase().strip_prefix("range: bytes=").map(str::to_owned));
-    for _rest in lines {}
-    let mut stream = &stream;
-    let sent = match (files.get(&path), range) {
-        (Some(file), Some(range)) => {
-            let (first, last) = range.split_once('-').expect("a range");
-            let first: usize = first.parse().expect("a number");
-            let end = last.parse().map_or(file.len(), |last: usize| last + 1);
-            let body = &file[first..end];
-            let head = format!(
-                "HTTP/1.1 206 Partial Content\r\nContent-Length: {}\r\nContent-Range: bytes {first}-{}/{}\r\n\
-                 ETag: \"{}\"\r\nx-repo-commit: 0123abc\r\nConnection: close\r\n\r\n",
-                body.len(),
-                end - 1,
-                file.len(),
-                path.replace('/', "-"),
-            );
-            stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body))
-        }
-        _ => stream.write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"),
-    };
-    sent.expect("the client listens");
 }
 
 fn wikitext_path(split: &str) -> String {

@@ -1,0 +1,123 @@
+//! One data set of the hub, as a folder of the cache.
+//!
+//! ```text
+//! refs/main                    the commit that was seen last
+//! snapshots/<commit>/<file>    a link to a blob
+//! blobs/<etag>                 the file
+//! blobs/<etag>.part            what has been downloaded of it so far
+//! blobs/<etag>.lock            locked while a process downloads it
+//! ```
+//!
+//! The layout is that of Python's `huggingface_hub`. It is written by hand because the crate `hf-hub` brings eight
+//! packages more (random numbers, user folders) for what are two requests and a rename.
+
+use super::download::{DownloadError, Hub, Version, file_error};
+use crate::corpus::fingerprint::sha256_of_file;
+use resnet_bk_runtime::atomic::write_atomically;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+/// A data set and where it is kept.
+pub(super) struct Repository {
+    hub: Hub,
+    /// Address of the files, without a slash at its end.
+    files: String,
+    folder: PathBuf,
+}
+
+impl Repository {
+    /// The data set `OWNER/NAME` of the hub at `endpoint`, kept in `cache`.
+    pub(super) fn new(endpoint: &str, cache: &Path, dataset: &str) -> Self {
+        Self {
+            hub: Hub::new(),
+            files: format!("{endpoint}/datasets/{dataset}/resolve/main"),
+            folder: cache.join(format!("datasets--{}", dataset.replace('/', "--"))),
+        }
+    }
+
+    /// The path of `file`, after a download if need be.
+    ///
+    /// # Errors
+    ///
+    /// If the file is not in the cache, and the hub does not answer, lacks it, or sends something else.
+    pub(super) fn get(&self, file: &str) -> Result<PathBuf, DownloadError> {
+        match self.cached(file) {
+            Some(path) => Ok(path),
+            None => self.download(file),
+        }
+    }
+
+    fn cached(&self, file: &str) -> Option<PathBuf> {
+        let commit = fs::read_to_string(self.folder.join("refs/main")).ok()?;
+        Some(self.snapshot(commit.trim(), file)).filter(|path| path.exists())
+    }
+
+    fn snapshot(&self, commit: &str, file: &str) -> PathBuf {
+        self.folder.join("snapshots").join(commit).join(file)
+    }
+
+    fn download(&self, file: &str) -> Result<PathBuf, DownloadError> {
+        let url = format!("{}/{file}", self.files);
+        let version = self.hub.version(&url)?;
+        let blob = self.blob(&url, &version)?;
+        let path = self.snapshot(&version.commit, file);
+        create_parent(&path)?;
+        link(&blob, &path, file).map_err(file_error(&path))?;
+        let main = self.folder.join("refs/main");
+        create_parent(&main)?;
+        write_atomically(&main, version.commit.as_bytes()).map_err(file_error(&main))?;
+        Ok(path)
+    }
+
+    /// The file of this version, after a download unless another commit or another process has brought it.
+    fn blob(&self, url: &str, version: &Version) -> Result<PathBuf, DownloadError> {
+        let blob = self.folder.join("blobs").join(&version.etag);
+        create_parent(&blob)?;
+        let beside = |suffix| blob.with_file_name(format!("{}.{suffix}", version.etag));
+        let lock = File::create(beside("lock")).map_err(file_error(&blob))?;
+        // Some systems do not lock files; a download goes on there without.
+        let _ = lock.lock();
+        if !blob.exists() {
+            let part = beside("part");
+            self.hub.download(url, &part)?;
+            check(&part, version)?;
+            fs::rename(&part, &blob).map_err(file_error(&blob))?;
+        }
+        Ok(blob)
+    }
+}
+
+/// Compares a download with its etag, which is its SHA-256 where the hub stores the file outside of Git.
+fn check(part: &Path, version: &Version) -> Result<(), DownloadError> {
+    if version.etag.len() != 64 || !version.etag.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Ok(());
+    }
+    let found = sha256_of_file(part).map_err(file_error(part))?;
+    if found == version.etag {
+        return Ok(());
+    }
+    fs::remove_file(part).map_err(file_error(part))?;
+    Err(DownloadError::Checksum { expected: version.etag.clone(), found })
+}
+
+fn create_parent(path: &Path) -> Result<(), DownloadError> {
+    path.parent().map_or(Ok(()), fs::create_dir_all).map_err(file_error(path))
+}
+
+/// Puts the blob at `path`, which is `file` in a snapshot. A link to nothing makes room.
+#[cfg(unix)]
+fn link(blob: &Path, path: &Path, file: &str) -> std::io::Result<()> {
+    // From the file's folder over its parents, `<commit>` and `snapshots` to the data set's folder.
+    let up = "../".repeat(file.matches('/').count() + 2);
+    let name = blob.file_name().unwrap_or_default();
+    if path.is_symlink() {
+        fs::remove_file(path)?;
+    }
+    std::os::unix::fs::symlink(Path::new(&up).join("blobs").join(name), path)
+}
+
+/// Puts the blob at `path`. Not every system lets every user make links.
+#[cfg(not(unix))]
+fn link(blob: &Path, path: &Path, _file: &str) -> std::io::Result<()> {
+    fs::rename(blob, path)
+}
