@@ -192,7 +192,7 @@ impl TensorList {
             policy.scheme(spec).map(|scheme| TensorSpec {
                 id: spec.id.log_scales(),
                 shape: vec![scheme.scale_count(spec.len())],
-                role: Role::Step,
+                role: Role::LogScale,
             })
         };
         let steps: Vec<TensorSpec> = self.0.iter().filter_map(step).collect();

@@ -27,8 +27,8 @@ pub enum Role {
     Small,
     /// Calibrated step sizes of the activation quantizers: constants, not trained by gradient.
     ActivationScale,
-    /// Logarithms of trained quantizer steps.
-    Step,
+    /// Logarithms of learned quantizer scales.
+    LogScale,
 }
 
 /// Identity, shape and part of one tensor.

@@ -8,7 +8,7 @@ use crate::random::Random;
 use half::f16;
 use resnet_bk_runtime::architecture::Architecture;
 use resnet_bk_runtime::model::{Model, ModelError};
-use resnet_bk_runtime::quantization::{Scheme, Steps};
+use resnet_bk_runtime::quantization::{ScaleMode, Scheme};
 use resnet_bk_runtime::tensor_id::{BlockTensor, MixerMap, ModelTensor, NormPart, TensorId};
 use resnet_bk_runtime::tensor_spec::{Role, TensorSpec};
 use std::cmp::Ordering;
@@ -233,18 +233,18 @@ impl Parameters {
     }
 
     /// Whether a parameter's quantizer is trained with it.
-    pub fn has_trained_steps(&self, parameter: &Parameter) -> bool {
-        self.architecture.scheme(&parameter.spec).is_some_and(|scheme| matches!(scheme.steps, Steps::Learned(_)))
+    pub fn has_learned_scales(&self, parameter: &Parameter) -> bool {
+        self.architecture.scheme(&parameter.spec).is_some_and(|scheme| matches!(scheme.mode, ScaleMode::Learned(_)))
     }
 
     /// A parameter's quantizer with its present scales.
     pub fn quantizer(&self, parameter: &Parameter) -> Option<Quantizer> {
         let scheme = self.architecture.scheme(&parameter.spec)?;
-        let log_steps = match scheme.steps {
-            Steps::Range(_) => None,
-            Steps::Learned(_) => self.get(parameter.spec.id.log_scales()).map(|steps| steps.values.as_slice()),
+        let log_scales = match scheme.mode {
+            ScaleMode::AbsMax(_) => None,
+            ScaleMode::Learned(_) => self.get(parameter.spec.id.log_scales()).map(|steps| steps.values.as_slice()),
         };
-        Some(Quantizer { scheme, scales: scheme.scales(&parameter.values, log_steps) })
+        Some(Quantizer { scheme, scales: scheme.scales(&parameter.values, log_scales) })
     }
 
     /// The model that runs with these values.
@@ -284,7 +284,7 @@ fn initial_values(architecture: &Architecture, spec: &TensorSpec, random: &mut R
         Role::Projection => normal((spec.shape[0] as f32).powf(-0.5)),
         Role::Embedding | Role::Head => normal((architecture.d_model as f32).powf(-0.5)),
         Role::Positions => normal(POSITION_STD),
-        Role::HeadBias | Role::ActivationScale | Role::Step => vec![0.0; len],
+        Role::HeadBias | Role::ActivationScale | Role::LogScale => vec![0.0; len],
         Role::Expert | Role::Router | Role::Mixer => {
             let scale = if is_barrier(spec) { BARRIER_SCALE } else { 1.0 };
             let bound = scale / (spec.shape[0] as f32).sqrt();

@@ -35,7 +35,7 @@ fn run_all(checkpoint: &mut Checkpoint, streams: &TokenStreams, recipe: &Recipe)
 const PRUNE: &str = "magnitude.sparsity = 0.5\nexperts.milestones = [{ step = 3, experts = 1 }]";
 /// Everything that a pruning stage can do.
 const PRUNE_SLOWLY: &str = "schedule.epochs = 2\nmagnitude.sparsity = 0.5\nmagnitude_over = 0.7\nalpha = 0.5\n\
-    experts.merge = true\nexperts.milestones = [{ step = 3, experts = 1 }]";
+    experts.removal = 'merge'\nexperts.milestones = [{ step = 3, experts = 1 }]";
 const DISTILL: &str = "student.d_model = 12\nschedule.epochs = 2";
 
 #[test]
@@ -182,7 +182,7 @@ fn a_pruned_model_learns_from_the_model_that_it_was() {
 #[test]
 fn merged_experts_keep_their_trained_steps() {
     let (streams, mut checkpoint) = streams_and_checkpoint(config(Mixer::Diagonal));
-    let merge = "experts.merge = true\nexperts.milestones = [{ step = 3, experts = 1 }]";
+    let merge = "experts.removal = 'merge'\nexperts.milestones = [{ step = 3, experts = 1 }]";
     run_all(
         &mut checkpoint,
         &streams,

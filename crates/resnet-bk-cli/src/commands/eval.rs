@@ -84,7 +84,8 @@ pub fn run(arguments: &Eval, printer: &mut Printer) -> Result<Outcome> {
     }
     check_evaluation(architecture, tokens.len(), threads())?;
     let unknown = artifact.vocabulary.unknown();
-    let ledger = artifact.ledger().with_context(|| format!("cannot pack {}", arguments.model.display()))?;
+    let size_breakdown =
+        artifact.size_breakdown().with_context(|| format!("cannot pack {}", arguments.model.display()))?;
     let model = artifact.to_model();
     let evaluation = evaluate_model(&model, &tokens);
     let measurement = Measurement {
@@ -92,8 +93,8 @@ pub fn run(arguments: &Eval, printer: &mut Printer) -> Result<Outcome> {
         streaming_perplexity: arguments.streaming.then(|| evaluate_streaming(&model, &tokens).perplexity()),
         tokens: evaluation.tokens,
         unknown_tokens: tokens[1..].iter().filter(|&&token| token == unknown).count(),
-        bytes_total: ledger.total_bytes(),
-        bytes_weights: ledger.weights_bytes(),
+        bytes_total: size_breakdown.total_bytes(),
+        bytes_weights: size_breakdown.weights_bytes(),
         causality: architecture.causality,
         note: (architecture.causality == Causality::Bidirectional).then_some(NOT_CAUSAL),
     };

@@ -26,7 +26,7 @@ use canvas::{Format, NARROW, Png, WIDE};
 use objective::Objectives;
 use page::{Drawing, Pictures};
 use resnet_bk::config::Recipe;
-use resnet_bk_runtime::atomic::write_atomically;
+use resnet_bk_runtime::replace_file::replace_file;
 use std::path::{Path, PathBuf};
 
 /// Loss of every step, one stage after the other.
@@ -56,7 +56,7 @@ pub fn write(run: &Path) -> Result<Vec<PathBuf>> {
     files.push((PAGE, page.as_bytes()));
     let write = |(name, bytes): (&str, &[u8])| {
         let path = run.join(name);
-        write_atomically(&path, bytes).with_context(|| format!("cannot write {}", path.display()))?;
+        replace_file(&path, bytes).with_context(|| format!("cannot write {}", path.display()))?;
         Ok(path)
     };
     files.into_iter().map(write).collect()

@@ -4,7 +4,7 @@ use super::canvas::Png;
 use super::html::{escape, picture, table};
 use super::warnings::warnings;
 use crate::printer::{Table, change, percent, perplexity, ratio};
-use crate::tables::{comparison, facts, ledger, missed, reservations, stages, trials};
+use crate::tables::{comparison, facts, missed, reservations, size_breakdown, stages, trials};
 use resnet_bk::summary::Removal;
 use resnet_bk::summary::Summary;
 use std::fmt::Write as _;
@@ -62,7 +62,7 @@ pub fn render(summary: &Summary, recipe: Option<&str>, pictures: &Pictures) -> S
     body +=
         &picture(&pictures.losses, "Loss of every step, one stage after the other, in a panel for each kind of loss");
     body += "<h2>Where the bytes go</h2>\n";
-    body += &table(&ledger(&summary.artifact.ledger), &[]);
+    body += &table(&size_breakdown(&summary.artifact.size_breakdown), &[]);
     if !summary.removals.is_empty() {
         body += "<h2>Experts that went</h2>\n";
         body += &table(&removals(&summary.removals), &[]);

@@ -163,7 +163,7 @@ pub enum ArtifactError {
         value: f32,
     },
     /// A code lies outside its range.
-    #[error("tensor {tensor} has the code {code} at index {index}, outside ±{limit}")]
+    #[error("tensor {tensor} has the code {code} at index {index}, outside ±{qmax}")]
     Code {
         /// Its name.
         tensor: String,
@@ -172,7 +172,7 @@ pub enum ArtifactError {
         /// The code.
         code: i16,
         /// Largest code of the tensor's scheme.
-        limit: i16,
+        qmax: i16,
     },
     /// The coded weights are too short to be a trained model's.
     #[error("{bytes} bytes of weights cannot hold {elements} numbers of a trained model")]

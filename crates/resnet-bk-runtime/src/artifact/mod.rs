@@ -25,8 +25,8 @@ mod config;
 mod container;
 mod error;
 mod foreign;
-mod ledger;
 mod section;
+mod size_breakdown;
 mod tensor;
 #[cfg(test)]
 mod tests;
@@ -36,14 +36,14 @@ mod weights;
 pub use container::FORMAT_VERSION;
 pub use error::ArtifactError;
 pub use foreign::guess as looks_like;
-pub use ledger::{Ledger, LedgerEntry, LedgerKind};
 pub use section::Section;
+pub use size_breakdown::{SizeBreakdown, SizeEntry, SizeKind};
 pub use tensor::StoredTensor;
 
 use crate::architecture::Architecture;
-use crate::atomic::write_atomically;
 use crate::model::Model;
-use crate::quantization::Steps;
+use crate::quantization::ScaleMode;
+use crate::replace_file::replace_file;
 use crate::tensor_id::TensorId;
 use crate::tokenizer::Vocabulary;
 use std::collections::HashMap;
@@ -89,11 +89,11 @@ fn quantized<'a>(
         let values = checked(spec.id)?;
         tensors.push(match architecture.scheme(&spec) {
             Some(scheme) => {
-                let log_steps = match scheme.steps {
-                    Steps::Range(_) => None,
-                    Steps::Learned(_) => Some(checked(spec.id.log_scales())?),
+                let log_scales = match scheme.mode {
+                    ScaleMode::AbsMax(_) => None,
+                    ScaleMode::Learned(_) => Some(checked(spec.id.log_scales())?),
                 };
-                StoredTensor::Quantized(scheme.quantize(values, scheme.scales(values, log_steps)))
+                StoredTensor::Quantized(scheme.quantize(values, scheme.scales(values, log_scales)))
             }
             None => StoredTensor::Float(values.to_vec()),
         });
@@ -171,7 +171,7 @@ impl Artifact {
     pub fn write(&self, path: impl AsRef<Path>) -> Result<(), ArtifactError> {
         let path = path.as_ref();
         let bytes = self.to_bytes()?;
-        write_atomically(path, &bytes).map_err(|source| ArtifactError::Write { path: path.to_owned(), source })
+        replace_file(path, &bytes).map_err(|source| ArtifactError::Write { path: path.to_owned(), source })
     }
 
     /// Length of the section of weights, in bytes.
@@ -186,10 +186,10 @@ impl Artifact {
     ///
     /// # Errors
     /// As [`to_bytes`](Self::to_bytes).
-    pub fn ledger(&self) -> Result<Ledger, ArtifactError> {
+    pub fn size_breakdown(&self) -> Result<SizeBreakdown, ArtifactError> {
         let config = config::encode(&self.architecture, &self.vocabulary)?;
         let vocabulary = vocabulary::encode(self.vocabulary.words(), self.architecture.vocab_size)?;
         let weights = weights::encode(&self.architecture, &self.tensors)?;
-        Ok(Ledger::new(config.len() as u64, vocabulary.len() as u64, &weights.parts))
+        Ok(SizeBreakdown::new(config.len() as u64, vocabulary.len() as u64, &weights.parts))
     }
 }

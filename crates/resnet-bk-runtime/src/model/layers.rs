@@ -1,7 +1,7 @@
 //! The layers of a block: affine maps, layer norm and the mixture of experts.
 
 use crate::kernels::{layer_norm, linear};
-use crate::moe::{assignments, gate_weights};
+use crate::router::{assignments, gate_weights};
 
 /// `x W + b` of every row.
 #[derive(Clone, Debug)]

@@ -53,8 +53,7 @@ pub fn bench_step(preset: &str, precision: Precision, runs: usize) -> Result<Ste
     let mut number = 0;
     let step = measure(runs, || {
         number += 1;
-        let optimization =
-            Optimization { schedule: &schedule, rate: 1e-4, bit_price: 0.0, random: Random::new(number) };
+        let optimization = Optimization { schedule: &schedule, rate: 1e-4, lambda: 0.0, random: Random::new(number) };
         optimization_step(&mut model, &mut [], &batch, &mut CrossEntropy { precision }, &optimization)
             .expect("a small rate keeps the loss finite");
     });

@@ -12,7 +12,7 @@
 //! ```
 //!
 //! The rest of the header, names, types, shapes and places of the tensors, is compared with what the architecture asks for, so a file with
-//! any bit changed is refused. Version 1 had no checksums. A file is written in one step, so an interruption leaves the last good one.
+//! any bit changed is refused. Version 1 had no checksums, version 2 other names of recipe keys and of scales. A file is written in one step, so an interruption leaves the last good one.
 
 use super::agreement::check_agreement;
 use super::error::ContentError;
@@ -21,7 +21,7 @@ use super::{Checkpoint, CheckpointError, Compression, History, ModelState, Progr
 use crate::config::ModelConfig;
 use crate::parameters::{Parameter, Parameters};
 use resnet_bk_runtime::architecture::Architecture;
-use resnet_bk_runtime::atomic::write_atomically;
+use resnet_bk_runtime::replace_file::replace_file;
 use resnet_bk_runtime::tokenizer::{BlankLines, Pretokenizer, Vocabulary};
 use safetensors::tensor::{Dtype, TensorView};
 use safetensors::{SafeTensorError, SafeTensors};
@@ -37,7 +37,7 @@ pub(super) const METADATA_CHECKSUM: &str = "metadata-crc32";
 /// What the names of parameters begin with that no architecture knows.
 pub(super) const AUXILIARY: &str = "auxiliary/";
 /// Version of the format.
-pub(super) const VERSION: u32 = 2;
+pub(super) const VERSION: u32 = 3;
 
 #[derive(Serialize, Deserialize)]
 pub(super) struct Metadata {
@@ -73,7 +73,7 @@ impl Checkpoint {
             if let Some(folder) = path.parent() {
                 std::fs::create_dir_all(folder)?;
             }
-            write_atomically(path, &bytes)
+            replace_file(path, &bytes)
         });
         written.map_err(|source| CheckpointError::Write { path: path.to_owned(), source })
     }

@@ -114,13 +114,13 @@ pub struct Progress {
     pub seconds: f64,
     /// Prices of a coded bit: what has been integrated, and what is asked.
     #[serde(default)]
-    pub bit_prices: Option<(f64, f64)>,
+    pub rate_control: Option<(f64, f64)>,
 }
 
 impl Progress {
     /// A stage that begins.
     pub fn new(stage: usize) -> Self {
-        Self { stage, epochs: Vec::new(), form_since: 0, best_epoch: None, seconds: 0.0, bit_prices: None }
+        Self { stage, epochs: Vec::new(), form_since: 0, best_epoch: None, seconds: 0.0, rate_control: None }
     }
 }
 

@@ -4,7 +4,7 @@ use super::*;
 use crate::random::Random;
 use crate::train::Judged;
 use resnet_bk_runtime::architecture::Architecture;
-use resnet_bk_runtime::quantization::{LearnedSteps, QuantizationPolicy};
+use resnet_bk_runtime::quantization::{LearnedScales, QuantizationPolicy};
 use resnet_bk_runtime::tensor_id::ModelTensor;
 use resnet_bk_runtime::tensor_spec::{Role, TensorSpec};
 use resnet_bk_runtime::tokenizer::Pretokenizer;
@@ -25,7 +25,7 @@ fn checkpoint() -> Checkpoint {
     let vocabulary = Vocabulary::new(words.into_iter().chain(more).collect(), Pretokenizer::Whitespace).unwrap();
     let config = ModelConfig { d_model: 8, d_ff: 6, n_layers: 2, ..ModelConfig::preset("tiny").unwrap() };
     let mut checkpoint = Checkpoint::new(ModelState::initialise(config, Arc::new(vocabulary), 1));
-    let policy = QuantizationPolicy { learned: Some(LearnedSteps::default()), ..QuantizationPolicy::default() };
+    let policy = QuantizationPolicy { learned: Some(LearnedScales::default()), ..QuantizationPolicy::default() };
     let parameters = checkpoint.model.parameters.clone();
     let architecture = Architecture { quantization: Some(policy), ..parameters.architecture().clone() };
     checkpoint.model.parameters = parameters.with_architecture(architecture).remove_expert(1, 0);

@@ -43,14 +43,14 @@ pub fn calibrate(parameters: Parameters, tokens: &[u32], samples: usize, bits: u
     policy.activation_bits = Some(bits);
     let quantized = resnet_bk_runtime::architecture::Architecture { quantization: Some(policy), ..architecture };
     let mut parameters = parameters.with_architecture(quantized);
-    let limit = f32::from(q_max(bits));
+    let qmax = f32::from(q_max(bits));
     for (block, (potential, features)) in largest.iter().enumerate() {
         let mut set = |tensor, values: Vec<f32>| {
             let parameter = parameters.get_mut(ModelTensor::Block(block, tensor));
             parameter.expect("a quantized architecture has its steps").values = values.into();
         };
-        set(BlockTensor::PotentialScale, vec![potential / limit]);
-        set(BlockTensor::FeatureScales, features.iter().map(|max| max / limit).collect());
+        set(BlockTensor::PotentialScale, vec![potential / qmax]);
+        set(BlockTensor::FeatureScales, features.iter().map(|max| max / qmax).collect());
     }
     (parameters, starts.len())
 }

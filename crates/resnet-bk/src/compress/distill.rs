@@ -8,13 +8,12 @@
 //! matches the teacher's block at the same relative depth. A part of the way through, the student is compressed as its teacher
 //! was: the same quantizers unless it has its own, the same sparsity, the same bar for experts.
 
-use super::prune::Leaving;
 use super::stage::{RunStage, StageContext};
 use super::teacher::Teacher;
 use super::{prune, qat};
 use crate::batch::Batch;
 use crate::checkpoint::{Checkpoint, Compression, ModelState, TrainingState};
-use crate::config::{DistillConfig, ModelConfig, QatConfig};
+use crate::config::{DistillConfig, ModelConfig, QatConfig, RemovalMode};
 use crate::model::{LanguageModel, Leaves, Output};
 use crate::ops::{self, HeadLoss};
 use crate::parameters::Parameter;
@@ -76,10 +75,10 @@ impl<'a> Distillation<'a> {
     fn compress_like_teacher(&self, model: &mut ModelState, context: &mut StepContext) {
         let compression = &self.compression;
         if let Some(threshold) = compression.expert_threshold {
-            prune::remove_unused_experts(model, threshold, Leaving::Removed, context);
+            prune::remove_unused_experts(model, threshold, RemovalMode::Drop, context);
         }
         if let Some(experts) = compression.experts {
-            prune::keep_most_used_experts(model, experts, Leaving::Removed, context);
+            prune::keep_most_used_experts(model, experts, RemovalMode::Drop, context);
         }
         if let Some(magnitude) = compression.magnitude {
             prune::mask_small_weights(model, magnitude, context);

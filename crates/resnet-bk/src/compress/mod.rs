@@ -9,8 +9,8 @@ pub mod distill;
 pub mod planner;
 pub mod prune;
 pub mod qat;
+mod scale_initialization;
 mod stage;
-mod steps;
 mod teacher;
 
 pub use cross_entropy::CrossEntropy;

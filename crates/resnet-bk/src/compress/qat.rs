@@ -2,8 +2,8 @@
 
 use super::calibration::calibrate;
 use super::cross_entropy::CrossEntropy;
+use super::scale_initialization::{fit_curve, initialize_scales};
 use super::stage::{RunStage, StageContext};
-use super::steps::{fit_curve, fit_steps};
 use crate::batch::Batch;
 use crate::checkpoint::{Checkpoint, ModelState};
 use crate::config::QatConfig;
@@ -54,7 +54,7 @@ pub fn quantize(model: &mut ModelState, config: &QatConfig, seed: u64, context: 
     };
     let mut parameters = model.parameters.clone().with_architecture(weights);
     fit_curve(&mut parameters);
-    fit_steps(&mut parameters);
+    initialize_scales(&mut parameters);
     let mut calibration_samples = 0;
     if let Some(bits) = activation_bits {
         (parameters, calibration_samples) =

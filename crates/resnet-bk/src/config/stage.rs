@@ -53,7 +53,7 @@ impl std::fmt::Display for StageKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LearningRateShape {
-    /// Half a cosine from the peak to `final_fraction` of it.
+    /// Half a cosine from the peak to `min_lr_ratio` of it.
     Cosine,
     /// It stays at the peak.
     Constant,
@@ -74,7 +74,7 @@ pub struct Schedule {
     /// Share of the stage's steps over which the learning rate rises linearly from zero.
     pub warmup: f64,
     /// Last rate over the peak (cosine).
-    pub final_fraction: f64,
+    pub min_lr_ratio: f64,
     /// Decoupled weight decay of matrices and tables; biases and norms have none.
     pub weight_decay: f64,
     /// AdamW's decay of the running mean of gradients.
@@ -83,9 +83,9 @@ pub struct Schedule {
     pub beta2: f64,
     /// Rate-distortion multiplier lambda, in nats of loss per token and coded bit. The loss of a step is its own loss plus lambda times
     /// the coded size of the weights, where weights have learned scales. 1e-7 makes 100 kB cost 0.08 nats. 0 for none.
-    pub bit_price: f64,
+    pub lambda: f64,
     /// Goal for the length of the weights section, in bytes. Where weights have learned scales, a PI controller changes lambda until
-    /// the section has that length; it starts from `bit_price`, or from 1e-7 where that is 0.
+    /// the section has that length; it starts from `lambda`, or from 1e-7 where that is 0.
     pub weights_bytes: Option<u64>,
     /// Whether the epoch with the lowest perplexity on the dev slice is kept instead of the last one. The dev slice is the last 2 % of the
     /// training tokens, at most 50,000. It is then held out of training.
@@ -102,11 +102,11 @@ impl Default for Schedule {
             learning_rate: 2e-3,
             shape: LearningRateShape::Cosine,
             warmup: 0.05,
-            final_fraction: 0.05,
+            min_lr_ratio: 0.05,
             weight_decay: 0.01,
             beta1: 0.9,
             beta2: 0.999,
-            bit_price: 0.0,
+            lambda: 0.0,
             weights_bytes: None,
             keep_best_epoch: false,
             precision: Precision::Bf16,
@@ -181,10 +181,21 @@ impl Default for PruneConfig {
 pub struct ExpertPruning {
     /// An expert that is used for a smaller share of the training tokens is removed. Without it, the model's `prune_threshold` holds.
     pub threshold: Option<f64>,
-    /// The removal mode: true merges an expert that is removed into the one most similar to it, false drops it.
-    pub merge: bool,
+    /// What becomes of the weights of an expert that is removed.
+    pub removal: RemovalMode,
     /// How many experts of each block stay from a point of the stage on. The most used ones stay.
     pub milestones: Vec<Milestone>,
+}
+
+/// What becomes of the weights of an expert that is removed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RemovalMode {
+    /// They are lost.
+    #[default]
+    Drop,
+    /// They are averaged into the most similar expert, unit by unit.
+    Merge,
 }
 
 /// A point of a progressive schedule, by step or by epoch.
@@ -322,7 +333,7 @@ impl StageConfig {
     }
 
     /// Whether the model's quantizers have trained steps at the stage's end, where `before` says so of the model before it.
-    pub fn has_trained_steps(&self, before: bool) -> bool {
+    pub fn has_learned_scales(&self, before: bool) -> bool {
         let policy = match self {
             Self::Train(_) => return before && !self.brings_model(),
             Self::Prune(_) => return before,

@@ -76,8 +76,16 @@ impl de::Error for ValueError {
     }
 }
 
+/// Keys of earlier versions and what they are called now.
+const RENAMED: [(&str, &str); 3] =
+    [("final_fraction", "min_lr_ratio"), ("bit_price", "lambda"), ("merge", "removal = \"merge\"")];
+
 /// A key that stands for nothing.
 pub(super) fn unknown_key(found: &str, known: &[&str]) -> ValueError {
+    let renamed = RENAMED.iter().find(|(old, new)| *old == found && known.iter().any(|key| new.starts_with(key)));
+    if let Some((_, new)) = renamed {
+        return ValueError::new(&[found], format!("has another name since version 0.2.0: write {new}"));
+    }
     let message = match nearest(found, known.iter().copied()) {
         Some(near) => format!("is not a known key: did you mean {near}?"),
         None => format!("is not a known key: there are {}", known.join(", ")),

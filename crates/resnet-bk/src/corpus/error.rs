@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-/// Why a corpus cannot be loaded. Each message names the place and the mend.
+/// Why a corpus cannot be loaded. Each message names the place and the fix.
 #[derive(Debug, thiserror::Error)]
 pub enum CorpusError {
     /// Neither a known name nor a folder.

@@ -21,9 +21,9 @@ struct Embed {
 }
 
 impl Embed {
-    fn look_up(&self, bank: &[f32], positions: Option<&[f32]>) -> Vec<f32> {
+    fn look_up(&self, table: &[f32], positions: Option<&[f32]>) -> Vec<f32> {
         let width = self.layout.d_model;
-        let bins = self.layout.bins(bank);
+        let bins = self.layout.bins(table);
         let mut out = vec![0.0; self.tokens.len() * width];
         let tasks = out.par_chunks_mut(ROWS * width).zip(self.tokens.par_chunks(ROWS)).enumerate();
         tasks.for_each(|(task, (out, tokens))| {
@@ -51,13 +51,13 @@ impl Embed {
         gradient
     }
 
-    /// The bank's gradient.
-    fn scatter(&self, bank: &[f32], gradient: &[f32]) -> Vec<f32> {
+    /// The table's gradient.
+    fn scatter(&self, table: &[f32], gradient: &[f32]) -> Vec<f32> {
         let d_model = self.layout.d_model;
-        let mut dbank = vec![0.0; bank.len()];
+        let mut dbank = vec![0.0; table.len()];
         let mut rest = dbank.as_mut_slice();
-        for bin in self.layout.bins(bank) {
-            let drows = rest.split_off_mut(..bin.rows.len()).expect("the bank holds every bin");
+        for bin in self.layout.bins(table) {
+            let drows = rest.split_off_mut(..bin.rows.len()).expect("the table holds every bin");
             let words = bin.words();
             let places = self.tokens.iter().map(|&token| token as usize).zip(gradient.chunks(d_model));
             let here: Vec<(usize, &[f32])> = places.filter(|(word, _)| words.contains(word)).collect();
@@ -71,7 +71,7 @@ impl Embed {
             let (count, width) = (here.len(), bin.width);
             let rows: Vec<f32> = here.iter().flat_map(|(word, _)| bin.row(*word)).copied().collect();
             let wide: Vec<f32> = here.iter().flat_map(|(_, g)| *g).copied().collect();
-            let dprojection = rest.split_off_mut(..projection.len()).expect("the bank holds every projection");
+            let dprojection = rest.split_off_mut(..projection.len()).expect("the table holds every projection");
             let (rows, wide) = (Matrix::new(&rows, count, width), Matrix::new(&wide, count, d_model));
             matmul(dprojection, Write::Overwrite, rows.transposed(), wide, Threads::One);
             let mut narrow = vec![0.0; count * width];
@@ -86,27 +86,27 @@ impl Embed {
 }
 
 impl HostOp<1> for Embed {
-    fn forward(&mut self, [bank]: [&[f32]; 1]) -> Vec<f32> {
-        self.look_up(bank, None)
+    fn forward(&mut self, [table]: [&[f32]; 1]) -> Vec<f32> {
+        self.look_up(table, None)
     }
 
-    fn backward(self, [bank]: [&[f32]; 1], _: &[f32], gradient: &[f32], _: [bool; 1]) -> [Vec<f32>; 1] {
-        [self.scatter(bank, &self.unmask(gradient))]
+    fn backward(self, [table]: [&[f32]; 1], _: &[f32], gradient: &[f32], _: [bool; 1]) -> [Vec<f32>; 1] {
+        [self.scatter(table, &self.unmask(gradient))]
     }
 }
 
 impl HostOp<2> for Embed {
-    fn forward(&mut self, [bank, positions]: [&[f32]; 2]) -> Vec<f32> {
-        self.look_up(bank, Some(positions))
+    fn forward(&mut self, [table, positions]: [&[f32]; 2]) -> Vec<f32> {
+        self.look_up(table, Some(positions))
     }
 
-    fn backward(self, [bank, positions]: [&[f32]; 2], _: &[f32], gradient: &[f32], _: [bool; 2]) -> [Vec<f32>; 2] {
+    fn backward(self, [table, positions]: [&[f32]; 2], _: &[f32], gradient: &[f32], _: [bool; 2]) -> [Vec<f32>; 2] {
         let (gradient, width) = (self.unmask(gradient), self.layout.d_model);
         let mut dpositions = vec![0.0; positions.len()];
         for (index, g) in gradient.chunks(width).enumerate() {
             add_row(&mut dpositions[index % self.length * width..][..width], g);
         }
-        [self.scatter(bank, &gradient), dpositions]
+        [self.scatter(table, &gradient), dpositions]
     }
 }
 
@@ -114,22 +114,22 @@ impl HostOp<2> for Embed {
 ///
 /// # Shapes
 /// - `tokens`: `[n]`, each below `V`
-/// - `bank`: a table of `layout`
+/// - `table`: a table of `layout`
 /// - `positions`: `[T, D]` with `T` at least `length`
 /// - returns `[n, D]`
 pub fn embed(
     tokens: Arc<[u32]>,
     length: usize,
     layout: &TableLayout,
-    bank: &Tensor,
+    table: &Tensor,
     positions: Option<&Tensor>,
     mask: Option<DropoutMask>,
 ) -> Tensor {
     let shape = [tokens.len(), layout.d_model];
     let op = Embed { tokens, length, layout: layout.clone(), mask };
     match positions {
-        Some(positions) => op.apply([bank, positions], shape),
-        None => op.apply([bank], shape),
+        Some(positions) => op.apply([table, positions], shape),
+        None => op.apply([table], shape),
     }
 }
 

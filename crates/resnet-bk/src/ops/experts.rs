@@ -4,7 +4,7 @@
 //! y_t = sum_e p_te (dropout(relu(x_t U_e + a_e)) W_e + b_e)          over the experts that t is routed to, in their order
 //! ```
 //!
-//! The parameters of all experts come as one vector, the bank: `U [D, F]`, `a [F]`, `W [F, D]`, `b [D]` of the first, then
+//! The parameters of all experts come as one vector, the table: `U [D, F]`, `a [F]`, `W [F, D]`, `b [D]` of the first, then
 //! of the second, and so on.
 
 use crate::kernels::DropoutMask;
@@ -13,7 +13,7 @@ use crate::tape::HostOp;
 use crate::tape::Tensor;
 use rayon::prelude::*;
 use resnet_bk_runtime::kernels::{Matrix, Threads, Write, add_row, linear, matmul};
-use resnet_bk_runtime::moe::assignments;
+use resnet_bk_runtime::router::assignments;
 
 /// Tokens of one task; a multiple of 4, where a dropout mask can be entered.
 const ROWS: usize = 256;
@@ -62,14 +62,14 @@ struct Bank<T> {
 
 impl Experts {
     /// Expert width `F`.
-    fn hidden_width(&self, bank: &[f32]) -> usize {
-        (bank.len() / self.count - self.width) / (2 * self.width + 1)
+    fn hidden_width(&self, table: &[f32]) -> usize {
+        (table.len() / self.count - self.width) / (2 * self.width + 1)
     }
 
-    fn expert<'a>(&self, bank: &'a [f32], expert: usize) -> Bank<&'a [f32]> {
-        let (d, f) = (self.width, self.hidden_width(bank));
-        let size = bank.len() / self.count;
-        let (up, rest) = bank[expert * size..][..size].split_at(d * f);
+    fn expert<'a>(&self, table: &'a [f32], expert: usize) -> Bank<&'a [f32]> {
+        let (d, f) = (self.width, self.hidden_width(table));
+        let size = table.len() / self.count;
+        let (up, rest) = table[expert * size..][..size].split_at(d * f);
         let (up_bias, rest) = rest.split_at(f);
         let (down, down_bias) = rest.split_at(f * d);
         Bank { up, up_bias, down, down_bias }
@@ -136,14 +136,14 @@ fn gather(x: &[f32], tokens: &[u32], width: usize) -> Vec<f32> {
 }
 
 impl HostOp<3> for Experts {
-    fn forward(&mut self, [x, weights, bank]: [&[f32]; 3]) -> Vec<f32> {
-        let (d, f) = (self.width, self.hidden_width(bank));
+    fn forward(&mut self, [x, weights, table]: [&[f32]; 3]) -> Vec<f32> {
+        let (d, f) = (self.width, self.hidden_width(table));
         let mut routed = self.route(weights);
         let rows = routed.tokens.len();
         let (mut hidden, mut outputs) = (vec![0.0; rows * f], vec![0.0; rows * d]);
         let tasks = routed.tasks(&mut hidden, f).into_par_iter().zip(routed.tasks(&mut outputs, d));
         tasks.for_each(|((expert, first, hidden), (_, _, outputs))| {
-            let parameters = self.expert(bank, expert);
+            let parameters = self.expert(table, expert);
             let gathered = gather(x, routed.tokens_of(expert, first, outputs.len() / d), d);
             linear(&gathered, parameters.up, parameters.up_bias, hidden);
             hidden.iter_mut().for_each(|h| *h = h.max(0.0));
@@ -170,10 +170,10 @@ impl HostOp<3> for Experts {
         mixed
     }
 
-    fn backward(self, [x, weights, bank]: [&[f32]; 3], _: &[f32], gradient: &[f32], _: [bool; 3]) -> [Vec<f32>; 3] {
-        let (d, f) = (self.width, self.hidden_width(bank));
+    fn backward(self, [x, weights, table]: [&[f32]; 3], _: &[f32], gradient: &[f32], _: [bool; 3]) -> [Vec<f32>; 3] {
+        let (d, f) = (self.width, self.hidden_width(table));
         let routed = &self.routed;
-        let size = bank.len() / self.count;
+        let size = table.len() / self.count;
         // Gradients of the gathered inputs.
         let mut dgathered = vec![0.0; routed.tokens.len() * d];
         let found: Vec<(usize, Vec<f32>, Vec<f32>)> = routed
@@ -183,7 +183,7 @@ impl HostOp<3> for Experts {
                 let rows = dgathered.len() / d;
                 let start = routed.starts[expert] + first;
                 let tokens = routed.tokens_of(expert, first, rows);
-                let parameters = self.expert(bank, expert);
+                let parameters = self.expert(table, expert);
                 let hidden = &routed.hidden[start * f..][..rows * f];
                 // From the weighted sum to the expert's output and its weight.
                 let mut doutputs = gather(gradient, tokens, d);
@@ -218,7 +218,7 @@ impl HostOp<3> for Experts {
                 (expert, dbank, dweights)
             })
             .collect();
-        let mut grads = [vec![0.0; x.len()], vec![0.0; weights.len()], vec![0.0; bank.len()]];
+        let mut grads = [vec![0.0; x.len()], vec![0.0; weights.len()], vec![0.0; table.len()]];
         let [dx, dweights, dbank] = &mut grads;
         let mut row = 0;
         for (expert, part, weights) in &found {
@@ -244,11 +244,11 @@ impl HostOp<3> for Experts {
 /// # Shapes
 /// - `x`: `[n, D]`
 /// - `weights`: `[n, E]`, zero where a token is not routed to an expert
-/// - `bank`: `[E (2 D F + F + D)]`
+/// - `table`: `[E (2 D F + F + D)]`
 /// - returns `[n, D]`
-pub fn experts(x: &Tensor, weights: &Tensor, bank: &Tensor, dropout: Option<ExpertDropout>) -> Tensor {
+pub fn experts(x: &Tensor, weights: &Tensor, table: &Tensor, dropout: Option<ExpertDropout>) -> Tensor {
     let op = Experts { width: x.columns(), count: weights.columns(), dropout, routed: Routed::default() };
-    op.apply([x, weights, bank], x.shape())
+    op.apply([x, weights, table], x.shape())
 }
 
 #[cfg(test)]
@@ -262,21 +262,21 @@ mod tests {
         // The second token goes to one expert, the third to the other, the rest to both.
         let mut weights: Vec<f32> = values(2 * 4, 1).iter().map(|x| 0.5 + 0.3 * x).collect();
         (weights[2], weights[5]) = (0.0, 0.0);
-        let bank = values(count * (2 * d * f + f + d), 2);
+        let table = values(count * (2 * d * f + f + d), 2);
         for dropout in [None, Some(ExpertDropout { p: 0.3, key: 3 })] {
             let op = || Experts { width: d, count, dropout, routed: Routed::default() };
             // Routing is not differentiable at zero: the weights' gradient is checked apart, where it exists.
             let routed_only = Masked { op, weights: &weights };
-            check_gradients([&values(4 * d, 3), &bank], || routed_only.make(), 3e-3);
+            check_gradients([&values(4 * d, 3), &table], || routed_only.make(), 3e-3);
             let mut whole = op();
             let (x, g) = (values(4 * d, 3), values(4 * d, 4));
-            let output = whole.forward([&x, &weights, &bank]);
-            let [_, dweights, _] = whole.backward([&x, &weights, &bank], &output, &g, [true; 3]);
+            let output = whole.forward([&x, &weights, &table]);
+            let [_, dweights, _] = whole.backward([&x, &weights, &table], &output, &g, [true; 3]);
             for (i, dweight) in dweights.iter().enumerate() {
                 let objective = |w: f32| -> f32 {
                     let mut weights = weights.clone();
                     weights[i] = w;
-                    op().forward([&x, &weights, &bank]).iter().zip(&g).map(|(y, g)| y * g).sum()
+                    op().forward([&x, &weights, &table]).iter().zip(&g).map(|(y, g)| y * g).sum()
                 };
                 let expected = if weights[i] == 0.0 {
                     0.0
@@ -307,12 +307,12 @@ mod tests {
     }
 
     impl HostOp<2> for Held {
-        fn forward(&mut self, [x, bank]: [&[f32]; 2]) -> Vec<f32> {
-            self.op.forward([x, &self.weights, bank])
+        fn forward(&mut self, [x, table]: [&[f32]; 2]) -> Vec<f32> {
+            self.op.forward([x, &self.weights, table])
         }
 
-        fn backward(self, [x, bank]: [&[f32]; 2], y: &[f32], g: &[f32], _: [bool; 2]) -> [Vec<f32>; 2] {
-            let [dx, _, dbank] = self.op.backward([x, &self.weights, bank], y, g, [true; 3]);
+        fn backward(self, [x, table]: [&[f32]; 2], y: &[f32], g: &[f32], _: [bool; 2]) -> [Vec<f32>; 2] {
+            let [dx, _, dbank] = self.op.backward([x, &self.weights, table], y, g, [true; 3]);
             [dx, dbank]
         }
     }

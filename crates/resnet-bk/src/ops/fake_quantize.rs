@@ -19,10 +19,10 @@ impl HostOp<1> for Activation {
     }
 
     fn backward(self, [x]: [&[f32]; 1], _: &[f32], gradient: &[f32], _: [bool; 1]) -> [Vec<f32>; 1] {
-        let limit = f32::from(q_max(self.bits)) + 0.5;
+        let qmax = f32::from(q_max(self.bits)) + 0.5;
         let channels = self.steps.len();
         let pass =
-            |(i, (x, g)): (usize, (&f32, &f32))| if x.abs() <= limit * self.steps[i % channels] { *g } else { 0.0 };
+            |(i, (x, g)): (usize, (&f32, &f32))| if x.abs() <= qmax * self.steps[i % channels] { *g } else { 0.0 };
         [x.iter().zip(gradient).enumerate().map(pass).collect()]
     }
 }

@@ -10,7 +10,7 @@
 
 use crate::tape::{HostOp, Tensor};
 use resnet_bk_runtime::kernels::softmax_in_place;
-use resnet_bk_runtime::moe;
+use resnet_bk_runtime::router;
 
 #[derive(Debug)]
 struct GateWeights {
@@ -20,7 +20,7 @@ struct GateWeights {
 
 impl HostOp<1> for GateWeights {
     fn forward(&mut self, [logits]: [&[f32]; 1]) -> Vec<f32> {
-        moe::gate_weights(logits, self.experts, self.top_k)
+        router::gate_weights(logits, self.experts, self.top_k)
     }
 
     fn backward(self, [logits]: [&[f32]; 1], output: &[f32], gradient: &[f32], _: [bool; 1]) -> [Vec<f32>; 1] {

@@ -58,8 +58,8 @@ impl Run<'_> {
         let by_ratio = target.ratio.zip(baseline).map(|(ratio, baseline)| (baseline as f64 / ratio) as u64);
         let by_bytes = match target.bytes {
             Some(bytes) => {
-                let ledger = pack(teacher)?.ledger()?;
-                Some(bytes.saturating_sub(ledger.total_bytes() - ledger.weights_bytes() + CONFIG_ROOM))
+                let size_breakdown = pack(teacher)?.size_breakdown()?;
+                Some(bytes.saturating_sub(size_breakdown.total_bytes() - size_breakdown.weights_bytes() + CONFIG_ROOM))
             }
             None => None,
         };

@@ -18,12 +18,12 @@ const PARITY: f64 = 1e-4;
 pub(super) fn finish(run: Run) -> Result<Summary, RunError> {
     let bytes = pack(&run.checkpoint.model)?.to_bytes()?;
     let decoded = Artifact::from_bytes(&bytes)?;
-    let ledger = decoded.ledger()?;
+    let size_breakdown = decoded.size_breakdown()?;
     let artifact = ArtifactSummary {
         bytes_total: bytes.len() as u64,
-        bytes_weights: ledger.weights_bytes(),
+        bytes_weights: size_breakdown.weights_bytes(),
         valid_perplexity: evaluate_model(&decoded.to_model(), &run.text.streams.valid).perplexity(),
-        ledger,
+        size_breakdown,
     };
     let trained = run.checkpoint.history.stages.last().map_or(f64::NAN, |stage| stage.valid_perplexity);
     if !agrees(artifact.valid_perplexity, trained) {

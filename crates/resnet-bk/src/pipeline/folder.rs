@@ -2,7 +2,7 @@
 
 use super::RunError;
 use crate::config::{Recipe, StageKind};
-use resnet_bk_runtime::atomic::write_atomically;
+use resnet_bk_runtime::replace_file::replace_file;
 use std::fs::{File, TryLockError};
 use std::path::Path;
 
@@ -84,7 +84,7 @@ fn holds_something(folder: &Path) -> std::io::Result<bool> {
     }
 }
 
-/// Whether a file is half of one that a run was killed at: see `atomic.rs` of the runtime.
+/// Whether a file is half of one that a run was killed at: see `replace_file.rs` of the runtime.
 fn is_temporary(name: &std::ffi::OsStr) -> bool {
     name.to_string_lossy().starts_with(".tmp")
 }
@@ -101,6 +101,6 @@ fn same_work(old: &Recipe, new: &Recipe) -> bool {
 
 /// Writes a file of the run in one step.
 pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<(), RunError> {
-    let written = path.parent().map_or(Ok(()), std::fs::create_dir_all).and_then(|()| write_atomically(path, bytes));
+    let written = path.parent().map_or(Ok(()), std::fs::create_dir_all).and_then(|()| replace_file(path, bytes));
     written.map_err(|source| RunError::File { path: path.to_owned(), source })
 }

@@ -144,7 +144,7 @@ impl<'a> Run<'a> {
         // Float32 bytes of the models that are trained.
         let mut trained = Vec::new();
         for stage in stages {
-            steps = stage.has_trained_steps(steps);
+            steps = stage.has_learned_scales(steps);
             if let Some(bytes) = stage.schedule().weights_bytes {
                 asked = Some(bytes);
                 kept |= steps;

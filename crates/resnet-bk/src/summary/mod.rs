@@ -15,7 +15,7 @@ use crate::corpus::TextFingerprint;
 use crate::environment::Environment;
 use crate::ngram::NgramBaselines;
 use resnet_bk_runtime::architecture::Causality;
-use resnet_bk_runtime::artifact::Ledger;
+use resnet_bk_runtime::artifact::SizeBreakdown;
 use serde::{Deserialize, Serialize};
 
 /// The result of a run.
@@ -127,5 +127,5 @@ pub struct ArtifactSummary {
     /// Perplexity of the held-out text by the file, read again and run by the runtime.
     pub valid_perplexity: f64,
     /// Where the bytes go.
-    pub ledger: Ledger,
+    pub size_breakdown: SizeBreakdown,
 }

@@ -68,7 +68,7 @@ impl AdamW<'_> {
     /// Matrices and tables decay; norms, biases and scalars do not.
     fn decay(&self, role: Role) -> f64 {
         match role {
-            Role::Small | Role::HeadBias | Role::ActivationScale | Role::Step => 0.0,
+            Role::Small | Role::HeadBias | Role::ActivationScale | Role::LogScale => 0.0,
             _ => self.schedule.weight_decay,
         }
     }

@@ -109,7 +109,7 @@ impl BestEpoch {
         self.best = self.best.take().filter(|(epoch, _)| *epoch > progress.form_since);
         let present = &checkpoint.model.parameters;
         if let Some(most) = self.weights_bytes
-            && present.iter().any(|parameter| present.has_trained_steps(parameter))
+            && present.iter().any(|parameter| present.has_learned_scales(parameter))
             && weights_bytes(present)? as f64 > (1.0 + SIZE_TOLERANCE) * most as f64
         {
             return Ok(());

@@ -2,8 +2,8 @@
 
 mod adamw;
 mod best_epoch;
-mod bit_price;
 mod gradients;
+mod rate_control;
 mod schedule;
 mod step;
 
@@ -23,7 +23,7 @@ use crate::random::Random;
 use crate::summary::Removal;
 use crate::tape::Tensor;
 use best_epoch::{BestEpoch, Form};
-use bit_price::BitPrice;
+use rate_control::RateControl;
 use resnet_bk_runtime::artifact::ArtifactError;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -179,9 +179,9 @@ pub fn train(
     let steps = schedule.epochs * steps_per_epoch;
     let mut progress = checkpoint.training.progress.take().unwrap_or_else(|| Progress::new(stage.number));
     let first_epoch = progress.epochs.len();
-    let mut bit_price = BitPrice::new(schedule, steps);
-    if let Some(prices) = progress.bit_prices {
-        bit_price.restore(prices);
+    let mut rate_control = RateControl::new(schedule, steps);
+    if let Some(prices) = progress.rate_control {
+        rate_control.restore(prices);
     }
     let mut best = BestEpoch::restore(stage, &progress)?;
     let mut form = Form::of(&checkpoint.model.parameters);
@@ -213,7 +213,7 @@ pub fn train(
             let optimization = Optimization {
                 schedule,
                 rate: learning_rate(schedule, step, steps),
-                bit_price: bit_price.for_step(&checkpoint.model.parameters, step).map_err(|error| match error {
+                lambda: rate_control.for_step(&checkpoint.model.parameters, step).map_err(|error| match error {
                     ArtifactError::NonFinite { .. } | ArtifactError::Scale { .. } => {
                         TrainError::Diverged { stage: stage.number, step, loss: f32::NAN }
                     }
@@ -247,7 +247,7 @@ pub fn train(
         }
         best.consider(checkpoint, &progress)?;
         progress.seconds = seconds_before + clock.elapsed().as_secs_f64();
-        progress.bit_prices = Some(bit_price.state());
+        progress.rate_control = Some(rate_control.state());
         progress.best_epoch = best.epoch();
         observer.event(&Event::EpochEnded {
             stage: stage.number,
@@ -255,7 +255,7 @@ pub fn train(
             train_loss: total / steps_per_epoch as f64,
             valid_perplexity: judged.valid,
             dev_perplexity: judged.dev,
-            weights_bytes: bit_price.bytes(),
+            weights_bytes: rate_control.bytes(),
             seconds: progress.seconds,
         });
         if let Some(path) = &stage.save_to {

@@ -8,7 +8,7 @@ use super::size::predict;
 use crate::config::ModelConfig;
 use resnet_bk_runtime::architecture::Architecture;
 use resnet_bk_runtime::embedding::EmbeddingBin;
-use resnet_bk_runtime::quantization::{LearnedSteps, QuantizationPolicy};
+use resnet_bk_runtime::quantization::{LearnedScales, QuantizationPolicy};
 
 /// Width, blocks and experts of the bodies that are tried.
 const BODIES: [(usize, usize, usize); 8] =
@@ -47,7 +47,7 @@ impl Levels {
 
     fn policy(self) -> QuantizationPolicy {
         let Self { table, expert, mixer, bias } = self;
-        let learned = LearnedSteps { embedding: table.to_vec(), expert, mixer, bias, ..LearnedSteps::default() };
+        let learned = LearnedScales { embedding: table.to_vec(), expert, mixer, bias, ..LearnedScales::default() };
         QuantizationPolicy { learned: Some(learned), activation_bits: None, ..QuantizationPolicy::default() }
     }
 }

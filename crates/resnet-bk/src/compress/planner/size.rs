@@ -16,12 +16,12 @@ const FLOAT_BITS: f64 = 30.0;
 pub fn predict(architecture: &Architecture) -> f64 {
     let bits = |spec: &TensorSpec| match architecture.scheme(spec) {
         Some(scheme) => {
-            let codes = spec.len() as f64 * entropy(2.0 * f64::from(scheme.limit) + 1.0);
+            let codes = spec.len() as f64 * entropy(2.0 * f64::from(scheme.qmax) + 1.0);
             codes + SCALE_BITS * scheme.scale_count(spec.len()) as f64
         }
         None => FLOAT_BITS * spec.len() as f64,
     };
-    let stored = architecture.tensors().into_iter().filter(|spec| spec.role != Role::Step);
+    let stored = architecture.tensors().into_iter().filter(|spec| spec.role != Role::LogScale);
     stored.map(|spec| bits(&spec)).sum::<f64>() / 8.0
 }
 

@@ -9,7 +9,7 @@
 //! cost(a, b) = u_a u_b / (u_a + u_b) sum over matched units |v_a - v_b|^2      v = balanced (read, bias, write)
 //! ```
 
-use crate::compress::steps::fit_steps_of;
+use crate::compress::scale_initialization::initialize_scales_of;
 use crate::parameters::{Moments, Parameter, Parameters};
 use resnet_bk_runtime::tensor_id::{ExpertMap, LinearPart, TensorId};
 
@@ -92,7 +92,7 @@ pub fn merge(parameters: &mut Parameters, block: usize, expert: usize, usage: &[
     }
     let experts = EXPERT.map(|tensor| expert_id(block, other, tensor));
     let router = ROUTER.map(|part| TensorId::router(block, part));
-    fit_steps_of(parameters, |id| experts.contains(&id) || router.contains(&id));
+    initialize_scales_of(parameters, |id| experts.contains(&id) || router.contains(&id));
     other
 }
 
@@ -178,7 +178,7 @@ mod tests {
     use crate::config::ModelConfig;
     use crate::random::Random;
     use resnet_bk_runtime::architecture::Architecture;
-    use resnet_bk_runtime::quantization::{LearnedSteps, QuantizationPolicy};
+    use resnet_bk_runtime::quantization::{LearnedScales, QuantizationPolicy};
     use resnet_bk_runtime::tensor_id::{BlockTensor, ModelTensor};
 
     /// One block of three experts, biases included drawn at random.
@@ -299,14 +299,14 @@ mod tests {
     #[test]
     fn trained_steps_fit_the_merged_expert() {
         let policy = QuantizationPolicy {
-            learned: Some(LearnedSteps { expert: 15, ..LearnedSteps::default() }),
+            learned: Some(LearnedScales { expert: 15, ..LearnedScales::default() }),
             activation_bits: None,
             ..QuantizationPolicy::default()
         };
         let float = parameters();
         let architecture = Architecture { quantization: Some(policy), ..float.architecture().clone() };
         let mut parameters = float.with_architecture(architecture);
-        fit_steps_of(&mut parameters, |_| true);
+        initialize_scales_of(&mut parameters, |_| true);
         merge(&mut parameters, 0, 2, &[0.4, 0.3, 0.3]);
         for tensor in [(ExpertMap::Up, LinearPart::Weight), (ExpertMap::Down, LinearPart::Weight)] {
             for expert in 0..2 {

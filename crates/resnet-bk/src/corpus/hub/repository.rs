@@ -13,7 +13,7 @@
 
 use super::download::{DownloadError, Hub, Version, file_error};
 use crate::corpus::fingerprint::sha256_of_file;
-use resnet_bk_runtime::atomic::write_atomically;
+use resnet_bk_runtime::replace_file::replace_file;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
@@ -65,7 +65,7 @@ impl Repository {
         link(&blob, &path, file).map_err(file_error(&path))?;
         let main = self.folder.join("refs/main");
         create_parent(&main)?;
-        write_atomically(&main, version.commit.as_bytes()).map_err(file_error(&main))?;
+        replace_file(&main, version.commit.as_bytes()).map_err(file_error(&main))?;
         Ok(path)
     }
 

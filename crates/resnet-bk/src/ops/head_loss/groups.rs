@@ -48,7 +48,7 @@ struct Piece<'a, T: Tiles> {
     held: T::Held,
 }
 
-/// The mean loss and the gradients of hidden states, bank and bias.
+/// The mean loss and the gradients of hidden states, table and bias.
 pub(super) fn run<'a, T: Tiles>(
     loss: &HeadLoss,
     hidden: &[f32],
@@ -57,7 +57,7 @@ pub(super) fn run<'a, T: Tiles>(
     tiles: impl Fn(Problem<'a>) -> T,
 ) -> (f32, [Vec<f32>; 3]) {
     let tiles: Vec<T> = problems.iter().map(|(_, problem)| tiles(*problem)).collect();
-    let bank_length = student.bins.iter().map(|(bin, _)| bin.table.bank_len()).sum();
+    let bank_length = student.bins.iter().map(|(bin, _)| bin.table.packed_len()).sum();
     let vocab_size = student.ends().last().unwrap_or(0);
     let (mut dbank, mut dbias) = (vec![0.0; bank_length], vec![0.0; vocab_size]);
     let mut dnarrow: Vec<Vec<f32>> = student.bins.iter().map(|(_, narrow)| vec![0.0; narrow.len()]).collect();
@@ -133,11 +133,11 @@ fn widen(hidden: &[f32], student: &Narrowed, dnarrow: &[Vec<f32>], dprojections:
 /// A thread's share of every problem, with the problem's number.
 type ThreadShares<'a> = Vec<(usize, Share<'a>)>;
 
-/// Cuts the gradients of bank and bias: for each thread a share of every problem, and for each bin the rest, its projection's.
+/// Cuts the gradients of table and bias: for each thread a share of every problem, and for each bin the rest, its projection's.
 fn cut<'a>(
     student: &Narrowed,
     problems: &[(usize, Problem)],
-    mut bank: &'a mut [f32],
+    mut table: &'a mut [f32],
     mut bias: &'a mut [f32],
 ) -> (Vec<ThreadShares<'a>>, Vec<&'a mut [f32]>) {
     let mut threads: Vec<ThreadShares> = Vec::new();
@@ -146,14 +146,14 @@ fn cut<'a>(
     for (index, (bin, _)) in student.bins.iter().enumerate() {
         for (number, (_, problem)) in problems.iter().enumerate().filter(|(_, (bin, _))| *bin == index) {
             let words = problem.words();
-            let dtable = bank.split_off_mut(..words * bin.table.width).expect("the bank holds every bin");
+            let dtable = table.split_off_mut(..words * bin.table.width).expect("the table holds every bin");
             let dbias = bias.split_off_mut(..words).expect("the bias holds every word");
             for (thread, share) in threads.iter_mut().zip(shares(words, dtable, dbias)) {
                 thread.push((number, share));
             }
         }
         let projection = bin.table.projection.map_or(0, <[f32]>::len);
-        projections.push(bank.split_off_mut(..projection).expect("the bank holds every projection"));
+        projections.push(table.split_off_mut(..projection).expect("the table holds every projection"));
     }
     (threads, projections)
 }

@@ -62,7 +62,7 @@ pub struct FrozenHead {
     /// How its table is laid out.
     pub layout: TableLayout,
     /// The table.
-    pub bank: Buffer,
+    pub table: Buffer,
     /// `[V]`.
     pub bias: Buffer,
 }
@@ -70,7 +70,7 @@ pub struct FrozenHead {
 impl FrozenHead {
     /// The head.
     pub fn view(&self) -> Head<'_> {
-        Head::new(&self.layout, &self.bank, &self.bias)
+        Head::new(&self.layout, &self.table, &self.bias)
     }
 }
 
@@ -106,7 +106,7 @@ struct Op {
     gradients: [Vec<f32>; 3],
 }
 
-/// The mean loss and the gradients of hidden states `[n, D]`, the table's bank and the bias.
+/// The mean loss and the gradients of hidden states `[n, D]`, the packed table and the bias.
 pub(crate) fn loss_and_gradients(loss: &HeadLoss, hidden: &[f32], head: &Head) -> (f32, [Vec<f32>; 3]) {
     let student = Narrowed::new(head, hidden);
     let teacher_head = loss.soft.as_ref().map(|soft| (soft.head.view(), &soft.hidden));
@@ -147,8 +147,8 @@ pub fn negative_log_likelihoods(hidden: &[f32], targets: &[u32], head: &Head) ->
 }
 
 impl HostOp<3> for Op {
-    fn forward(&mut self, [hidden, bank, bias]: [&[f32]; 3]) -> Vec<f32> {
-        let (loss, gradients) = loss_and_gradients(&self.loss, hidden, &Head::new(&self.layout, bank, bias));
+    fn forward(&mut self, [hidden, table, bias]: [&[f32]; 3]) -> Vec<f32> {
+        let (loss, gradients) = loss_and_gradients(&self.loss, hidden, &Head::new(&self.layout, table, bias));
         self.gradients = gradients;
         vec![loss]
     }
@@ -188,12 +188,12 @@ impl HeadLoss {
 ///
 /// # Shapes
 /// - `hidden`: `[n, D]`
-/// - `bank`: a table of `layout`
+/// - `table`: a table of `layout`
 /// - `bias`: `[V]`
 /// - returns `[1, 1]`
-pub fn head_loss(loss: HeadLoss, layout: &TableLayout, hidden: &Tensor, bank: &Tensor, bias: &Tensor) -> Tensor {
+pub fn head_loss(loss: HeadLoss, layout: &TableLayout, hidden: &Tensor, table: &Tensor, bias: &Tensor) -> Tensor {
     let op = Op { loss, layout: layout.clone(), gradients: Default::default() };
-    op.apply([hidden, bank, bias], [1, 1])
+    op.apply([hidden, table, bias], [1, 1])
 }
 
 #[cfg(test)]

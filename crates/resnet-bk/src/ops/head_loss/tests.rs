@@ -16,7 +16,7 @@ fn teacher(tokens: usize, words: usize, alpha: f32, temperature: f32) -> SoftTar
 fn teacher_of(tokens: usize, layout: &TableLayout, alpha: f32, temperature: f32) -> SoftTargets {
     let words = layout.bins.iter().map(|bin| bin.words).sum();
     let head =
-        FrozenHead { layout: layout.clone(), bank: rounded(layout.len(), 5).into(), bias: values(words, 6).into() };
+        FrozenHead { layout: layout.clone(), table: rounded(layout.len(), 5).into(), bias: values(words, 6).into() };
     SoftTargets { hidden: rounded(3 * tokens, 4).into(), head: Arc::new(head), temperature, alpha }
 }
 
@@ -55,14 +55,14 @@ fn bins_equal_the_widened_table() {
             let teacher = teacher_of(tokens, &bins(&[(100, 3), (264, 2), (236, 1)], 3), 0.7, 2.0);
             let wide_head = FrozenHead {
                 layout: TableLayout::full(words, 3),
-                bank: widened(&teacher.head.layout, &teacher.head.bank).into(),
+                table: widened(&teacher.head.layout, &teacher.head.table).into(),
                 bias: teacher.head.bias.clone(),
             };
             let wide_teacher = SoftTargets { head: Arc::new(wide_head), ..teacher.clone() };
             for (soft, wide_soft) in [(None, None), (Some(teacher), Some(wide_teacher))] {
-                let run = |layout: &TableLayout, bank: &[f32], soft: &Option<SoftTargets>| {
+                let run = |layout: &TableLayout, table: &[f32], soft: &Option<SoftTargets>| {
                     let mut op = op(tokens, layout, soft.clone(), precision);
-                    let loss = op.forward([&x, bank, &b])[0];
+                    let loss = op.forward([&x, table, &b])[0];
                     (loss, op.gradients)
                 };
                 let (loss, [dx, _, db]) = run(&layout, &w, &soft);
@@ -83,10 +83,10 @@ fn bins_equal_the_widened_table() {
 }
 
 /// All rows at full width.
-fn widened(layout: &TableLayout, bank: &[f32]) -> Vec<f32> {
+fn widened(layout: &TableLayout, table: &[f32]) -> Vec<f32> {
     let words: usize = layout.bins.iter().map(|bin| bin.words).sum();
     let mut wide = vec![0.0; words * layout.d_model];
-    for bin in layout.bins(bank) {
+    for bin in layout.bins(table) {
         bin.widen(bin.rows, &mut wide[bin.words().start * layout.d_model..bin.words().end * layout.d_model]);
     }
     wide
@@ -117,7 +117,7 @@ fn plain(op: &Op, x: &[f32], w: &[f32], b: &[f32]) -> (f64, [Vec<f64>; 3]) {
         if let Some(soft) = &op.loss.soft {
             let (tau, alpha) = (f64::from(soft.temperature), f64::from(soft.alpha));
             let (q, q_normalizer) = softmax(&logits(x, w, b, t, 1.0 / tau));
-            let teacher = logits(&soft.hidden, &soft.head.bank, &soft.head.bias, t, 1.0 / tau);
+            let teacher = logits(&soft.hidden, &soft.head.table, &soft.head.bias, t, 1.0 / tau);
             let (r, r_normalizer) = softmax(&teacher);
             let divergence: f64 =
                 (0..words).map(|v| r[v] * (teacher[v] - r_normalizer - hard_logits[v] / tau + q_normalizer)).sum();
@@ -148,10 +148,10 @@ fn check_against_plain(precision: Precision, loss_tolerance: f64, gradient_toler
     for (tokens, words, width) in
         [(1, 11, 4), (31, 33, 32), (255, 511, 4), (256, 512, 40), (257, 513, 64), (300, 1100, 33)]
     {
-        let bank = [rounded(width * tokens, 1), rounded(width * words, 2), values(words, 3)];
+        let table = [rounded(width * tokens, 1), rounded(width * words, 2), values(words, 3)];
         let temperatures = [1.0, 2.0, 3.0, 4.0, 2.5].map(|tau| Some(teacher(tokens, words, 0.7, tau)));
         for soft in std::iter::once(None).chain(temperatures) {
-            compare_with_plain(&bank, soft, precision, loss_tolerance, gradient_tolerance);
+            compare_with_plain(&table, soft, precision, loss_tolerance, gradient_tolerance);
         }
     }
 }
@@ -190,12 +190,12 @@ fn the_largest_logit_may_come_late_or_early() {
     let falling: Vec<f32> = rising.iter().rev().copied().collect();
     for (bias, teacher_bias) in [(&rising, &falling), (&falling, &rising), (&rising, &rising)] {
         for (tokens, temperature) in [(40, 1.0), (300, 2.0), (40, 2.5), (40, 4.0)] {
-            let bank = [rounded(width * tokens, 1), rounded(width * words, 2), bias.clone()];
+            let table = [rounded(width * tokens, 1), rounded(width * words, 2), bias.clone()];
             let mut soft = teacher(tokens, words, 0.7, temperature);
             Arc::make_mut(&mut soft.head).bias = teacher_bias.clone().into();
             for (precision, gradient_tolerance) in [(Precision::Float32, 1e-4), (Precision::Bf16, 2.0 / 256.0)] {
-                compare_with_plain(&bank, None, precision, 1e-5, gradient_tolerance);
-                compare_with_plain(&bank, Some(soft.clone()), precision, 1e-5, gradient_tolerance);
+                compare_with_plain(&table, None, precision, 1e-5, gradient_tolerance);
+                compare_with_plain(&table, Some(soft.clone()), precision, 1e-5, gradient_tolerance);
             }
         }
     }
@@ -226,7 +226,7 @@ fn a_student_equal_to_its_teacher_has_no_soft_loss() {
     let layout = TableLayout::full(words, 4);
     soft.head = Arc::new(FrozenHead {
         layout: layout.clone(),
-        bank: values(4 * words, 2).into(),
+        table: values(4 * words, 2).into(),
         bias: values(words, 3).into(),
     });
     for precision in [Precision::Float32, Precision::Bf16] {

@@ -19,7 +19,7 @@
 use crate::ops::sum_rows;
 use crate::parameters::{Parameter, Quantizer};
 use rayon::prelude::*;
-use resnet_bk_runtime::quantization::Steps;
+use resnet_bk_runtime::quantization::ScaleMode;
 
 /// Rows of a matrix that one task takes.
 pub const ROWS: usize = 512;
@@ -29,16 +29,16 @@ pub fn through_quantizer(
     parameter: &Parameter,
     quantizer: &Quantizer,
     gradient: &mut [f32],
-    bit_price: f32,
+    lambda: f32,
 ) -> Option<Vec<f32>> {
-    let Steps::Learned(columns) = quantizer.scheme.steps else { return None };
+    let ScaleMode::Learned(columns) = quantizer.scheme.mode else { return None };
     let columns = columns as usize;
-    let limit = f32::from(quantizer.scheme.limit);
+    let qmax = f32::from(quantizer.scheme.qmax);
     let steps: Vec<f32> = quantizer.scales.iter().map(|scale| scale.to_f32()).collect();
-    let slopes = if bit_price > 0.0 {
-        slopes(parameter, &steps, quantizer.scheme.limit).iter().map(|slope| bit_price * slope).collect()
+    let slopes = if lambda > 0.0 {
+        slopes(parameter, &steps, quantizer.scheme.qmax).iter().map(|slope| lambda * slope).collect()
     } else {
-        vec![0.0; quantizer.scheme.limit as usize + 1]
+        vec![0.0; quantizer.scheme.qmax as usize + 1]
     };
     let parts: Vec<Vec<f32>> = gradient
         .par_chunks_mut(ROWS * columns)
@@ -48,11 +48,11 @@ pub fn through_quantizer(
             for (gradient, values) in gradient.chunks_mut(columns).zip(values.chunks(columns)) {
                 for (((y, x), step), dstep) in gradient.iter_mut().zip(values).zip(&steps).zip(&mut dsteps) {
                     let v = scaled(*x, *step);
-                    let inside = v.abs() <= limit;
-                    let q = v.round_ties_even().clamp(-limit, limit);
+                    let inside = v.abs() <= qmax;
+                    let q = v.round_ties_even().clamp(-qmax, qmax);
                     *dstep += *y * step * if inside { q - v } else { q };
                     *y = if inside { *y } else { 0.0 };
-                    let slope = slopes[v.abs().min(limit) as usize];
+                    let slope = slopes[v.abs().min(qmax) as usize];
                     if slope != 0.0 && v != 0.0 {
                         *y += slope * v.signum() / step;
                         *dstep -= slope * v.abs();
@@ -70,10 +70,10 @@ fn scaled(x: f32, step: f32) -> f32 {
 }
 
 /// What one more level costs from each level on, in bits; nothing beyond the last.
-fn slopes(parameter: &Parameter, steps: &[f32], limit: i16) -> Vec<f32> {
-    let mut counts = vec![0u32; limit as usize + 1];
+fn slopes(parameter: &Parameter, steps: &[f32], qmax: i16) -> Vec<f32> {
+    let mut counts = vec![0u32; qmax as usize + 1];
     for (x, step) in parameter.values.iter().zip(steps.iter().cycle()) {
-        let level = scaled(*x, *step).abs().round_ties_even().min(f32::from(limit));
+        let level = scaled(*x, *step).abs().round_ties_even().min(f32::from(qmax));
         counts[level as usize] += 1;
     }
     // Half a count for levels that no code has: their cost stays finite.
@@ -93,7 +93,7 @@ mod tests {
     fn parameter(values: &[f32]) -> (Parameter, Quantizer) {
         let spec =
             TensorSpec { id: ModelTensor::HeadBias.into(), shape: vec![values.len() / 2, 2], role: Role::Expert };
-        let scheme = Scheme { limit: 2, steps: Steps::Learned(2) };
+        let scheme = Scheme { qmax: 2, mode: ScaleMode::Learned(2) };
         let scales = vec![f16::from_f32(0.5), f16::from_f32(0.25)];
         (Parameter::new(spec, values.to_vec()), Quantizer { scheme, scales })
     }
@@ -117,7 +117,7 @@ mod tests {
         let values: Vec<f32> = [(40, 0.1), (8, 0.5), (2, -1.0)].iter().flat_map(|&(n, x)| vec![x; n]).collect();
         let (mut parameter, mut quantizer) = parameter(&values);
         parameter.spec.shape = vec![50, 1];
-        quantizer.scheme.steps = Steps::Learned(1);
+        quantizer.scheme.mode = ScaleMode::Learned(1);
         quantizer.scales.truncate(1);
         let slopes = slopes(&parameter, &[0.5], 2);
         let bits = |count: f32| -((count + 0.5) / 51.5f32).log2();

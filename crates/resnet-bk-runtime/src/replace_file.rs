@@ -31,7 +31,7 @@ pub fn pause_writes() -> MutexGuard<'static, ()> {
 ///
 /// # Errors
 /// Any failure to create, write or rename; `path` is then unchanged, except if only the folder's fsync failed.
-pub fn write_atomically(path: impl AsRef<Path>, bytes: &[u8]) -> io::Result<()> {
+pub fn replace_file(path: impl AsRef<Path>, bytes: &[u8]) -> io::Result<()> {
     replace(path.as_ref(), |file| file.write_all(bytes))
 }
 
@@ -97,8 +97,8 @@ mod tests {
     fn creates_and_replaces() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("model.rbk");
-        write_atomically(&path, b"first, and longer").unwrap();
-        write_atomically(&path, b"second").unwrap();
+        replace_file(&path, b"first, and longer").unwrap();
+        replace_file(&path, b"second").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"second");
         assert_eq!(names_in(folder.path()), ["model.rbk"]);
     }
@@ -107,7 +107,7 @@ mod tests {
     fn an_interrupted_write_leaves_the_old_file_and_no_other() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("model.rbk");
-        write_atomically(&path, b"old").unwrap();
+        replace_file(&path, b"old").unwrap();
         let failure = replace(&path, |file| {
             file.write_all(b"half of the new by")?;
             Err(io::ErrorKind::StorageFull.into())
@@ -124,7 +124,7 @@ mod tests {
         let paused = pause_writes();
         let writer = std::thread::spawn({
             let path = path.clone();
-            move || write_atomically(&path, b"new")
+            move || replace_file(&path, b"new")
         });
         std::thread::sleep(std::time::Duration::from_millis(100));
         assert!(names_in(folder.path()).is_empty(), "not even a temporary file");
@@ -139,7 +139,7 @@ mod tests {
         let path = folder.path().join("model.rbk");
         fs::create_dir(&path).unwrap();
         fs::write(path.join("inside"), b"kept").unwrap();
-        assert!(write_atomically(&path, b"new").is_err());
+        assert!(replace_file(&path, b"new").is_err());
         assert_eq!(fs::read(path.join("inside")).unwrap(), b"kept");
         assert_eq!(names_in(folder.path()), ["model.rbk"]);
     }
@@ -147,7 +147,7 @@ mod tests {
     #[test]
     fn a_missing_folder_is_an_error() {
         let folder = tempfile::tempdir().unwrap();
-        let failure = write_atomically(folder.path().join("missing/model.rbk"), b"new").unwrap_err();
+        let failure = replace_file(folder.path().join("missing/model.rbk"), b"new").unwrap_err();
         assert_eq!(failure.kind(), io::ErrorKind::NotFound);
         assert!(names_in(folder.path()).is_empty());
     }
@@ -160,10 +160,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (ordinary, path) = (folder.path().join("ordinary"), folder.path().join("model.rbk"));
         fs::write(&ordinary, b"").unwrap();
-        write_atomically(&path, b"first").unwrap();
+        replace_file(&path, b"first").unwrap();
         assert_eq!(mode(&path), mode(&ordinary));
         fs::set_permissions(&path, Permissions::from_mode(0o640)).unwrap();
-        write_atomically(&path, b"second").unwrap();
+        replace_file(&path, b"second").unwrap();
         assert_eq!(mode(&path), 0o640);
     }
 }

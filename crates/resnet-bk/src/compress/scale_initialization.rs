@@ -1,7 +1,7 @@
 //! Where trained quantizer steps start, and what the bias's curve takes from its words.
 
 use crate::parameters::Parameters;
-use resnet_bk_runtime::quantization::{Scheme, Steps};
+use resnet_bk_runtime::quantization::{ScaleMode, Scheme};
 use resnet_bk_runtime::rank_curve::{Place, rank_curve};
 use resnet_bk_runtime::tensor_id::{ModelTensor, TensorId};
 
@@ -15,19 +15,19 @@ const ZERO_STEP: f32 = 0.01;
 const SWEEPS: usize = 50;
 
 /// Sets every trained step to the one of least squared error.
-pub fn fit_steps(parameters: &mut Parameters) {
-    fit_steps_of(parameters, |_| true);
+pub fn initialize_scales(parameters: &mut Parameters) {
+    initialize_scales_of(parameters, |_| true);
 }
 
 /// The same for some of the tensors.
-pub fn fit_steps_of(parameters: &mut Parameters, is_fitted: impl Fn(TensorId) -> bool) {
+pub fn initialize_scales_of(parameters: &mut Parameters, is_fitted: impl Fn(TensorId) -> bool) {
     let architecture = parameters.architecture().clone();
     let fitted: Vec<(TensorId, Vec<f32>)> = parameters
         .iter()
         .filter(|parameter| is_fitted(parameter.spec.id))
         .filter_map(|parameter| {
             let scheme = architecture.scheme(&parameter.spec)?;
-            let Steps::Learned(columns) = scheme.steps else { return None };
+            let ScaleMode::Learned(columns) = scheme.mode else { return None };
             let steps = (0..columns as usize).map(|column| {
                 let values: Vec<f32> =
                     parameter.values.iter().skip(column).step_by(columns as usize).map(|x| x.abs()).collect();
@@ -48,10 +48,10 @@ fn best_step(magnitudes: &[f32], scheme: Scheme) -> f32 {
         return ZERO_STEP;
     }
     let mean = used.iter().sum::<f32>() / used.len() as f32;
-    let limit = f32::from(scheme.limit);
+    let qmax = f32::from(scheme.qmax);
     let error =
-        |step: f32| -> f32 { used.iter().map(|x| ((x / step).round_ties_even().min(limit) * step - x).powi(2)).sum() };
-    let whole_range = used.iter().fold(0.0f32, |max, &x| max.max(x)) / limit;
+        |step: f32| -> f32 { used.iter().map(|x| ((x / step).round_ties_even().min(qmax) * step - x).powi(2)).sum() };
+    let whole_range = used.iter().fold(0.0f32, |max, &x| max.max(x)) / qmax;
     let tried = (0..TRIED).map(|i| mean * FIRST * RATIO.powi(i as i32)).chain([whole_range]);
     tried.map(|step| (step, error(step))).min_by(|a, b| a.1.total_cmp(&b.1)).map_or(ZERO_STEP, |(step, _)| step)
 }
@@ -100,13 +100,13 @@ mod tests {
     use crate::config::ModelConfig;
     use crate::parameters::Parameter;
     use resnet_bk_runtime::architecture::Architecture;
-    use resnet_bk_runtime::quantization::{LearnedSteps, QuantizationPolicy};
+    use resnet_bk_runtime::quantization::{LearnedScales, QuantizationPolicy};
     use resnet_bk_runtime::tensor_spec::Role;
 
     fn parameters() -> Parameters {
         let config = ModelConfig { bias_knots: 4, ..ModelConfig::preset("tiny").unwrap() };
         let policy = QuantizationPolicy {
-            learned: Some(LearnedSteps::default()),
+            learned: Some(LearnedScales::default()),
             activation_bits: None,
             ..QuantizationPolicy::default()
         };
@@ -116,7 +116,7 @@ mod tests {
     #[test]
     fn fitted_steps_round_better_than_others() {
         let mut parameters = parameters();
-        fit_steps(&mut parameters);
+        initialize_scales(&mut parameters);
         let error = |parameters: &Parameters| -> f32 {
             let squares = |p: &Parameter| -> f32 {
                 parameters.rounded(p).iter().zip(p.values.iter()).map(|(a, b)| (a - b).powi(2)).sum()
@@ -126,8 +126,8 @@ mod tests {
         let fitted = error(&parameters);
         for factor in [0.7f32, 1.4] {
             let mut other = parameters.clone();
-            for parameter in other.as_mut_slice().iter_mut().filter(|p| p.spec.role == Role::Step) {
-                parameter.values.iter_mut().for_each(|log_step| *log_step += factor.ln());
+            for parameter in other.as_mut_slice().iter_mut().filter(|p| p.spec.role == Role::LogScale) {
+                parameter.values.iter_mut().for_each(|log_scale| *log_scale += factor.ln());
             }
             assert!(error(&other) > fitted, "{factor}: {} against {fitted}", error(&other));
         }

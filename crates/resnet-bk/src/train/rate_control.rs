@@ -26,7 +26,7 @@ const RANGE: (f64, f64) = (1e-12, 1e-3);
 
 /// The price in a running stage.
 #[derive(Clone, Copy, Debug)]
-pub struct BitPrice {
+pub struct RateControl {
     goal: Option<u64>,
     interval: usize,
     base: f64,
@@ -34,12 +34,12 @@ pub struct BitPrice {
     bytes: Option<u64>,
 }
 
-impl BitPrice {
+impl RateControl {
     /// The price at a stage's beginning.
     pub fn new(schedule: &Schedule, steps: usize) -> Self {
         let first = match schedule.weights_bytes {
-            Some(_) if schedule.bit_price == 0.0 => FIRST,
-            _ => schedule.bit_price,
+            Some(_) if schedule.lambda == 0.0 => FIRST,
+            _ => schedule.lambda,
         };
         Self {
             goal: schedule.weights_bytes,
@@ -90,8 +90,8 @@ impl BitPrice {
 mod tests {
     use super::*;
 
-    fn steered(goal: u64) -> BitPrice {
-        BitPrice::new(&Schedule { weights_bytes: Some(goal), ..Schedule::default() }, 1000)
+    fn steered(goal: u64) -> RateControl {
+        RateControl::new(&Schedule { weights_bytes: Some(goal), ..Schedule::default() }, 1000)
     }
 
     /// A model of which a tenfold price takes a third, with a delay.
@@ -112,9 +112,9 @@ mod tests {
 
     #[test]
     fn without_a_goal_the_price_is_the_schedules() {
-        let fixed = BitPrice::new(&Schedule { bit_price: 3e-7, ..Schedule::default() }, 1000);
+        let fixed = RateControl::new(&Schedule { lambda: 3e-7, ..Schedule::default() }, 1000);
         assert_eq!(fixed.state(), (3e-7, 3e-7));
-        assert_eq!(BitPrice::new(&Schedule::default(), 1000).state(), (0.0, 0.0));
+        assert_eq!(RateControl::new(&Schedule::default(), 1000).state(), (0.0, 0.0));
     }
 
     #[test]

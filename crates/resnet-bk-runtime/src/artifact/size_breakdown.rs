@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 /// What bytes are used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum LedgerKind {
+pub enum SizeKind {
     /// Magic number, version and section table.
     Header,
     /// CRC-32 of the header and of every section.
@@ -25,21 +25,21 @@ pub enum LedgerKind {
     Floats,
 }
 
-impl LedgerKind {
+impl SizeKind {
     /// Whether the bytes lie in the weights section.
     pub fn is_weights(self) -> bool {
-        matches!(self, LedgerKind::Codes | LedgerKind::Scales | LedgerKind::Floats)
+        matches!(self, SizeKind::Codes | SizeKind::Scales | SizeKind::Floats)
     }
 }
 
 /// Bytes of one part and one use.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct LedgerEntry {
+pub struct SizeEntry {
     /// Part of the model: `embedding`, `experts`, ...; `file`, `config` or `vocabulary` outside the weights.
     pub part: String,
     /// What the bytes are used for.
-    pub kind: LedgerKind,
+    pub kind: SizeKind,
     /// How many, at least one.
     pub bytes: u64,
 }
@@ -47,12 +47,12 @@ pub struct LedgerEntry {
 /// All bytes of an artifact.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Ledger {
+pub struct SizeBreakdown {
     /// In the order of the file; parts of the weights in the order of [`Role`].
-    pub entries: Vec<LedgerEntry>,
+    pub entries: Vec<SizeEntry>,
 }
 
-/// Parts of the weights, in the ledger's order.
+/// Parts of the weights, in the size_breakdown's order.
 const PARTS: [(Role, &str); 10] = [
     (Role::Embedding, "embedding"),
     (Role::Projection, "embedding projections"),
@@ -66,27 +66,27 @@ const PARTS: [(Role, &str); 10] = [
     (Role::ActivationScale, "activation scales"),
 ];
 
-impl Ledger {
-    /// The ledger of a file with sections of the given lengths, in bytes, and the parts of its weights.
-    pub(super) fn new(config: u64, vocabulary: u64, weights: &[(Role, LedgerKind, u64)]) -> Self {
+impl SizeBreakdown {
+    /// The size_breakdown of a file with sections of the given lengths, in bytes, and the parts of its weights.
+    pub(super) fn new(config: u64, vocabulary: u64, weights: &[(Role, SizeKind, u64)]) -> Self {
         let checksums = (CRC_BYTES * (1 + Section::STORED.len())) as u64;
-        let mut ledger = Ledger { entries: Vec::new() };
-        ledger.push("file", LedgerKind::Header, HEADER_BYTES as u64 - checksums);
-        ledger.push("file", LedgerKind::Checksums, checksums);
-        ledger.push("config", LedgerKind::Config, config);
-        ledger.push("vocabulary", LedgerKind::Vocabulary, vocabulary);
+        let mut size_breakdown = SizeBreakdown { entries: Vec::new() };
+        size_breakdown.push("file", SizeKind::Header, HEADER_BYTES as u64 - checksums);
+        size_breakdown.push("file", SizeKind::Checksums, checksums);
+        size_breakdown.push("config", SizeKind::Config, config);
+        size_breakdown.push("vocabulary", SizeKind::Vocabulary, vocabulary);
         for (role, part) in PARTS {
-            for kind in [LedgerKind::Codes, LedgerKind::Scales, LedgerKind::Floats] {
+            for kind in [SizeKind::Codes, SizeKind::Scales, SizeKind::Floats] {
                 let of_part = weights.iter().filter(|entry| (entry.0, entry.1) == (role, kind));
-                ledger.push(part, kind, of_part.map(|entry| entry.2).sum());
+                size_breakdown.push(part, kind, of_part.map(|entry| entry.2).sum());
             }
         }
-        ledger
+        size_breakdown
     }
 
-    fn push(&mut self, part: &str, kind: LedgerKind, bytes: u64) {
+    fn push(&mut self, part: &str, kind: SizeKind, bytes: u64) {
         if bytes > 0 {
-            self.entries.push(LedgerEntry { part: part.to_owned(), kind, bytes });
+            self.entries.push(SizeEntry { part: part.to_owned(), kind, bytes });
         }
     }
 
