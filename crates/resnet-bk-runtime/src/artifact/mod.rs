@@ -21,6 +21,8 @@
 //! compared with the file before anything is allocated for it. What [`Artifact::to_bytes`] wrote comes back from
 //! reading and writing again as the same bytes.
 
+#![cfg_attr(not(feature = "writer"), allow(dead_code, reason = "what writes a section stands beside what reads it"))]
+
 mod config;
 mod container;
 mod error;
@@ -28,7 +30,7 @@ mod foreign;
 mod section;
 mod size_breakdown;
 mod tensor;
-#[cfg(test)]
+#[cfg(all(test, feature = "writer"))]
 mod tests;
 mod vocabulary;
 mod weights;
@@ -42,13 +44,23 @@ pub use tensor::StoredTensor;
 
 use crate::architecture::Architecture;
 use crate::model::Model;
+#[cfg(feature = "writer")]
 use crate::quantization::ScaleMode;
+#[cfg(feature = "writer")]
 use crate::replace_file::replace_file;
 use crate::tensor_id::TensorId;
 use crate::tokenizer::Vocabulary;
 use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
+
+/// Lengths of the sections of a file, in the order of the file, in bytes.
+///
+/// # Errors
+/// Where the sections do not fit the file, or their checksums do not fit them.
+pub fn section_lengths(bytes: &[u8]) -> Result<[u64; 3], ArtifactError> {
+    Ok(container::decode(bytes)?.map(|section| section.len() as u64))
+}
 
 /// A compressed language model.
 #[derive(Clone, Debug, PartialEq)]
@@ -107,6 +119,7 @@ impl Artifact {
     /// # Errors
     /// An architecture that is not valid, a vocabulary of another size, and a tensor that is missing, has another
     /// number of elements or holds NaN or infinity.
+    #[cfg(feature = "writer")]
     pub fn quantize<'a>(
         architecture: Architecture,
         vocabulary: Vocabulary,
@@ -134,6 +147,7 @@ impl Artifact {
     ///
     /// # Errors
     /// Whatever [`from_bytes`](Self::from_bytes) would refuse.
+    #[cfg(feature = "writer")]
     pub fn to_bytes(&self) -> Result<Vec<u8>, ArtifactError> {
         let config = config::encode(&self.architecture, &self.vocabulary)?;
         let vocabulary = vocabulary::encode(self.vocabulary.words(), self.architecture.vocab_size)?;
@@ -168,6 +182,7 @@ impl Artifact {
     ///
     /// # Errors
     /// As [`to_bytes`](Self::to_bytes), and a file that cannot be written.
+    #[cfg(feature = "writer")]
     pub fn write(&self, path: impl AsRef<Path>) -> Result<(), ArtifactError> {
         let path = path.as_ref();
         let bytes = self.to_bytes()?;
@@ -178,6 +193,7 @@ impl Artifact {
     ///
     /// # Errors
     /// Tensors that are not those of the architecture, or not finite.
+    #[cfg(feature = "writer")]
     pub fn weights_bytes(&self) -> Result<u64, ArtifactError> {
         Ok(weights::encode(&self.architecture, &self.tensors)?.bytes.len() as u64)
     }
@@ -186,6 +202,7 @@ impl Artifact {
     ///
     /// # Errors
     /// As [`to_bytes`](Self::to_bytes).
+    #[cfg(feature = "writer")]
     pub fn size_breakdown(&self) -> Result<SizeBreakdown, ArtifactError> {
         let config = config::encode(&self.architecture, &self.vocabulary)?;
         let vocabulary = vocabulary::encode(self.vocabulary.words(), self.architecture.vocab_size)?;

@@ -1,0 +1,34 @@
+//! What the library is made of, for `resnet-bk`, which trains models with the arithmetic that runs them.
+//!
+//! No part of the public promise: anything here may change in any version. A crate that uses it must depend on one exact version.
+
+macro_rules! modules {
+    ($($module:ident),* $(,)?) => {
+        $(pub mod $module {
+            pub use crate::$module::*;
+        })*
+    };
+}
+
+modules!(
+    architecture,
+    architecture_validation,
+    artifact,
+    coding,
+    embedding,
+    head,
+    kernels,
+    model,
+    moe,
+    quantization,
+    rank_curve,
+    resolvent,
+    sample,
+    score,
+    tokenizer,
+);
+
+#[cfg(feature = "writer")]
+modules!(atomic);
+
+pub use crate::dispatched;
