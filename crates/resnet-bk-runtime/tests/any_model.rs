@@ -5,7 +5,7 @@ mod common;
 use common::{D_MODEL, Fixture, diagonal, fixtures, propagator, vocabulary};
 use resnet_bk_runtime::internal::architecture::Causality;
 use resnet_bk_runtime::internal::artifact::Artifact;
-use resnet_bk_runtime::internal::score::{nats, windows};
+use resnet_bk_runtime::internal::score::{nats, window_nats, windows};
 use resnet_bk_runtime::{Error, GenerateOptions, LanguageModel};
 
 const TEXT: &str = "w3 w17 nonsense w40\nw2 w2 w5 w44 w9 w30 w31\n\nw3 w18";
@@ -40,6 +40,8 @@ fn perplexity_is_that_of_a_softmax_over_windows() {
         let perplexity = facade.perplexity(TEXT).unwrap();
         assert!((perplexity / expected - 1.0).abs() < TOLERANCE, "{perplexity}, expected {expected}");
         assert_eq!(perplexity, (nats(&model, &tokens) / (tokens.len() - 1) as f64).exp());
+        let alone = windows(&tokens, common::N_SEQ).map(|(x, y)| window_nats(&model, x, y, &mut model.start()));
+        assert_eq!(nats(&model, &tokens), alone.sum::<f64>(), "threads change no bit");
     }
 }
 
