@@ -31,8 +31,8 @@ pub enum Error {
     /// The bytes are not those of a sound artifact.
     #[error(transparent)]
     InvalidArtifact(InvalidArtifact),
-    /// The model sees the tokens that it would have to predict: its perplexity can be measured, but it has no probabilities for what
-    /// comes next.
+    /// The model sees the tokens that it would have to predict: its perplexity can be measured, but
+    /// it has no probabilities for what comes next.
     #[error(
         "a bidirectional model sees the token it should predict: it has a perplexity, but no probabilities for what comes next"
     )]
@@ -50,13 +50,15 @@ pub enum Error {
     },
 }
 
-/// Why bytes are not a sound artifact: damaged, cut short, of a newer format, or not an artifact at all.
+/// Why bytes are not a sound artifact: damaged, cut short, of a newer format, or not an artifact at
+/// all.
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
 pub struct InvalidArtifact(pub(crate) ArtifactError);
 
 impl InvalidArtifact {
-    /// The format of the file, where it is newer than the newest that this version of the library reads.
+    /// The format of the file, where it is newer than the newest that this version of the library
+    /// reads.
     ///
     /// ```
     /// use resnet_bk_runtime::{Error, LanguageModel};
@@ -74,7 +76,8 @@ impl InvalidArtifact {
     }
 }
 
-/// An option of text generation that is outside its range; the message says which, its value and the range.
+/// An option of text generation that is outside its range; the message says which, its value and
+/// the range.
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
 pub struct InvalidOption(pub(crate) SampleError);

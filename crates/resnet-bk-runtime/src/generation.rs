@@ -23,21 +23,24 @@ pub struct GenerateOptions {
 }
 
 impl Default for GenerateOptions {
-    /// 50 tokens at temperature 0.8 from all words, without a repetition penalty, from seed 1: as `resnet-bk generate`.
+    /// 50 tokens at temperature 0.8 from all words, without a repetition penalty, from seed 1: as
+    /// `resnet-bk generate`.
     fn default() -> Self {
         Self { max_tokens: 50, sampler: Sampler { temperature: 0.8, seed: 1, ..Sampler::default() } }
     }
 }
 
 impl GenerateOptions {
-    /// Tokens to draw: words, punctuation marks and line breaks. [`usize::MAX`] stands for text without end.
+    /// Tokens to draw: words, punctuation marks and line breaks. [`usize::MAX`] stands for text
+    /// without end.
     #[must_use]
     pub fn max_tokens(mut self, max_tokens: usize) -> Self {
         self.max_tokens = max_tokens;
         self
     }
 
-    /// Divides the logits, at least 0: below 1 favors probable words, 0 always takes the most probable one.
+    /// Divides the logits, at least 0: below 1 favors probable words, 0 always takes the most
+    /// probable one.
     #[must_use]
     pub fn temperature(mut self, temperature: f32) -> Self {
         self.sampler.temperature = temperature;
@@ -51,16 +54,17 @@ impl GenerateOptions {
         self
     }
 
-    /// Draws from the fewest most probable words whose probabilities, after temperature and [`top_k`](Self::top_k), add up to this; above
-    /// 0, at most 1 (nucleus sampling).
+    /// Draws from the fewest most probable words whose probabilities, after temperature and
+    /// [`top_k`](Self::top_k), add up to this; above 0, at most 1 (nucleus sampling).
     #[must_use]
     pub fn top_p(mut self, top_p: f32) -> Self {
         self.sampler.top_p = Some(top_p);
         self
     }
 
-    /// Divides the logits of the last 64 tokens, the prompt's among them, where they are positive, and multiplies them where they are
-    /// negative; at least 1, which changes nothing. Above 1, text repeats itself less.
+    /// Divides the logits of the last 64 tokens, the prompt's among them, where they are positive,
+    /// and multiplies them where they are negative; at least 1, which changes nothing. Above 1,
+    /// text repeats itself less.
     #[must_use]
     pub fn repetition_penalty(mut self, repetition_penalty: f32) -> Self {
         self.sampler.repetition_penalty = repetition_penalty;
@@ -75,7 +79,8 @@ impl GenerateOptions {
     }
 }
 
-/// Iterator over the pieces of a text that is being made; see [`LanguageModel::generate`](crate::LanguageModel::generate).
+/// Iterator over the pieces of a text that is being made; see
+/// [`LanguageModel::generate`](crate::LanguageModel::generate).
 #[derive(Clone)]
 pub struct Generation {
     tokens: Take<sample::Generation<Arc<Model>>>,

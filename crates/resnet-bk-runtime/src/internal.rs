@@ -1,6 +1,8 @@
-//! What the library is made of, for `resnet-bk`, which trains models with the arithmetic that runs them.
+//! What the library is made of, for `resnet-bk`, which trains models with the arithmetic that runs
+//! them.
 //!
-//! No part of the public promise: anything here may change in any version. A crate that uses it must depend on one exact version.
+//! No part of the public promise: anything here may change in any version. A crate that uses it
+//! must depend on one exact version.
 
 macro_rules! modules {
     ($($module:ident),* $(,)?) => {

@@ -20,8 +20,9 @@ const FEWEST_TOKENS: usize = 2;
 ///
 /// A clone shares the weights. Threads may use one model at the same time.
 ///
-/// Text is split into words and punctuation marks; `<unk>` stands for a word that the model does not know, and `<eos>` for a line break.
-/// No text is refused: one that holds no known word is a text of unknown words.
+/// Text is split into words and punctuation marks; `<unk>` stands for a word that the model does
+/// not know, and `<eos>` for a line break. No text is refused: one that holds no known word is a
+/// text of unknown words.
 #[derive(Clone)]
 pub struct LanguageModel {
     pub(crate) model: Arc<Model>,
@@ -59,8 +60,8 @@ impl LanguageModel {
     /// ```
     ///
     /// # Errors
-    /// [`Error::InvalidArtifact`] for anything but the bytes of a sound artifact; never a panic, nor an allocation out of proportion to
-    /// the bytes.
+    /// [`Error::InvalidArtifact`] for anything but the bytes of a sound artifact; never a panic,
+    /// nor an allocation out of proportion to the bytes.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
         let invalid = |error| Error::InvalidArtifact(InvalidArtifact(error));
         let artifact = Artifact::from_bytes(bytes).map_err(invalid)?;
@@ -73,10 +74,12 @@ impl LanguageModel {
         })
     }
 
-    /// The `k` most probable words after `text`, most probable first; fewer where the model knows fewer.
+    /// The `k` most probable words after `text`, most probable first; fewer where the model knows
+    /// fewer.
     ///
-    /// `<unk>` and `<eos>` are left out; probabilities are shares of all words, those two included. An empty text stands for the start of
-    /// a line. White space at the end of the text changes nothing, line breaks included.
+    /// `<unk>` and `<eos>` are left out; probabilities are shares of all words, those two included.
+    /// An empty text stands for the start of a line. White space at the end of the text changes
+    /// nothing, line breaks included.
     ///
     /// ```
     /// # let model = resnet_bk_runtime::LanguageModel::open("tests/data/tiny-english.rbk")?;
@@ -92,8 +95,9 @@ impl LanguageModel {
         Ok(self.after(text)?.suggest(k))
     }
 
-    /// The `k` most probable of the words that begin with `prefix`, after `text`, their probabilities divided by their sum; for a
-    /// keyboard, where a part of the word is there already.
+    /// The `k` most probable of the words that begin with `prefix`, after `text`, their
+    /// probabilities divided by their sum; for a keyboard, where a part of the word is there
+    /// already.
     ///
     /// ```
     /// # let model = resnet_bk_runtime::LanguageModel::open("tests/data/tiny-english.rbk")?;
@@ -108,10 +112,12 @@ impl LanguageModel {
         Ok(self.after(text)?.suggest_with_prefix(prefix, k))
     }
 
-    /// Text that follows `prompt`, in pieces, as the iterator makes them; equal options give equal text.
+    /// Text that follows `prompt`, in pieces, as the iterator makes them; equal options give equal
+    /// text.
     ///
-    /// The pieces continue `prompt.trim_end()`: each is a word with the space before it where one belongs, or a line break. The prompt is
-    /// read here; from there each word costs one step of the model.
+    /// The pieces continue `prompt.trim_end()`: each is a word with the space before it where one
+    /// belongs, or a line break. The prompt is read here; from there each word costs one step of
+    /// the model.
     ///
     /// ```
     /// use resnet_bk_runtime::{GenerateOptions, LanguageModel};
@@ -126,16 +132,18 @@ impl LanguageModel {
     /// ```
     ///
     /// # Errors
-    /// [`Error::InvalidOption`] for an option outside its range, [`Error::NotCausal`] for a bidirectional model.
+    /// [`Error::InvalidOption`] for an option outside its range, [`Error::NotCausal`] for a
+    /// bidirectional model.
     pub fn generate(&self, prompt: &str, options: GenerateOptions) -> Result<Generation, Error> {
         self.after(prompt)?.generate(options)
     }
 
     /// The tokens of `text`, and how probable the model found each after the ones before it.
     ///
-    /// `<eos>` ends every line, the last one too. The first token is scored as the start of a line. Each probability is that of
-    /// [`State`]: nothing is forgotten between the first token and the last, also in a text that is longer than
-    /// [`window`](Self::window). The sum tells which of two texts is the more probable one.
+    /// `<eos>` ends every line, the last one too. The first token is scored as the start of a line.
+    /// Each probability is that of [`State`]: nothing is forgotten between the first token and the
+    /// last, also in a text that is longer than [`window`](Self::window). The sum tells which of
+    /// two texts is the more probable one.
     ///
     /// ```
     /// # let model = resnet_bk_runtime::LanguageModel::open("tests/data/tiny-english.rbk")?;
@@ -157,10 +165,12 @@ impl LanguageModel {
         Ok(tokens.iter().zip(scores).map(score).collect())
     }
 
-    /// Perplexity of `text`, as `resnet-bk eval` measures it: over every token but the first, in consecutive windows of
-    /// [`window`](Self::window) tokens, with nothing carried from one to the next.
+    /// Perplexity of `text`, as `resnet-bk eval` measures it: over every token but the first, in
+    /// consecutive windows of [`window`](Self::window) tokens, with nothing carried from one to the
+    /// next.
     ///
-    /// That of a bidirectional model is not comparable with others: it sees the tokens that it should predict.
+    /// That of a bidirectional model is not comparable with others: it sees the tokens that it
+    /// should predict.
     ///
     /// ```
     /// # let model = resnet_bk_runtime::LanguageModel::open("tests/data/tiny-english.rbk")?;
@@ -171,7 +181,8 @@ impl LanguageModel {
     /// ```
     ///
     /// # Errors
-    /// [`Error::TextTooShort`] where the text has fewer than two tokens. A word and the end of its line are two.
+    /// [`Error::TextTooShort`] where the text has fewer than two tokens. A word and the end of its
+    /// line are two.
     pub fn perplexity(&self, text: &str) -> Result<f64, Error> {
         let tokens = self.vocabulary.encode(text);
         if tokens.len() < FEWEST_TOKENS {
@@ -197,8 +208,8 @@ impl LanguageModel {
         Ok(State::new(self))
     }
 
-    /// Whether the model predicts from what came before alone. One that does not is bidirectional: it has a perplexity, and nothing
-    /// else here.
+    /// Whether the model predicts from what came before alone. One that does not is bidirectional:
+    /// it has a perplexity, and nothing else here.
     ///
     /// ```
     /// # let model = resnet_bk_runtime::LanguageModel::open("tests/data/tiny-english.rbk")?;
@@ -220,7 +231,8 @@ impl LanguageModel {
         self.vocabulary.len()
     }
 
-    /// Tokens of the windows that the model was trained on, and that [`perplexity`](Self::perplexity) is measured in.
+    /// Tokens of the windows that the model was trained on, and that
+    /// [`perplexity`](Self::perplexity) is measured in.
     ///
     /// ```
     /// # let model = resnet_bk_runtime::LanguageModel::open("tests/data/tiny-english.rbk")?;

@@ -1,5 +1,6 @@
-//! Runs compressed ResNet-BK language models: small files (`.rbk`) that suggest words, write text and score it, in memory of a fixed
-//! size however long the text is. No training framework is needed, nor anything that is not on crates.io.
+//! Runs compressed ResNet-BK language models: small files (`.rbk`) that suggest words, write text
+//! and score it. A text that grows is followed in memory of a fixed size. No training framework is
+//! needed.
 //!
 //! # Suggest the next word
 //!
@@ -54,10 +55,11 @@
 //!
 //! # Conditions
 //!
-//! - Nothing here panics, whatever the bytes, the text or the numbers; everything that can be refused is an [`Error`].
+//! - Nothing here panics, whatever the bytes, the text or the numbers; everything that can be
+//!   refused is an [`Error`].
 //! - A model is used from any number of threads at once, and its clones share the weights.
-//! - The features change no result by a bit. Machines may differ in the last bits of probabilities: the last product of matrices is summed
-//!   in an order of their own.
+//! - The features change no result by a bit. Machines may differ in the last bits of probabilities:
+//!   the last product of matrices is summed in an order of their own.
 //!
 //! # Features
 //!

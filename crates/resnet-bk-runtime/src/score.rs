@@ -1,12 +1,14 @@
 //! How probable a text is.
 //!
 //! ```text
-//! perplexity          exp( -1/N sum ln p(w_t | w_<t) )     every token but the first, in consecutive windows of n_seq tokens, the
-//!                                                          state reset at each
-//! log probabilities   ln p(w_t | w_1 ... w_{t-1})          every token, the state carried through; the first follows a line break
+//! perplexity          exp( -1/N sum ln p(w_t | w_<t) )     every token but the first, in windows
+//!                                                          of n_seq, the state reset at each
+//! log probabilities   ln p(w_t | w_1 ... w_{t-1})          every token, the state carried through;
+//!                                                          the first follows a line break
 //! ```
 //!
-//! Both take a window or a part of the text through the model at once; the head holds the logits of a few words at a time.
+//! Both take a window or a part of the text through the model at once; the head holds the logits of
+//! a few words at a time.
 
 use crate::model::{Model, State};
 #[cfg(feature = "rayon")]
@@ -17,7 +19,8 @@ pub(crate) const PART: usize = 256;
 
 /// Consecutive windows, as (inputs, targets): every token but the first is a target exactly once.
 ///
-/// Both slices have `n_seq` tokens, those of the last window 1 to `n_seq`. Fewer than two tokens give no window.
+/// Both slices have `n_seq` tokens, those of the last window 1 to `n_seq`. Fewer than two tokens
+/// give no window.
 ///
 /// # Panics
 /// If `n_seq` is 0.
@@ -26,8 +29,8 @@ pub fn windows(tokens: &[u32], n_seq: usize) -> impl ExactSizeIterator<Item = (&
     tokens[..predicted].chunks(n_seq).zip(tokens[tokens.len() - predicted..].chunks(n_seq))
 }
 
-/// Sum of `-ln p` over the targets of all [`windows`], in nats. With the feature `rayon`, windows run on all threads of the current pool;
-/// the sum has the same bits without.
+/// Sum of `-ln p` over the targets of all [`windows`], in nats. With the feature `rayon`, windows
+/// run on all threads of the current pool; the sum has the same bits without.
 ///
 /// # Panics
 /// If a token is not in the vocabulary.
@@ -50,7 +53,8 @@ pub fn window_nats(model: &Model, inputs: &[u32], targets: &[u32], state: &mut S
     model.head().negative_log_likelihoods(&hidden, targets).iter().map(|&x| f64::from(x)).sum()
 }
 
-/// `ln p` of every token after the ones before it, in nats, by a causal model; the first follows `before`.
+/// `ln p` of every token after the ones before it, in nats, by a causal model; the first follows
+/// `before`.
 ///
 /// # Shapes
 /// - `tokens`: `[n]`

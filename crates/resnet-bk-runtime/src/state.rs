@@ -12,8 +12,9 @@ use std::fmt;
 
 /// A text that grows, as the model remembers it: a few kilobytes, however long it is.
 ///
-/// Each word that is pushed costs one step of the model, while [`LanguageModel::suggest`] reads its text from the start. A clone goes its
-/// own way, such as for each of several continuations that are compared.
+/// Each word that is pushed costs one step of the model, while [`LanguageModel::suggest`] reads its
+/// text from the start. A clone goes its own way, such as for each of several continuations that
+/// are compared.
 ///
 /// ```
 /// use resnet_bk_runtime::LanguageModel;
@@ -47,9 +48,11 @@ impl State {
         }
     }
 
-    /// Adds the words of `text`, which begins with a word of its own: one that two pushes hold the halves of is two words.
+    /// Adds the words of `text`, which begins with a word of its own: one that two pushes hold the
+    /// halves of is two words.
     ///
-    /// Line breaks between words count, those at the end of the text do not: see [`end_line`](Self::end_line).
+    /// Line breaks between words count, those at the end of the text do not: see
+    /// [`end_line`](Self::end_line).
     ///
     /// ```
     /// # let model = resnet_bk_runtime::LanguageModel::open("tests/data/tiny-english.rbk")?;
@@ -91,7 +94,8 @@ impl State {
         most_probable(self.logits(), &self.language_model.vocabulary, k)
     }
 
-    /// The `k` most probable of the words that begin with `prefix`; see [`LanguageModel::suggest_with_prefix`].
+    /// The `k` most probable of the words that begin with `prefix`; see
+    /// [`LanguageModel::suggest_with_prefix`].
     ///
     /// ```
     /// # let model = resnet_bk_runtime::LanguageModel::open("tests/data/tiny-english.rbk")?;

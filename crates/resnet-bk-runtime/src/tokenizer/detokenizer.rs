@@ -7,7 +7,8 @@
 //! Words are separated by one space, except that
 //!
 //! - `<eos>` becomes a line break;
-//! - closing marks (`, . ! ? ; : % ) ] }`) and parts such as `'s`, `'ll`, `n't` follow the word before directly;
+//! - closing marks (`, . ! ? ; : % ) ] }`) and parts such as `'s`, `'ll`, `n't` follow the word
+//!   before directly;
 //! - opening marks (`( [ { $ £`) are followed directly;
 //! - every second `"` of a line closes;
 //! - WikiText's `@-@`, `@,@` and `@.@` join their neighbors as `-`, `,` and `.`.
