@@ -14,9 +14,9 @@ use resnet_bk::export::LoadError;
 use resnet_bk::memory::MemoryError;
 use resnet_bk::pipeline::RunError;
 use resnet_bk::train::TrainError;
-use resnet_bk_runtime::artifact::ArtifactError;
-use resnet_bk_runtime::model::ModelError;
-use resnet_bk_runtime::sample::SampleError;
+use resnet_bk_runtime::internal::artifact::ArtifactError;
+use resnet_bk_runtime::internal::model::ModelError;
+use resnet_bk_runtime::internal::sample::SampleError;
 use std::io;
 
 /// An error of the command line itself, with its fix.

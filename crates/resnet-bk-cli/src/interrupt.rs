@@ -4,7 +4,7 @@ use crate::observers::Bar;
 use crate::printer::last_note;
 use resnet_bk::checkpoint::{Checkpoint, TrainingState};
 use resnet_bk::pipeline::{CHECKPOINT, RECIPE};
-use resnet_bk_runtime::replace_file::pause_writes;
+use resnet_bk_runtime::internal::replace_file::pause_writes;
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};

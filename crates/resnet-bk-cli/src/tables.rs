@@ -4,8 +4,8 @@ use crate::printer::{Table, change, grouped, percent, perplexity, ratio, seconds
 use resnet_bk::ngram::NgramBaselines;
 use resnet_bk::pipeline::MANY_UNKNOWN;
 use resnet_bk::summary::{Baseline, Baselines, PlanSummary, StageSummary, Summary};
-use resnet_bk_runtime::architecture::Causality;
-use resnet_bk_runtime::artifact::SizeBreakdown;
+use resnet_bk_runtime::internal::architecture::Causality;
+use resnet_bk_runtime::internal::artifact::SizeBreakdown;
 
 /// How the perplexity of a model that sees the future is labelled.
 pub const NOT_CAUSAL: &str = "not a causal perplexity";

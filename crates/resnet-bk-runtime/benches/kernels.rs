@@ -2,10 +2,10 @@
 
 use divan::Bencher;
 use divan::counter::ItemsCount;
-use resnet_bk_runtime::kernels::lanes::Strips;
-use resnet_bk_runtime::kernels::{layer_norm, left_ratios, linear};
-use resnet_bk_runtime::quantization::{ScaleMode, Scheme, q_max};
-use resnet_bk_runtime::resolvent::Chain;
+use resnet_bk_runtime::internal::kernels::lanes::Strips;
+use resnet_bk_runtime::internal::kernels::{layer_norm, left_ratios, linear};
+use resnet_bk_runtime::internal::quantization::{ScaleMode, Scheme, q_max};
+use resnet_bk_runtime::internal::resolvent::Chain;
 
 fn main() {
     divan::main();

@@ -18,6 +18,6 @@ fn main() -> Result<(), Error> {
     }
     println!("{:8.3}  in all, in nats", scores.iter().map(|score| score.log_probability).sum::<f32>());
     println!("{:8.3}  perplexity of all tokens but the first", model.perplexity(&text)?);
-    println!("{:8}  bytes of the model", model.size_breakdown().total());
+    println!("{:8}  bytes of the model", model.section_sizes().total());
     Ok(())
 }

@@ -8,7 +8,7 @@ use resnet_bk_runtime::{Error, GenerateOptions, LanguageModel};
 fn main() -> Result<(), Error> {
     let bundled = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/tiny-english.rbk");
     let model = LanguageModel::open(std::env::args().nth(1).as_deref().unwrap_or(bundled))?;
-    println!("{} words in {} bytes", model.vocabulary_size(), model.size_breakdown().total());
+    println!("{} words in {} bytes", model.vocabulary_size(), model.section_sizes().total());
 
     let mut state = model.state()?;
     state.push("Do you");

@@ -21,16 +21,18 @@ modules!(
     head,
     kernels,
     model,
-    moe,
+    router,
     quantization,
     rank_curve,
     resolvent,
     sample,
     score,
+    tensor_id,
+    tensor_spec,
     tokenizer,
 );
 
 #[cfg(feature = "writer")]
-modules!(atomic);
+modules!(replace_file);
 
 pub use crate::dispatched;

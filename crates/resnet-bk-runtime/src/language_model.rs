@@ -27,7 +27,7 @@ const FEWEST_TOKENS: usize = 2;
 pub struct LanguageModel {
     pub(crate) model: Arc<Model>,
     pub(crate) vocabulary: Arc<Vocabulary>,
-    sizes: SizeBreakdown,
+    sizes: SectionSizes,
 }
 
 impl LanguageModel {
@@ -70,7 +70,7 @@ impl LanguageModel {
         Ok(Self {
             model: Arc::new(artifact.to_model()),
             vocabulary: Arc::new(artifact.vocabulary),
-            sizes: SizeBreakdown { header, config, vocabulary, weights },
+            sizes: SectionSizes { header, config, vocabulary, weights },
         })
     }
 
@@ -247,12 +247,12 @@ impl LanguageModel {
     ///
     /// ```
     /// # let model = resnet_bk_runtime::LanguageModel::open("tests/data/tiny-english.rbk")?;
-    /// let sizes = model.size_breakdown();
+    /// let sizes = model.section_sizes();
     /// assert_eq!(sizes.total(), include_bytes!("../tests/data/tiny-english.rbk").len() as u64);
     /// assert!(sizes.weights > sizes.vocabulary);
     /// # Ok::<(), resnet_bk_runtime::Error>(())
     /// ```
-    pub fn size_breakdown(&self) -> SizeBreakdown {
+    pub fn section_sizes(&self) -> SectionSizes {
         self.sizes
     }
 
@@ -289,7 +289,7 @@ pub struct TokenScore {
 /// Lengths of the parts of an artifact, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct SizeBreakdown {
+pub struct SectionSizes {
     /// Format version, table of sections and checksums.
     pub header: u64,
     /// Sizes and kind of the model, as JSON.
@@ -300,12 +300,12 @@ pub struct SizeBreakdown {
     pub weights: u64,
 }
 
-impl SizeBreakdown {
+impl SectionSizes {
     /// Length of the whole artifact, in bytes.
     ///
     /// ```
     /// # let model = resnet_bk_runtime::LanguageModel::open("tests/data/tiny-english.rbk")?;
-    /// let sizes = model.size_breakdown();
+    /// let sizes = model.section_sizes();
     /// assert_eq!(sizes.total(), sizes.header + sizes.config + sizes.vocabulary + sizes.weights);
     /// # Ok::<(), resnet_bk_runtime::Error>(())
     /// ```

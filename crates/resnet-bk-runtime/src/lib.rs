@@ -96,7 +96,7 @@ mod tokenizer;
 
 pub use error::{Error, InvalidArtifact, InvalidOption};
 pub use generation::{GenerateOptions, Generation};
-pub use language_model::{LanguageModel, SizeBreakdown, TokenScore};
+pub use language_model::{LanguageModel, SectionSizes, TokenScore};
 pub use sample::Suggestion;
 pub use state::State;
 

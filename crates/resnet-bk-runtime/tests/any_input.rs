@@ -43,7 +43,7 @@ fn exercise(model: &LanguageModel, text: &str) {
     let _ = model.log_probabilities(text);
     let _ = model.suggest(text, 3);
     let _ = model.suggest_with_prefix(text, text, 3);
-    let _ = (model.is_causal(), model.vocabulary_size(), model.window(), model.size_breakdown(), format!("{model:?}"));
+    let _ = (model.is_causal(), model.vocabulary_size(), model.window(), model.section_sizes(), format!("{model:?}"));
     for temperature in [0.0, 1.0] {
         let options = GenerateOptions::default().max_tokens(3).temperature(temperature);
         let _ = model.generate(text, options).map(|pieces| pieces.collect::<String>());

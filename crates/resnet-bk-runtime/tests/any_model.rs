@@ -6,12 +6,13 @@ use common::{D_MODEL, Fixture, diagonal, fixtures, propagator, vocabulary};
 use resnet_bk_runtime::internal::architecture::Causality;
 use resnet_bk_runtime::internal::artifact::Artifact;
 use resnet_bk_runtime::internal::score::{nats, window_nats, windows};
+use resnet_bk_runtime::internal::tensor_id::TensorId;
 use resnet_bk_runtime::{Error, GenerateOptions, LanguageModel};
 
 const TEXT: &str = "w3 w17 nonsense w40\nw2 w2 w5 w44 w9 w30 w31\n\nw3 w18";
 
 fn pack(fixture: &Fixture) -> Artifact {
-    let find = |name: &str| fixture.values.get(name).map(Vec::as_slice);
+    let find = |id: TensorId| fixture.values.get(&id).map(Vec::as_slice);
     Artifact::quantize(fixture.architecture.clone(), vocabulary(), find).unwrap()
 }
 
@@ -67,7 +68,7 @@ fn absurd_numbers_do_not_panic() {
                     values.iter_mut().step_by(step).for_each(|value| *value = extreme);
                 }
                 // Scales in half precision do not hold everything.
-                let find = |name: &str| fixture.values.get(name).map(Vec::as_slice);
+                let find = |id: TensorId| fixture.values.get(&id).map(Vec::as_slice);
                 let packed = Artifact::quantize(fixture.architecture.clone(), vocabulary(), find).unwrap();
                 let Ok(bytes) = packed.to_bytes() else { continue };
                 let Ok(model) = LanguageModel::from_bytes(&bytes) else { continue };

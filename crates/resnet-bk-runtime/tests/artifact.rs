@@ -3,8 +3,8 @@
 mod common;
 
 use common::{N_SEQ, fixtures, tokens, vocabulary};
-use resnet_bk_runtime::artifact::Artifact;
-use resnet_bk_runtime::tensor_id::TensorId;
+use resnet_bk_runtime::internal::artifact::Artifact;
+use resnet_bk_runtime::internal::tensor_id::TensorId;
 
 #[test]
 fn a_model_from_a_file_equals_the_fake_quantized_model() {

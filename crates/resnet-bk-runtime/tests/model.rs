@@ -3,10 +3,10 @@
 mod common;
 
 use common::{D_MODEL, Fixture, N_SEQ, fixtures, propagator, tokens};
-use resnet_bk_runtime::architecture::Architecture;
-use resnet_bk_runtime::head::HeadBin;
-use resnet_bk_runtime::model::{Model, ModelError};
-use resnet_bk_runtime::tensor_id::{ExpertMap, LinearPart, ModelTensor, TensorId};
+use resnet_bk_runtime::internal::architecture::Architecture;
+use resnet_bk_runtime::internal::head::HeadBin;
+use resnet_bk_runtime::internal::model::{Model, ModelError};
+use resnet_bk_runtime::internal::tensor_id::{ExpertMap, LinearPart, ModelTensor, TensorId};
 
 /// Longer than the window, so that position embeddings run out.
 const LENGTH: usize = N_SEQ + 5;

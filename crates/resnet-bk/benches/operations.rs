@@ -7,7 +7,7 @@ use divan::counter::ItemsCount;
 use resnet_bk::Buffer;
 use resnet_bk::ops::{ExpertDropout, HeadLoss, Precision, experts, head_loss, layer_norm};
 use resnet_bk::tape::{Tape, Tensor};
-use resnet_bk_runtime::embedding::TableLayout;
+use resnet_bk_runtime::internal::embedding::TableLayout;
 
 const TOKENS: usize = 2_560;
 const WIDTH: usize = 64;

@@ -8,7 +8,7 @@ use crate::model::{LanguageModel, Leaves, Mode, Output};
 use crate::ops::{Gradient, negative_log_likelihoods};
 use crate::parameters::Parameters;
 use rayon::prelude::*;
-use resnet_bk_runtime::model::Model;
+use resnet_bk_runtime::internal::model::Model;
 
 /// Windows that go through the model in training at once.
 const WINDOWS: usize = 64;
@@ -93,7 +93,12 @@ pub fn evaluate_streaming(model: &Model, tokens: &[u32]) -> Evaluation {
     Evaluation { tokens: tokens.len().saturating_sub(1), nats }
 }
 
-fn window_nats(model: &Model, inputs: &[u32], targets: &[u32], state: &mut resnet_bk_runtime::model::State) -> f64 {
+fn window_nats(
+    model: &Model,
+    inputs: &[u32],
+    targets: &[u32],
+    state: &mut resnet_bk_runtime::internal::model::State,
+) -> f64 {
     let hidden = model.hidden(inputs, state);
     model.head().negative_log_likelihoods(&hidden, targets).iter().map(|&x| f64::from(x)).sum()
 }

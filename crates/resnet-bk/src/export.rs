@@ -2,9 +2,9 @@
 
 use crate::checkpoint::{Checkpoint, CheckpointError, ModelState};
 use crate::parameters::Parameters;
-use resnet_bk_runtime::artifact::{self, Artifact, ArtifactError, looks_like};
-use resnet_bk_runtime::tensor_id::TensorId;
-use resnet_bk_runtime::tokenizer::Vocabulary;
+use resnet_bk_runtime::internal::artifact::{self, Artifact, ArtifactError, looks_like};
+use resnet_bk_runtime::internal::tensor_id::TensorId;
+use resnet_bk_runtime::internal::tokenizer::Vocabulary;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};

@@ -14,7 +14,7 @@
 //! much again; what is counted is there all at once.
 
 use crate::config::{ModelConfig, StageConfig, StageKind};
-use resnet_bk_runtime::architecture::{Architecture, Mixer};
+use resnet_bk_runtime::internal::architecture::{Architecture, Mixer};
 use std::fs;
 use std::path::{Path, PathBuf};
 use thiserror::Error;

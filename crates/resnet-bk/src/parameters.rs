@@ -6,11 +6,11 @@
 use crate::buffer::Buffer;
 use crate::random::Random;
 use half::f16;
-use resnet_bk_runtime::architecture::Architecture;
-use resnet_bk_runtime::model::{Model, ModelError};
-use resnet_bk_runtime::quantization::{ScaleMode, Scheme};
-use resnet_bk_runtime::tensor_id::{BlockTensor, MixerMap, ModelTensor, NormPart, TensorId};
-use resnet_bk_runtime::tensor_spec::{Role, TensorSpec};
+use resnet_bk_runtime::internal::architecture::Architecture;
+use resnet_bk_runtime::internal::model::{Model, ModelError};
+use resnet_bk_runtime::internal::quantization::{ScaleMode, Scheme};
+use resnet_bk_runtime::internal::tensor_id::{BlockTensor, MixerMap, ModelTensor, NormPart, TensorId};
+use resnet_bk_runtime::internal::tensor_spec::{Role, TensorSpec};
 use std::cmp::Ordering;
 use std::collections::HashMap;
 

@@ -8,7 +8,7 @@
 //! products would lose a little more.
 
 use crate::parameters::Parameters;
-use resnet_bk_runtime::model::Model;
+use resnet_bk_runtime::internal::model::Model;
 
 /// Largest code.
 const QMAX: f32 = 127.0;

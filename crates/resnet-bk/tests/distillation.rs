@@ -9,7 +9,7 @@ use resnet_bk::config::{DistillConfig, Schedule, StageKind, StudentConfig};
 use resnet_bk::model::{LanguageModel, Leaves, Mode};
 use resnet_bk::ops::Gradient;
 use resnet_bk::train::{Objective, Stage};
-use resnet_bk_runtime::architecture::Mixer;
+use resnet_bk_runtime::internal::architecture::Mixer;
 use std::collections::HashMap;
 
 /// Gradients of a fresh student's first batch by the names of its parameters; those that the loss does not depend on are missing.

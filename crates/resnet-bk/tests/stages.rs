@@ -11,9 +11,9 @@ use resnet_bk::evaluate::{evaluate_model, evaluate_parameters};
 use resnet_bk::observer::Silent;
 use resnet_bk::pipeline::{RunError, RunRequest, run};
 use resnet_bk::train::{Objective, Stage, StepContext, TokenStreams};
-use resnet_bk_runtime::architecture::Mixer;
-use resnet_bk_runtime::tensor_id::ModelTensor;
-use resnet_bk_runtime::tensor_spec::Role;
+use resnet_bk_runtime::internal::architecture::Mixer;
+use resnet_bk_runtime::internal::tensor_id::ModelTensor;
+use resnet_bk_runtime::internal::tensor_spec::Role;
 use std::path::Path;
 
 fn stage<'a>(number: usize, config: &'a StageConfig) -> Stage<'a> {

@@ -4,7 +4,7 @@
 use resnet_bk::batch::limit_tokens;
 use resnet_bk::corpus::{Corpus, build_vocabulary, load};
 use resnet_bk::ngram::NgramBaselines;
-use resnet_bk_runtime::tokenizer::{BlankLines, Pretokenizer};
+use resnet_bk_runtime::internal::tokenizer::{BlankLines, Pretokenizer};
 use std::path::Path;
 
 /// Perplexities of valid by KenLM (github.com/kpu/kenlm: `lmplz -o 2`, `lmplz -o 3`, nothing pruned): train and valid in this project's

@@ -11,7 +11,7 @@ use resnet_bk::evaluate::{evaluate_model, evaluate_streaming};
 use resnet_bk::memory::check_evaluation;
 use resnet_bk::pipeline::{FEW_HELD_OUT, MANY_UNKNOWN, MIN_HELD_OUT};
 use resnet_bk::threads::threads;
-use resnet_bk_runtime::architecture::{Architecture, Causality};
+use resnet_bk_runtime::internal::architecture::{Architecture, Causality};
 use serde::Serialize;
 use std::fs::File;
 use std::io::{self, Read};

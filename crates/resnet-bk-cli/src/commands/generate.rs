@@ -4,8 +4,8 @@ use crate::printer::Printer;
 use crate::{Outcome, arguments, model_file};
 use anyhow::Result;
 use clap::Args;
-use resnet_bk_runtime::sample::{Sampler, generate};
-use resnet_bk_runtime::tokenizer::{Detokenizer, Vocabulary};
+use resnet_bk_runtime::internal::sample::{Sampler, generate};
+use resnet_bk_runtime::internal::tokenizer::{Detokenizer, Vocabulary};
 use std::path::PathBuf;
 
 /// Continue a text, word by word
@@ -89,7 +89,7 @@ impl<'a> Pieces<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use resnet_bk_runtime::tokenizer::Pretokenizer;
+    use resnet_bk_runtime::internal::tokenizer::Pretokenizer;
 
     #[test]
     fn pieces_add_up_to_readable_text() {

@@ -4,9 +4,9 @@ use crate::printer::{Printer, grouped};
 use crate::{Outcome, model_file, tables};
 use anyhow::{Context, Result};
 use clap::Args;
-use resnet_bk_runtime::architecture::Architecture;
-use resnet_bk_runtime::artifact::SizeBreakdown;
-use resnet_bk_runtime::tokenizer::Pretokenizer;
+use resnet_bk_runtime::internal::architecture::Architecture;
+use resnet_bk_runtime::internal::artifact::SizeBreakdown;
+use resnet_bk_runtime::internal::tokenizer::Pretokenizer;
 use serde::Serialize;
 use std::path::PathBuf;
 

@@ -26,7 +26,7 @@ use canvas::{Format, NARROW, Png, WIDE};
 use objective::Objectives;
 use page::{Drawing, Pictures};
 use resnet_bk::config::Recipe;
-use resnet_bk_runtime::replace_file::replace_file;
+use resnet_bk_runtime::internal::replace_file::replace_file;
 use std::path::{Path, PathBuf};
 
 /// Loss of every step, one stage after the other.

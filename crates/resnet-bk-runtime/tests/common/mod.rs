@@ -2,13 +2,13 @@
 
 #![allow(dead_code, reason = "each file of tests is a program of its own and uses a part of this")]
 
-use resnet_bk_runtime::architecture::{Architecture, Causality, Mixer, ResolventConstants};
-use resnet_bk_runtime::embedding::EmbeddingBin;
-use resnet_bk_runtime::model::Model;
-use resnet_bk_runtime::quantization::{LearnedScales, QuantizationPolicy};
-use resnet_bk_runtime::tensor_id::TensorId;
-use resnet_bk_runtime::tensor_spec::Role;
-use resnet_bk_runtime::tokenizer::{END_OF_LINE, Pretokenizer, UNKNOWN, Vocabulary};
+use resnet_bk_runtime::internal::architecture::{Architecture, Causality, Mixer, ResolventConstants};
+use resnet_bk_runtime::internal::embedding::EmbeddingBin;
+use resnet_bk_runtime::internal::model::Model;
+use resnet_bk_runtime::internal::quantization::{LearnedScales, QuantizationPolicy};
+use resnet_bk_runtime::internal::tensor_id::TensorId;
+use resnet_bk_runtime::internal::tensor_spec::Role;
+use resnet_bk_runtime::internal::tokenizer::{END_OF_LINE, Pretokenizer, UNKNOWN, Vocabulary};
 use std::collections::HashMap;
 
 /// Words of every model.

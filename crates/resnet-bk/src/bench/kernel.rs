@@ -5,11 +5,11 @@ use crate::kernels::{LeftBackward, left_backward};
 use crate::ops::{FrozenHead, HeadLoss, Precision, SoftTargets, causal, loss_and_gradients};
 use crate::random::Random;
 use rayon::prelude::*;
-use resnet_bk_runtime::embedding::TableLayout;
-use resnet_bk_runtime::head::Head;
-use resnet_bk_runtime::kernels::lanes::Strips;
-use resnet_bk_runtime::kernels::{Matrix, Threads, Write, left_ratios, matmul};
-use resnet_bk_runtime::resolvent::Chain;
+use resnet_bk_runtime::internal::embedding::TableLayout;
+use resnet_bk_runtime::internal::head::Head;
+use resnet_bk_runtime::internal::kernels::lanes::Strips;
+use resnet_bk_runtime::internal::kernels::{Matrix, Threads, Write, left_ratios, matmul};
+use resnet_bk_runtime::internal::resolvent::Chain;
 use serde::Serialize;
 use std::sync::Arc;
 

@@ -8,7 +8,7 @@ use crate::config::{ConfigError, ModelConfig, Schedule};
 use crate::ops::Precision;
 use crate::random::Random;
 use crate::train::{Optimization, optimization_step};
-use resnet_bk_runtime::tokenizer::{END_OF_LINE, Pretokenizer, UNKNOWN, Vocabulary};
+use resnet_bk_runtime::internal::tokenizer::{END_OF_LINE, Pretokenizer, UNKNOWN, Vocabulary};
 use serde::Serialize;
 use std::sync::Arc;
 

@@ -4,7 +4,7 @@
 //! all else must be equal.
 
 use crate::config::{ConfigError, ModelConfig};
-use resnet_bk_runtime::architecture::Architecture;
+use resnet_bk_runtime::internal::architecture::Architecture;
 use serde_json::Value;
 use thiserror::Error;
 

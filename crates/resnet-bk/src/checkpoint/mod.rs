@@ -15,7 +15,7 @@ use crate::environment::Environment;
 use crate::parameters::{Moments, Parameter, Parameters};
 use crate::summary::{PlanSummary, Removal, StageSummary};
 use crate::train::Judged;
-use resnet_bk_runtime::tokenizer::Vocabulary;
+use resnet_bk_runtime::internal::tokenizer::Vocabulary;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 

@@ -9,8 +9,8 @@ use crate::model::{LanguageModel, Leaves, Mode};
 use crate::ops::Gradient;
 use crate::parameters::Parameters;
 use crate::random::Random;
-use resnet_bk_runtime::quantization::q_max;
-use resnet_bk_runtime::tensor_id::{BlockTensor, ModelTensor};
+use resnet_bk_runtime::internal::quantization::q_max;
+use resnet_bk_runtime::internal::tensor_id::{BlockTensor, ModelTensor};
 
 /// Windows that go through the model at once.
 const WINDOWS: usize = 16;
@@ -41,7 +41,8 @@ pub fn calibrate(parameters: Parameters, tokens: &[u32], samples: usize, bits: u
     }
     let mut policy = architecture.quantization.clone().expect("a quantized model is calibrated");
     policy.activation_bits = Some(bits);
-    let quantized = resnet_bk_runtime::architecture::Architecture { quantization: Some(policy), ..architecture };
+    let quantized =
+        resnet_bk_runtime::internal::architecture::Architecture { quantization: Some(policy), ..architecture };
     let mut parameters = parameters.with_architecture(quantized);
     let qmax = f32::from(q_max(bits));
     for (block, (potential, features)) in largest.iter().enumerate() {

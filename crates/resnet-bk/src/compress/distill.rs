@@ -20,8 +20,8 @@ use crate::parameters::Parameter;
 use crate::random::Random;
 use crate::tape::Tensor;
 use crate::train::{Objective, Stage, StepContext, TrainError, Trained, train};
-use resnet_bk_runtime::tensor_id::ModelTensor;
-use resnet_bk_runtime::tensor_spec::{Role, TensorSpec};
+use resnet_bk_runtime::internal::tensor_id::ModelTensor;
+use resnet_bk_runtime::internal::tensor_spec::{Role, TensorSpec};
 
 /// Sets the streams of random numbers of student and projections apart from the others of the seed.
 const STUDENT: u64 = 0x57d;

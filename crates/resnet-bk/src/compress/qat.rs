@@ -11,8 +11,8 @@ use crate::model::{LanguageModel, Leaves, Output};
 use crate::observer::Event;
 use crate::tape::Tensor;
 use crate::train::{Objective, StepContext, TrainError, Trained, train};
-use resnet_bk_runtime::architecture::Architecture;
-use resnet_bk_runtime::quantization::{MAX_BITS, QuantizationPolicy};
+use resnet_bk_runtime::internal::architecture::Architecture;
+use resnet_bk_runtime::internal::quantization::{MAX_BITS, QuantizationPolicy};
 
 /// The stage's objective.
 #[derive(Clone, Debug)]

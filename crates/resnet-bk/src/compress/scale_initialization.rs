@@ -1,9 +1,9 @@
 //! Where trained quantizer steps start, and what the bias's curve takes from its words.
 
 use crate::parameters::Parameters;
-use resnet_bk_runtime::quantization::{ScaleMode, Scheme};
-use resnet_bk_runtime::rank_curve::{Place, rank_curve};
-use resnet_bk_runtime::tensor_id::{ModelTensor, TensorId};
+use resnet_bk_runtime::internal::quantization::{ScaleMode, Scheme};
+use resnet_bk_runtime::internal::rank_curve::{Place, rank_curve};
+use resnet_bk_runtime::internal::tensor_id::{ModelTensor, TensorId};
 
 /// Tried steps, as multiples of the mean magnitude of what is not zero: from `FIRST` on, each `RATIO` times the one before.
 const FIRST: f32 = 0.01;
@@ -99,9 +99,9 @@ mod tests {
     use super::*;
     use crate::config::ModelConfig;
     use crate::parameters::Parameter;
-    use resnet_bk_runtime::architecture::Architecture;
-    use resnet_bk_runtime::quantization::{LearnedScales, QuantizationPolicy};
-    use resnet_bk_runtime::tensor_spec::Role;
+    use resnet_bk_runtime::internal::architecture::Architecture;
+    use resnet_bk_runtime::internal::quantization::{LearnedScales, QuantizationPolicy};
+    use resnet_bk_runtime::internal::tensor_spec::Role;
 
     fn parameters() -> Parameters {
         let config = ModelConfig { bias_knots: 4, ..ModelConfig::preset("tiny").unwrap() };

@@ -1,6 +1,6 @@
 //! How a text becomes tokens.
 
-use resnet_bk_runtime::tokenizer::{BlankLines, Pretokenizer};
+use resnet_bk_runtime::internal::tokenizer::{BlankLines, Pretokenizer};
 use serde::{Deserialize, Serialize};
 
 /// How a text becomes tokens.

@@ -1,9 +1,9 @@
 //! The model's configuration: its sizes, and how it is trained and compressed where a recipe says nothing else.
 
 use crate::ops::Gradient;
-use resnet_bk_runtime::architecture::{Architecture, Causality, Mixer, ResolventConstants};
-use resnet_bk_runtime::architecture_validation::{ArchitectureError, MAX_BLOCKS, MAX_HEADS};
-use resnet_bk_runtime::embedding::EmbeddingBin;
+use resnet_bk_runtime::internal::architecture::{Architecture, Causality, Mixer, ResolventConstants};
+use resnet_bk_runtime::internal::architecture_validation::{ArchitectureError, MAX_BLOCKS, MAX_HEADS};
+use resnet_bk_runtime::internal::embedding::EmbeddingBin;
 use serde::de::value::SeqAccessDeserializer;
 use serde::de::{Deserializer, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};

@@ -2,8 +2,8 @@
 
 use super::{DistillConfig, ModelConfig, PerHead, Schedule};
 use crate::ops::Gradient;
-use resnet_bk_runtime::architecture::{Causality, Mixer};
-use resnet_bk_runtime::quantization::QuantizationPolicy;
+use resnet_bk_runtime::internal::architecture::{Causality, Mixer};
+use resnet_bk_runtime::internal::quantization::QuantizationPolicy;
 use serde::{Deserialize, Serialize};
 
 /// A distillation whose student is searched for: its sizes and levels, under a budget of bytes.

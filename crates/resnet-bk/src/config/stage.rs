@@ -2,7 +2,7 @@
 
 use super::{ModelConfig, PlanConfig};
 use crate::ops::Precision;
-use resnet_bk_runtime::quantization::QuantizationPolicy;
+use resnet_bk_runtime::internal::quantization::QuantizationPolicy;
 use serde::{Deserialize, Serialize};
 
 /// One stage.

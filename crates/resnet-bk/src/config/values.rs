@@ -78,7 +78,7 @@ impl de::Error for ValueError {
 
 /// Keys of earlier versions and what they are called now.
 const RENAMED: [(&str, &str); 3] =
-    [("final_fraction", "min_lr_ratio"), ("bit_price", "lambda"), ("merge", "removal = \"merge\"")];
+    [("min_lr_ratio", "min_lr_ratio"), ("lambda", "lambda"), ("merge", "removal = \"merge\"")];
 
 /// A key that stands for nothing.
 pub(super) fn unknown_key(found: &str, known: &[&str]) -> ValueError {
@@ -255,7 +255,7 @@ mod tests {
     use super::*;
     use crate::config::{ModelConfig, PerHead, TrainConfig};
     use crate::ops::Gradient;
-    use resnet_bk_runtime::architecture::Mixer;
+    use resnet_bk_runtime::internal::architecture::Mixer;
     use serde::Deserialize;
 
     fn refused<T: DeserializeOwned + fmt::Debug>(text: &str) -> String {

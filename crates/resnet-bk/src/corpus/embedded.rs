@@ -11,7 +11,7 @@ use super::near_duplicates;
 use super::split::{Side, fingerprint, side};
 use crate::random::Random;
 use flate2::read::GzDecoder;
-use resnet_bk_runtime::tokenizer::Pretokenizer;
+use resnet_bk_runtime::internal::tokenizer::Pretokenizer;
 use std::collections::{HashMap, HashSet};
 use std::io::Read;
 
@@ -95,7 +95,7 @@ mod tests {
     use super::*;
     use crate::corpus::{build_vocabulary, sha256};
     use crate::ngram::NgramBaselines;
-    use resnet_bk_runtime::tokenizer::BlankLines;
+    use resnet_bk_runtime::internal::tokenizer::BlankLines;
     use std::sync::LazyLock;
 
     static CORPUS: LazyLock<Corpus> = LazyLock::new(load);

@@ -1,7 +1,7 @@
 //! What a perplexity belongs to: text, vocabulary and tokenizer.
 
 use hmac_sha256::Hash;
-use resnet_bk_runtime::tokenizer::Vocabulary;
+use resnet_bk_runtime::internal::tokenizer::Vocabulary;
 use serde::{Deserialize, Serialize};
 #[cfg(feature = "hub")]
 use std::{
@@ -89,7 +89,7 @@ fn in_hexadecimal(hash: [u8; 32]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use resnet_bk_runtime::tokenizer::{BlankLines, Pretokenizer};
+    use resnet_bk_runtime::internal::tokenizer::{BlankLines, Pretokenizer};
 
     fn vocabulary(words: &str) -> Vocabulary {
         let words = words.split(' ').map(str::to_owned).collect();

@@ -26,7 +26,7 @@ pub(crate) use fingerprint::sha256;
 pub use hub::HubSettings;
 pub use vocabulary::build_vocabulary;
 
-use resnet_bk_runtime::tokenizer::Pretokenizer;
+use resnet_bk_runtime::internal::tokenizer::Pretokenizer;
 use std::path::Path;
 
 /// A corpus on the Hugging Face hub.

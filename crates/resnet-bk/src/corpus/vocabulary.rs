@@ -1,7 +1,7 @@
 //! The vocabulary of a text: its most frequent words.
 
 use super::CorpusError;
-use resnet_bk_runtime::tokenizer::{BlankLines, END_OF_LINE, Pretokenizer, UNKNOWN, Vocabulary};
+use resnet_bk_runtime::internal::tokenizer::{BlankLines, END_OF_LINE, Pretokenizer, UNKNOWN, Vocabulary};
 use std::cmp::Reverse;
 use std::collections::HashMap;
 

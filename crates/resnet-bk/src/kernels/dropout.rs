@@ -7,7 +7,7 @@
 //! That is the SplitMix64 stream of the key, entered anywhere; see [`crate::random`].
 
 use crate::random::stream_word;
-use resnet_bk_runtime::dispatched;
+use resnet_bk_runtime::internal::dispatched;
 
 /// Elements that share a random word.
 const ELEMENTS: usize = 4;

@@ -1,7 +1,7 @@
 //! Rows of the head's losses in float32: gradients in place of the logits.
 
-use resnet_bk_runtime::dispatched;
-use resnet_bk_runtime::kernels::exp;
+use resnet_bk_runtime::internal::dispatched;
+use resnet_bk_runtime::internal::kernels::exp;
 
 /// Lanes of a row reduction.
 const LANES: usize = 32;

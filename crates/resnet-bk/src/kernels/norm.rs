@@ -6,8 +6,8 @@
 //! layer norm   dx = r (u - mean(u) - x^ mean(u x^))        RMS norm   dx = r (u - x^ mean(u x^))
 //! ```
 
-use resnet_bk_runtime::dispatched;
-use resnet_bk_runtime::kernels::{inverse_rms, moments};
+use resnet_bk_runtime::internal::dispatched;
+use resnet_bk_runtime::internal::kernels::{inverse_rms, moments};
 
 /// Lanes of a row's sums.
 const LANES: usize = 16;

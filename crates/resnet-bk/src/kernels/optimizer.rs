@@ -1,6 +1,6 @@
 //! The optimizer's pass over a chunk of a parameter, and the sum of a gradient's squares.
 
-use resnet_bk_runtime::dispatched;
+use resnet_bk_runtime::internal::dispatched;
 
 /// Lanes of a reduction.
 const LANES: usize = 16;

@@ -1,8 +1,8 @@
 //! The propagator of one sequence backwards; a lane is a head. Equations in [`crate::ops::propagator`].
 
-use resnet_bk_runtime::dispatched;
-use resnet_bk_runtime::kernels::lanes::{LANES, put, take};
-use resnet_bk_runtime::kernels::{PropagatorInput, sigmoid};
+use resnet_bk_runtime::internal::dispatched;
+use resnet_bk_runtime::internal::kernels::lanes::{LANES, put, take};
+use resnet_bk_runtime::internal::kernels::{PropagatorInput, sigmoid};
 
 /// One sequence's slices.
 #[derive(Clone, Copy, Debug)]

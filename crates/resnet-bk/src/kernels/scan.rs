@@ -7,8 +7,8 @@
 //! `u` is the conjugate of the features' gradient, `c` the carry from later positions. A stretch's carry out is affine in its
 //! carry in.
 
-use resnet_bk_runtime::dispatched;
-use resnet_bk_runtime::kernels::lanes::{BlockMut, LANES, Lanes, STEPS, Strips, Tile, Walk, per_head};
+use resnet_bk_runtime::internal::dispatched;
+use resnet_bk_runtime::internal::kernels::lanes::{BlockMut, LANES, Lanes, STEPS, Strips, Tile, Walk, per_head};
 use std::ops::Range;
 
 /// A stretch's map of the carry after it: `c -> slope c + constant`.

@@ -7,9 +7,9 @@ use crate::buffer::Buffer;
 use crate::parameters::{Parameter, Parameters, Quantizer};
 use crate::tape::{Gradients, Tape, Tensor};
 use rayon::prelude::*;
-use resnet_bk_runtime::quantization::ScaleMode;
-use resnet_bk_runtime::tensor_id::{BlockTensor, ModelTensor, TensorId};
-use resnet_bk_runtime::tensor_spec::Role;
+use resnet_bk_runtime::internal::quantization::ScaleMode;
+use resnet_bk_runtime::internal::tensor_id::{BlockTensor, ModelTensor, TensorId};
+use resnet_bk_runtime::internal::tensor_spec::Role;
 use std::collections::HashMap;
 
 /// Groups that one task rounds.

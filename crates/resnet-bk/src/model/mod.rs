@@ -1,4 +1,4 @@
-//! The language model in training: the same equations as [`resnet_bk_runtime::model`], with gradients.
+//! The language model in training: the same equations as [`resnet_bk_runtime::internal::model`], with gradients.
 //!
 //! A model is bound for each step from [`Leaves`], the tensors of its parameters. Weights pass through their
 //! quantizers while they are bound, so the model itself knows nothing of quantization but its activations' steps.
@@ -14,9 +14,9 @@ pub use noise::{Mode, Noise};
 use crate::ops::{self, FrozenHead, Gradient, HeadLoss, ResolventOp};
 use crate::tape::Tensor;
 use moe::MixtureOfExperts;
-use resnet_bk_runtime::architecture::{Architecture, Mixer};
-use resnet_bk_runtime::embedding::TableLayout;
-use resnet_bk_runtime::tensor_id::{BlockTensor, LinearPart, MixerMap, ModelTensor, NormPart};
+use resnet_bk_runtime::internal::architecture::{Architecture, Mixer};
+use resnet_bk_runtime::internal::embedding::TableLayout;
+use resnet_bk_runtime::internal::tensor_id::{BlockTensor, LinearPart, MixerMap, ModelTensor, NormPart};
 
 /// A model bound to one set of leaves.
 #[derive(Debug)]

@@ -1,9 +1,9 @@
-//! The sparse mixture of experts . Equations in [`resnet_bk_runtime::router`].
+//! The sparse mixture of experts . Equations in [`resnet_bk_runtime::internal::router`].
 
 use super::{Leaves, Linear, Mode, Packed};
 use crate::ops;
 use crate::tape::Tensor;
-use resnet_bk_runtime::tensor_id::{BlockTensor, ModelTensor};
+use resnet_bk_runtime::internal::tensor_id::{BlockTensor, ModelTensor};
 
 #[derive(Debug)]
 pub(super) struct MixtureOfExperts {

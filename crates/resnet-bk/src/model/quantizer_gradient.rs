@@ -19,7 +19,7 @@
 use crate::ops::sum_rows;
 use crate::parameters::{Parameter, Quantizer};
 use rayon::prelude::*;
-use resnet_bk_runtime::quantization::ScaleMode;
+use resnet_bk_runtime::internal::quantization::ScaleMode;
 
 /// Rows of a matrix that one task takes.
 pub const ROWS: usize = 512;
@@ -86,9 +86,9 @@ fn slopes(parameter: &Parameter, steps: &[f32], qmax: i16) -> Vec<f32> {
 mod tests {
     use super::*;
     use half::f16;
-    use resnet_bk_runtime::quantization::Scheme;
-    use resnet_bk_runtime::tensor_id::ModelTensor;
-    use resnet_bk_runtime::tensor_spec::{Role, TensorSpec};
+    use resnet_bk_runtime::internal::quantization::Scheme;
+    use resnet_bk_runtime::internal::tensor_id::ModelTensor;
+    use resnet_bk_runtime::internal::tensor_spec::{Role, TensorSpec};
 
     fn parameter(values: &[f32]) -> (Parameter, Quantizer) {
         let spec =

@@ -4,7 +4,7 @@ use super::sum_rows;
 use crate::tape::HostOp;
 use crate::tape::Tensor;
 use rayon::prelude::*;
-use resnet_bk_runtime::kernels::{Matrix, Threads, Write, add_row, linear, matmul};
+use resnet_bk_runtime::internal::kernels::{Matrix, Threads, Write, add_row, linear, matmul};
 
 /// Rows of one task.
 const ROWS: usize = 256;

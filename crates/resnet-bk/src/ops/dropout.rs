@@ -4,7 +4,7 @@ use crate::kernels::DropoutMask;
 use crate::tape::HostOp;
 use crate::tape::Tensor;
 use rayon::prelude::*;
-use resnet_bk_runtime::kernels::add_row;
+use resnet_bk_runtime::internal::kernels::add_row;
 
 /// Elements of one task.
 const CHUNK: usize = 1 << 14;

@@ -8,7 +8,7 @@
 //! ```
 
 use crate::tape::{HostOp, Tensor};
-use resnet_bk_runtime::kernels;
+use resnet_bk_runtime::internal::kernels;
 
 #[derive(Debug)]
 struct SiluGate;

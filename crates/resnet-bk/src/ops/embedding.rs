@@ -4,8 +4,8 @@ use crate::kernels::DropoutMask;
 use crate::tape::HostOp;
 use crate::tape::Tensor;
 use rayon::prelude::*;
-use resnet_bk_runtime::embedding::TableLayout;
-use resnet_bk_runtime::kernels::{Matrix, Threads, Write, add_row, matmul};
+use resnet_bk_runtime::internal::embedding::TableLayout;
+use resnet_bk_runtime::internal::kernels::{Matrix, Threads, Write, add_row, matmul};
 use std::sync::Arc;
 
 /// Tokens of one task.
@@ -137,7 +137,7 @@ pub fn embed(
 mod tests {
     use super::*;
     use crate::ops::testing::{check_gradients, values};
-    use resnet_bk_runtime::embedding::EmbeddingBin;
+    use resnet_bk_runtime::internal::embedding::EmbeddingBin;
 
     #[test]
     fn gradients_match_finite_differences() {

@@ -12,8 +12,8 @@ use crate::random::stream_word;
 use crate::tape::HostOp;
 use crate::tape::Tensor;
 use rayon::prelude::*;
-use resnet_bk_runtime::kernels::{Matrix, Threads, Write, add_row, linear, matmul};
-use resnet_bk_runtime::router::assignments;
+use resnet_bk_runtime::internal::kernels::{Matrix, Threads, Write, add_row, linear, matmul};
+use resnet_bk_runtime::internal::router::assignments;
 
 /// Tokens of one task; a multiple of 4, where a dropout mask can be entered.
 const ROWS: usize = 256;

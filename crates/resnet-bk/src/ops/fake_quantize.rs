@@ -3,7 +3,7 @@
 //! Bengio, Léonard, Courville, "Estimating or propagating gradients through stochastic neurons", arXiv 1308.3432.
 
 use crate::tape::{HostOp, Tensor};
-use resnet_bk_runtime::quantization::{fake_quantize_channels, q_max};
+use resnet_bk_runtime::internal::quantization::{fake_quantize_channels, q_max};
 
 #[derive(Debug)]
 struct Activation {

@@ -1,7 +1,7 @@
-//! The head's bias: a value for each word, plus the curve over the ranks. Equations in [`resnet_bk_runtime::rank_curve`].
+//! The head's bias: a value for each word, plus the curve over the ranks. Equations in [`resnet_bk_runtime::internal::rank_curve`].
 
 use crate::tape::{HostOp, Tensor};
-use resnet_bk_runtime::rank_curve::{Place, rank_curve};
+use resnet_bk_runtime::internal::rank_curve::{Place, rank_curve};
 
 #[derive(Debug)]
 struct HeadBias;

@@ -2,7 +2,7 @@
 
 use crate::tape::{HostOp, Tensor};
 use rayon::prelude::*;
-use resnet_bk_runtime::kernels::{self, Matrix, Threads, Write, matmul};
+use resnet_bk_runtime::internal::kernels::{self, Matrix, Threads, Write, matmul};
 
 /// Rows that one task maps; a multiple of the kernel's row block, so that every block is full.
 const ROWS: usize = 256;

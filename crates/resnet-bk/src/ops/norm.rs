@@ -5,7 +5,7 @@ use crate::kernels::{layer_norm_backward, rms_norm_backward};
 use crate::tape::HostOp;
 use crate::tape::Tensor;
 use rayon::prelude::*;
-use resnet_bk_runtime::kernels;
+use resnet_bk_runtime::internal::kernels;
 
 /// Rows of one task.
 const ROWS: usize = 256;

@@ -1,6 +1,6 @@
 //! The propagator as a differentiable operation, with an exact O(T) backward.
 //!
-//! Forward as in [`resnet_bk_runtime::resolvent`]: `psi_t = g_t q_t`, `q_t = w_t + s_t psi_{t-1}`, `g_t = 1 / D_t`,
+//! Forward as in [`resnet_bk_runtime::internal::resolvent`]: `psi_t = g_t q_t`, `q_t = w_t + s_t psi_{t-1}`, `g_t = 1 / D_t`,
 //! `D_t = a_t - i eta - s_t^2 g_{t-1}`. Backwards in time, with a bar for `dL/dRe + i dL/dIm` and `*` for the conjugate:
 //!
 //! ```text
@@ -14,7 +14,7 @@ use crate::kernels::{PropagatorGradients, PropagatorSequence, propagator_backwar
 use crate::tape::HostOp;
 use crate::tape::Tensor;
 use rayon::prelude::*;
-use resnet_bk_runtime::resolvent::{PropagatorInput, PropagatorState, propagate};
+use resnet_bk_runtime::internal::resolvent::{PropagatorInput, PropagatorState, propagate};
 
 #[derive(Debug)]
 struct Propagator {

@@ -9,8 +9,8 @@
 //! probability of the chosen expert.
 
 use crate::tape::{HostOp, Tensor};
-use resnet_bk_runtime::kernels::softmax_in_place;
-use resnet_bk_runtime::router;
+use resnet_bk_runtime::internal::kernels::softmax_in_place;
+use resnet_bk_runtime::internal::router;
 
 #[derive(Debug)]
 struct GateWeights {

@@ -9,7 +9,7 @@ use crate::corpus::TextFingerprint;
 use crate::evaluate::{evaluate_model, evaluate_parameters};
 use crate::post_training;
 use crate::summary::{Baseline, Baselines, Measured, StageSummary, first_stage, float_stages};
-use resnet_bk_runtime::architecture::Causality;
+use resnet_bk_runtime::internal::architecture::Causality;
 use std::path::{Path, PathBuf};
 
 /// What helps where a baseline is missing.

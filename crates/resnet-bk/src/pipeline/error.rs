@@ -8,7 +8,7 @@ use crate::corpus::CorpusError;
 use crate::memory::MemoryError;
 use crate::ngram::NgramError;
 use crate::train::TrainError;
-use resnet_bk_runtime::artifact::ArtifactError;
+use resnet_bk_runtime::internal::artifact::ArtifactError;
 use std::path::PathBuf;
 use thiserror::Error;
 

@@ -7,7 +7,7 @@ use crate::evaluate::evaluate_model;
 use crate::export::pack;
 use crate::ngram::NgramBaselines;
 use crate::summary::{ArtifactSummary, Summary};
-use resnet_bk_runtime::artifact::Artifact;
+use resnet_bk_runtime::internal::artifact::Artifact;
 
 /// How far the decoded artifact's perplexity may be from the trained model's, relative: both compute alike but for the order and, with
 /// a tile unit, the format of the head's sums.

@@ -2,7 +2,7 @@
 
 use super::RunError;
 use crate::config::{Recipe, StageKind};
-use resnet_bk_runtime::replace_file::replace_file;
+use resnet_bk_runtime::internal::replace_file::replace_file;
 use std::fs::{File, TryLockError};
 use std::path::Path;
 

@@ -11,7 +11,7 @@ use crate::config::Recipe;
 use crate::corpus::{Corpus, TextFingerprint};
 use crate::summary::CorpusSummary;
 use crate::train::TokenStreams;
-use resnet_bk_runtime::tokenizer::Vocabulary;
+use resnet_bk_runtime::internal::tokenizer::Vocabulary;
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -120,7 +120,7 @@ fn repeated_lines(corpus: &Corpus) -> f64 {
 mod tests {
     use super::*;
     use crate::corpus::build_vocabulary;
-    use resnet_bk_runtime::tokenizer::{BlankLines, Pretokenizer};
+    use resnet_bk_runtime::internal::tokenizer::{BlankLines, Pretokenizer};
 
     fn corpus(train: usize, valid: usize) -> Corpus {
         let text = |words: usize| (0..words).map(|word| format!("w{} ", word % 7)).collect::<String>();

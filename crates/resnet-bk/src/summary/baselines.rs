@@ -12,7 +12,7 @@
 use super::StageSummary;
 use crate::config::{Against, StageKind};
 use crate::train::TRAINED_TO_END;
-use resnet_bk_runtime::architecture::Causality;
+use resnet_bk_runtime::internal::architecture::Causality;
 use serde::{Deserialize, Serialize};
 
 /// What the artifact is compared with.

@@ -14,8 +14,8 @@ use crate::config::{StageKind, Target};
 use crate::corpus::TextFingerprint;
 use crate::environment::Environment;
 use crate::ngram::NgramBaselines;
-use resnet_bk_runtime::architecture::Causality;
-use resnet_bk_runtime::artifact::SizeBreakdown;
+use resnet_bk_runtime::internal::architecture::Causality;
+use resnet_bk_runtime::internal::artifact::SizeBreakdown;
 use serde::{Deserialize, Serialize};
 
 /// The result of a run.

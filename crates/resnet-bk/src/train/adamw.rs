@@ -10,7 +10,7 @@ use crate::kernels::{AdamWStep, adamw_step};
 use crate::model::ParameterGradients;
 use crate::parameters::Parameter;
 use rayon::prelude::*;
-use resnet_bk_runtime::tensor_spec::Role;
+use resnet_bk_runtime::internal::tensor_spec::Role;
 
 /// Keeps the step finite where a gradient has always been zero.
 const EPSILON: f32 = 1e-8;
@@ -77,8 +77,8 @@ impl AdamW<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use resnet_bk_runtime::tensor_id::ModelTensor;
-    use resnet_bk_runtime::tensor_spec::TensorSpec;
+    use resnet_bk_runtime::internal::tensor_id::ModelTensor;
+    use resnet_bk_runtime::internal::tensor_spec::TensorSpec;
     use std::collections::HashMap;
 
     #[test]

@@ -9,7 +9,7 @@ use crate::checkpoint::{Checkpoint, Progress};
 use crate::evaluate::evaluate_parameters;
 use crate::export::weights_bytes;
 use crate::parameters::Parameters;
-use resnet_bk_runtime::architecture::Architecture;
+use resnet_bk_runtime::internal::architecture::Architecture;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -147,7 +147,7 @@ mod tests {
     use super::*;
     use crate::checkpoint::ModelState;
     use crate::config::ModelConfig;
-    use resnet_bk_runtime::tokenizer::{Pretokenizer, Vocabulary};
+    use resnet_bk_runtime::internal::tokenizer::{Pretokenizer, Vocabulary};
     use std::sync::Arc;
 
     #[test]

@@ -24,7 +24,7 @@ use crate::summary::Removal;
 use crate::tape::Tensor;
 use best_epoch::{BestEpoch, Form};
 use rate_control::RateControl;
-use resnet_bk_runtime::artifact::ArtifactError;
+use resnet_bk_runtime::internal::artifact::ArtifactError;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;

@@ -11,7 +11,7 @@
 use crate::config::Schedule;
 use crate::export::weights_bytes;
 use crate::parameters::Parameters;
-use resnet_bk_runtime::artifact::ArtifactError;
+use resnet_bk_runtime::internal::artifact::ArtifactError;
 
 /// Measurements in a stage of many steps, at least; each step of a shorter one is measured.
 const MEASUREMENTS: usize = 200;

@@ -8,8 +8,8 @@ use resnet_bk::corpus::{Corpus, build_vocabulary};
 use resnet_bk::observer::{Event, Observer};
 use resnet_bk::random::Random;
 use resnet_bk::train::TokenStreams;
-use resnet_bk_runtime::architecture::Mixer;
-use resnet_bk_runtime::tokenizer::{BlankLines, Pretokenizer};
+use resnet_bk_runtime::internal::architecture::Mixer;
+use resnet_bk_runtime::internal::tokenizer::{BlankLines, Pretokenizer};
 use std::sync::Arc;
 
 /// Sentences of a small grammar: the next word follows from the last one, with some choice.

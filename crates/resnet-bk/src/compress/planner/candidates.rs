@@ -6,9 +6,9 @@
 
 use super::size::predict;
 use crate::config::ModelConfig;
-use resnet_bk_runtime::architecture::Architecture;
-use resnet_bk_runtime::embedding::EmbeddingBin;
-use resnet_bk_runtime::quantization::{LearnedScales, QuantizationPolicy};
+use resnet_bk_runtime::internal::architecture::Architecture;
+use resnet_bk_runtime::internal::embedding::EmbeddingBin;
+use resnet_bk_runtime::internal::quantization::{LearnedScales, QuantizationPolicy};
 
 /// Width, blocks and experts of the bodies that are tried.
 const BODIES: [(usize, usize, usize); 8] =
@@ -185,7 +185,7 @@ mod tests {
     use super::*;
     use crate::config::{PerHead, PlanConfig};
     use crate::ops::Gradient;
-    use resnet_bk_runtime::architecture::Causality;
+    use resnet_bk_runtime::internal::architecture::Causality;
 
     #[test]
     fn candidates_use_their_budget_and_are_models() {

@@ -1,7 +1,7 @@
 //! How many bytes a model's weights will take, before it is trained.
 
-use resnet_bk_runtime::architecture::Architecture;
-use resnet_bk_runtime::tensor_spec::{Role, TensorSpec};
+use resnet_bk_runtime::internal::architecture::Architecture;
+use resnet_bk_runtime::internal::tensor_spec::{Role, TensorSpec};
 
 /// Bits of a trained code by its number of levels, as a student of docs/compression.md had them in its file; 3, 63 and 127 levels are
 /// estimates. Between them it is interpolated over the logarithm of the levels.

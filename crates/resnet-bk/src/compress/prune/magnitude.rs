@@ -5,7 +5,7 @@ use crate::config::MagnitudePruning;
 use crate::observer::Event;
 use crate::parameters::Parameter;
 use crate::train::StepContext;
-use resnet_bk_runtime::tensor_spec::Role;
+use resnet_bk_runtime::internal::tensor_spec::Role;
 
 /// Changes of the masks while sparsity rises.
 const CHANGES: usize = 50;

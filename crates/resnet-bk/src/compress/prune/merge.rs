@@ -11,7 +11,7 @@
 
 use crate::compress::scale_initialization::initialize_scales_of;
 use crate::parameters::{Moments, Parameter, Parameters};
-use resnet_bk_runtime::tensor_id::{ExpertMap, LinearPart, TensorId};
+use resnet_bk_runtime::internal::tensor_id::{ExpertMap, LinearPart, TensorId};
 
 /// Share of tokens that an unused expert is taken to have, so that costs are defined.
 const LEAST_USE: f64 = 1e-6;
@@ -177,9 +177,9 @@ mod tests {
     use super::*;
     use crate::config::ModelConfig;
     use crate::random::Random;
-    use resnet_bk_runtime::architecture::Architecture;
-    use resnet_bk_runtime::quantization::{LearnedScales, QuantizationPolicy};
-    use resnet_bk_runtime::tensor_id::{BlockTensor, ModelTensor};
+    use resnet_bk_runtime::internal::architecture::Architecture;
+    use resnet_bk_runtime::internal::quantization::{LearnedScales, QuantizationPolicy};
+    use resnet_bk_runtime::internal::tensor_id::{BlockTensor, ModelTensor};
 
     /// One block of three experts, biases included drawn at random.
     fn parameters() -> Parameters {

@@ -20,7 +20,7 @@ use super::sources::{Place, Sources, too_large_message};
 use super::target::written_loss;
 use super::values::{ValueError, read, unknown_key};
 use super::{ConfigError, CorpusConfig, ModelConfig, StageConfig, StageKind, Target};
-use resnet_bk_runtime::architecture::Architecture;
+use resnet_bk_runtime::internal::architecture::Architecture;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use toml::{Table, Value};

@@ -63,8 +63,8 @@ fn mistakes_are_named() {
     fails("stage.1.experts.milestones=[{epoch=1, experts=1}]", "before the stage's end");
     fails("stage.1.experts.milestones=[{epoch=0, experts=0}]", "at least top_k");
     let renamed = "has another name since version 0.2.0";
-    fails("schedule.final_fraction=0.1", &format!("schedule.final_fraction {renamed}: write min_lr_ratio"));
-    fails("schedule.bit_price=1e-7", &format!("schedule.bit_price {renamed}: write lambda"));
+    fails("schedule.min_lr_ratio=0.1", &format!("schedule.min_lr_ratio {renamed}: write min_lr_ratio"));
+    fails("schedule.lambda=1e-7", &format!("schedule.lambda {renamed}: write lambda"));
     fails("stage.1.experts.merge=true", &format!("experts.merge {renamed}: write removal = \"merge\""));
     fails("stage.1.kind=\"qat\"", "line 16: stage.1.experts is not a known key");
     fails("stage.2.model={n_layers=2}", "student is");

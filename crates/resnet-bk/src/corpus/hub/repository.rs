@@ -13,7 +13,7 @@
 
 use super::download::{DownloadError, Hub, Version, file_error};
 use crate::corpus::fingerprint::sha256_of_file;
-use resnet_bk_runtime::replace_file::replace_file;
+use resnet_bk_runtime::internal::replace_file::replace_file;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 

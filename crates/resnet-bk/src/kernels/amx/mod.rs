@@ -21,7 +21,7 @@ pub use gradient::{GradientBlock, Mixture, TokenNormalizers};
 pub use lanes::Lanes;
 pub use sums::{Exponentials, LIFT, MixedSums, PlainSums};
 
-use resnet_bk_runtime::kernels::Write;
+use resnet_bk_runtime::internal::kernels::Write;
 use std::marker::PhantomData;
 use std::sync::OnceLock;
 

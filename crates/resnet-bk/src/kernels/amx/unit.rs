@@ -1,7 +1,7 @@
 //! The tile unit's instructions. They are assembly because the language has no stable intrinsics for them.
 
 use super::{Block, Operand};
-use resnet_bk_runtime::kernels::Write;
+use resnet_bk_runtime::internal::kernels::Write;
 use std::arch::asm;
 use std::arch::x86_64::{__cpuid_count, _xgetbv};
 

@@ -5,8 +5,8 @@ use super::groups::{Share, TOKENS, Tiles};
 use super::problem::{Problem, Side};
 use super::sums::TokenSums;
 use crate::kernels::{MixedRow, mixed_gradient, softmax_gradient, teacher_sums};
-use resnet_bk_runtime::head::WORDS;
-use resnet_bk_runtime::kernels::{Matrix, Normalizer, Threads, Write, add_row, largest, matmul};
+use resnet_bk_runtime::internal::head::WORDS;
+use resnet_bk_runtime::internal::kernels::{Matrix, Normalizer, Threads, Write, add_row, largest, matmul};
 use std::ops::Range;
 
 /// A [`Problem`] solved in float32.

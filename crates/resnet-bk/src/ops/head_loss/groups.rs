@@ -4,7 +4,7 @@ use super::HeadLoss;
 use super::problem::{Narrowed, Problem};
 use super::sums::{TokenSums, merged};
 use rayon::prelude::*;
-use resnet_bk_runtime::kernels::{Matrix, Threads, Write, add_row, matmul};
+use resnet_bk_runtime::internal::kernels::{Matrix, Threads, Write, add_row, matmul};
 use std::ops::Range;
 
 /// Words of a thread's share are a multiple of this.

@@ -1,7 +1,7 @@
 //! The loss cut by words into stretches that lie in one bin of the student's table and in one of the teacher's.
 
 use super::HeadLoss;
-use resnet_bk_runtime::head::{Head, HeadBin, Rows};
+use resnet_bk_runtime::internal::head::{Head, HeadBin, Rows};
 use std::borrow::Cow;
 use std::ops::Range;
 

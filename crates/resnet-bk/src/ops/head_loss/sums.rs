@@ -1,6 +1,6 @@
 //! What a pass over the vocabulary finds of every token.
 
-use resnet_bk_runtime::kernels::{Normalizer, exp};
+use resnet_bk_runtime::internal::kernels::{Normalizer, exp};
 
 /// One token's sums over words.
 #[derive(Clone, Copy, Debug)]

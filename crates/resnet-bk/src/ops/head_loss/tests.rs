@@ -1,6 +1,6 @@
 use super::*;
 use crate::ops::testing::{check_gradients, values};
-use resnet_bk_runtime::embedding::EmbeddingBin;
+use resnet_bk_runtime::internal::embedding::EmbeddingBin;
 
 fn op(tokens: usize, layout: &TableLayout, soft: Option<SoftTargets>, precision: Precision) -> Op {
     let words: usize = layout.bins.iter().map(|bin| bin.words).sum();

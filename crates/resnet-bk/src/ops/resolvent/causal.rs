@@ -4,9 +4,9 @@
 use crate::kernels::{Affine, LeftBackward, add_per_head, compose_left_backward, left_backward, left_backward_block};
 use crate::ops::sum_rows;
 use rayon::prelude::*;
-use resnet_bk_runtime::kernels::lanes::{LANES, Strips};
-use resnet_bk_runtime::kernels::{Moebius, compose_left, left_ratios, left_ratios_block};
-use resnet_bk_runtime::resolvent::Chain;
+use resnet_bk_runtime::internal::kernels::lanes::{LANES, Strips};
+use resnet_bk_runtime::internal::kernels::{Moebius, compose_left, left_ratios, left_ratios_block};
+use resnet_bk_runtime::internal::resolvent::Chain;
 use std::ops::Range;
 
 /// Shortest sequence that is cut into stretches. Within one, a stretch's first state has another rounding than a step has.

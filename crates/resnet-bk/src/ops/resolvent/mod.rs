@@ -17,8 +17,8 @@ pub(crate) mod causal;
 
 use crate::tape::{HostOp, Tensor};
 use rayon::prelude::*;
-use resnet_bk_runtime::architecture::Causality;
-use resnet_bk_runtime::resolvent::Chain;
+use resnet_bk_runtime::internal::architecture::Causality;
+use resnet_bk_runtime::internal::resolvent::Chain;
 use serde::{Deserialize, Serialize};
 
 /// Which gradient the diagonal mixer sends to its potential.

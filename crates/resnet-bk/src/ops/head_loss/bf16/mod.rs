@@ -16,7 +16,7 @@ use super::sums::{TokenSums, merged};
 use crate::kernels::amx::{Amx, BLOCK, Block, Layout, Mixture, Operand, Part, Source};
 use packed::{Factors, Packed, Words};
 use rayon::prelude::*;
-use resnet_bk_runtime::kernels::Write;
+use resnet_bk_runtime::internal::kernels::Write;
 use std::ops::Range;
 use tile::{Held, Logits, Sums, ThreadWords, normalizers};
 

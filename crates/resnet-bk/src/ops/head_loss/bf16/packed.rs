@@ -3,7 +3,7 @@
 use super::ABSENT;
 use crate::kernels::amx::{BLOCK, Lanes, Layout, Operand, Part, Source};
 use rayon::prelude::*;
-use resnet_bk_runtime::head::Rows;
+use resnet_bk_runtime::internal::head::Rows;
 use std::ops::Range;
 
 /// How a float32 factor becomes bf16.

@@ -7,7 +7,7 @@ use crate::kernels::amx::{
 };
 use crate::ops::head_loss::HeadLoss;
 use crate::ops::head_loss::sums::TokenSums;
-use resnet_bk_runtime::kernels::Normalizer;
+use resnet_bk_runtime::internal::kernels::Normalizer;
 use std::f32::consts::LOG2_E;
 use std::ops::Range;
 
