@@ -77,6 +77,7 @@ pub struct Artifact {
 ///
 /// # Errors
 /// A tensor that is missing, has another number of elements or holds NaN or infinity.
+#[cfg(feature = "writer")]
 pub fn weights_bytes<'a>(
     architecture: &Architecture,
     values: impl Fn(TensorId) -> Option<&'a [f32]>,
@@ -85,6 +86,7 @@ pub fn weights_bytes<'a>(
 }
 
 /// Every tensor quantized by the architecture's scheme.
+#[cfg(feature = "writer")]
 fn quantized<'a>(
     architecture: &Architecture,
     values: impl Fn(TensorId) -> Option<&'a [f32]>,
