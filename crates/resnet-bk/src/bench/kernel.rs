@@ -156,7 +156,7 @@ fn head_case(soft: bool, precision: Precision, sgemm_gflops: f64, runs: usize) -
             hidden: normal(tokens * teacher_width, 5, 1.0).into(),
             head: Arc::new(FrozenHead {
                 layout: TableLayout::full(words, teacher_width),
-                bank: normal(words * teacher_width, 6, 0.3).into(),
+                table: normal(words * teacher_width, 6, 0.3).into(),
                 bias: normal(words, 7, 1.0).into(),
             }),
             temperature: 2.0,

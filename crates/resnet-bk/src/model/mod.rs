@@ -168,7 +168,7 @@ impl LanguageModel {
     /// The head's present values.
     pub fn frozen_head(&self) -> FrozenHead {
         let values = |tensor: &Tensor| tensor.clone().into_buffer();
-        FrozenHead { layout: self.head_layout.clone(), bank: values(&self.head_table), bias: values(&self.head_bias) }
+        FrozenHead { layout: self.head_layout.clone(), table: values(&self.head_table), bias: values(&self.head_bias) }
     }
 
     /// Runs sequences of `length` tokens that lie one after another, each from a fresh state.

@@ -6,8 +6,8 @@
 //! ```
 //!
 //! Before the head, forward passes run the runtime's kernels, so that training computes the same
-//! bits as inference. An implementation for another device goes beside `host.rs`. The tests call
-//! operations through `testing.rs` only, so that they can run on any of them.
+//! bits as inference. An implementation for another device goes beside `host.rs`. Tests of
+//! gradients run operations through `testing.rs` only, so that they can drive every implementation.
 //!
 //! Tensors are row-major. In formulas, `dx` is the gradient of the loss with respect to `x`, and
 //! "words" are the entries of the vocabulary.

@@ -1,26 +1,19 @@
-//! The head's bias: a value for each word, plus the curve over the ranks. Equations in [`resnet_bk_runtime::rank_curve`].
+//! The head's bias: a value for each word plus a curve over the words' ranks by frequency, which is
+//! interpolated between knots (see [`resnet_bk_runtime::rank_curve`]).
+//!
+//! ```text
+//! b_w = a_w + (1 - f) c_k + f c_{k+1}
+//! da_w = db_w      dc_k += (1 - f) db_w      dc_{k+1} += f db_w
+//! ```
+//!
+//! `k` is the knot before the word, `f` the fraction of the way from there to the next knot.
+
+mod host;
 
 use crate::tape::{HostOp, Tensor};
-use resnet_bk_runtime::rank_curve::{Place, rank_curve};
 
 #[derive(Debug)]
 struct HeadBias;
-
-impl HostOp<2> for HeadBias {
-    fn forward(&mut self, [words, knots]: [&[f32]; 2]) -> Vec<f32> {
-        words.iter().zip(rank_curve(knots, words.len())).map(|(word, curve)| word + curve).collect()
-    }
-
-    fn backward(self, [words, knots]: [&[f32]; 2], _: &[f32], gradient: &[f32], _: [bool; 2]) -> [Vec<f32>; 2] {
-        let mut dknots = vec![0.0; knots.len()];
-        for (word, g) in gradient.iter().enumerate() {
-            let Place { knot, fraction } = Place::of(word, words.len(), knots.len());
-            dknots[knot] += (1.0 - fraction) * g;
-            dknots[knot + 1] += fraction * g;
-        }
-        [gradient.to_vec(), dknots]
-    }
-}
 
 /// Bias of every word.
 ///

@@ -1,13 +1,19 @@
-//! What is added to the loss of the head: terms that keep experts in use and bring a student's
-//! features to its teacher's.
+//! Terms beside the loss of the head: one keeps all experts in use, one brings a student's features
+//! to its teacher's.
 //!
 //! ```text
-//! load balancing      L = E sum_e f_e P_e                       f_e share of tokens routed to e, P_e mean probability
-//! feature distance    L = mean (x - t)^2 / (mean t^2 + 1e-8)
+//! load balancing      L = E sum_e f_e P_e                      p_n = softmax(l_n), P = mean over n
+//!                     dl_ni = p_ni (g_i - sum_e p_ne g_e)      g_e = dL E f_e / n
+//! feature distance    L = mean (x - t)^2 / m                   m = mean t^2 + 1e-8
+//!                     dx = 2 dL (x - t) / (m n C)
+//! sum                 L = loss + w penalty                     dloss = dL, dpenalty = w dL
 //! ```
 //!
-//! Load balancing is least, 1 a block, when all experts are used alike (Fedus, Zoph, Shazeer,
-//! "Switch Transformers", arXiv 2101.03961). The shares are constants in its gradient.
+//! `f_e` is the share of tokens that are routed to expert `e`. Load balancing is least, 1 a block,
+//! when all experts are used alike (Fedus, Zoph, Shazeer, "Switch Transformers", arXiv 2101.03961).
+//! The shares are constants in its gradient.
+
+mod host;
 
 use crate::tape::{HostOp, Tensor};
 
@@ -15,43 +21,6 @@ use crate::tape::{HostOp, Tensor};
 struct LoadBalancing {
     /// `E f_e`.
     shares: Vec<f32>,
-}
-
-impl LoadBalancing {
-    /// Exponentials of a row, and their sum.
-    fn exponentials(row: &[f32]) -> (Vec<f32>, f32) {
-        let largest = row.iter().fold(f32::NEG_INFINITY, |max, &x| max.max(x));
-        let exponentials: Vec<f32> = row.iter().map(|x| (x - largest).exp()).collect();
-        let sum = exponentials.iter().sum();
-        (exponentials, sum)
-    }
-}
-
-impl HostOp<1> for LoadBalancing {
-    fn forward(&mut self, [logits]: [&[f32]; 1]) -> Vec<f32> {
-        let experts = self.shares.len();
-        let mut mean = vec![0.0; experts];
-        for row in logits.chunks(experts) {
-            let (exponentials, sum) = Self::exponentials(row);
-            mean.iter_mut().zip(exponentials).for_each(|(mean, e)| *mean += e / sum);
-        }
-        let rows = (logits.len() / experts) as f32;
-        vec![mean.iter().zip(&self.shares).map(|(mean, share)| mean / rows * share).sum()]
-    }
-
-    fn backward(self, [logits]: [&[f32]; 1], _: &[f32], gradient: &[f32], _: [bool; 1]) -> [Vec<f32>; 1] {
-        let experts = self.shares.len();
-        let per_row = (1.0 / (logits.len() / experts) as f64) as f32;
-        let g: Vec<f32> = self.shares.iter().map(|share| per_row * (gradient[0] * share)).collect();
-        let mut dlogits = Vec::with_capacity(logits.len());
-        for row in logits.chunks(experts) {
-            // The quotient rule for p = e / sum e.
-            let (exponentials, sum) = Self::exponentials(row);
-            let dsum: f32 = exponentials.iter().zip(&g).map(|(e, g)| g * (-e / (sum * sum))).sum();
-            dlogits.extend(exponentials.iter().zip(&g).map(|(e, g)| (g * (1.0 / sum) + dsum) * e));
-        }
-        [dlogits]
-    }
 }
 
 /// How unevenly a block's experts are used, `[1, 1]`.
@@ -79,18 +48,6 @@ impl FeatureDistance {
     }
 }
 
-impl HostOp<1> for FeatureDistance {
-    fn forward(&mut self, [x]: [&[f32]; 1]) -> Vec<f32> {
-        let squares: f32 = x.iter().zip(&self.target).map(|(x, t)| (x - t) * (x - t)).sum();
-        vec![squares / x.len() as f32 / self.scale]
-    }
-
-    fn backward(self, [x]: [&[f32]; 1], _: &[f32], gradient: &[f32], _: [bool; 1]) -> [Vec<f32>; 1] {
-        let factor = 2.0 * gradient[0] / (self.scale * x.len() as f32);
-        [x.iter().zip(&self.target).map(|(x, t)| factor * (x - t)).collect()]
-    }
-}
-
 /// Mean squared distance of features from the teacher's, relative to the teacher's mean square,
 /// `[1, 1]`.
 ///
@@ -104,16 +61,6 @@ pub fn feature_distance(features: &Tensor, target: &[f32]) -> Tensor {
 #[derive(Debug)]
 struct AddPenalty {
     weight: f32,
-}
-
-impl HostOp<2> for AddPenalty {
-    fn forward(&mut self, [loss, penalty]: [&[f32]; 2]) -> Vec<f32> {
-        vec![loss[0] + penalty[0] * self.weight]
-    }
-
-    fn backward(self, _: [&[f32]; 2], _: &[f32], gradient: &[f32], _: [bool; 2]) -> [Vec<f32>; 2] {
-        [vec![gradient[0]], vec![gradient[0] * self.weight]]
-    }
 }
 
 /// `loss + weight * penalty`; all are `[1, 1]`.

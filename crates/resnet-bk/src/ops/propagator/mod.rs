@@ -1,72 +1,31 @@
-//! The propagator as a differentiable operation, with an exact O(T) backward.
+//! The propagator as a differentiable operation, with an exact O(T) backward pass.
 //!
-//! Forward as in [`resnet_bk_runtime::resolvent`]: `psi_t = g_t q_t`, `q_t = w_t + s_t psi_{t-1}`, `g_t = 1 / D_t`,
-//! `D_t = a_t - i eta - s_t^2 g_{t-1}`. Backwards in time, with a bar for `dL/dRe + i dL/dIm` and `*` for the conjugate:
+//! Forward as in [`resnet_bk_runtime::resolvent`]: `psi_t = g_t q_t`, `q_t = w_t + s_t psi_{t-1}`,
+//! `g_t = 1 / D_t`, `D_t = a_t - i eta - s_t^2 g_{t-1}`. Backwards in time, where `x'` is
+//! `dL/dRe x + i dL/dIm x` and `*` the conjugate:
 //!
 //! ```text
-//! q' = g* psi'             g' += q* psi'              w' = q'          psi'_{t-1} += s q'      s' += Re(psi*_{t-1} q')
-//! D' = -(g^2)* g'          g'_{t-1} -= s^2 D'         a' = Re D'       eta' -= Im D'           s' -= 2 s Re(g*_{t-1} D')
-//! a = 1 + s^2 + b          w = (1 - s) u              s' += 2 s a'     s' -= Re(u* w')         u' = (1 - s) w'
+//! q' = g* psi'       g' += q* psi'           w' = q'        psi'_{t-1} += s q'
+//! D' = -(g^2)* g'    g'_{t-1} -= s^2 D'      a' = Re D'     eta' -= Im D'
+//! a = 1 + s^2 + b    w = (1 - s) u           b' = a'        u' = (1 - s) w'
+//! s' = Re(psi*_{t-1} q') - 2 s Re(g*_{t-1} D') + 2 s a' - Re(u* w')
 //! ```
 
-use super::sum_rows;
-use crate::kernels::{PropagatorGradients, PropagatorSequence, propagator_backward};
-use crate::tape::HostOp;
-use crate::tape::Tensor;
-use rayon::prelude::*;
-use resnet_bk_runtime::resolvent::{PropagatorInput, PropagatorState, propagate};
+mod host;
+
+use crate::tape::{HostOp, Tensor};
 
 #[derive(Debug)]
 struct Propagator {
+    /// Length `T` of a sequence.
     length: usize,
     /// `g_t` of every position, `[B T, 2H]`, from the forward pass.
     ratios: Vec<f32>,
 }
 
-impl HostOp<4> for Propagator {
-    fn forward(&mut self, [hopping, barrier, source, eta]: [&[f32]; 4]) -> Vec<f32> {
-        let heads = eta.len();
-        let (narrow, wide) = (heads * self.length, 2 * heads * self.length);
-        let mut waves = vec![0.0; source.len()];
-        self.ratios = vec![0.0; source.len()];
-        waves
-            .par_chunks_mut(wide)
-            .zip(self.ratios.par_chunks_mut(wide))
-            .zip(hopping.par_chunks(narrow).zip(barrier.par_chunks(narrow)).zip(source.par_chunks(wide)))
-            .for_each(|((waves, ratios), ((hopping, barrier), source))| {
-                let input = PropagatorInput { hopping, barrier, source, eta };
-                propagate(input, &mut PropagatorState::new(heads), waves, ratios);
-            });
-        waves
-    }
-
-    fn backward(
-        self,
-        [hopping, barrier, source, eta]: [&[f32]; 4],
-        output: &[f32],
-        gradient: &[f32],
-        _: [bool; 4],
-    ) -> [Vec<f32>; 4] {
-        let heads = eta.len();
-        let (narrow, wide) = (heads * self.length, 2 * heads * self.length);
-        let mut dhopping = vec![0.0; hopping.len()];
-        let mut dbarrier = vec![0.0; barrier.len()];
-        let mut dsource = vec![0.0; source.len()];
-        let inputs = hopping.par_chunks(narrow).zip(barrier.par_chunks(narrow)).zip(source.par_chunks(wide));
-        let saved = output.par_chunks(wide).zip(self.ratios.par_chunks(wide)).zip(gradient.par_chunks(wide));
-        let results = dhopping
-            .par_chunks_mut(narrow)
-            .zip(dbarrier.par_chunks_mut(narrow))
-            .zip(dsource.par_chunks_mut(wide))
-            .map(|((hopping, barrier), source)| PropagatorGradients { hopping, barrier, source });
-        let deta: Vec<Vec<f32>> = results
-            .zip(inputs.zip(saved))
-            .map(|(results, (((hopping, barrier), source), ((waves, ratios), gradient)))| {
-                let input = PropagatorInput { hopping, barrier, source, eta };
-                propagator_backward(PropagatorSequence { input, waves, ratios, gradient }, results)
-            })
-            .collect();
-        [dhopping, dbarrier, dsource, sum_rows(&deta, heads)]
+impl Propagator {
+    fn new(length: usize) -> Self {
+        Self { length, ratios: Vec::new() }
     }
 }
 
@@ -78,14 +37,13 @@ impl HostOp<4> for Propagator {
 /// - `eta`: `[H]`
 /// - returns `[B T, 2H]`
 pub fn propagator(hopping: &Tensor, barrier: &Tensor, source: &Tensor, eta: &Tensor, length: usize) -> Tensor {
-    let shape = source.shape();
-    Propagator { length, ratios: Vec::new() }.apply([hopping, barrier, source, eta], shape)
+    Propagator::new(length).apply([hopping, barrier, source, eta], source.shape())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::testing::{check_gradients, values};
+    use crate::ops::testing::{check_gradients, forward_and_backward, values};
 
     #[test]
     fn gradients_match_finite_differences() {
@@ -94,17 +52,14 @@ mod tests {
                 let n = 2 * 2 * length;
                 let hopping: Vec<f32> = values(n, 1).iter().map(|x| 3.0 * x).collect();
                 let barrier: Vec<f32> = values(n, 2).iter().map(|x| 3.0 * x).collect();
-                check_gradients(
-                    [&hopping, &barrier, &values(2 * n, 3), &eta],
-                    || Propagator { length, ratios: Vec::new() },
-                    2e-3,
-                );
+                let inputs = [&hopping[..], &barrier, &values(2 * n, 3), &eta];
+                check_gradients(inputs, || Propagator::new(length), 2e-3);
             }
         }
     }
 
-    /// Double precision, one head: every `psi_t` by eliminating its leading block from the last row upwards, which uses none of the
-    /// ratios under test.
+    /// Double precision, one head: every `psi_t` by eliminating its leading block from the last row
+    /// upwards, which uses none of the ratios under test.
     fn objective(hopping: &[f64], barrier: &[f64], source: &[f64], eta: f64, weights: &[f32]) -> f64 {
         type Complex = (f64, f64);
         let mul = |a: Complex, b: Complex| (a.0 * b.0 - a.1 * b.1, a.0 * b.1 + a.1 * b.0);
@@ -140,10 +95,8 @@ mod tests {
             for eta in [0.0f32, 0.7] {
                 let inputs = [values(length, 1), values(length, 2), values(2 * length, 3), vec![eta]];
                 let weights = values(2 * length, 4);
-                let mut op = Propagator { length, ratios: Vec::new() };
                 let slices = inputs.each_ref().map(Vec::as_slice);
-                let output = op.forward(slices);
-                let gradients = op.backward(slices, &output, &weights, [true; 4]);
+                let (_, gradients) = forward_and_backward(Propagator::new(length), slices, &weights);
                 for (which, gradient) in gradients.iter().enumerate() {
                     let largest = gradient.iter().fold(0.0, |max: f64, g| max.max(f64::from(g.abs())));
                     // A difference costs the square of the length: the longest sequence is sampled.
@@ -170,19 +123,16 @@ mod tests {
             let (rows, wide) = (2 * length, 2 * heads);
             let inputs = [values(rows * heads, 1), values(rows * heads, 2), values(rows * wide, 3), vec![0.3; heads]];
             let gradient = values(rows * wide, 4);
-            let run = |inputs: [&[f32]; 4], gradient: &[f32]| {
-                let mut op = Propagator { length, ratios: Vec::new() };
-                let output = op.forward(inputs);
-                let gradients = op.backward(inputs, &output, gradient, [true; 4]);
-                (output, gradients)
+            let run = |inputs: &[Vec<f32>; 4], gradient: &[f32]| {
+                forward_and_backward(Propagator::new(length), inputs.each_ref().map(Vec::as_slice), gradient)
             };
-            let (output, gradients) = run(inputs.each_ref().map(Vec::as_slice), &gradient);
+            let (output, gradients) = run(&inputs, &gradient);
             for head in 0..heads {
                 let narrow = |x: &[f32]| -> Vec<f32> { x.chunks(heads).map(|row| row[head]).collect() };
                 let both =
                     |x: &[f32]| -> Vec<f32> { x.chunks(wide).flat_map(|row| [row[head], row[heads + head]]).collect() };
                 let alone = [narrow(&inputs[0]), narrow(&inputs[1]), both(&inputs[2]), vec![0.3]];
-                let (alone_output, alone_gradients) = run(alone.each_ref().map(Vec::as_slice), &both(&gradient));
+                let (alone_output, alone_gradients) = run(&alone, &both(&gradient));
                 assert_eq!(both(&output), alone_output, "{heads} heads, waves of {head}");
                 assert_eq!(narrow(&gradients[0]), alone_gradients[0], "{heads} heads, hopping of {head}");
                 assert_eq!(narrow(&gradients[1]), alone_gradients[1], "{heads} heads, barrier of {head}");
@@ -197,11 +147,9 @@ mod tests {
         let length = 1_000_000;
         let (hopping, barrier) = (values(length, 6), values(length, 7));
         let (source, gradient) = (values(2 * length, 8), values(2 * length, 9));
-        let mut op = Propagator { length, ratios: Vec::new() };
         let inputs: [&[f32]; 4] = [&hopping, &barrier, &source, &[0.0]];
-        let output = op.forward(inputs);
-        assert!(output.iter().all(|x| x.is_finite()));
-        assert!(op.backward(inputs, &output, &gradient, [true; 4]).iter().flatten().all(|x| x.is_finite()));
+        let (output, gradients) = forward_and_backward(Propagator::new(length), inputs, &gradient);
+        assert!(output.iter().chain(gradients.iter().flatten()).all(|x| x.is_finite()));
     }
 
     #[test]
@@ -209,11 +157,8 @@ mod tests {
         let length = 100_000;
         let (hopping, barrier) = (vec![8.0; length], vec![-8.0; length]);
         let (source, gradient) = (values(2 * length, 4), values(2 * length, 5));
-        let mut op = Propagator { length, ratios: Vec::new() };
         let inputs: [&[f32]; 4] = [&hopping, &barrier, &source, &[0.0]];
-        let output = op.forward(inputs);
-        for gradient in op.backward(inputs, &output, &gradient, [true; 4]) {
-            assert!(gradient.iter().all(|x| x.is_finite()));
-        }
+        let (_, gradients) = forward_and_backward(Propagator::new(length), inputs, &gradient);
+        assert!(gradients.iter().flatten().all(|x| x.is_finite()));
     }
 }

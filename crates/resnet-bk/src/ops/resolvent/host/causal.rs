@@ -1,5 +1,6 @@
-//! The causal form over a batch. Sequences go through the kernels side by side; where they are few and long, stretches of each
-//! do: a first pass finds each stretch's map, the maps give the state at its start, a second pass fills it in.
+//! The causal form of a batch. Sequences go through the kernels in parallel; where they are few and
+//! long, stretches of each do: a first pass finds each stretch's map, the maps give the state at
+//! its start, a second pass fills in the stretch.
 
 use crate::kernels::{Affine, LeftBackward, add_per_head, compose_left_backward, left_backward, left_backward_block};
 use crate::ops::sum_rows;
@@ -9,7 +10,8 @@ use resnet_bk_runtime::kernels::{Moebius, compose_left, left_ratios, left_ratios
 use resnet_bk_runtime::resolvent::Chain;
 use std::ops::Range;
 
-/// Shortest sequence that is cut into stretches. Within one, a stretch's first state has another rounding than a step has.
+/// Shortest sequence that is cut into stretches. The first state of a stretch is rounded otherwise
+/// than without the cut.
 const LONG: usize = 1024;
 /// Shortest stretch.
 const STRETCH: usize = 32;
@@ -19,7 +21,7 @@ struct Cut {
     strips: Strips,
     /// Stretches; the steps that are left after the last are fewer than there are stretches.
     count: usize,
-    /// Chains of a task: as many as fill the lanes, fewer where some thread would go without.
+    /// Chains of a task: as many as fill the lanes, fewer where a thread would have none.
     lanes: usize,
 }
 
@@ -28,7 +30,8 @@ impl Cut {
         let (threads, chains) = (rayon::current_num_threads(), sequences * heads);
         let wanted = if length < LONG { 1 } else { threads * LANES / chains };
         let count = wanted.min(length / STRETCH).max(1);
-        // Each of two passes takes every sequence's stretches by themselves, where uncut chains fill the lanes together.
+        // Stretches of different sequences do not share lanes, as uncut chains do; and there are
+        // two passes over them.
         let blocks = sequences * (count * heads).div_ceil(LANES);
         let count = if 2 * blocks.div_ceil(threads) < count { count } else { 1 };
         let lanes = (count * chains).div_ceil(threads).min(LANES);
@@ -68,7 +71,7 @@ fn forward_stretches(chain: Chain, cut: &Cut, v: &[f32], ratios: &mut [f32]) {
     let heads = cut.strips.heads;
     let (stretched, rest) = v.split_at(cut.count * cut.strips.length * heads);
     let (stretched_ratios, rest_ratios) = ratios.split_at_mut(2 * stretched.len());
-    // Nothing follows the last stretch but the rest, which goes on from its ratios.
+    // The last stretch needs no map: only the rest follows it, and starts from its ratios.
     let mut maps = vec![Moebius::default(); (cut.count - 1) * heads];
     let tasks = cut.tasks(&mut maps).into_par_iter();
     tasks.for_each(|(chains, maps)| compose_left(stretched, cut.strips, chain, chains.start, maps));
@@ -86,7 +89,8 @@ fn forward_stretches(chain: Chain, cut: &Cut, v: &[f32], ratios: &mut [f32]) {
     }
 }
 
-/// Gradients of potential and eta. Shapes: `ratios`, `gradient` `[B, T, 2H]`; `dv` `[B, T, H]`, overwritten; returns `[H]`.
+/// Gradients of potential and eta. Shapes: `ratios`, `gradient` `[B, T, 2H]`; `dv` `[B, T, H]`,
+/// overwritten; returns `[H]`.
 pub fn backward(hopping: &[f32], length: usize, ratios: &[f32], gradient: &[f32], dv: &mut [f32]) -> Vec<f32> {
     let heads = hopping.len();
     let sequences = ratios.len() / (2 * length * heads).max(1);
@@ -198,7 +202,8 @@ mod tests {
 
     #[test]
     fn lanes_and_stretches_equal_the_formulas_over_awkward_sizes() {
-        // A stretch's first state is rounded otherwise; the error does not grow along it. Sums over a sequence: eta's.
+        // A stretch's first state is rounded otherwise; the error does not grow along it. Eta's
+        // gradient is a sum over a sequence.
         const ABSOLUTE: f32 = 2e-5;
         for heads in [1, 3, 12, 31, 32, 33, 40, 64] {
             for (sequences, length) in

@@ -1,5 +1,6 @@
-//! What a pass over the vocabulary finds of every token.
+//! What a pass over the vocabulary sums for each token, and the loss from it.
 
+use crate::ops::head_loss::HeadLoss;
 use resnet_bk_runtime::kernels::{Normalizer, exp};
 
 /// One token's sums over words.
@@ -10,7 +11,7 @@ pub(super) struct TokenSums {
     pub teacher: Normalizer,
     /// The teacher's sum with every term times `(l' - l) / tau`.
     pub difference: f32,
-    /// The target's logit; 0 until its tile comes.
+    /// The target's logit; 0 where the target is not among the words.
     pub target: f32,
 }
 
@@ -37,7 +38,8 @@ impl TokenSums {
         self.teacher.merge(teacher);
     }
 
-    /// `KL(softmax(l' / tau) || softmax(l / tau))`: the mean difference of the logits less that of the normalizers.
+    /// `KL(softmax(l' / tau) || softmax(l / tau))`: the mean difference of the logits less that of
+    /// the normalizers.
     pub fn divergence(&self) -> f32 {
         self.difference / self.teacher.sum - (self.teacher.ln() - self.student.ln())
     }
@@ -50,4 +52,17 @@ pub(super) fn merged(parts: impl IntoIterator<Item = Vec<TokenSums>>, tokens: us
         sums.iter_mut().zip(&part).for_each(|(sum, part)| sum.merge(part));
     }
     sums
+}
+
+/// Sum of the losses of some tokens, from their sums over all words.
+pub(super) fn total_loss(loss: &HeadLoss, sums: &[TokenSums]) -> f64 {
+    let hard: f64 = sums.iter().map(|sum| f64::from(sum.hard.ln() - sum.target)).sum();
+    match &loss.soft {
+        None => hard,
+        Some(soft) => {
+            let tau = f64::from(soft.temperature);
+            let divergence: f64 = sums.iter().map(|sum| f64::from(sum.divergence())).sum();
+            f64::from(soft.alpha) * tau * tau * divergence + f64::from(1.0 - soft.alpha) * hard
+        }
+    }
 }

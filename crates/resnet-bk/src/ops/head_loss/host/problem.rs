@@ -1,6 +1,7 @@
-//! The loss cut by words into stretches that lie in one bin of the student's table and in one of the teacher's.
+//! The vocabulary cut into ranges of words that lie in one frequency bin of the student's table and
+//! in one of the teacher's.
 
-use super::HeadLoss;
+use crate::ops::head_loss::HeadLoss;
 use resnet_bk_runtime::head::{Head, HeadBin, Rows};
 use std::borrow::Cow;
 use std::ops::Range;
@@ -13,8 +14,8 @@ pub(super) struct Side<'a> {
     pub rows: Rows<'a>,
 }
 
-/// The loss on some words, all in one bin of the student's table and in one of the teacher's. Words are counted from the first of
-/// them.
+/// The loss on a range of words, all in one bin of the student's table and in one of the teacher's.
+/// Words are counted from the first of them.
 #[derive(Clone, Copy)]
 pub(super) struct Problem<'a> {
     pub loss: &'a HeadLoss,
@@ -29,7 +30,7 @@ impl Problem<'_> {
         self.student.rows.bias.len()
     }
 
-    /// A token's target, if it is one of these words.
+    /// A token's target, if it is among these words.
     pub fn target(&self, token: usize) -> Option<usize> {
         (self.loss.targets[token] as usize).checked_sub(self.first).filter(|&word| word < self.words())
     }
@@ -59,7 +60,7 @@ impl<'a> Narrowed<'a> {
     }
 }
 
-/// A problem for each stretch of words that share both bins, and the student's bin.
+/// A problem for each range of words that share both bins, with the number of the student's bin.
 pub(super) fn problems<'a>(
     loss: &'a HeadLoss,
     student: &'a Narrowed,

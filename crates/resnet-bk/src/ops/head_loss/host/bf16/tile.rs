@@ -1,4 +1,4 @@
-//! What a thread holds of its words: logits, running sums, exponentials, and gradients.
+//! What a thread keeps of its words: logits, running sums, exponentials, and gradients.
 
 use super::packed::{Packed, Words};
 use super::{ABSENT, Bf16Tiles, STRIP, TILE};
@@ -6,7 +6,7 @@ use crate::kernels::amx::{
     BLOCK, Block, Exponentials, GradientBlock, LIFT, Lanes, MixedSums, Operand, PlainSums, Session, TokenNormalizers,
 };
 use crate::ops::head_loss::HeadLoss;
-use crate::ops::head_loss::sums::TokenSums;
+use crate::ops::head_loss::host::token_sums::TokenSums;
 use resnet_bk_runtime::kernels::Normalizer;
 use std::f32::consts::LOG2_E;
 use std::ops::Range;
@@ -32,11 +32,11 @@ impl ThreadWords {
     }
 }
 
-/// A thread's words of a problem, and what it needs to make their gradients.
+/// A thread's words of a problem, and what it needs for their gradients.
 pub struct Held {
     pub(super) words: ThreadWords,
     pub(super) kept: Kept,
-    /// The words' table, words along the inner size: `[D / 32][words / 32]`.
+    /// The words' table, words along the inner dimension: `[D / 32][words / 32]`.
     pub(super) table: Vec<Operand>,
     /// `[words / 32][D / 32]`.
     pub(super) dtable: Vec<Block>,
@@ -56,7 +56,8 @@ impl Held {
     }
 }
 
-/// Exponentials of a group of tokens, in the order in which they are made and used: `[tile of words][token block][word block][plane]`.
+/// Exponentials of a group of tokens, in the order in which they are computed and used:
+/// `[tile of words][token block][word block][plane]`.
 pub(super) struct Kept {
     blocks: Vec<Exponentials>,
     planes: usize,
@@ -95,7 +96,7 @@ impl<'a> HeadLogits<'a> {
         session.multiply_each(out, self.words.blocks(word_blocks), self.hidden.token_block(token_block));
     }
 
-    /// The block at a place among those made, and its words' bias.
+    /// The block at a place among those computed, and its words' bias.
     pub fn block(&self, word_block: usize, place: usize) -> (&Block, &Lanes) {
         (&self.blocks[place], &self.words.bias[word_block])
     }
@@ -111,7 +112,8 @@ impl<'a> Logits<'a> {
         }
     }
 
-    /// Makes the logits of a tile for a block of tokens, and calls `visit(logits, word block, its place among the blocks made)`.
+    /// Computes the logits of a tile for a block of tokens, and calls `visit(logits, word block,
+    /// its place among the blocks computed)`.
     pub fn for_each_block(
         &mut self,
         tile: Range<usize>,
@@ -144,14 +146,14 @@ impl Sums {
         loss.soft.as_ref().map_or(Self::Plain(PlainSums::EMPTY), |soft| Self::Mixed(MixedSums::EMPTY, soft.temperature))
     }
 
-    /// Takes in the student's block of logits at `place`.
+    /// Adds the student's block of logits at `place`.
     pub fn extend(&mut self, logits: &Logits, word_block: usize, place: usize) {
         let Self::Plain(sums) = self else { unreachable!("only gradients need a teacher") };
         let (block, bias) = logits.student.block(word_block, place);
         logits.session.extend(block, bias, sums);
     }
 
-    /// Takes in the blocks of logits at `place`, and keeps their exponentials.
+    /// Adds the blocks of logits at `place`, and keeps their exponentials.
     pub fn extend_and_keep(&mut self, logits: &Logits, word_block: usize, place: usize, kept: &mut [Exponentials]) {
         let student = logits.student.block(word_block, place);
         match (self, &logits.teacher) {
@@ -183,7 +185,7 @@ impl Sums {
     }
 }
 
-/// `log2 sum` of a block's tokens, so large for tokens that are not there that their gradient vanishes.
+/// `log2 sum` of a block's tokens. Beyond the last token it is so large that the gradient vanishes.
 fn log2_sums(sums: &[TokenSums], normalizer: impl Fn(&TokenSums) -> Normalizer) -> Lanes {
     let mut lanes = [-ABSENT; BLOCK];
     for (lane, sum) in lanes.iter_mut().zip(sums) {
@@ -203,9 +205,9 @@ pub(super) fn normalizers(sums: &[TokenSums]) -> TokenNormalizers {
 
 /// The logits' gradient of a tile.
 pub(super) struct TileGradient {
-    /// `[word block][token block]`, left side of the table's gradient.
+    /// `[word block][token block]`, left factor of the table's gradient.
     pub left: Vec<Operand>,
-    /// `[token block][word block]`, right side of the hidden states' gradient.
+    /// `[token block][word block]`, right factor of the hidden states' gradient.
     pub right: Vec<Operand>,
     /// Sums over tokens.
     pub bias: Vec<[[f32; 16]; BLOCK]>,

@@ -1,10 +1,10 @@
 //! Tiles of logits in float32, on any processor.
 
-use super::SoftTargets;
 use super::groups::{Share, TOKENS, Tiles};
 use super::problem::{Problem, Side};
-use super::sums::TokenSums;
+use super::token_sums::TokenSums;
 use crate::kernels::{MixedRow, mixed_gradient, softmax_gradient, teacher_sums};
+use crate::ops::head_loss::SoftTargets;
 use resnet_bk_runtime::head::WORDS;
 use resnet_bk_runtime::kernels::{Matrix, Normalizer, Threads, Write, add_row, largest, matmul};
 use std::ops::Range;
@@ -15,9 +15,10 @@ pub struct Float32Tiles<'a>(pub Problem<'a>);
 /// Logits of a group of tokens.
 pub struct Held {
     words: Range<usize>,
-    /// A tile of words after the other, `[tokens, words of the tile]`, each with room for a whole group.
+    /// Tiles of words one after another, `[tokens, words of the tile]`, each with room for a whole
+    /// group.
     logits: Vec<f32>,
-    /// The teacher's; none without one.
+    /// The teacher's; empty without one.
     teacher: Vec<f32>,
 }
 

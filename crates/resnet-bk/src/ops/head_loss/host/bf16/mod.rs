@@ -1,18 +1,19 @@
 //! Tiles of logits in bf16 on the tile unit, with words down and tokens across.
 //!
 //! ```text
-//! l^T [words, tokens] = W x^T      dW [words, D] += g x      dx^T [D, tokens] += W^T g       g = dl^T, rounded
+//! l^T [words, tokens] = W x^T      dW [words, D] += g x      dx^T [D, tokens] += W^T g
+//! g = dl^T, rounded
 //! ```
 //!
-//! The exponentials of a group of tokens are kept in half precision. The target's part of the gradient, one word a token, is added in
-//! float32 apart from the products.
+//! The exponentials of a group of tokens are kept in half precision. The target's part of the
+//! gradient, one word for each token, is added in float32 apart from the products.
 
 mod packed;
 mod tile;
 
 use super::groups::{Share, TOKENS, Tiles, words_of_threads};
 use super::problem::{Problem, Side};
-use super::sums::{TokenSums, merged};
+use super::token_sums::{TokenSums, merged};
 use crate::kernels::amx::{Amx, BLOCK, Block, Layout, Mixture, Operand, Part, Source};
 use packed::{Factors, Packed, Words};
 use rayon::prelude::*;
@@ -22,7 +23,8 @@ use tile::{Held, Logits, Sums, ThreadWords, normalizers};
 
 /// Blocks of words, and of tokens, of a tile: its gradient, twice 128 kB, stays in a core's cache.
 const TILE: usize = 8;
-/// Blocks of logits that are made at once: they stay in the first cache until they are used.
+/// Blocks of logits that are computed at once: they stay in the first-level cache until they are
+/// used.
 const STRIP: usize = 4;
 /// Logit of a word that is not there: its exponential vanishes.
 const ABSENT: f32 = -1e4;
@@ -37,7 +39,8 @@ pub struct Bf16Tiles<'a> {
     teacher: Option<Packed>,
 }
 
-/// Every token's hard normalizer and target over all words of some problems without a teacher, with the precision of float32.
+/// Every token's hard normalizer and target over all words of some problems without a teacher. The
+/// factors are pairs of bf16.
 pub fn evaluated<'a>(amx: Amx, problems: impl Iterator<Item = Problem<'a>>, tokens: usize) -> Vec<TokenSums> {
     let sums_of = |problem: Problem<'a>| {
         let tiles = Bf16Tiles::packed(amx, problem, Factors::Pairs);
@@ -81,8 +84,8 @@ impl<'a> Bf16Tiles<'a> {
         }
     }
 
-    /// The tokens' sums over a thread's words, which `visit(tile, column, block of tokens, sums)` extends, the columns counting the
-    /// blocks of tokens.
+    /// The tokens' sums over a thread's words, which `visit(tile, column, block of tokens, sums)`
+    /// extends; a column is a block of tokens, counted from the first of these tokens.
     fn sums_by(
         &self,
         words: &ThreadWords,
@@ -108,7 +111,8 @@ impl<'a> Bf16Tiles<'a> {
         sums
     }
 
-    /// A group's hidden states over the number of all tokens, tokens along the inner size: `[D / 32][group / 32]`.
+    /// A group's hidden states over the number of all tokens, tokens along the inner dimension:
+    /// `[D / 32][group / 32]`.
     fn scaled_hidden(&self, tokens: Range<usize>) -> Vec<Operand> {
         let Problem { loss, student: Side { hidden, rows: head }, .. } = self.problem;
         let (width, blocks) = (head.width(), tokens.len().div_ceil(BLOCK));

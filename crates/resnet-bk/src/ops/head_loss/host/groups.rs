@@ -1,15 +1,17 @@
-//! The pass over the vocabulary: a group of tokens at a time, every thread with words of its own.
+//! The pass over the vocabulary, a group of tokens at a time. Each thread owns a disjoint slice of
+//! the vocabulary.
 
-use super::HeadLoss;
 use super::problem::{Narrowed, Problem};
-use super::sums::{TokenSums, merged};
+use super::token_sums::{TokenSums, merged, total_loss};
+use crate::ops::head_loss::HeadLoss;
 use rayon::prelude::*;
 use resnet_bk_runtime::kernels::{Matrix, Threads, Write, add_row, matmul};
 use std::ops::Range;
 
-/// Words of a thread's share are a multiple of this.
+/// The number of words in a thread's share is a multiple of this.
 const WORD_BLOCK: usize = 32;
-/// Tokens of a group. With more of them the table's gradient goes by less often, but what is kept of their logits grows.
+/// Tokens of a group. With more of them the table's gradient passes through the caches less often,
+/// but what is kept of their logits grows.
 pub(super) const TOKENS: usize = 256;
 
 /// A thread's share of the vocabulary, with the gradients that only it writes.
@@ -21,23 +23,24 @@ pub(super) struct Share<'a> {
     pub dbias: &'a mut [f32],
 }
 
-/// How a thread works on its words of a problem.
+/// How a thread computes sums and gradients of its words of a problem.
 pub(super) trait Tiles: Sync {
-    /// What it holds of them: all along, and from a group's normalizers to its gradients.
+    /// What it keeps: packed parameters and gradients during the pass, logits or exponentials
+    /// from a group's sums to its gradients.
     type Held: Send;
 
-    /// Before the first group.
+    /// Called before the first group.
     fn hold(&self, words: Range<usize>) -> Self::Held;
 
-    /// A group's sums, one a token, over the held words.
+    /// A group's sums over these words, one for each token.
     fn sums(&self, held: &mut Self::Held, tokens: Range<usize>) -> Vec<TokenSums>;
 
-    /// The gradients of the group whose sums were made last, given those over all words; returns the held words' part of the
-    /// hidden states' gradient.
+    /// The gradients of the group whose sums were computed last, given the sums over all words;
+    /// returns these words' part of the hidden states' gradient.
     fn gradients(&self, held: &mut Self::Held, share: &mut Share, tokens: Range<usize>, sums: &[TokenSums])
     -> Vec<f32>;
 
-    /// After the last group: the share's gradients are complete.
+    /// Called after the last group; completes the share's gradients.
     fn finish(&self, held: Self::Held, share: &mut Share);
 }
 
@@ -48,7 +51,7 @@ struct Piece<'a, T: Tiles> {
     held: T::Held,
 }
 
-/// The mean loss and the gradients of hidden states, bank and bias.
+/// The mean loss and the gradients of hidden states, packed table and bias.
 pub(super) fn run<'a, T: Tiles>(
     loss: &HeadLoss,
     hidden: &[f32],
@@ -57,21 +60,21 @@ pub(super) fn run<'a, T: Tiles>(
     tiles: impl Fn(Problem<'a>) -> T,
 ) -> (f32, [Vec<f32>; 3]) {
     let tiles: Vec<T> = problems.iter().map(|(_, problem)| tiles(*problem)).collect();
-    let bank_length = student.bins.iter().map(|(bin, _)| bin.table.bank_len()).sum();
+    let table_length = student.bins.iter().map(|(bin, _)| bin.table.bank_len()).sum();
     let vocab_size = student.ends().last().unwrap_or(0);
-    let (mut dbank, mut dbias) = (vec![0.0; bank_length], vec![0.0; vocab_size]);
+    let (mut dtable, mut dbias) = (vec![0.0; table_length], vec![0.0; vocab_size]);
     let mut dnarrow: Vec<Vec<f32>> = student.bins.iter().map(|(_, narrow)| vec![0.0; narrow.len()]).collect();
-    let (shares, dprojections) = cut(student, problems, &mut dbank, &mut dbias);
+    let (shares, dprojections) = cut(student, problems, &mut dtable, &mut dbias);
     let total = pass(loss, &tiles, shares, |problem, tokens, part| {
         let width = part.len() / tokens.len();
         add_row(&mut dnarrow[problems[problem].0][tokens.start * width..tokens.end * width], part);
     });
     let dhidden = widen(hidden, student, &dnarrow, dprojections);
-    ((total / loss.targets.len() as f64) as f32, [dhidden, dbank, dbias])
+    ((total / loss.targets.len() as f64) as f32, [dhidden, dtable, dbias])
 }
 
-/// Every thread's way through its shares, group by group: the sum of the losses; `add(problem, group, part)` takes in the parts of the
-/// narrow hidden states' gradients.
+/// Every thread passes over its shares, group by group; returns the sum of the losses. The parts of
+/// the narrow hidden states' gradients go to `add(problem, group, part)`.
 fn pass<T: Tiles>(
     loss: &HeadLoss,
     tiles: &[T],
@@ -94,7 +97,7 @@ fn pass<T: Tiles>(
         let of_threads: Vec<Vec<TokenSums>> =
             threads.par_iter_mut().map(|pieces| merged(pieces.iter_mut().map(sums_of), group.len())).collect();
         let sums = merged(of_threads, group.len());
-        total += loss.total(&sums);
+        total += total_loss(loss, &sums);
         let gradients = |Piece { problem, share, held }: &mut Piece<T>| {
             tiles[*problem].gradients(held, share, group.clone(), &sums)
         };
@@ -110,7 +113,8 @@ fn pass<T: Tiles>(
     total
 }
 
-/// The gradient of the hidden states `[n, D]` from those of the narrow ones; writes the projections' as well.
+/// The gradient of the hidden states `[n, D]` from those of the narrow ones; writes those of the
+/// projections as well.
 fn widen(hidden: &[f32], student: &Narrowed, dnarrow: &[Vec<f32>], dprojections: Vec<&mut [f32]>) -> Vec<f32> {
     let mut dhidden = vec![0.0; hidden.len()];
     for (((bin, _), dnarrow), dprojection) in student.bins.iter().zip(dnarrow).zip(dprojections) {
@@ -133,11 +137,12 @@ fn widen(hidden: &[f32], student: &Narrowed, dnarrow: &[Vec<f32>], dprojections:
 /// A thread's share of every problem, with the problem's number.
 type ThreadShares<'a> = Vec<(usize, Share<'a>)>;
 
-/// Cuts the gradients of bank and bias: for each thread a share of every problem, and for each bin the rest, its projection's.
+/// Cuts the gradients of packed table and bias: for each thread a share of every problem, for each
+/// bin the gradient of its projection.
 fn cut<'a>(
     student: &Narrowed,
     problems: &[(usize, Problem)],
-    mut bank: &'a mut [f32],
+    mut table: &'a mut [f32],
     mut bias: &'a mut [f32],
 ) -> (Vec<ThreadShares<'a>>, Vec<&'a mut [f32]>) {
     let mut threads: Vec<ThreadShares> = Vec::new();
@@ -146,19 +151,19 @@ fn cut<'a>(
     for (index, (bin, _)) in student.bins.iter().enumerate() {
         for (number, (_, problem)) in problems.iter().enumerate().filter(|(_, (bin, _))| *bin == index) {
             let words = problem.words();
-            let dtable = bank.split_off_mut(..words * bin.table.width).expect("the bank holds every bin");
+            let dtable = table.split_off_mut(..words * bin.table.width).expect("the table holds every bin");
             let dbias = bias.split_off_mut(..words).expect("the bias holds every word");
             for (thread, share) in threads.iter_mut().zip(shares(words, dtable, dbias)) {
                 thread.push((number, share));
             }
         }
         let projection = bin.table.projection.map_or(0, <[f32]>::len);
-        projections.push(bank.split_off_mut(..projection).expect("the bank holds every projection"));
+        projections.push(table.split_off_mut(..projection).expect("the table holds every projection"));
     }
     (threads, projections)
 }
 
-/// Shares of a problem's words, one a thread.
+/// Shares of a problem's words, one for each thread.
 fn shares<'a>(words: usize, mut dtable: &'a mut [f32], mut dbias: &'a mut [f32]) -> impl Iterator<Item = Share<'a>> {
     let width = dtable.len() / words;
     words_of_threads(words).map(move |words| Share {
@@ -168,7 +173,7 @@ fn shares<'a>(words: usize, mut dtable: &'a mut [f32], mut dbias: &'a mut [f32])
     })
 }
 
-/// Cuts words into parts, one a thread.
+/// Cuts words into parts, one for each thread.
 pub(super) fn words_of_threads(words: usize) -> impl Iterator<Item = Range<usize>> {
     let part = words.div_ceil(rayon::current_num_threads()).next_multiple_of(WORD_BLOCK);
     (0..words).step_by(part).map(move |start| start..words.min(start + part))

@@ -1,4 +1,4 @@
-//! Both sides of the logits' product as bf16 operands.
+//! Both factors of the logits' product as bf16 operands.
 
 use super::ABSENT;
 use crate::kernels::amx::{BLOCK, Lanes, Layout, Operand, Part, Source};
@@ -11,12 +11,13 @@ use std::ops::Range;
 pub enum Factors {
     /// Rounded: 8 bits are left.
     Rounded,
-    /// As the sum of two, `x = h + l`, which leaves 16 bits; `h h' + h l' + l h'` is a product of three times the depth.
+    /// As the sum of two, `x = h + l`, which leaves 16 bits; `h h' + h l' + l h'` is a product of
+    /// three times the depth.
     Pairs,
 }
 
 impl Factors {
-    /// Parts of a word, and of a token, along the inner size.
+    /// Parts of a word, and of a token, along the inner dimension.
     pub fn parts(self) -> (&'static [Part], &'static [Part]) {
         match self {
             Self::Rounded => (&[Part::High], &[Part::High]),
@@ -25,10 +26,10 @@ impl Factors {
     }
 }
 
-/// Hidden states as right side of the logits' product: `[n / 32][depth]`.
+/// Hidden states as right factor of the logits' product: `[n / 32][depth]`.
 pub(super) struct Packed {
     operands: Vec<Operand>,
-    /// Blocks along the inner size: those of the width, for each part.
+    /// Blocks along the inner dimension: those of the width, for each part.
     depth: usize,
     factors: Factors,
 }
@@ -52,7 +53,7 @@ impl Packed {
     }
 }
 
-/// Some words of a head, as left side of the logits' product.
+/// Some words of a head, as left factor of the logits' product.
 pub(super) struct Words {
     /// `[words / 32][depth]`.
     operands: Vec<Operand>,
