@@ -1,11 +1,14 @@
 use super::*;
-use crate::ops::testing::{check_gradients, values};
+use crate::ops::testing::{check_gradients, forward_and_backward, values};
 use resnet_bk_runtime::internal::embedding::EmbeddingBin;
 
-fn op(tokens: usize, layout: &TableLayout, soft: Option<SoftTargets>, precision: Precision) -> Op {
-    let words: usize = layout.bins.iter().map(|bin| bin.words).sum();
-    let targets = (0..tokens).map(|t| (t * 7 % words) as u32).collect();
-    Op { loss: HeadLoss { targets, soft, precision }, layout: layout.clone(), gradients: Default::default() }
+fn op(tokens: usize, layout: &TableLayout, soft: Option<SoftTargets>, precision: Precision) -> HeadLossOp {
+    let targets = targets(tokens, layout.bins.iter().map(|bin| bin.words).sum());
+    HeadLossOp::new(HeadLoss { targets, soft, precision }, layout)
+}
+
+fn targets(tokens: usize, words: usize) -> Arc<[u32]> {
+    (0..tokens).map(|t| (t * 7 % words) as u32).collect()
 }
 
 fn teacher(tokens: usize, words: usize, alpha: f32, temperature: f32) -> SoftTargets {
@@ -61,12 +64,11 @@ fn bins_equal_the_widened_table() {
             let wide_teacher = SoftTargets { head: Arc::new(wide_head), ..teacher.clone() };
             for (soft, wide_soft) in [(None, None), (Some(teacher), Some(wide_teacher))] {
                 let run = |layout: &TableLayout, table: &[f32], soft: &Option<SoftTargets>| {
-                    let mut op = op(tokens, layout, soft.clone(), precision);
-                    let loss = op.forward([&x, table, &b])[0];
-                    (loss, op.gradients)
+                    forward_and_backward(op(tokens, layout, soft.clone(), precision), [&x, table, &b], &[1.0])
                 };
                 let (loss, [dx, _, db]) = run(&layout, &w, &soft);
                 let (expected, [expected_dx, _, expected_db]) = run(&full, &wide, &wide_soft);
+                let (loss, expected) = (loss[0], expected[0]);
                 assert!((loss / expected - 1.0).abs() < tolerance, "{loss}, expected {expected}");
                 for (got, expected) in [(dx, expected_dx), (db, expected_db)] {
                     let largest = expected.iter().fold(0.0f32, |max, x| max.max(x.abs()));
@@ -92,9 +94,9 @@ fn widened(layout: &TableLayout, table: &[f32]) -> Vec<f32> {
     wide
 }
 
-/// Loss and gradients in double precision, with all logits at hand.
-fn plain(op: &Op, x: &[f32], w: &[f32], b: &[f32]) -> (f64, [Vec<f64>; 3]) {
-    let (words, tokens) = (b.len(), op.loss.targets.len());
+/// Loss and gradients in double precision, from the logits of all words.
+fn plain(targets: &[u32], soft: Option<&SoftTargets>, [x, w, b]: [&[f32]; 3]) -> (f64, [Vec<f64>; 3]) {
+    let (words, tokens) = (b.len(), targets.len());
     let logits = |x: &[f32], w: &[f32], b: &[f32], t: usize, scale: f64| -> Vec<f64> {
         let width = w.len() / words;
         let dot = |v: usize| (0..width).map(|d| f64::from(x[t * width + d]) * f64::from(w[v * width + d])).sum::<f64>();
@@ -110,11 +112,11 @@ fn plain(op: &Op, x: &[f32], w: &[f32], b: &[f32]) -> (f64, [Vec<f64>; 3]) {
     for t in 0..tokens {
         let hard_logits = logits(x, w, b, t, 1.0);
         let (p, normalizer) = softmax(&hard_logits);
-        let target = op.loss.targets[t] as usize;
+        let target = targets[t] as usize;
         let mut dlogits: Vec<f64> = p.clone();
         dlogits[target] -= 1.0;
         let mut token_loss = normalizer - hard_logits[target];
-        if let Some(soft) = &op.loss.soft {
+        if let Some(soft) = soft {
             let (tau, alpha) = (f64::from(soft.temperature), f64::from(soft.alpha));
             let (q, q_normalizer) = softmax(&logits(x, w, b, t, 1.0 / tau));
             let teacher = logits(&soft.hidden, &soft.head.table, &soft.head.bias, t, 1.0 / tau);
@@ -143,15 +145,16 @@ fn rounded(n: usize, salt: u32) -> Vec<f32> {
     values(n, salt).iter().map(|x| f32::from_bits(x.to_bits() & 0xffff_0000)).collect()
 }
 
-/// Compares with the plain loss and gradients; tolerances are relative, a gradient's to at least one token's share.
+/// Compares with the plain loss and gradients; tolerances are relative, a gradient's to at least
+/// one token's share.
 fn check_against_plain(precision: Precision, loss_tolerance: f64, gradient_tolerance: f64) {
     for (tokens, words, width) in
         [(1, 11, 4), (31, 33, 32), (255, 511, 4), (256, 512, 40), (257, 513, 64), (300, 1100, 33)]
     {
-        let table = [rounded(width * tokens, 1), rounded(width * words, 2), values(words, 3)];
+        let inputs = [rounded(width * tokens, 1), rounded(width * words, 2), values(words, 3)];
         let temperatures = [1.0, 2.0, 3.0, 4.0, 2.5].map(|tau| Some(teacher(tokens, words, 0.7, tau)));
         for soft in std::iter::once(None).chain(temperatures) {
-            compare_with_plain(&table, soft, precision, loss_tolerance, gradient_tolerance);
+            compare_with_plain(&inputs, soft, precision, loss_tolerance, gradient_tolerance);
         }
     }
 }
@@ -166,14 +169,15 @@ fn compare_with_plain(
     let words = b.len();
     let width = w.len() / words;
     let tokens = x.len() / width;
-    let mut op = op(tokens, &TableLayout::full(words, width), soft, precision);
-    let loss = f64::from(op.forward([x, w, b])[0]);
-    let (expected, gradients) = plain(&op, x, w, b);
+    let inputs: [&[f32]; 3] = [x, w, b];
+    let (expected, gradients) = plain(&targets(tokens, words), soft.as_ref(), inputs);
+    let op = op(tokens, &TableLayout::full(words, width), soft, precision);
+    let (loss, got) = forward_and_backward(op, inputs, &[1.0]);
+    let loss = f64::from(loss[0]);
     assert!(
         (loss - expected).abs() < loss_tolerance * expected,
         "{tokens} x {words} x {width}: {loss}, expected {expected}"
     );
-    let got = op.gradients;
     for (got, expected) in got.iter().flatten().zip(gradients.iter().flatten()) {
         // A word that many tokens hold likely has the sum of their gradients, and of their errors.
         let share = expected.abs().max(1.0 / tokens as f64);
@@ -190,12 +194,12 @@ fn the_largest_logit_may_come_late_or_early() {
     let falling: Vec<f32> = rising.iter().rev().copied().collect();
     for (bias, teacher_bias) in [(&rising, &falling), (&falling, &rising), (&rising, &rising)] {
         for (tokens, temperature) in [(40, 1.0), (300, 2.0), (40, 2.5), (40, 4.0)] {
-            let table = [rounded(width * tokens, 1), rounded(width * words, 2), bias.clone()];
+            let inputs = [rounded(width * tokens, 1), rounded(width * words, 2), bias.clone()];
             let mut soft = teacher(tokens, words, 0.7, temperature);
             Arc::make_mut(&mut soft.head).bias = teacher_bias.clone().into();
             for (precision, gradient_tolerance) in [(Precision::Float32, 1e-4), (Precision::Bf16, 2.0 / 256.0)] {
-                compare_with_plain(&table, None, precision, 1e-5, gradient_tolerance);
-                compare_with_plain(&table, Some(soft.clone()), precision, 1e-5, gradient_tolerance);
+                compare_with_plain(&inputs, None, precision, 1e-5, gradient_tolerance);
+                compare_with_plain(&inputs, Some(soft.clone()), precision, 1e-5, gradient_tolerance);
             }
         }
     }
@@ -214,7 +218,8 @@ fn bf16_tiles_equal_the_plain_losses_and_round_gradients() {
         eprintln!("skipped: this processor has no AMX");
         return;
     }
-    // The factors of the logits are exact. Their gradients, which a token's words share out of 1, are rounded to 8 bits.
+    // The factors of the logits are exact. Their gradients, whose positive part sums to 1 over the
+    // words, are rounded to 8 bits.
     check_against_plain(Precision::Bf16, 1e-5, 2.0 / 256.0);
 }
 
@@ -230,22 +235,23 @@ fn a_student_equal_to_its_teacher_has_no_soft_loss() {
         bias: values(words, 3).into(),
     });
     for precision in [Precision::Float32, Precision::Bf16] {
-        let mut op = op(6, &layout, Some(soft.clone()), precision);
-        let loss = op.forward([&values(24, 1), &values(4 * words, 2), &values(words, 3)])[0];
-        assert!(loss.abs() < 1e-6, "{loss}");
-        assert!(op.gradients.iter().flatten().all(|g| g.abs() < 1e-6));
+        let op = op(6, &layout, Some(soft.clone()), precision);
+        let inputs = [&values(24, 1)[..], &values(4 * words, 2), &values(words, 3)];
+        let (loss, gradients) = forward_and_backward(op, inputs, &[1.0]);
+        assert!(loss[0].abs() < 1e-6, "{loss:?}");
+        assert!(gradients.iter().flatten().all(|g| g.abs() < 1e-6));
     }
 }
 
 #[test]
 fn likelihoods_equal_those_of_the_float32_head() {
-    // Sixteen bits of each factor are left of float32's twenty-four, in logits of a few units.
+    // Factors have 16 bits of float32's 24, in logits of a few units.
     const ABSOLUTE: f32 = 1e-4;
     let layouts = [TableLayout::full(11, 4), TableLayout::full(513, 64), bins(&[(100, 33), (1000, 5)], 33)];
     for (tokens, layout) in [1, 33, 300].into_iter().zip(layouts) {
         let words: usize = layout.bins.iter().map(|bin| bin.words).sum();
         let (x, w, b) = (values(layout.d_model * tokens, 1), values(layout.len(), 2), values(words, 3));
-        let targets: Vec<u32> = (0..tokens).map(|t| (t * 7 % words) as u32).collect();
+        let targets = targets(tokens, words);
         let head = Head::new(&layout, &w, &b);
         let expected = head.negative_log_likelihoods(&x, &targets);
         for (got, expected) in negative_log_likelihoods(&x, &targets, &head).iter().zip(&expected) {
