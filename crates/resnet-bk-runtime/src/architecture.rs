@@ -166,7 +166,7 @@ impl Architecture {
         }
     }
 
-    /// Number of trained parameters: elements of all tensors but the activation quantizers' steps.
+    /// Number of trained parameters: elements of all tensors but the activation quantizers' scales.
     pub fn parameter_count(&self) -> usize {
         self.tensors().iter().filter(|spec| spec.is_trained()).map(TensorSpec::len).sum()
     }
@@ -186,7 +186,7 @@ impl Architecture {
 struct TensorList(Vec<TensorSpec>);
 
 impl TensorList {
-    /// The list, then the trained steps of its tensors.
+    /// The list, then the learned scales of its tensors.
     fn with_steps(mut self, policy: &QuantizationPolicy) -> Vec<TensorSpec> {
         let step = |spec: &TensorSpec| {
             policy.scheme(spec).map(|scheme| TensorSpec {

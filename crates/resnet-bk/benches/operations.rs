@@ -5,7 +5,8 @@
 use divan::Bencher;
 use divan::counter::ItemsCount;
 use resnet_bk::Buffer;
-use resnet_bk::ops::{ExpertDropout, HeadLoss, Precision, experts, head_loss, layer_norm};
+use resnet_bk::numerics::Precision;
+use resnet_bk::ops::{ExpertDropout, HeadLoss, experts, head_loss, layer_norm};
 use resnet_bk::tape::{Tape, Tensor};
 use resnet_bk_runtime::internal::embedding::TableLayout;
 

@@ -143,18 +143,6 @@ pub fn limit_tokens(tokens: &[u32], data_limit: Option<usize>) -> &[u32] {
     &tokens[..tokens.len().min(data_limit.unwrap_or(usize::MAX))]
 }
 
-/// Consecutive windows for evaluation, as (inputs, targets): every token but the first is a target exactly once.
-///
-/// Both slices have `n_seq` tokens, those of the last window 1 to `n_seq`. Fewer than two tokens give no window.
-///
-/// # Panics
-///
-/// If `n_seq` is 0.
-pub fn windows(tokens: &[u32], n_seq: usize) -> impl ExactSizeIterator<Item = (&[u32], &[u32])> {
-    let predicted = tokens.len().saturating_sub(1);
-    tokens[..predicted].chunks(n_seq).zip(tokens[tokens.len() - predicted..].chunks(n_seq))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -181,9 +169,6 @@ mod tests {
                     assert!(row.windows(2).all(|pair| pair[1] == next(pair[0])), "a row is consecutive text");
                 }
             }
-        }
-        for (inputs, targets) in windows(&text, 33) {
-            assert!(inputs.iter().zip(targets).all(|(&input, &target)| target == next(input)));
         }
     }
 
@@ -244,23 +229,6 @@ mod tests {
         assert!(matches!(Batches::new(counting(9), 0, 2, 0, 0), Err(BatchError::ZeroSize { .. })));
         assert!(matches!(Batches::new(counting(9), 2, 0, 0, 0), Err(BatchError::ZeroSize { .. })));
         assert!(Batches::new(Vec::new(), 2, 1, 0, 0).is_err());
-    }
-
-    #[test]
-    fn evaluation_windows_score_every_token_but_the_first_once() {
-        for n_seq in [1, 2, 15, 16, 17, 33] {
-            for length in [0, 1, 2, 15, 16, 17, 18, 33, 34, 100] {
-                let tokens = counting(length);
-                let all: Vec<_> = windows(&tokens, n_seq).collect();
-                let targets: Vec<u32> = all.iter().flat_map(|(_, targets)| targets.to_vec()).collect();
-                assert_eq!(targets, (1..length.max(1) as u32).collect::<Vec<_>>());
-                for (at, (inputs, targets)) in all.iter().enumerate() {
-                    assert_eq!(inputs.len(), targets.len());
-                    assert!(inputs.iter().zip(*targets).all(|(input, target)| input + 1 == *target));
-                    assert!(inputs.len() == n_seq || at + 1 == all.len(), "only the last window is shorter");
-                }
-            }
-        }
     }
 
     #[test]

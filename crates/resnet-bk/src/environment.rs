@@ -1,7 +1,7 @@
 //! What a run's bits depend on besides its recipe and text: this build, the threads and the kind of processor.
 
 use crate::config::StageConfig;
-use crate::ops::Precision;
+use crate::numerics::Precision;
 use serde::{Deserialize, Serialize};
 
 /// Where a run was made.

@@ -7,7 +7,7 @@ use resnet_bk::batch::Batches;
 use resnet_bk::compress::distill::{Distillation, begin};
 use resnet_bk::config::{DistillConfig, Schedule, StageKind, StudentConfig};
 use resnet_bk::model::{LanguageModel, Leaves, Mode};
-use resnet_bk::ops::Gradient;
+use resnet_bk::numerics::Gradient;
 use resnet_bk::train::{Objective, Stage};
 use resnet_bk_runtime::internal::architecture::Mixer;
 use std::collections::HashMap;

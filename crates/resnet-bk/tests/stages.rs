@@ -326,7 +326,7 @@ fn a_size_is_refused_where_nothing_would_keep_to_it() {
     let quantized = format!("{size}\nquantization.learned = {{}}");
     // As a default of all stages it is kept by the one that can.
     run(&request("b", &[("train", size), ("qat", &quantized)], None), &mut Silent).unwrap();
-    // A model that is given may have trained steps already.
+    // A model that is given may have learned scales already.
     let given = request("c", &[("train", ""), ("prune", size)], Some("b/02-qat/model.safetensors"));
     run(&given, &mut Silent).unwrap();
 }

@@ -69,7 +69,7 @@ pub struct Artifact {
     pub architecture: Architecture,
     /// The `V` words, and how text is split into them.
     pub vocabulary: Vocabulary,
-    /// The tensors, in the order of [`Architecture::tensors`], without trained steps: those are scales.
+    /// The tensors, in the order of [`Architecture::tensors`], without learned scales: those are scales.
     pub tensors: Vec<StoredTensor>,
 }
 

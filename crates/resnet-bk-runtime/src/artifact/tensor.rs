@@ -32,7 +32,7 @@ impl StoredTensor {
     }
 }
 
-/// The tensors of a file: trained steps are the scales of their tensors.
+/// The tensors of a file: learned scales are the scales of their tensors.
 pub(super) fn stored(architecture: &Architecture) -> Vec<TensorSpec> {
     architecture.tensors().into_iter().filter(|spec| spec.role != Role::LogScale).collect()
 }
@@ -89,7 +89,7 @@ fn describe(scheme: Option<Scheme>) -> String {
             let levels = 2 * u32::from(qmax.unsigned_abs()) + 1;
             match mode {
                 ScaleMode::AbsMax(group) => format!("{levels} levels in groups of {group}"),
-                ScaleMode::Learned(columns) => format!("{levels} levels with trained steps for {columns} columns"),
+                ScaleMode::Learned(columns) => format!("{levels} levels with learned scales for {columns} columns"),
             }
         }
         None => "float32".to_owned(),

@@ -2,7 +2,8 @@
 
 use super::{Timing, measure};
 use crate::kernels::{LeftBackward, left_backward};
-use crate::ops::{FrozenHead, HeadLoss, Precision, SoftTargets, causal, loss_and_gradients};
+use crate::numerics::Precision;
+use crate::ops::{FrozenHead, HeadLoss, SoftTargets, causal, loss_and_gradients};
 use crate::random::Random;
 use rayon::prelude::*;
 use resnet_bk_runtime::internal::embedding::TableLayout;

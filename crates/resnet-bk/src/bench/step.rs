@@ -5,7 +5,7 @@ use crate::batch::Batch;
 use crate::checkpoint::ModelState;
 use crate::compress::CrossEntropy;
 use crate::config::{ConfigError, ModelConfig, Schedule};
-use crate::ops::Precision;
+use crate::numerics::Precision;
 use crate::random::Random;
 use crate::train::{Optimization, optimization_step};
 use resnet_bk_runtime::internal::tokenizer::{END_OF_LINE, Pretokenizer, UNKNOWN, Vocabulary};

@@ -6,7 +6,7 @@
 //! ```
 
 use crate::model::{LanguageModel, Leaves, Mode};
-use crate::ops::Gradient;
+use crate::numerics::Gradient;
 use crate::parameters::Parameters;
 use crate::random::Random;
 use resnet_bk_runtime::internal::quantization::q_max;

@@ -1,4 +1,4 @@
-//! Where trained quantizer steps start, and what the bias's curve takes from its words.
+//! Where learned scales start, and what the bias's curve takes from its words.
 
 use crate::parameters::Parameters;
 use resnet_bk_runtime::internal::quantization::{ScaleMode, Scheme};
@@ -14,7 +14,7 @@ const ZERO_STEP: f32 = 0.01;
 /// Sweeps of the curve's fit; neighbouring knots share words, so it converges in a few.
 const SWEEPS: usize = 50;
 
-/// Sets every trained step to the one of least squared error.
+/// Sets every learned scale to the one of least squared error.
 pub fn initialize_scales(parameters: &mut Parameters) {
     initialize_scales_of(parameters, |_| true);
 }

@@ -1,6 +1,6 @@
 //! The model's configuration: its sizes, and how it is trained and compressed where a recipe says nothing else.
 
-use crate::ops::Gradient;
+use crate::numerics::Gradient;
 use resnet_bk_runtime::internal::architecture::{Architecture, Causality, Mixer, ResolventConstants};
 use resnet_bk_runtime::internal::architecture_validation::{ArchitectureError, MAX_BLOCKS, MAX_HEADS};
 use resnet_bk_runtime::internal::embedding::EmbeddingBin;

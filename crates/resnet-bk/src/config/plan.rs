@@ -1,7 +1,7 @@
 //! Settings of a planned distillation.
 
 use super::{DistillConfig, ModelConfig, PerHead, Schedule};
-use crate::ops::Gradient;
+use crate::numerics::Gradient;
 use resnet_bk_runtime::internal::architecture::{Causality, Mixer};
 use resnet_bk_runtime::internal::quantization::QuantizationPolicy;
 use serde::{Deserialize, Serialize};

@@ -1,7 +1,7 @@
 //! What the stages can be told.
 
 use super::{ModelConfig, PlanConfig};
-use crate::ops::Precision;
+use crate::numerics::Precision;
 use resnet_bk_runtime::internal::quantization::QuantizationPolicy;
 use serde::{Deserialize, Serialize};
 
@@ -332,7 +332,7 @@ impl StageConfig {
         }
     }
 
-    /// Whether the model's quantizers have trained steps at the stage's end, where `before` says so of the model before it.
+    /// Whether the model's quantizers have learned scales at the stage's end, where `before` says so of the model before it.
     pub fn has_learned_scales(&self, before: bool) -> bool {
         let policy = match self {
             Self::Train(_) => return before && !self.brings_model(),

@@ -254,7 +254,7 @@ impl<'de> MapAccess<'de> for Entries {
 mod tests {
     use super::*;
     use crate::config::{ModelConfig, PerHead, TrainConfig};
-    use crate::ops::Gradient;
+    use crate::numerics::Gradient;
     use resnet_bk_runtime::internal::architecture::Mixer;
     use serde::Deserialize;
 

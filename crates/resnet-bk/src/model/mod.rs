@@ -1,7 +1,7 @@
 //! The language model in training: the same equations as [`resnet_bk_runtime::internal::model`], with gradients.
 //!
 //! A model is bound for each step from [`Leaves`], the tensors of its parameters. Weights pass through their
-//! quantizers while they are bound, so the model itself knows nothing of quantization but its activations' steps.
+//! quantizers while they are bound, so the model itself knows nothing of quantization but its activations' scales.
 
 mod leaves;
 mod moe;
@@ -11,7 +11,8 @@ mod quantizer_gradient;
 pub use leaves::{Leaves, Packed, ParameterGradients};
 pub use noise::{Mode, Noise};
 
-use crate::ops::{self, FrozenHead, Gradient, HeadLoss, ResolventOp};
+use crate::numerics::Gradient;
+use crate::ops::{self, FrozenHead, HeadLoss, ResolventOp};
 use crate::tape::Tensor;
 use moe::MixtureOfExperts;
 use resnet_bk_runtime::internal::architecture::{Architecture, Mixer};
@@ -115,7 +116,7 @@ enum MixerWeights {
     },
 }
 
-/// Calibrated steps.
+/// Calibrated scales.
 #[derive(Debug)]
 struct ActivationQuantizers {
     bits: u8,

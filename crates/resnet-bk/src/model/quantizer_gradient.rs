@@ -24,7 +24,7 @@ use resnet_bk_runtime::internal::quantization::ScaleMode;
 /// Rows of a matrix that one task takes.
 pub const ROWS: usize = 512;
 
-/// Turns the gradient of rounded values into that of the values, and returns that of the logarithms of trained steps.
+/// Turns the gradient of rounded values into that of the values, and returns that of the logarithms of learned scales.
 pub fn through_quantizer(
     parameter: &Parameter,
     quantizer: &Quantizer,

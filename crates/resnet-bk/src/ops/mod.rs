@@ -35,7 +35,7 @@ pub use fake_quantize::fake_quantize_activation;
 pub use gate_weights::gate_weights;
 pub use head_bias::head_bias;
 pub(crate) use head_loss::loss_and_gradients;
-pub use head_loss::{FrozenHead, HeadLoss, Precision, SoftTargets, head_loss, negative_log_likelihoods};
+pub use head_loss::{FrozenHead, HeadLoss, SoftTargets, head_loss, negative_log_likelihoods};
 pub use linear::{linear, project};
 pub use mix_features::mix_features;
 pub use normalization::{layer_norm, rms_norm};
@@ -43,7 +43,7 @@ pub use penalties::{add_penalty, feature_distance, load_balancing};
 pub use propagator::propagator;
 pub use residual_dropout::add_dropped;
 pub(crate) use resolvent::causal;
-pub use resolvent::{Gradient, ResolventOp, resolvent};
+pub use resolvent::{ResolventOp, resolvent};
 
 /// Sums rows of `width` numbers.
 pub(crate) fn sum_rows(rows: &[Vec<f32>], width: usize) -> Vec<f32> {

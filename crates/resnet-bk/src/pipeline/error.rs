@@ -131,7 +131,7 @@ pub enum RunError {
     },
     /// A size is asked for that nothing will keep to.
     #[error(
-        "schedule.weights_bytes is {bytes}, but no stage that asks for it has quantizers with trained steps: set quantization.learned of a qat or distill stage"
+        "schedule.weights_bytes is {bytes}, but no stage that asks for it has quantizers with learned scales: set quantization.learned of a qat or distill stage"
     )]
     SizeOfFloats {
         /// The size.

@@ -70,8 +70,8 @@ fn with_bits(architecture: Architecture, bits: Option<u8>, group_size: u32) -> A
     Architecture { quantization: Some(policy), ..architecture }
 }
 
-/// Trained steps, and bins of the table where it is shared.
-fn with_learned_steps(architecture: Architecture) -> Architecture {
+/// Learned scales, and bins of the table where it is shared.
+fn with_learned_scales(architecture: Architecture) -> Architecture {
     let policy = QuantizationPolicy { learned: Some(LearnedScales::default()), ..QuantizationPolicy::default() };
     let bin = |words, width| EmbeddingBin { words, width };
     let embedding_bins = if architecture.tied_embeddings { vec![bin(4, 6), bin(9, 3)] } else { vec![] };

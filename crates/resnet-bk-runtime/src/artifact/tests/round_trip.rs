@@ -1,6 +1,6 @@
 //! What goes in comes out, and the size_breakdown knows every byte.
 
-use super::{diagonal, propagator, quantize, seed, values, vocabulary, with_bits, with_learned_steps};
+use super::{diagonal, propagator, quantize, seed, values, vocabulary, with_bits, with_learned_scales};
 use crate::architecture::{Architecture, Causality, ResolventConstants};
 use crate::artifact::tensor;
 use crate::artifact::{Artifact, ArtifactError, SizeBreakdown, SizeKind, StoredTensor};
@@ -18,8 +18,8 @@ fn architectures() -> Vec<Architecture> {
         Architecture { quantization: None, ..diagonal() },
         Architecture { quantization: None, ..propagator() },
         with_bits(propagator(), None, 128),
-        with_learned_steps(diagonal()),
-        with_learned_steps(propagator()),
+        with_learned_scales(diagonal()),
+        with_learned_scales(propagator()),
     ];
     for bits in [2, 3, 4, 8, 16] {
         for group_size in [1, 7, 128, u32::MAX] {

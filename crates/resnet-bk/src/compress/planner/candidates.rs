@@ -104,7 +104,7 @@ impl Candidate {
     pub fn describe(&self) -> String {
         let listed = |numbers: Vec<String>| numbers.join("/");
         let rows = self.model.embedding_bins.iter().map(|bin| bin.width.to_string()).collect();
-        let levels = &self.policy.learned.as_ref().expect("students have trained steps").embedding;
+        let levels = &self.policy.learned.as_ref().expect("students have learned scales").embedding;
         format!(
             "width {}, {} x {} experts, rows of {} at {} levels",
             self.model.d_model,
@@ -184,7 +184,7 @@ fn body_bytes(common: &ModelConfig, body: (usize, usize, usize), policy: &Quanti
 mod tests {
     use super::*;
     use crate::config::{PerHead, PlanConfig};
-    use crate::ops::Gradient;
+    use crate::numerics::Gradient;
     use resnet_bk_runtime::internal::architecture::Causality;
 
     #[test]

@@ -36,7 +36,7 @@ struct Unit {
 /// Folds an expert into the most similar other one of its block, which is returned. The expert itself stays to be removed.
 ///
 /// `usage` are the shares of tokens that the block's experts have. A merged unit keeps the scale of the kept one; weights are held at zero
-/// where both experts hold them; trained quantizer steps are fitted anew.
+/// where both experts hold them; learned scales are fitted anew.
 pub fn merge(parameters: &mut Parameters, block: usize, expert: usize, usage: &[f64]) -> usize {
     let share = |expert: usize| usage[expert].max(LEAST_USE) as f32;
     let going = units(parameters, block, expert);

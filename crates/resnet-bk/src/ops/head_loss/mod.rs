@@ -18,36 +18,13 @@
 mod host;
 
 use crate::buffer::Buffer;
+use crate::numerics::Precision;
 use crate::tape::{HostOp, Tensor};
 pub(crate) use host::loss_and_gradients;
 pub use host::negative_log_likelihoods;
 use resnet_bk_runtime::internal::embedding::TableLayout;
 use resnet_bk_runtime::internal::head::Head;
-use serde::{Deserialize, Serialize};
 use std::sync::Arc;
-
-/// Number format of the factors in the head's matrix products during training. Sums are float32 in
-/// both. Evaluation does not follow it: see [`negative_log_likelihoods`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Precision {
-    /// bf16 where the processor multiplies it in hardware (AMX on Linux), float32 elsewhere.
-    #[default]
-    Bf16,
-    /// float32 everywhere.
-    Float32,
-}
-
-impl Precision {
-    /// What multiplies the head's matrices on this machine.
-    pub fn unit(self) -> &'static str {
-        #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-        if self == Self::Bf16 && crate::kernels::amx::Amx::detect().is_some() {
-            return "bf16 (AMX)";
-        }
-        "float32"
-    }
-}
 
 /// A head whose values do not change.
 #[derive(Clone, Debug)]

@@ -24,22 +24,11 @@
 
 mod host;
 
+use crate::numerics::Gradient;
 use crate::tape::{HostOp, Tensor};
 pub(crate) use host::causal;
 use resnet_bk_runtime::internal::architecture::Causality;
 use resnet_bk_runtime::internal::resolvent::Chain;
-use serde::{Deserialize, Serialize};
-
-/// Which gradient the diagonal mixer sends to its potential.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Gradient {
-    /// That of the loss.
-    #[default]
-    Exact,
-    /// The approximation described in this module, with its blend factor in `[0, 1]`.
-    Blended(f32),
-}
 
 /// Constants of the operation.
 #[derive(Clone, Debug)]

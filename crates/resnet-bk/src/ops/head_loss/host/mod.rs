@@ -15,7 +15,8 @@ mod groups;
 mod problem;
 mod token_sums;
 
-use super::{HeadLoss, HeadLossOp, Precision};
+use super::{HeadLoss, HeadLossOp};
+use crate::numerics::Precision;
 use crate::tape::HostOp;
 use float32::Float32Tiles;
 use groups::{TOKENS, run};

@@ -4,7 +4,8 @@
 mod bidirectional;
 pub(crate) mod causal;
 
-use super::{Gradient, ResolventOp};
+use super::ResolventOp;
+use crate::numerics::Gradient;
 use crate::ops::sum_rows;
 use crate::tape::HostOp;
 use rayon::prelude::*;
