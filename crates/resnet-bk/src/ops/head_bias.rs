@@ -1,7 +1,7 @@
 //! The head's bias: a value for each word, plus the curve over the ranks. Equations in [`resnet_bk_runtime::rank_curve`].
 
 use crate::tape::{HostOp, Tensor};
-use resnet_bk_runtime::rank_curve::{Place, rank_curve};
+use resnet_bk_runtime::rank_curve::{KnotPosition, rank_curve};
 
 #[derive(Debug)]
 struct HeadBias;
@@ -14,7 +14,7 @@ impl HostOp<2> for HeadBias {
     fn backward(self, [words, knots]: [&[f32]; 2], _: &[f32], gradient: &[f32], _: [bool; 2]) -> [Vec<f32>; 2] {
         let mut dknots = vec![0.0; knots.len()];
         for (word, g) in gradient.iter().enumerate() {
-            let Place { knot, fraction } = Place::of(word, words.len(), knots.len());
+            let KnotPosition { knot, fraction } = KnotPosition::of(word, words.len(), knots.len());
             dknots[knot] += (1.0 - fraction) * g;
             dknots[knot + 1] += fraction * g;
         }
