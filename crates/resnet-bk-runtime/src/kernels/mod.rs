@@ -29,7 +29,7 @@ mod scan;
 mod testing;
 mod transpose;
 
-pub use dispatch::InstructionSet;
+pub use dispatch::{Detected, InstructionSet};
 pub use elementwise::{exp, largest, sigmoid, sigmoid_in_place, silu_gate, softmax_in_place, softplus};
 pub use linear::linear;
 pub use matmul::{Matrix, Threads, Write, matmul};

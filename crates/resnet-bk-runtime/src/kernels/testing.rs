@@ -10,7 +10,8 @@ pub fn values(n: usize, salt: usize) -> Vec<f32> {
     (0..n).map(|i| ((i * 7919 + salt * 104_729) % 2003) as f32 / 500.5 - 2.0).collect()
 }
 
-/// Runs a kernel at every instruction set of this machine. Each must give the bits of the portable one, which are returned.
+/// Runs a kernel at every instruction set of this machine: each gives the bits of the portable one.
+/// Returns its numbers.
 #[track_caller]
 pub fn equal_bits(what: &str, kernel: impl Fn(InstructionSet) -> Vec<f32>) -> Vec<f32> {
     let bits = |numbers: &[f32]| -> Vec<u32> { numbers.iter().map(|x| x.to_bits()).collect() };
