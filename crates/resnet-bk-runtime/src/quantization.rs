@@ -8,9 +8,10 @@
 //! ```
 //!
 //! Quantization is symmetric: `2 qmax + 1` levels, `qmax = 2^(bits-1) - 1` where bits are given. Scales are rounded to half precision
-//! *before* codes are computed: what is stored is what was trained.
+//! *before* codes are computed: what is stored is what was trained. The rounding itself is
+//! [`nearest_code`].
 
-use crate::kernels::{exp, largest_magnitude, round_to_step, round_to_steps};
+use crate::kernels::{exp, largest_magnitude, nearest_code, round_to_step, round_to_steps};
 use crate::tensor_id::ModelTensor;
 use crate::tensor_spec::{Role, TensorSpec};
 use half::f16;
@@ -213,10 +214,11 @@ impl Scheme {
 
     /// Quantizes `values` by these scales.
     pub fn quantize(self, values: &[f32], scales: Vec<f16>) -> Quantized {
+        let qmax = f32::from(self.qmax);
         let mut codes = Vec::with_capacity(values.len());
         self.for_each_row(values.len(), &scales, |range, steps| {
             let values = values[range].iter().zip(steps.iter().cycle());
-            codes.extend(values.map(|(&x, &step)| quantize(x, step, self.qmax)));
+            codes.extend(values.map(|(&x, &step)| nearest_code(x, step, qmax) as i16));
         });
         Quantized { scheme: self, codes, scales }
     }
@@ -266,16 +268,6 @@ impl Quantized {
 /// Largest code of `bits` bits.
 pub fn q_max(bits: u8) -> i16 {
     ((1i32 << (bits - 1)) - 1) as i16
-}
-
-/// The code of one value: nearest multiple of `step` (ties to even), saturated to `±qmax`. A zero step gives 0.
-#[inline]
-pub fn quantize(x: f32, step: f32, qmax: i16) -> i16 {
-    if step == 0.0 {
-        return 0;
-    }
-    let qmax = f32::from(qmax);
-    (x / step).round_ties_even().clamp(-qmax, qmax) as i16
 }
 
 /// Fake quantization of activations with one step per channel.

@@ -2,6 +2,8 @@
 
 use crate::config::StageConfig;
 use crate::numerics::Precision;
+#[cfg(target_arch = "x86_64")]
+use resnet_bk_runtime::internal::kernels::InstructionSet;
 use serde::{Deserialize, Serialize};
 
 /// Where a run was made.
@@ -55,12 +57,11 @@ impl Environment {
 #[cfg(target_arch = "x86_64")]
 fn processor() -> String {
     let mut extensions = Vec::new();
-    if std::arch::is_x86_feature_detected!("avx2") {
-        extensions.push("AVX2");
-    }
-    if std::arch::is_x86_feature_detected!("avx512f") {
-        extensions.push("AVX-512");
-    }
+    extensions.extend(InstructionSet::available().filter_map(|set| match set {
+        InstructionSet::Portable => None,
+        InstructionSet::Avx2(_) => Some("AVX2"),
+        InstructionSet::Avx512(_) => Some("AVX-512"),
+    }));
     #[cfg(target_os = "linux")]
     if crate::kernels::amx::Amx::detect().is_some() {
         extensions.push("AMX");

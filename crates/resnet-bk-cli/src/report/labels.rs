@@ -5,7 +5,7 @@
 //! interrupted. A label that is not beside its mark is joined to it by a leader, which runs around the other labels, or, where these shut
 //! it in, under them.
 
-use super::area::{Area, Place, Segment};
+use super::area::{Area, Pixel, Segment};
 use super::canvas::Canvas;
 use super::label_costs::{candidates, penalty};
 use super::palette::{FAINT, PAPER};
@@ -21,7 +21,7 @@ pub const BESIDE: f64 = 16.0;
 #[derive(Clone, Copy, Debug)]
 pub enum Anchor {
     /// A mark, with its radius.
-    Mark(Place, i32),
+    Mark(Pixel, i32),
     /// A level line, with its row.
     Level(i32),
 }
@@ -56,7 +56,7 @@ pub struct Obstacles {
 
 impl Obstacles {
     /// Adds a line through the points.
-    pub fn add_line(&mut self, points: &[Place]) {
+    pub fn add_line(&mut self, points: &[Pixel]) {
         self.lines.extend(points.windows(2).map(|ends| (ends[0], ends[1])));
     }
 }

@@ -1,6 +1,6 @@
 //! Labels over awkward sets of points: none is covered, none is outside.
 
-use super::area::{Area, Place};
+use super::area::{Area, Pixel};
 use super::canvas::{Format, NARROW, WIDE};
 use super::labels::{Anchor, Label, Obstacles, Placement, place};
 use super::marks::{Mark, Point, Role, merge};
@@ -13,7 +13,7 @@ fn bounds(format: Format) -> Area {
 }
 
 /// Labels of models, which are joined by a line in the order given; those on each other share a mark.
-fn labels_of(places: &[Place], format: Format) -> (Vec<Label>, Obstacles) {
+fn labels_of(places: &[Pixel], format: Format) -> (Vec<Label>, Obstacles) {
     let size = if format == WIDE { "166,172 bytes" } else { "166.17 kB" };
     let text = |number: usize| format!("{number} distill: {size}, 297.60");
     let model =
@@ -50,7 +50,7 @@ pub fn assert_clear(name: &str, placed: &Placement, obstacles: &Obstacles, bound
     }
 }
 
-fn awkward_sets(format: Format) -> Vec<(&'static str, Vec<Place>)> {
+fn awkward_sets(format: Format) -> Vec<(&'static str, Vec<Pixel>)> {
     let Area { left, top, right, bottom } = bounds(format);
     let middle = (i32::midpoint(left, right), i32::midpoint(top, bottom));
     let along = |n: i32| left + (right - left) * n / 11;

@@ -3,7 +3,7 @@
 //! Held-out losses are logarithms of perplexities, so they are cross-entropies whatever a stage trains on: those of all stages are
 //! in the panel of that kind, where they can be compared.
 
-use super::area::{Area, Place};
+use super::area::{Area, Pixel};
 use super::axis::Axis;
 use super::canvas::{Canvas, Format, Png, WIDE, paint};
 use super::frame::{DOT, EDGE, Heading, Plot, Symbol};
@@ -158,7 +158,7 @@ fn values(curves: &[Curves], objective: Objective) -> impl Iterator<Item = f64> 
     })
 }
 
-fn places<'a>(points: &'a [Point], start: usize, plot: &'a Plot) -> impl Iterator<Item = Place> + use<'a> {
+fn places<'a>(points: &'a [Point], start: usize, plot: &'a Plot) -> impl Iterator<Item = Pixel> + use<'a> {
     let rows = (plot.area.top, plot.area.bottom);
     thinned(points)
         .map(move |&(step, loss)| (plot.x.pixel((start + step) as f64), plot.y.pixel(loss).clamp(rows.0, rows.1)))

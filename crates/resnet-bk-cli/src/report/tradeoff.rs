@@ -1,7 +1,7 @@
 //! Bytes of the weights against perplexity: the way to the artifact, beside the models that it is compared with and what counting words
 //! achieves.
 
-use super::area::{Area, Place};
+use super::area::{Area, Pixel};
 use super::axis::Axis;
 use super::canvas::{Format, Png, WIDE, paint};
 use super::frame::{EDGE, Heading, Plot, short, short_bytes};
@@ -23,7 +23,7 @@ struct Scene {
     heading: Heading,
     plot: Plot,
     marks: Vec<Mark>,
-    path: Vec<Place>,
+    path: Vec<Pixel>,
     levels: Vec<i32>,
     labels: Placement,
 }
@@ -106,10 +106,10 @@ fn arrange_with(summary: &Summary, format: Format, names: Names) -> Scene {
 }
 
 /// From mark to mark in the order of the stages, to the artifact.
-fn path(models: &[Model], marks: &[Mark]) -> Vec<Place> {
+fn path(models: &[Model], marks: &[Mark]) -> Vec<Pixel> {
     let is_on_way = |model: &&Model| matches!(model.role, Role::Stage(_) | Role::Artifact);
     let mark = |model: &Model| marks.iter().find(|mark| mark.points.iter().any(|point| point.role == model.role));
-    let mut path: Vec<Place> = models.iter().filter(is_on_way).filter_map(mark).map(|mark| mark.place).collect();
+    let mut path: Vec<Pixel> = models.iter().filter(is_on_way).filter_map(mark).map(|mark| mark.place).collect();
     path.dedup();
     path
 }

@@ -11,7 +11,7 @@
 //!                            8   8  length in bytes, as stored
 //! 60   4  CRC-32 of the 60 bytes above
 //! 64      CONFIG            JSON: architecture, pretokenizer
-//!         VOCABULARY        number of words, then the coded words (artifact/vocabulary.rs, coding/words/)
+//!         VOCABULARY        number of words, then the coded words (artifact/vocabulary_section.rs, coding/words/)
 //!         WEIGHTS           coded scales and codes, or floats, of each tensor (artifact/weights.rs)
 //!                           end of file: nothing may follow
 //! ```
@@ -32,7 +32,7 @@ mod size_breakdown;
 mod tensor;
 #[cfg(all(test, feature = "writer"))]
 mod tests;
-mod vocabulary;
+mod vocabulary_section;
 mod weights;
 
 pub use container::FORMAT_VERSION;
@@ -128,7 +128,7 @@ impl Artifact {
         values: impl Fn(TensorId) -> Option<&'a [f32]>,
     ) -> Result<Self, ArtifactError> {
         architecture.validate()?;
-        vocabulary::check_size(vocabulary.len(), architecture.vocab_size)?;
+        vocabulary_section::check_size(vocabulary.len(), architecture.vocab_size)?;
         let tensors = quantized(&architecture, values)?;
         Ok(Self { architecture, vocabulary, tensors })
     }
@@ -152,7 +152,7 @@ impl Artifact {
     #[cfg(feature = "writer")]
     pub fn to_bytes(&self) -> Result<Vec<u8>, ArtifactError> {
         let config = config::encode(&self.architecture, &self.vocabulary)?;
-        let vocabulary = vocabulary::encode(self.vocabulary.words(), self.architecture.vocab_size)?;
+        let vocabulary = vocabulary_section::encode(self.vocabulary.words(), self.architecture.vocab_size)?;
         let weights = weights::encode(&self.architecture, &self.tensors)?;
         Ok(container::encode([&config, &vocabulary, &weights.bytes]))
     }
@@ -164,7 +164,7 @@ impl Artifact {
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, ArtifactError> {
         let [config, vocabulary, weights] = container::decode(bytes)?;
         let (architecture, pretokenizer, blank_lines) = config::decode(config)?;
-        let words = vocabulary::decode(vocabulary, architecture.vocab_size)?;
+        let words = vocabulary_section::decode(vocabulary, architecture.vocab_size)?;
         let vocabulary = Vocabulary::new(words, pretokenizer)?.with_blank_lines(blank_lines);
         let tensors = weights::decode(&architecture, weights)?;
         Ok(Self { architecture, vocabulary, tensors })
@@ -207,7 +207,7 @@ impl Artifact {
     #[cfg(feature = "writer")]
     pub fn size_breakdown(&self) -> Result<SizeBreakdown, ArtifactError> {
         let config = config::encode(&self.architecture, &self.vocabulary)?;
-        let vocabulary = vocabulary::encode(self.vocabulary.words(), self.architecture.vocab_size)?;
+        let vocabulary = vocabulary_section::encode(self.vocabulary.words(), self.architecture.vocab_size)?;
         let weights = weights::encode(&self.architecture, &self.tensors)?;
         Ok(SizeBreakdown::new(config.len() as u64, vocabulary.len() as u64, &weights.parts))
     }

@@ -1,5 +1,7 @@
 //! A square block of numbers with rows and columns exchanged.
 
+use super::dispatch::InstructionSet;
+
 /// Rows and columns of a block.
 pub const SIDE: usize = 16;
 
@@ -16,14 +18,18 @@ pub struct Square {
 
 /// `out.rows[j][i] = rows[i][j]`.
 #[inline(always)]
-pub fn transpose(rows: [&Row; SIDE]) -> Square {
-    #[cfg(target_arch = "x86_64")]
-    if is_x86_feature_detected!("avx512f") {
-        // SAFETY: the processor has AVX-512.
-        #[expect(unsafe_code, reason = "calls a function compiled for detected instructions")]
-        return unsafe { avx512::transpose(rows) };
+pub fn transpose(set: InstructionSet, rows: [&Row; SIDE]) -> Square {
+    match set {
+        #[cfg(target_arch = "x86_64")]
+        InstructionSet::Avx512(_) => {
+            // SAFETY: the set proves that the processor has AVX-512.
+            #[expect(unsafe_code, reason = "calls a function compiled for detected instructions")]
+            unsafe {
+                avx512::transpose(rows)
+            }
+        }
+        _ => plain(rows),
     }
-    plain(rows)
 }
 
 fn plain(rows: [&Row; SIDE]) -> Square {
@@ -88,9 +94,11 @@ mod tests {
     #[test]
     fn rows_become_columns() {
         let rows: [Row; SIDE] = std::array::from_fn(|i| std::array::from_fn(|j| (SIDE * i + j) as f32));
-        let columns = transpose(rows.each_ref());
-        assert_eq!(columns, plain(rows.each_ref()));
-        assert_eq!(columns.rows[3][5], rows[5][3]);
-        assert_eq!(transpose(columns.rows.each_ref()).rows, rows);
+        for set in InstructionSet::available() {
+            let columns = transpose(set, rows.each_ref());
+            assert_eq!(columns, plain(rows.each_ref()), "{set:?}");
+            assert_eq!(columns.rows[3][5], rows[5][3]);
+            assert_eq!(transpose(set, columns.rows.each_ref()).rows, rows);
+        }
     }
 }

@@ -1,8 +1,9 @@
 //! Where learned scales start, and what the bias's curve takes from its words.
 
 use crate::parameters::Parameters;
+use resnet_bk_runtime::internal::kernels::nearest_code;
 use resnet_bk_runtime::internal::quantization::{ScaleMode, Scheme};
-use resnet_bk_runtime::internal::rank_curve::{Place, rank_curve};
+use resnet_bk_runtime::internal::rank_curve::{KnotPosition, rank_curve};
 use resnet_bk_runtime::internal::tensor_id::{ModelTensor, TensorId};
 
 /// Tried steps, as multiples of the mean magnitude of what is not zero: from `FIRST` on, each `RATIO` times the one before.
@@ -49,8 +50,7 @@ fn best_step(magnitudes: &[f32], scheme: Scheme) -> f32 {
     }
     let mean = used.iter().sum::<f32>() / used.len() as f32;
     let qmax = f32::from(scheme.qmax);
-    let error =
-        |step: f32| -> f32 { used.iter().map(|x| ((x / step).round_ties_even().min(qmax) * step - x).powi(2)).sum() };
+    let error = |step: f32| -> f32 { used.iter().map(|x| (nearest_code(*x, step, qmax) * step - x).powi(2)).sum() };
     let whole_range = used.iter().fold(0.0f32, |max, &x| max.max(x)) / qmax;
     let tried = (0..TRIED).map(|i| mean * FIRST * RATIO.powi(i as i32)).chain([whole_range]);
     tried.map(|step| (step, error(step))).min_by(|a, b| a.1.total_cmp(&b.1)).map_or(ZERO_STEP, |(step, _)| step)
@@ -67,10 +67,10 @@ pub fn fit_curve(parameters: &mut Parameters) {
     let words = rests.len();
     rests.iter_mut().zip(rank_curve(&curve, words)).for_each(|(rest, curve)| *rest += curve);
     curve.fill(0.0);
-    let places: Vec<Place> = (0..words).map(|word| Place::of(word, words, knots)).collect();
+    let places: Vec<KnotPosition> = (0..words).map(|word| KnotPosition::of(word, words, knots)).collect();
     for _ in 0..SWEEPS {
         for (knot, height) in curve.iter_mut().enumerate() {
-            let weight = |place: &Place| match knot {
+            let weight = |place: &KnotPosition| match knot {
                 k if k == place.knot => 1.0 - place.fraction,
                 k if k == place.knot + 1 => place.fraction,
                 _ => 0.0,

@@ -9,6 +9,7 @@
 //!
 //! A corpus has a training text, a validation text that shares no document with it, and perhaps a test text.
 
+mod build_vocabulary;
 mod embedded;
 mod error;
 mod fingerprint;
@@ -17,14 +18,13 @@ mod folder;
 mod hub;
 mod near_duplicates;
 mod split;
-mod vocabulary;
 
+pub use build_vocabulary::build_vocabulary;
 pub use error::CorpusError;
 pub use fingerprint::TextFingerprint;
 pub(crate) use fingerprint::sha256;
 #[cfg(feature = "hub")]
 pub use hub::HubSettings;
-pub use vocabulary::build_vocabulary;
 
 use resnet_bk_runtime::internal::tokenizer::Pretokenizer;
 use std::path::Path;

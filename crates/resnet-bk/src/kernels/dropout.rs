@@ -8,6 +8,7 @@
 
 use crate::random::stream_word;
 use resnet_bk_runtime::internal::dispatched;
+use resnet_bk_runtime::internal::kernels::InstructionSet;
 
 /// Elements that share a random word.
 const ELEMENTS: usize = 4;
@@ -40,7 +41,7 @@ impl DropoutMask {
 }
 
 dispatched! {
-    fn apply(mask: DropoutMask, first: usize, values: &mut [f32]) = apply_body
+    fn apply(mask: DropoutMask, first: usize, values: &mut [f32]) = apply_on(set) => apply_body(mask, first, values)
 }
 
 #[inline(always)]
@@ -58,7 +59,21 @@ fn apply_body(mask: DropoutMask, first: usize, values: &mut [f32]) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::testing::{AWKWARD, equal_bits, values};
     use super::*;
+
+    #[test]
+    fn every_instruction_set_gives_the_same_bits() {
+        for n in AWKWARD {
+            for first in [0, 4, 1_000_004] {
+                equal_bits("dropout", |set| {
+                    let mut out = values(n, 1);
+                    apply_on(set, DropoutMask::new(0.3, 7), first, &mut out);
+                    out
+                });
+            }
+        }
+    }
 
     #[test]
     fn parts_draw_what_the_whole_draws() {

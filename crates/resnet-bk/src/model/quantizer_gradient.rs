@@ -19,6 +19,7 @@
 use crate::ops::sum_rows;
 use crate::parameters::{Parameter, Quantizer};
 use rayon::prelude::*;
+use resnet_bk_runtime::internal::kernels::{in_steps, nearest_code};
 use resnet_bk_runtime::internal::quantization::ScaleMode;
 
 /// Rows of a matrix that one task takes.
@@ -47,9 +48,9 @@ pub fn through_quantizer(
             let mut dsteps = vec![0.0; columns];
             for (gradient, values) in gradient.chunks_mut(columns).zip(values.chunks(columns)) {
                 for (((y, x), step), dstep) in gradient.iter_mut().zip(values).zip(&steps).zip(&mut dsteps) {
-                    let v = scaled(*x, *step);
+                    let v = in_steps(*x, *step);
                     let inside = v.abs() <= qmax;
-                    let q = v.round_ties_even().clamp(-qmax, qmax);
+                    let q = nearest_code(*x, *step, qmax);
                     *dstep += *y * step * if inside { q - v } else { q };
                     *y = if inside { *y } else { 0.0 };
                     let slope = slopes[v.abs().min(qmax) as usize];
@@ -65,15 +66,11 @@ pub fn through_quantizer(
     Some(sum_rows(&parts, columns))
 }
 
-fn scaled(x: f32, step: f32) -> f32 {
-    if step > 0.0 { x / step } else { 0.0 }
-}
-
 /// What one more level costs from each level on, in bits; nothing beyond the last.
 fn slopes(parameter: &Parameter, steps: &[f32], qmax: i16) -> Vec<f32> {
     let mut counts = vec![0u32; qmax as usize + 1];
     for (x, step) in parameter.values.iter().zip(steps.iter().cycle()) {
-        let level = scaled(*x, *step).abs().round_ties_even().min(f32::from(qmax));
+        let level = nearest_code(*x, *step, f32::from(qmax)).abs();
         counts[level as usize] += 1;
     }
     // Half a count for levels that no code has: their cost stays finite.

@@ -12,6 +12,7 @@
 mod block;
 mod gradient;
 mod lanes;
+mod permission;
 mod power;
 mod sums;
 mod unit;
@@ -36,7 +37,7 @@ impl Amx {
     /// The unit, where processor and operating system have it. The first call asks the operating system for it.
     pub fn detect() -> Option<Self> {
         static AVAILABLE: OnceLock<bool> = OnceLock::new();
-        AVAILABLE.get_or_init(unit::request).then_some(Self(()))
+        AVAILABLE.get_or_init(permission::request).then_some(Self(()))
     }
 
     /// Configures the unit for the calling thread.

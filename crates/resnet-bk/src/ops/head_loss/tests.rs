@@ -2,6 +2,12 @@ use super::*;
 use crate::ops::testing::{check_gradients, forward_and_backward, values};
 use resnet_bk_runtime::internal::embedding::EmbeddingBin;
 
+/// bf16 on the tile unit of a machine that has one: elsewhere, the tests that need it are ignored.
+fn bf16() -> Precision {
+    assert_ne!(Precision::Bf16.unit(), Precision::Float32.unit(), "this machine has AMX");
+    Precision::Bf16
+}
+
 fn op(tokens: usize, layout: &TableLayout, soft: Option<SoftTargets>, precision: Precision) -> HeadLossOp {
     let targets = targets(tokens, layout.bins.iter().map(|bin| bin.words).sum());
     HeadLossOp::new(HeadLoss { targets, soft, precision }, layout)
@@ -45,39 +51,44 @@ fn gradients_match_finite_differences() {
 
 #[test]
 fn bins_equal_the_widened_table() {
+    check_bins(Precision::Float32, 1e-5);
+}
+
+#[test]
+#[cfg_attr(not(has_amx), ignore = "needs AMX")]
+fn bins_equal_the_widened_table_in_bf16() {
     // bf16 rounds narrow hidden states, which are sums of products, and the gradients.
-    for (precision, tolerance) in [(Precision::Float32, 1e-5), (Precision::Bf16, 2e-2)] {
-        // One group of tokens, and two.
-        for tokens in [70, 300] {
-            let (words, d_model) = (600, 40);
-            let layout = bins(&[(64, d_model), (300, 20), (236, 7)], d_model);
-            let (x, w, b) = (values(d_model * tokens, 1), values(layout.len(), 2), values(words, 3));
-            let wide = widened(&layout, &w);
-            let full = TableLayout::full(words, d_model);
-            // The teacher's bins end elsewhere than the student's.
-            let teacher = teacher_of(tokens, &bins(&[(100, 3), (264, 2), (236, 1)], 3), 0.7, 2.0);
-            let wide_head = FrozenHead {
-                layout: TableLayout::full(words, 3),
-                table: widened(&teacher.head.layout, &teacher.head.table).into(),
-                bias: teacher.head.bias.clone(),
+    check_bins(bf16(), 2e-2);
+}
+
+fn check_bins(precision: Precision, tolerance: f32) {
+    // One group of tokens, and two.
+    for tokens in [70, 300] {
+        let (words, d_model) = (600, 40);
+        let layout = bins(&[(64, d_model), (300, 20), (236, 7)], d_model);
+        let (x, w, b) = (values(d_model * tokens, 1), values(layout.len(), 2), values(words, 3));
+        let wide = widened(&layout, &w);
+        let full = TableLayout::full(words, d_model);
+        // The teacher's bins end elsewhere than the student's.
+        let teacher = teacher_of(tokens, &bins(&[(100, 3), (264, 2), (236, 1)], 3), 0.7, 2.0);
+        let wide_head = FrozenHead {
+            layout: TableLayout::full(words, 3),
+            table: widened(&teacher.head.layout, &teacher.head.table).into(),
+            bias: teacher.head.bias.clone(),
+        };
+        let wide_teacher = SoftTargets { head: Arc::new(wide_head), ..teacher.clone() };
+        for (soft, wide_soft) in [(None, None), (Some(teacher), Some(wide_teacher))] {
+            let run = |layout: &TableLayout, table: &[f32], soft: &Option<SoftTargets>| {
+                forward_and_backward(op(tokens, layout, soft.clone(), precision), [&x, table, &b], &[1.0])
             };
-            let wide_teacher = SoftTargets { head: Arc::new(wide_head), ..teacher.clone() };
-            for (soft, wide_soft) in [(None, None), (Some(teacher), Some(wide_teacher))] {
-                let run = |layout: &TableLayout, table: &[f32], soft: &Option<SoftTargets>| {
-                    forward_and_backward(op(tokens, layout, soft.clone(), precision), [&x, table, &b], &[1.0])
-                };
-                let (loss, [dx, _, db]) = run(&layout, &w, &soft);
-                let (expected, [expected_dx, _, expected_db]) = run(&full, &wide, &wide_soft);
-                let (loss, expected) = (loss[0], expected[0]);
-                assert!((loss / expected - 1.0).abs() < tolerance, "{loss}, expected {expected}");
-                for (got, expected) in [(dx, expected_dx), (db, expected_db)] {
-                    let largest = expected.iter().fold(0.0f32, |max, x| max.max(x.abs()));
-                    for (got, expected) in got.iter().zip(&expected) {
-                        assert!(
-                            (got - expected).abs() < tolerance * largest,
-                            "{got}, expected {expected} of {largest}"
-                        );
-                    }
+            let (loss, [dx, _, db]) = run(&layout, &w, &soft);
+            let (expected, [expected_dx, _, expected_db]) = run(&full, &wide, &wide_soft);
+            let (loss, expected) = (loss[0], expected[0]);
+            assert!((loss / expected - 1.0).abs() < tolerance, "{loss}, expected {expected}");
+            for (got, expected) in [(dx, expected_dx), (db, expected_db)] {
+                let largest = expected.iter().fold(0.0f32, |max, x| max.max(x.abs()));
+                for (got, expected) in got.iter().zip(&expected) {
+                    assert!((got - expected).abs() < tolerance * largest, "{got}, expected {expected} of {largest}");
                 }
             }
         }
@@ -188,6 +199,16 @@ fn compare_with_plain(
 
 #[test]
 fn the_largest_logit_may_come_late_or_early() {
+    check_largest_logit(Precision::Float32, 1e-4);
+}
+
+#[test]
+#[cfg_attr(not(has_amx), ignore = "needs AMX")]
+fn the_largest_logit_may_come_late_or_early_in_bf16() {
+    check_largest_logit(bf16(), 2.0 / 256.0);
+}
+
+fn check_largest_logit(precision: Precision, gradient_tolerance: f64) {
     let (words, width) = (1100, 4);
     // Over 200 units: half precision holds 26.
     let rising: Vec<f32> = (0..words).map(|word| word as f32 / 5.0 - 110.0).collect();
@@ -197,10 +218,8 @@ fn the_largest_logit_may_come_late_or_early() {
             let inputs = [rounded(width * tokens, 1), rounded(width * words, 2), bias.clone()];
             let mut soft = teacher(tokens, words, 0.7, temperature);
             Arc::make_mut(&mut soft.head).bias = teacher_bias.clone().into();
-            for (precision, gradient_tolerance) in [(Precision::Float32, 1e-4), (Precision::Bf16, 2.0 / 256.0)] {
-                compare_with_plain(&inputs, None, precision, 1e-5, gradient_tolerance);
-                compare_with_plain(&inputs, Some(soft.clone()), precision, 1e-5, gradient_tolerance);
-            }
+            compare_with_plain(&inputs, None, precision, 1e-5, gradient_tolerance);
+            compare_with_plain(&inputs, Some(soft), precision, 1e-5, gradient_tolerance);
         }
     }
 }
@@ -212,19 +231,24 @@ fn float32_tiles_and_threads_equal_the_plain_losses_and_gradients() {
 }
 
 #[test]
-#[expect(clippy::print_stderr, reason = "a skipped test must say so")]
+#[cfg_attr(not(has_amx), ignore = "needs AMX")]
 fn bf16_tiles_equal_the_plain_losses_and_round_gradients() {
-    if Precision::Bf16.unit() == Precision::Float32.unit() {
-        eprintln!("skipped: this processor has no AMX");
-        return;
-    }
-    // The factors of the logits are exact. Their gradients, whose positive part sums to 1 over the
-    // words, are rounded to 8 bits.
-    check_against_plain(Precision::Bf16, 1e-5, 2.0 / 256.0);
+    // The factors of the logits are exact. Their gradients, which a token's words share out of 1, are rounded to 8 bits.
+    check_against_plain(bf16(), 1e-5, 2.0 / 256.0);
 }
 
 #[test]
 fn a_student_equal_to_its_teacher_has_no_soft_loss() {
+    check_equal_teacher(Precision::Float32);
+}
+
+#[test]
+#[cfg_attr(not(has_amx), ignore = "needs AMX")]
+fn a_student_equal_to_its_teacher_has_no_soft_loss_in_bf16() {
+    check_equal_teacher(bf16());
+}
+
+fn check_equal_teacher(precision: Precision) {
     let words = 11;
     let mut soft = teacher(6, words, 1.0, 2.0);
     soft.hidden = values(24, 1).into();
@@ -234,13 +258,11 @@ fn a_student_equal_to_its_teacher_has_no_soft_loss() {
         table: values(4 * words, 2).into(),
         bias: values(words, 3).into(),
     });
-    for precision in [Precision::Float32, Precision::Bf16] {
-        let op = op(6, &layout, Some(soft.clone()), precision);
-        let inputs = [&values(24, 1)[..], &values(4 * words, 2), &values(words, 3)];
-        let (loss, gradients) = forward_and_backward(op, inputs, &[1.0]);
-        assert!(loss[0].abs() < 1e-6, "{loss:?}");
-        assert!(gradients.iter().flatten().all(|g| g.abs() < 1e-6));
-    }
+    let op = op(6, &layout, Some(soft), precision);
+    let inputs = [&values(24, 1)[..], &values(4 * words, 2), &values(words, 3)];
+    let (loss, gradients) = forward_and_backward(op, inputs, &[1.0]);
+    assert!(loss[0].abs() < 1e-6, "{loss:?}");
+    assert!(gradients.iter().flatten().all(|g| g.abs() < 1e-6));
 }
 
 #[test]

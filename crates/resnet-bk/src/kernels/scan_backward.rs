@@ -8,6 +8,7 @@
 //! carry in.
 
 use resnet_bk_runtime::internal::dispatched;
+use resnet_bk_runtime::internal::kernels::InstructionSet;
 use resnet_bk_runtime::internal::kernels::lanes::{BlockMut, LANES, Lanes, STEPS, Strips, Tile, Walk, per_head};
 use std::ops::Range;
 
@@ -64,11 +65,16 @@ pub fn add_per_head(totals: &mut [f32], sums: &Lanes, chains: Range<usize>) {
 dispatched! {
     /// [`left_backward`] of the chains of one block of the input's strips, whose carries come alone. Returns the gradient of eta, a number per chain.
     pub fn left_backward_block(input: LeftBackward, carries: &mut [(f32, f32)], dv: &mut BlockMut<1>) -> Lanes
-        = left_backward_body
+        = left_backward_block_on(set) => left_backward_body(set, input, carries, dv)
 }
 
 #[inline(always)]
-fn left_backward_body(input: LeftBackward, carries: &mut [(f32, f32)], dv: &mut BlockMut<1>) -> Lanes {
+fn left_backward_body(
+    set: InstructionSet,
+    input: LeftBackward,
+    carries: &mut [(f32, f32)],
+    dv: &mut BlockMut<1>,
+) -> Lanes {
     let (first, count) = (dv.chains().start, dv.chains().len());
     assert!(dv.strips() == input.strips && carries.len() == count, "a block of other strips");
     let s2 = per_head(input.hopping, first, count).map(|s| s * s);
@@ -80,7 +86,7 @@ fn left_backward_body(input: LeftBackward, carries: &mut [(f32, f32)], dv: &mut 
     }
     for start in (0..input.strips.length).step_by(STEPS).rev() {
         let steps = STEPS.min(input.strips.length - start);
-        tiles.load(&input, first..first + count, start, steps);
+        tiles.load(set, &input, first..first + count, start, steps);
         for step in (0..steps).rev() {
             for lane in 0..LANES {
                 let (re, im) = tiles.square(step, lane);
@@ -91,7 +97,7 @@ fn left_backward_body(input: LeftBackward, carries: &mut [(f32, f32)], dv: &mut 
                 (c_re[lane], c_im[lane]) = (s2[lane] * x.0, s2[lane] * x.1);
             }
         }
-        dv.store(&out, start, steps);
+        dv.store(set, &out, start, steps);
     }
     for (lane, carry) in carries.iter_mut().enumerate() {
         *carry = (c_re[lane], c_im[lane]);
@@ -101,18 +107,19 @@ fn left_backward_body(input: LeftBackward, carries: &mut [(f32, f32)], dv: &mut 
 
 dispatched! {
     /// The maps of a block's chains, from `first` on. Shapes: `maps` `[n]` of the `[S, H]`, overwritten.
-    pub fn compose_left_backward(input: LeftBackward, first: usize, maps: &mut [Affine]) = compose_left_backward_body
+    pub fn compose_left_backward(input: LeftBackward, first: usize, maps: &mut [Affine])
+        = compose_left_backward_on(set) => compose_left_backward_body(set, input, first, maps)
 }
 
 #[inline(always)]
-fn compose_left_backward_body(input: LeftBackward, first: usize, maps: &mut [Affine]) {
+fn compose_left_backward_body(set: InstructionSet, input: LeftBackward, first: usize, maps: &mut [Affine]) {
     let mut tiles = Tiles::new();
     let s2 = per_head(input.hopping, first, maps.len()).map(|s| s * s);
     let (mut a_re, mut a_im): (Lanes, Lanes) = ([1.0; LANES], [0.0; LANES]);
     let (mut k_re, mut k_im): (Lanes, Lanes) = ([0.0; LANES], [0.0; LANES]);
     for start in (0..input.strips.length).step_by(STEPS).rev() {
         let steps = STEPS.min(input.strips.length - start);
-        tiles.load(&input, first..first + maps.len(), start, steps);
+        tiles.load(set, &input, first..first + maps.len(), start, steps);
         for step in (0..steps).rev() {
             for lane in 0..LANES {
                 let (re, im) = tiles.square(step, lane);
@@ -141,10 +148,10 @@ impl Tiles {
     }
 
     #[inline(always)]
-    fn load(&mut self, input: &LeftBackward, chains: Range<usize>, start: usize, steps: usize) {
-        let place = input.strips.place::<2>(chains.start, chains.len());
-        place.load(input.ratios, (start, steps), Walk::Backwards, &mut self.g);
-        place.load(input.gradient, (start, steps), Walk::Backwards, &mut self.u);
+    fn load(&mut self, set: InstructionSet, input: &LeftBackward, chains: Range<usize>, start: usize, steps: usize) {
+        let layout = input.strips.block_layout::<2>(chains.start, chains.len());
+        layout.load(set, input.ratios, (start, steps), Walk::Backwards, &mut self.g);
+        layout.load(set, input.gradient, (start, steps), Walk::Backwards, &mut self.u);
     }
 
     /// `g^2`.
@@ -152,5 +159,47 @@ impl Tiles {
     fn square(&self, step: usize, lane: usize) -> (f32, f32) {
         let (re, im) = (self.g[0][step][lane], self.g[1][step][lane]);
         (re * re - im * im, 2.0 * re * im)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{equal_bits, values};
+    use super::*;
+
+    /// Heads and strips: single chains, rows of chains, chains of one head that are transposed.
+    const SHAPES: [(usize, usize); 9] = [(1, 1), (1, 8), (1, 15), (1, 33), (3, 7), (15, 2), (16, 1), (33, 2), (64, 1)];
+    /// Below a tile, a tile, and more than one.
+    const LENGTHS: [usize; 6] = [0, 1, 17, 63, 64, 129];
+
+    #[test]
+    fn every_instruction_set_gives_the_same_bits() {
+        for (heads, sequences) in SHAPES {
+            let (hopping, chains) = (values(heads, 1), sequences * heads);
+            for length in LENGTHS {
+                let strips = Strips { length, heads };
+                let (ratios, gradient) = (values(2 * chains * length, 2), values(2 * chains * length, 3));
+                let input = LeftBackward { strips, hopping: &hopping, ratios: &ratios, gradient: &gradient };
+                equal_bits("left_backward", |set| {
+                    let mut carries: Vec<(f32, f32)> = values(chains, 4).into_iter().zip(values(chains, 5)).collect();
+                    let mut dv = vec![f32::NAN; chains * length];
+                    let mut sums = Vec::new();
+                    for mut block in strips.blocks_mut(&mut dv, LANES) {
+                        let carries = &mut carries[block.chains()];
+                        sums.extend(left_backward_block_on(set, input, carries, &mut block));
+                    }
+                    sums.extend(dv);
+                    sums.extend(carries.into_iter().flat_map(<[f32; 2]>::from));
+                    sums
+                });
+                equal_bits("compose_left_backward", |set| {
+                    let mut maps = vec![Affine::default(); chains];
+                    for block in strips.blocks(chains, LANES) {
+                        compose_left_backward_on(set, input, block.start, &mut maps[block]);
+                    }
+                    maps.iter().flat_map(|map| [map.slope, map.constant]).flat_map(<[f32; 2]>::from).collect()
+                });
+            }
+        }
     }
 }

@@ -7,7 +7,7 @@
 //! ```
 
 use resnet_bk_runtime::internal::dispatched;
-use resnet_bk_runtime::internal::kernels::{inverse_rms, moments};
+use resnet_bk_runtime::internal::kernels::{InstructionSet, inverse_rms, moments};
 
 /// Lanes of a row's sums.
 const LANES: usize = 16;
@@ -25,7 +25,7 @@ dispatched! {
         dx: &mut [f32],
         dgamma: &mut [f32],
         dbeta: &mut [f32],
-    ) = layer_norm_backward_body
+    ) = layer_norm_backward_on(set) => layer_norm_backward_body(x, gamma, gradient, dx, dgamma, dbeta)
 }
 
 #[inline(always)]
@@ -50,7 +50,7 @@ fn layer_norm_backward_body(
 dispatched! {
     /// Gradient of RMS normalization; that of the gain is added to. Shapes as for [`layer_norm_backward`].
     pub fn rms_norm_backward(x: &[f32], gamma: &[f32], gradient: &[f32], dx: &mut [f32], dgamma: &mut [f32])
-        = rms_norm_backward_body
+        = rms_norm_backward_on(set) => rms_norm_backward_body(x, gamma, gradient, dx, dgamma)
 }
 
 #[inline(always)]
@@ -86,5 +86,32 @@ fn row_backward<const CENTRED: bool>(
     let slope = products.iter().sum::<f32>() / n;
     for (((dx, x), gradient), gamma) in dx.iter_mut().zip(x).zip(gradient).zip(gamma) {
         *dx = r * (gradient * gamma - shift - (x - mean) * r * slope);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{AWKWARD, equal_bits, values};
+    use super::*;
+
+    #[test]
+    fn every_instruction_set_gives_the_same_bits() {
+        for width in AWKWARD.into_iter().filter(|width| *width > 0) {
+            for rows in [0, 1, 3] {
+                let (x, gamma, gradient) = (values(rows * width, 1), values(width, 2), values(rows * width, 3));
+                equal_bits("layer_norm_backward", |set| {
+                    let mut dx = vec![f32::NAN; x.len()];
+                    let (mut dgamma, mut dbeta) = (values(width, 4), values(width, 5));
+                    layer_norm_backward_on(set, &x, &gamma, &gradient, &mut dx, &mut dgamma, &mut dbeta);
+                    [dx, dgamma, dbeta].concat()
+                });
+                equal_bits("rms_norm_backward", |set| {
+                    let mut dx = vec![f32::NAN; x.len()];
+                    let mut dgamma = values(width, 4);
+                    rms_norm_backward_on(set, &x, &gamma, &gradient, &mut dx, &mut dgamma);
+                    [dx, dgamma].concat()
+                });
+            }
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use resnet_bk_runtime::internal::dispatched;
 use resnet_bk_runtime::internal::kernels::lanes::{LANES, put, take};
-use resnet_bk_runtime::internal::kernels::{PropagatorInput, sigmoid};
+use resnet_bk_runtime::internal::kernels::{InstructionSet, PropagatorInput, sigmoid};
 
 /// One sequence's slices.
 #[derive(Clone, Copy, Debug)]
@@ -30,7 +30,8 @@ pub struct PropagatorGradients<'a> {
 
 dispatched! {
     /// Fills one sequence's gradients and returns that of eta, `[H]`.
-    pub fn propagator_backward(sequence: PropagatorSequence, results: PropagatorGradients) -> Vec<f32> = backward_body
+    pub fn propagator_backward(sequence: PropagatorSequence, results: PropagatorGradients) -> Vec<f32>
+        = propagator_backward_on(set) => backward_body(sequence, results)
 }
 
 #[inline(always)]
@@ -86,4 +87,31 @@ fn backward_body(sequence: PropagatorSequence, results: PropagatorGradients) -> 
         put(&eta_sum, &mut deta, first, count);
     }
     deta
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{equal_bits, values};
+    use super::*;
+
+    #[test]
+    fn every_instruction_set_gives_the_same_bits() {
+        for heads in [1, 15, 16, 17, 31, 32, 33, 65] {
+            for length in [0, 1, 5] {
+                let narrow = [1, 2].map(|salt| values(length * heads, salt));
+                let wide = [3, 4, 5, 6].map(|salt| values(2 * length * heads, salt));
+                let eta = values(heads, 7);
+                let input = PropagatorInput { hopping: &narrow[0], barrier: &narrow[1], source: &wide[0], eta: &eta };
+                let sequence = PropagatorSequence { input, waves: &wide[1], ratios: &wide[2], gradient: &wide[3] };
+                equal_bits("propagator_backward", |set| {
+                    let (mut hopping, mut barrier) = (vec![f32::NAN; length * heads], vec![f32::NAN; length * heads]);
+                    let mut source = vec![f32::NAN; 2 * length * heads];
+                    let gradients =
+                        PropagatorGradients { hopping: &mut hopping, barrier: &mut barrier, source: &mut source };
+                    let deta = propagator_backward_on(set, sequence, gradients);
+                    [hopping, barrier, source, deta].concat()
+                });
+            }
+        }
+    }
 }
