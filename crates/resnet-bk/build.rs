@@ -1,5 +1,5 @@
-//! Tells the tests what some of them need: `cfg(has_corpora)` and `cfg(has_amx)`. Those whose need is
-//! not met are ignored.
+//! Tells the tests what some of them need: `cfg(has_corpora)` and `cfg(has_amx)`. Those whose need
+//! is not met are ignored.
 
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 #[path = "src/kernels/amx/permission.rs"]

@@ -19,7 +19,8 @@ pub fn watch(out: PathBuf, bar: Bar) {
     use signal_hook::consts::SIGINT;
     use signal_hook::iterator::Signals;
 
-    // A job in the background of a script goes on when the script is interrupted; without a handler, Ctrl-C ends the program as it always does.
+    // A job in the background of a script goes on when the script is interrupted; without a
+    // handler, Ctrl-C ends the program as it always does.
     if is_ignored(SIGINT) {
         return;
     }

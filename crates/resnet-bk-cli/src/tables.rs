@@ -57,7 +57,8 @@ fn epochs(stage: &StageSummary) -> String {
     }
 }
 
-/// One row a baseline: what it is, and how the artifact compares. Ratios are against float32; the same against bf16 stands beside it.
+/// One row a baseline: what it is, and how the artifact compares. Ratios are against float32; the
+/// same against bf16 stands beside it.
 pub fn comparison(summary: &Summary) -> Table {
     let mut table = Table::new([
         "model.rbk compared with",

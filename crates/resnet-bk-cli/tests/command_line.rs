@@ -1,4 +1,5 @@
-//! The whole command line on a tiny text: compress, then everything that can be done with what comes out.
+//! The whole command line on a tiny text: compress, then everything that can be done with what
+//! comes out.
 
 mod common;
 

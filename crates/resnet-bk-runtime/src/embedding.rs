@@ -7,8 +7,9 @@
 //! logits      h r         (h P_1^T) r   (h P_2^T) r                  the head's table is never widened to [V, D]
 //! ```
 //!
-//! After "adaptive input representations" (Baevski, Auli, arXiv 1809.10853). A table of one bin as wide as the model is the plain
-//! one. Rows and projections of all bins lie one after another in one vector, the table.
+//! After "adaptive input representations" (Baevski, Auli, arXiv 1809.10853). A table of one bin as
+//! wide as the model is the plain one. Rows and projections of all bins lie one after another in
+//! one vector, the table.
 
 use crate::kernels::{Matrix, Threads, Write, linear, matmul};
 use serde::{Deserialize, Serialize};
@@ -133,7 +134,8 @@ impl<'a> TableBin<'a> {
         }
     }
 
-    /// What rows are multiplied with to make logits, `h P^T`. Shapes: `hidden` `[n, D]`, returns `[n, d]`.
+    /// What rows are multiplied with to make logits, `h P^T`. Shapes: `hidden` `[n, D]`, returns
+    /// `[n, d]`.
     pub fn narrow<'h>(&self, hidden: &'h [f32]) -> Cow<'h, [f32]> {
         let Some(projection) = self.projection else { return Cow::Borrowed(hidden) };
         let d_model = projection.len() / self.width;

@@ -4,7 +4,8 @@ use crate::embedding::{TableBin, TableLayout};
 use crate::kernels::{Matrix, Normalizer, Threads, Write, add_row, matmul};
 use std::ops::Range;
 
-/// Words whose logits are held at once: with 256 tokens half a megabyte, which stays in a core's cache.
+/// Words whose logits are held at once: with 256 tokens half a megabyte, which stays in a core's
+/// cache.
 pub const WORDS: usize = 512;
 
 /// The head's parameters, borrowed.

@@ -1,4 +1,5 @@
-//! Scale, round, saturate: the one definition that training's fake quantization and the artifact share.
+//! Scale, round, saturate: the one definition that training's fake quantization and the artifact
+//! share.
 //!
 //! ```text
 //! code = clamp( round_half_even( x / scale ), -qmax, qmax )        x' = code * scale
@@ -7,9 +8,9 @@
 //! learned   scale = f16( e^log_scale )          one for every column; trained with the weights (LSQ, arXiv 1902.08153)
 //! ```
 //!
-//! Quantization is symmetric: `2 qmax + 1` levels, `qmax = 2^(bits-1) - 1` where bits are given. Scales are rounded to half precision
-//! *before* codes are computed: what is stored is what was trained. The rounding itself is
-//! [`nearest_code`].
+//! Quantization is symmetric: `2 qmax + 1` levels, `qmax = 2^(bits-1) - 1` where bits are given.
+//! Scales are rounded to half precision *before* codes are computed: what is stored is what was
+//! trained. The rounding itself is [`nearest_code`].
 
 use crate::kernels::{exp, largest_magnitude, nearest_code, round_to_step, round_to_steps};
 use crate::tensor_id::ModelTensor;
@@ -67,16 +68,19 @@ pub struct QuantizationPolicy {
     pub activation_bits: Option<u8>,
     /// Elements that share a scale.
     pub group_size: u32,
-    /// Trained scales and numbers of levels; where they are given, nothing above holds but `activation_bits`.
+    /// Trained scales and numbers of levels; where they are given, nothing above holds but
+    /// `activation_bits`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub learned: Option<LearnedScales>,
 }
 
-/// Levels per part of a model with trained scales, odd, at least 3. One scale a column of a matrix or table, one for a vector.
+/// Levels per part of a model with trained scales, odd, at least 3. One scale a column of a matrix
+/// or table, one for a vector.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LearnedScales {
-    /// Levels of each bin of the embedding table; the last holds for further bins, and for a head's own table.
+    /// Levels of each bin of the embedding table; the last holds for further bins, and for a head's
+    /// own table.
     pub embedding: Vec<u16>,
     /// Levels of the matrices that widen a bin's rows.
     pub projection: u16,
@@ -103,7 +107,8 @@ impl LearnedScales {
     fn scheme(&self, spec: &TensorSpec) -> Option<Scheme> {
         let levels = match spec.role {
             Role::Embedding | Role::Head => {
-                // A table without bins is its own first one; a head's own table comes after all bins.
+                // A table without bins is its own first one; a head's own table comes after all
+                // bins.
                 let alone = if spec.role == Role::Head { usize::MAX } else { 0 };
                 let bin = match spec.id.tensor() {
                     ModelTensor::BinRows(bin) => bin,
@@ -223,7 +228,8 @@ impl Scheme {
         Quantized { scheme: self, codes, scales }
     }
 
-    /// Quantizes and dequantizes `values` in place; equal to `quantize` then [`Quantized::dequantize`], bit for bit.
+    /// Quantizes and dequantizes `values` in place; equal to `quantize` then
+    /// [`Quantized::dequantize`], bit for bit.
     pub fn fake_quantize(self, values: &mut [f32], scales: &[f16]) {
         let qmax = f32::from(self.qmax);
         self.for_each_row(values.len(), scales, |range, steps| match *steps {
@@ -255,7 +261,8 @@ impl Scheme {
 impl Quantized {
     /// The values that the codes stand for.
     pub fn dequantize(&self) -> Vec<f32> {
-        // Tables have millions of elements: `flat_map` would not know how many, and grow as it goes.
+        // Tables have millions of elements: `flat_map` would not know how many, and grow as it
+        // goes.
         let mut values = Vec::with_capacity(self.codes.len());
         self.scheme.for_each_row(self.codes.len(), &self.scales, |range, steps| {
             let codes = self.codes[range].iter().zip(steps.iter().cycle());
@@ -321,7 +328,8 @@ mod tests {
         let quantized = scheme.quantize(&values, scheme.scales(&values, None));
         for (index, (x, y)) in values.iter().zip(quantized.dequantize()).enumerate() {
             let step = quantized.scales[index / 64].to_f32();
-            // The scale is rounded to half precision (relative 2^-11), which can cut off the largest code.
+            // The scale is rounded to half precision (relative 2^-11), which can cut off the
+            // largest code.
             assert!((x - y).abs() <= 0.5 * step + x.abs() / 1024.0, "{x} became {y} with step {step}");
         }
     }

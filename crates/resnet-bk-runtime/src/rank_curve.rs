@@ -1,10 +1,12 @@
-//! A smooth curve over the words' ranks by frequency, for a head's bias: what is left for each word is then small.
+//! A smooth curve over the words' ranks by frequency, for a head's bias: what is left for each word
+//! is then small.
 //!
 //! ```text
 //! x_w = (K - 1) ln(w + 1) / ln V          b_w = knots interpolated linearly at x_w          w = 0 .. V - 1
 //! ```
 //!
-//! Frequencies follow their rank by a power law, so in the logarithm of the rank a bias is nearly straight.
+//! Frequencies follow their rank by a power law, so in the logarithm of the rank a bias is nearly
+//! straight.
 
 /// A word's position between two knots.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -22,7 +24,8 @@ impl KnotPosition {
     /// If there are fewer than two knots.
     pub fn of(word: usize, words: usize, knots: usize) -> Self {
         assert!(knots >= 2, "a curve of {knots} knots");
-        // Double precision, then a coarse grid: libraries whose logarithms differ in the last bit agree.
+        // Double precision, then a coarse grid: libraries whose logarithms differ in the last bit
+        // agree.
         const GRID: f64 = 4096.0;
         let x = ((word + 1) as f64).ln() / (words.max(2) as f64).ln() * (knots - 1) as f64;
         let x = (x * GRID).round() / GRID;

@@ -4,8 +4,9 @@
 //! folder/.tmpXXXXXX    create -> write -> fsync -> rename to folder/name -> fsync the folder
 //! ```
 //!
-//! The temporary file lives in the target's folder because a rename is atomic within one file system only. Whatever
-//! fails before the rename leaves the old file as it was and removes the temporary one.
+//! The temporary file lives in the target's folder because a rename is atomic within one file
+//! system only. Whatever fails before the rename leaves the old file as it was and removes the
+//! temporary one.
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, Write};
@@ -17,7 +18,8 @@ static WRITING: Mutex<()> = Mutex::new(());
 
 /// Waits until no file is being replaced; none is, as long as the guard lives.
 ///
-/// A program that is about to end for a signal ends between two writes with it, and leaves no temporary file.
+/// A program that is about to end for a signal ends between two writes with it, and leaves no
+/// temporary file.
 #[must_use = "writes go on when the guard is dropped"]
 pub fn pause_writes() -> MutexGuard<'static, ()> {
     // A writer that panicked has left nothing that a later one could trip over.
@@ -26,11 +28,12 @@ pub fn pause_writes() -> MutexGuard<'static, ()> {
 
 /// Writes `bytes` to `path`, replacing a file that is there in one step.
 ///
-/// A replaced file passes its permissions on; a new one gets those of any new file (`0o666` less the umask on Unix). A
-/// symbolic link is replaced, not followed.
+/// A replaced file passes its permissions on; a new one gets those of any new file (`0o666` less
+/// the umask on Unix). A symbolic link is replaced, not followed.
 ///
 /// # Errors
-/// Any failure to create, write or rename; `path` is then unchanged, except if only the folder's fsync failed.
+/// Any failure to create, write or rename; `path` is then unchanged, except if only the folder's
+/// fsync failed.
 pub fn replace_file(path: impl AsRef<Path>, bytes: &[u8]) -> io::Result<()> {
     replace(path.as_ref(), |file| file.write_all(bytes))
 }
@@ -44,7 +47,8 @@ fn replace(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::
     if let Some(permissions) = permissions_of(path)? {
         temporary.as_file().set_permissions(permissions)?;
     }
-    // Before the rename: after a power cut the name must not point at bytes that never reached the disk.
+    // Before the rename: after a power cut the name must not point at bytes that never reached the
+    // disk.
     temporary.as_file().sync_all()?;
     temporary.persist(path)?;
     sync_folder(folder)

@@ -8,8 +8,8 @@
 
 use crate::kernels::softmax_in_place;
 
-/// Weights of the experts of every token: zero for those it is not routed to. Ties go to the expert with the lower index;
-/// `top_k` is at most `E`.
+/// Weights of the experts of every token: zero for those it is not routed to. Ties go to the expert
+/// with the lower index; `top_k` is at most `E`.
 ///
 /// # Shapes
 /// - `logits`: `[n, E]`

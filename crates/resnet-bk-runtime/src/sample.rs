@@ -8,10 +8,12 @@
 //!            temperature 0: the word with the largest logit, penalties included
 //! ```
 //!
-//! `top_p` is nucleus sampling (Holtzman et al., "The curious case of neural text degeneration", arXiv 1904.09751). The penalty `r` is
-//! CTRL's (Keskar et al., arXiv 1909.05858, section 4.1), which divides the logits of words that were there before. It divides positive ones
-//! alone: a negative logit, divided, would make its word more probable, so it is multiplied, as implementations since do. All
-//! tokens of the last 64 count, the prompt's and line breaks among them.
+//! `top_p` is nucleus sampling (Holtzman et al., "The curious case of neural text degeneration",
+//! arXiv 1904.09751). The penalty `r` is CTRL's (Keskar et al., arXiv 1909.05858, section 4.1),
+//! which divides the logits of words that were there before. It divides positive ones alone: a
+//! negative logit, divided, would make its word more probable, so it is multiplied, as
+//! implementations since do. All tokens of the last 64 count, the prompt's and line breaks among
+//! them.
 
 use crate::kernels::softmax_in_place;
 use crate::model::{Model, ModelError, State};
@@ -60,11 +62,13 @@ pub enum SampleError {
 pub struct Suggestion {
     /// The word.
     pub word: String,
-    /// Its share of the words that were asked for: of the whole vocabulary, `<unk>` and `<eos>` included, or of those with a prefix.
+    /// Its share of the words that were asked for: of the whole vocabulary, `<unk>` and `<eos>`
+    /// included, or of those with a prefix.
     pub probability: f32,
 }
 
-/// The `top` most probable words after `prompt`, most probable first, ties by id; `<unk>` and `<eos>` are left out.
+/// The `top` most probable words after `prompt`, most probable first, ties by id; `<unk>` and
+/// `<eos>` are left out.
 ///
 /// An empty prompt stands for the start of a line.
 ///
@@ -83,7 +87,8 @@ pub fn suggest(
     Ok(most_probable(logits, vocabulary, top))
 }
 
-/// The `top` most probable words by their logits, as [`suggest`] lists them. Shapes: `logits` `[V]`.
+/// The `top` most probable words by their logits, as [`suggest`] lists them. Shapes: `logits`
+/// `[V]`.
 pub fn most_probable(logits: Vec<f32>, vocabulary: &Vocabulary, top: usize) -> Vec<Suggestion> {
     let mut probabilities = logits;
     softmax_in_place(&mut probabilities);
@@ -92,7 +97,8 @@ pub fn most_probable(logits: Vec<f32>, vocabulary: &Vocabulary, top: usize) -> V
     largest(&probabilities, ids, top).into_iter().map(suggestion).collect()
 }
 
-/// The `top` most probable of the words that begin with `prefix`, their probabilities divided by the sum over all that do.
+/// The `top` most probable of the words that begin with `prefix`, their probabilities divided by
+/// the sum over all that do.
 ///
 /// # Shapes
 /// - `logits`: `[V]`
@@ -118,15 +124,16 @@ fn words(vocabulary: &Vocabulary) -> impl Iterator<Item = u32> {
 /// How [`generate`] draws words.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Sampler {
-    /// Divides the logits: below 1 favours probable words, 0 takes the most probable one always (ties by id).
+    /// Divides the logits: below 1 favours probable words, 0 takes the most probable one always
+    /// (ties by id).
     pub temperature: f32,
     /// Draws from this many of the most probable words, at least 1; `None` draws from all.
     pub top_k: Option<usize>,
-    /// Draws from the fewest of the most probable words whose probabilities, after temperature and `top_k`, add up to this; above 0, at
-    /// most 1. `None` and 1 draw from all.
+    /// Draws from the fewest of the most probable words whose probabilities, after temperature and
+    /// `top_k`, add up to this; above 0, at most 1. `None` and 1 draw from all.
     pub top_p: Option<f32>,
-    /// What the logits of the last [`PENALTY_WINDOW`] tokens are divided by, or multiplied with where they are negative; at least 1, which
-    /// leaves them alone.
+    /// What the logits of the last [`PENALTY_WINDOW`] tokens are divided by, or multiplied with
+    /// where they are negative; at least 1, which leaves them alone.
     pub repetition_penalty: f32,
     /// Equal seeds draw equal words from equal logits.
     pub seed: u64,
@@ -143,8 +150,9 @@ impl Sampler {
     /// Checks that words can be drawn.
     ///
     /// # Errors
-    /// [`SampleError::Temperature`] unless it is finite and at least 0, [`SampleError::TopK`] if that is 0, [`SampleError::TopP`] unless it is
-    /// above 0 and at most 1, [`SampleError::RepetitionPenalty`] unless it is finite and at least 1.
+    /// [`SampleError::Temperature`] unless it is finite and at least 0, [`SampleError::TopK`] if
+    /// that is 0, [`SampleError::TopP`] unless it is above 0 and at most 1,
+    /// [`SampleError::RepetitionPenalty`] unless it is finite and at least 1.
     pub fn validate(&self) -> Result<(), SampleError> {
         if !(self.temperature.is_finite() && self.temperature >= 0.0) {
             return Err(SampleError::Temperature { value: self.temperature });
@@ -207,7 +215,8 @@ impl Sampler {
     }
 }
 
-/// How many of the probabilities, the largest first, add up to `mass`: the fewest that do, at least one.
+/// How many of the probabilities, the largest first, add up to `mass`: the fewest that do, at least
+/// one.
 fn nucleus_len(probabilities: &[f32], mass: f32) -> usize {
     let mut sum = 0.0;
     let reaches = |&p: &f32| {
@@ -219,8 +228,8 @@ fn nucleus_len(probabilities: &[f32], mass: f32) -> usize {
 
 /// Draws the words that follow `prompt`, without end: take as many as are wanted.
 ///
-/// An empty prompt stands for the start of a line. The prompt is read when the first word is asked for; from there each
-/// word costs one step of the model, however many came before.
+/// An empty prompt stands for the start of a line. The prompt is read when the first word is asked
+/// for; from there each word costs one step of the model, however many came before.
 ///
 /// # Errors
 /// A sampler that is not valid, and [`ModelError::NotCausal`] for a bidirectional model.
@@ -254,8 +263,8 @@ pub struct Generation<M> {
 }
 
 impl<M: Deref<Target = Model>> Generation<M> {
-    /// Goes on from `state` with at least one token that it does not know yet; `recent` are the last [`PENALTY_WINDOW`] tokens at most,
-    /// those among them.
+    /// Goes on from `state` with at least one token that it does not know yet; `recent` are the
+    /// last [`PENALTY_WINDOW`] tokens at most, those among them.
     ///
     /// # Errors
     /// As [`generate`].

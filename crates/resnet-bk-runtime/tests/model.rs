@@ -1,4 +1,5 @@
-//! What must hold of every model that runs: one arithmetic for windows and steps, no look at the future.
+//! What must hold of every model that runs: one arithmetic for windows and steps, no look at the
+//! future.
 
 mod common;
 

@@ -15,7 +15,8 @@ fn models() -> impl Iterator<Item = Model> {
     fixtures().into_iter().filter(Fixture::is_causal).map(|fixture| fixture.model())
 }
 
-/// The softmax of the words that follow `tokens`, from the whole sequence at once and in double precision.
+/// The softmax of the words that follow `tokens`, from the whole sequence at once and in double
+/// precision.
 fn probabilities(model: &Model, tokens: &[u32]) -> Vec<f64> {
     let hidden = model.hidden(tokens, &mut model.start());
     let mut logits = vec![0.0; VOCAB_SIZE];

@@ -1,6 +1,8 @@
-//! The operations that training spends its time in, forward and backward. `cargo bench --workspace --bench operations`
+//! The operations that training spends its time in, forward and backward. `cargo bench --workspace
+//! --bench operations`
 //!
-//! `resnet-bk bench kernel` measures the same at the seed model's full size, beside the machine's own ceilings.
+//! `resnet-bk bench kernel` measures the same at the seed model's full size, beside the machine's
+//! own ceilings.
 
 use divan::Bencher;
 use divan::counter::ItemsCount;

@@ -7,8 +7,9 @@
 //! window 1                 [t5 t6 t7 t8]
 //! ```
 //!
-//! Each epoch visits the windows in another order and moves their borders by another phase, both drawn from (seed, epoch)
-//! alone: any step of any epoch can be computed by itself, so a resumed run sees what an uninterrupted one would have seen.
+//! Each epoch visits the windows in another order and moves their borders by another phase, both
+//! drawn from (seed, epoch) alone: any step of any epoch can be computed by itself, so a resumed
+//! run sees what an uninterrupted one would have seen.
 
 use crate::random::Random;
 use std::sync::Arc;
@@ -85,7 +86,8 @@ impl Batches {
         if n_seq == 0 || batch_size == 0 {
             return Err(BatchError::ZeroSize { n_seq, batch_size });
         }
-        // The last window must end one token before the stream for the largest phase, n_seq - 1, too.
+        // The last window must end one token before the stream for the largest phase, n_seq - 1,
+        // too.
         let windows = (tokens.len() / n_seq).saturating_sub(1);
         if windows < batch_size {
             let needed = (batch_size + 1) * n_seq;
@@ -98,9 +100,11 @@ impl Batches {
         Ok(Self { tokens, n_seq, batch_size, phase, order })
     }
 
-    /// Batches in an epoch, the same for every epoch and seed: `floor(floor((tokens - n_seq) / n_seq) / batch_size)`.
+    /// Batches in an epoch, the same for every epoch and seed: `floor(floor((tokens - n_seq) /
+    /// n_seq) / batch_size)`.
     ///
-    /// An epoch leaves out the windows that do not fill a batch, other ones each time, and less than a window at each end.
+    /// An epoch leaves out the windows that do not fill a batch, other ones each time, and less
+    /// than a window at each end.
     pub fn steps(&self) -> usize {
         self.order.len() / self.batch_size
     }
@@ -154,7 +158,8 @@ mod tests {
 
     #[test]
     fn every_target_is_the_next_word_of_its_input() {
-        // A corpus whose next word is known: word w is followed by (5 w + 3) mod 64, a cycle through all 64 words.
+        // A corpus whose next word is known: word w is followed by (5 w + 3) mod 64, a cycle
+        // through all 64 words.
         let next = |word: u32| (5 * word + 3) % 64;
         let text: Vec<u32> = std::iter::successors(Some(0), |&word| Some(next(word))).take(5_000).collect();
         for epoch in 0..5 {

@@ -1,4 +1,5 @@
-//! What a run's bits depend on besides its recipe and text: this build, the threads and the kind of processor.
+//! What a run's bits depend on besides its recipe and text: this build, the threads and the kind of
+//! processor.
 
 use crate::config::StageConfig;
 use crate::numerics::Precision;
@@ -11,7 +12,8 @@ use serde::{Deserialize, Serialize};
 pub struct Environment {
     /// Version of this crate.
     pub version: String,
-    /// Threads that computed. The head's threads split the vocabulary, so another number gives other bits.
+    /// Threads that computed. The head's threads split the vocabulary, so another number gives
+    /// other bits.
     pub threads: usize,
     /// Instruction set and the extensions that kernels choose by.
     pub processor: String,
@@ -32,7 +34,8 @@ impl Environment {
         }
     }
 
-    /// One sentence where a run that was trained in `self` has other bits when it goes on in `other`.
+    /// One sentence where a run that was trained in `self` has other bits when it goes on in
+    /// `other`.
     pub fn difference(&self, other: &Self) -> Option<String> {
         let parts = [
             ("threads", self.threads.to_string(), other.threads.to_string()),

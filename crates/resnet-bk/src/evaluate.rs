@@ -1,7 +1,7 @@
 //! Perplexity of held-out text.
 //!
-//! `exp( - 1/N sum ln p(w_t | w_<t) )` over every token of the stream but the first, in consecutive windows of `n_seq`
-//! tokens with the state reset at each; the last, shorter window counts too.
+//! `exp( - 1/N sum ln p(w_t | w_<t) )` over every token of the stream but the first, in consecutive
+//! windows of `n_seq` tokens with the state reset at each; the last, shorter window counts too.
 
 use crate::model::{LanguageModel, Leaves, Mode, Output};
 use crate::numerics::Gradient;
@@ -29,9 +29,9 @@ impl Evaluation {
     }
 }
 
-/// Evaluates the model in training, with its fake quantization. Logits exist a tile at a time. Where the processor has a tile
-/// unit (AMX) every factor of the head's products is a pair of bf16, whatever `schedule.precision` says; elsewhere it is float32. See
-/// [`negative_log_likelihoods`].
+/// Evaluates the model in training, with its fake quantization. Logits exist a tile at a time.
+/// Where the processor has a tile unit (AMX) every factor of the head's products is a pair of bf16,
+/// whatever `schedule.precision` says; elsewhere it is float32. See [`negative_log_likelihoods`].
 pub fn evaluate_parameters(parameters: &Parameters, tokens: &[u32]) -> Evaluation {
     let (mut nats, mut head) = (0.0, None);
     run_model(parameters, tokens, |model, output, targets| {

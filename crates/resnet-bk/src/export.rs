@@ -59,7 +59,8 @@ pub enum ModelFile {
 }
 
 impl ModelFile {
-    /// By the file's first bytes, and where they are of no known kind by its name: a damaged file is reported as what it should be.
+    /// By the file's first bytes, and where they are of no known kind by its name: a damaged file
+    /// is reported as what it should be.
     ///
     /// # Errors
     /// [`LoadError::Read`] and [`LoadError::Neither`].

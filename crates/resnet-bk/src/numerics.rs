@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 /// Number format of the factors in the head's matrix products during training. Sums are float32 in
-/// both. Evaluation does not follow it: see [`negative_log_likelihoods`](crate::ops::negative_log_likelihoods).
+/// both. Evaluation does not follow it: see
+/// [`negative_log_likelihoods`](crate::ops::negative_log_likelihoods).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
@@ -32,6 +33,7 @@ pub enum Gradient {
     /// That of the loss.
     #[default]
     Exact,
-    /// The approximation of the system that this project follows, with its blend factor in `[0, 1]`.
+    /// The approximation of the system that this project follows, with its blend factor in `[0,
+    /// 1]`.
     Blended(f32),
 }

@@ -1,7 +1,8 @@
 //! The trained values of a model: arrays in the canonical order of [`Architecture::tensors`].
 //!
-//! Values, pruning masks and optimizer moments live side by side in plain memory, so checkpoints, pruning, the optimizer
-//! and the export see one thing. A step makes tensors of them (see [`crate::model`]).
+//! Values, pruning masks and optimizer moments live side by side in plain memory, so checkpoints,
+//! pruning, the optimizer and the export see one thing. A step makes tensors of them (see
+//! [`crate::model`]).
 
 use crate::buffer::Buffer;
 use crate::random::Random;
@@ -159,7 +160,8 @@ impl Parameters {
         self.list.iter_mut().find(|parameter| parameter.spec.id == id)
     }
 
-    /// Replaces the architecture; tensors keep their values where the new list has their name, and new ones are zero.
+    /// Replaces the architecture; tensors keep their values where the new list has their name, and
+    /// new ones are zero.
     ///
     /// # Panics
     /// If a tensor that stays has another size.
@@ -205,10 +207,10 @@ impl Parameters {
                     };
                 }
                 // A vector's trained scale has no column for each expert.
-                ModelTensor::Block(of, BlockTensor::Router(_)) if of == block => {
-                    if parameter.spec.shape.last() == Some(&experts) {
-                        parameter.remove_column(expert, experts);
-                    }
+                ModelTensor::Block(of, BlockTensor::Router(_))
+                    if of == block && parameter.spec.shape.last() == Some(&experts) =>
+                {
+                    parameter.remove_column(expert, experts);
                 }
                 _ => {}
             }
@@ -268,7 +270,8 @@ fn by_id(list: impl IntoIterator<Item = Parameter>) -> HashMap<TensorId, Paramet
 const POSITION_STD: f32 = 0.02;
 /// Standard deviation of a tied embedding table, which is also the head.
 const TIED_STD: f32 = 0.05;
-/// Scale of the barrier's weights against the usual initialisation: a large potential scrambles the phases.
+/// Scale of the barrier's weights against the usual initialisation: a large potential scrambles the
+/// phases.
 const BARRIER_SCALE: f32 = 0.1;
 /// Start of the barrier's bias: `softplus(-4) = 0.018`.
 const BARRIER_BIAS: f32 = -4.0;

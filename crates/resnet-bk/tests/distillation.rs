@@ -12,7 +12,8 @@ use resnet_bk::train::{Objective, Stage};
 use resnet_bk_runtime::internal::architecture::Mixer;
 use std::collections::HashMap;
 
-/// Gradients of a fresh student's first batch by the names of its parameters; those that the loss does not depend on are missing.
+/// Gradients of a fresh student's first batch by the names of its parameters; those that the loss
+/// does not depend on are missing.
 fn student_gradients(mixer: Mixer, change: impl Fn(&mut DistillConfig)) -> HashMap<String, Vec<f32>> {
     let mut distill = DistillConfig::default();
     change(&mut distill);

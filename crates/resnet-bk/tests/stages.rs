@@ -40,8 +40,9 @@ const DISTILL: &str = "student.d_model = 12\nschedule.epochs = 2";
 
 #[test]
 fn the_model_learns_a_language_whose_next_word_is_known() {
-    // The grammar offers two words after each: perplexity 2 inside a line, 20 words to begin one. Inputs that were not aligned
-    // with their targets would leave it at the unigram perplexity, about 20.
+    // The grammar offers two words after each: perplexity 2 inside a line, 20 words to begin one.
+    // Inputs that were not aligned with their targets would leave it at the unigram perplexity,
+    // about 20.
     for mixer in [Mixer::Diagonal, Mixer::Propagator] {
         let (streams, mut checkpoint) = streams_and_checkpoint(config(mixer));
         run_all(&mut checkpoint, &streams, &recipe(&[("train", "schedule.epochs = 6")]));
@@ -166,7 +167,8 @@ fn a_pruned_model_learns_from_the_model_that_it_was() {
     let perplexity = |alpha: &str| {
         let (streams, mut checkpoint) = streams_and_checkpoint(config(Mixer::Diagonal));
         run_all(&mut checkpoint, &streams, &recipe(&[("train", "schedule.epochs = 3")]));
-        // Words in the order of their ids teach nothing that is true of the language; only the teacher knows better.
+        // Words in the order of their ids teach nothing that is true of the language; only the
+        // teacher knows better.
         let mut wrong: Vec<u32> = streams.train.to_vec();
         wrong.sort_unstable();
         let misled = TokenStreams { train: wrong.into(), dev: None, valid: streams.valid.clone() };

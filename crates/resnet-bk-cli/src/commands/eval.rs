@@ -19,7 +19,8 @@ use std::path::{Path, PathBuf};
 
 /// Measure the perplexity of a text
 ///
-/// Over every token but the first, in windows as long as those of training, the state reset at each.
+/// Over every token but the first, in windows as long as those of training, the state reset at
+/// each.
 #[derive(Args)]
 #[command(group(clap::ArgGroup::new("source").required(true).args(["text", "corpus"])))]
 pub struct Eval {

@@ -25,11 +25,12 @@ pub struct Generate {
     /// Draw from the K most probable words only
     #[arg(long, value_name = "K", value_parser = arguments::count, allow_negative_numbers = true)]
     top_k: Option<usize>,
-    /// Draw from the fewest most probable words whose probabilities add up to P, above 0 and at most 1
+    /// Draw from the fewest most probable words whose probabilities add up to P, above 0 and at
+    /// most 1
     #[arg(long, value_name = "P", value_parser = arguments::number, allow_negative_numbers = true)]
     top_p: Option<f32>,
-    /// Divide the logits of the last 64 words, the prompt's among them, by X (multiply negative ones), at least 1: above 1, text repeats itself
-    /// less, also at temperature 0
+    /// Divide the logits of the last 64 words, the prompt's among them, by X (multiply negative
+    /// ones), at least 1: above 1, text repeats itself less, also at temperature 0
     #[arg(long, value_name = "X", default_value_t = 1.0, value_parser = arguments::number, allow_negative_numbers = true)]
     repetition_penalty: f32,
     /// Equal seeds draw equal words
@@ -61,7 +62,8 @@ pub fn run(arguments: &Generate, printer: &mut Printer) -> Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-/// The text that is being written. Whether a space precedes a word depends on the words of the line before it.
+/// The text that is being written. Whether a space precedes a word depends on the words of the line
+/// before it.
 struct Pieces<'a> {
     vocabulary: &'a Vocabulary,
     detokenizer: Detokenizer,

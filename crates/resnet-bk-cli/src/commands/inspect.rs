@@ -12,7 +12,8 @@ use std::path::PathBuf;
 
 /// Show a model's configuration and where its bytes go
 ///
-/// The bytes of an artifact add up to the length of its file; those of a checkpoint are what it would take packed.
+/// The bytes of an artifact add up to the length of its file; those of a checkpoint are what it
+/// would take packed.
 #[derive(Args)]
 pub struct Inspect {
     /// An artifact or a checkpoint

@@ -68,7 +68,8 @@ pub struct Canvas<'a> {
 impl Canvas<'_> {
     /// A line through the points.
     pub fn line(&self, points: &[Pixel], color: RGBColor, width: u32) -> Result<()> {
-        // One piece after the other: where thick ones meet at a sharp angle, the library draws the corner far out.
+        // One piece after the other: where thick ones meet at a sharp angle, the library draws the
+        // corner far out.
         points.windows(2).try_for_each(|ends| {
             self.area.draw(&PathElement::new(ends.to_vec(), color.stroke_width(width))).map_err(failed)
         })
@@ -131,7 +132,8 @@ impl Canvas<'_> {
         let style = TextStyle::from(font(size)).color(&color).pos(Pos::new(HPos::Left, VPos::Center));
         // The font's letters stand higher than their boxes.
         let place = (place.0, place.1 + size / 8);
-        // The font is a light one: a second stroke beside the first gives it the weight that small sizes need.
+        // The font is a light one: a second stroke beside the first gives it the weight that small
+        // sizes need.
         for shift in [0, 1] {
             let at = (place.0 + shift, place.1);
             self.area.draw(&Text::new(text.to_owned(), at, style.clone())).map_err(failed)?;

@@ -1,4 +1,5 @@
-//! Where a label could stand, and what each place costs: its distance, and whatever makes it hard to see what the label names.
+//! Where a label could stand, and what each place costs: its distance, and whatever makes it hard
+//! to see what the label names.
 
 use super::area::{Area, Pixel, Segment, cross, distance};
 use super::labels::{Anchor, BESIDE, Label, MARGIN, Obstacles};

@@ -1,9 +1,10 @@
 //! Labels near what they name, where nothing covers them.
 //!
-//! Every place of a lattice is tried, from the nearest on. A label never lies on a mark, on another label or outside the plot. It keeps
-//! clear of lines as well; only where there is no such place, it lies on a line, on paper of its own, so that it is the line that is
-//! interrupted. A label that is not beside its mark is joined to it by a leader, which runs around the other labels, or, where these shut
-//! it in, under them.
+//! Every place of a lattice is tried, from the nearest on. A label never lies on a mark, on another
+//! label or outside the plot. It keeps clear of lines as well; only where there is no such place,
+//! it lies on a line, on paper of its own, so that it is the line that is interrupted. A label that
+//! is not beside its mark is joined to it by a leader, which runs around the other labels, or,
+//! where these shut it in, under them.
 
 use super::area::{Area, Pixel, Segment};
 use super::canvas::Canvas;
@@ -80,12 +81,14 @@ const DEMAND: f64 = 1_000.0;
 pub struct Placement {
     /// Their places, `None` where there is no room at all.
     pub labels: Vec<Option<Placed>>,
-    /// Whether all have a place, on no line, and no leader runs under one of them. Where they have not, shorter labels may.
+    /// Whether all have a place, on no line, and no leader runs under one of them. Where they have
+    /// not, shorter labels may.
     pub is_clear: bool,
 }
 
 /// Finds places. One label is placed after the other; which comes first matters, so orders are
-/// tried: along and across the picture, from its middle, and, while demands are given up, shuffled ones.
+/// tried: along and across the picture, from its middle, and, while demands are given up, shuffled
+/// ones.
 pub fn place(labels: &[Label], obstacles: &Obstacles, bounds: Area, text: i32) -> Placement {
     const SHUFFLES: u32 = 20;
     let candidates: Vec<_> = labels.iter().map(|label| candidates(label, bounds, text)).collect();

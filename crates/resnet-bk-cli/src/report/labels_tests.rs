@@ -12,7 +12,8 @@ fn bounds(format: Format) -> Area {
     Area { left: 110, top: 100, right: format.width - 20, bottom: 780 }
 }
 
-/// Labels of models, which are joined by a line in the order given; those on each other share a mark.
+/// Labels of models, which are joined by a line in the order given; those on each other share a
+/// mark.
 fn labels_of(places: &[Pixel], format: Format) -> (Vec<Label>, Obstacles) {
     let size = if format == WIDE { "166,172 bytes" } else { "166.17 kB" };
     let text = |number: usize| format!("{number} distill: {size}, 297.60");
@@ -89,7 +90,8 @@ fn nothing_covers_a_label() {
             let (labels, obstacles) = labels_of(&places, format);
             let mut placed = place(&labels, &obstacles, bounds, format.text);
             if !placed.is_clear {
-                // What the picture does, too: the marks get numbers, and names are listed above the plot.
+                // What the picture does, too: the marks get numbers, and names are listed above the
+                // plot.
                 let numbers: Vec<Label> = labels.iter().map(number).collect();
                 placed = place(&numbers, &obstacles, bounds, format.text);
             }

@@ -1,7 +1,7 @@
 //! Loss of every step, one stage after the other, in one panel for each kind of loss.
 //!
-//! Held-out losses are logarithms of perplexities, so they are cross-entropies whatever a stage trains on: those of all stages are
-//! in the panel of that kind, where they can be compared.
+//! Held-out losses are logarithms of perplexities, so they are cross-entropies whatever a stage
+//! trains on: those of all stages are in the panel of that kind, where they can be compared.
 
 use super::area::{Area, Pixel};
 use super::axis::Axis;
@@ -131,7 +131,8 @@ impl Curves<'_> {
         format!("{} {}", self.log.stage, self.log.kind)
     }
 
-    /// What the legend says: the name, and the perplexity at the last dot. There it is beside no line that could cover it.
+    /// What the legend says: the name, and the perplexity at the last dot. There it is beside no
+    /// line that could cover it.
     fn entry(&self) -> String {
         let last = self.log.epochs.last().map(|epoch| format!(": {}", perplexity(epoch.1)));
         self.name() + &last.unwrap_or_default()
@@ -220,7 +221,8 @@ mod tests {
 
     #[test]
     fn each_kind_of_loss_has_a_panel_with_an_axis_of_its_own() {
-        // The distillation loss lies where no cross-entropy does; the fourth stage's perplexity is that of ln 5.
+        // The distillation loss lies where no cross-entropy does; the fourth stage's perplexity is
+        // that of ln 5.
         let logs = [log(1, StageKind::Train, 6.0, 150.0), log(4, StageKind::Distill, 40.0, 148.4)];
         for format in [WIDE, NARROW] {
             let panels = panels(&logs, format);

@@ -1,4 +1,5 @@
-//! The models of a run as marks: those that lie on each other share one, which shows the color of each of its stages.
+//! The models of a run as marks: those that lie on each other share one, which shows the color of
+//! each of its stages.
 
 use super::area::{Area, Pixel};
 use super::canvas::Canvas;

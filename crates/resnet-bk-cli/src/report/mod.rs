@@ -1,4 +1,5 @@
-//! A finished run as a page and pictures. All of it comes from summary.json, metrics.jsonl and recipe.toml.
+//! A finished run as a page and pictures. All of it comes from summary.json, metrics.jsonl and
+//! recipe.toml.
 
 mod area;
 mod axis;
@@ -62,8 +63,9 @@ pub fn write(run: &Path) -> Result<Vec<PathBuf>> {
     files.into_iter().map(write).collect()
 }
 
-/// A picture for desks and phones. A wide picture on a phone has letters 6 pixels high; one that is scrolled sideways hides half of what
-/// is to be compared. So it is drawn again, narrow and with letters of full size.
+/// A picture for desks and phones. A wide picture on a phone has letters 6 pixels high; one that is
+/// scrolled sideways hides half of what is to be compared. So it is drawn again, narrow and with
+/// letters of full size.
 fn twice(draw: impl Fn(Format) -> Result<Png>) -> Result<Drawing> {
     Ok(Drawing { wide: draw(WIDE)?, narrow: draw(NARROW)? })
 }

@@ -79,7 +79,8 @@ pub fn render(summary: &Summary, recipe: Option<&str>, pictures: &Pictures) -> S
     )
 }
 
-/// How the artifact compares with the baseline that the target names, and whether the target was reached.
+/// How the artifact compares with the baseline that the target names, and whether the target was
+/// reached.
 fn verdict(summary: &Summary) -> String {
     let against = summary.target.against;
     let found = perplexity(summary.artifact.valid_perplexity);

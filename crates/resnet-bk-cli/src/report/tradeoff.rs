@@ -1,5 +1,5 @@
-//! Bytes of the weights against perplexity: the way to the artifact, beside the models that it is compared with and what counting words
-//! achieves.
+//! Bytes of the weights against perplexity: the way to the artifact, beside the models that it is
+//! compared with and what counting words achieves.
 
 use super::area::{Area, Pixel};
 use super::axis::Axis;
@@ -13,7 +13,8 @@ use crate::tables::{mark, ngrams};
 use anyhow::Result;
 use resnet_bk::summary::{Baselines, Summary};
 
-/// n-gram baselines further than this factor from every model are named, but do not squeeze the picture.
+/// n-gram baselines further than this factor from every model are named, but do not squeeze the
+/// picture.
 const NEAR: f64 = 1.5;
 /// Rows of the plot.
 const ROWS: i32 = 680;
@@ -44,7 +45,8 @@ pub fn draw(summary: &Summary, format: Format) -> Result<Png> {
     })
 }
 
-/// The picture with names beside the marks; where these find no room, with numbers there and the names above the plot.
+/// The picture with names beside the marks; where these find no room, with numbers there and the
+/// names above the plot.
 fn arrange(summary: &Summary, format: Format) -> Scene {
     let named = arrange_with(summary, format, Names::BesideMarks);
     if named.labels.is_clear { named } else { arrange_with(summary, format, Names::AbovePlot) }

@@ -1,4 +1,5 @@
-//! What can be wrong with an artifact. Every error carries the values that a user needs to find the cause.
+//! What can be wrong with an artifact. Every error carries the values that a user needs to find the
+//! cause.
 
 use super::section::Section;
 use crate::architecture_validation::ArchitectureError;

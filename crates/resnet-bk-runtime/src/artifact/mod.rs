@@ -16,10 +16,10 @@
 //!                           end of file: nothing may follow
 //! ```
 //!
-//! Numbers are little-endian. Names, shapes, order and quantizers of the tensors are not stored: they follow from
-//! [`Architecture::tensors`] and [`Architecture::scheme`]. Every byte is covered by a checksum and every length is
-//! compared with the file before anything is allocated for it. What [`Artifact::to_bytes`] wrote comes back from
-//! reading and writing again as the same bytes.
+//! Numbers are little-endian. Names, shapes, order and quantizers of the tensors are not stored:
+//! they follow from [`Architecture::tensors`] and [`Architecture::scheme`]. Every byte is covered
+//! by a checksum and every length is compared with the file before anything is allocated for it.
+//! What [`Artifact::to_bytes`] wrote comes back from reading and writing again as the same bytes.
 
 #![cfg_attr(not(feature = "writer"), allow(dead_code, reason = "what writes a section stands beside what reads it"))]
 
@@ -69,7 +69,8 @@ pub struct Artifact {
     pub architecture: Architecture,
     /// The `V` words, and how text is split into them.
     pub vocabulary: Vocabulary,
-    /// The tensors, in the order of [`Architecture::tensors`], without learned scales: those are scales.
+    /// The tensors, in the order of [`Architecture::tensors`], without learned scales: those are
+    /// scales.
     pub tensors: Vec<StoredTensor>,
 }
 
@@ -116,11 +117,12 @@ fn quantized<'a>(
 }
 
 impl Artifact {
-    /// Quantizes every tensor by the architecture's scheme. `values` gives a tensor's values by its identity, row-major.
+    /// Quantizes every tensor by the architecture's scheme. `values` gives a tensor's values by its
+    /// identity, row-major.
     ///
     /// # Errors
-    /// An architecture that is not valid, a vocabulary of another size, and a tensor that is missing, has another
-    /// number of elements or holds NaN or infinity.
+    /// An architecture that is not valid, a vocabulary of another size, and a tensor that is
+    /// missing, has another number of elements or holds NaN or infinity.
     #[cfg(feature = "writer")]
     pub fn quantize<'a>(
         architecture: Architecture,
@@ -160,7 +162,8 @@ impl Artifact {
     /// Reads a file's bytes, which may come from anywhere.
     ///
     /// # Errors
-    /// Anything but the bytes of a sound artifact; never a panic, nor an allocation out of proportion to the file.
+    /// Anything but the bytes of a sound artifact; never a panic, nor an allocation out of
+    /// proportion to the file.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, ArtifactError> {
         let [config, vocabulary, weights] = container::decode(bytes)?;
         let (architecture, pretokenizer, blank_lines) = config::decode(config)?;

@@ -36,7 +36,8 @@ impl SizeKind {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SizeEntry {
-    /// Part of the model: `embedding`, `experts`, ...; `file`, `config` or `vocabulary` outside the weights.
+    /// Part of the model: `embedding`, `experts`, ...; `file`, `config` or `vocabulary` outside the
+    /// weights.
     pub part: String,
     /// What the bytes are used for.
     pub kind: SizeKind,
@@ -67,7 +68,8 @@ const PARTS: [(Role, &str); 10] = [
 ];
 
 impl SizeBreakdown {
-    /// The size_breakdown of a file with sections of the given lengths, in bytes, and the parts of its weights.
+    /// The size_breakdown of a file with sections of the given lengths, in bytes, and the parts of
+    /// its weights.
     pub(super) fn new(config: u64, vocabulary: u64, weights: &[(Role, SizeKind, u64)]) -> Self {
         let checksums = (CRC_BYTES * (1 + Section::STORED.len())) as u64;
         let mut size_breakdown = SizeBreakdown { entries: Vec::new() };

@@ -24,7 +24,8 @@ pub(super) fn encode(words: &[String], vocab_size: usize) -> Result<Vec<u8>, Art
     Ok(out)
 }
 
-/// The words as stored; whether they make a vocabulary is for [`Vocabulary::new`](crate::tokenizer::Vocabulary::new).
+/// The words as stored; whether they make a vocabulary is for
+/// [`Vocabulary::new`](crate::tokenizer::Vocabulary::new).
 pub(super) fn decode(bytes: &[u8], vocab_size: usize) -> Result<Vec<String>, ArtifactError> {
     let (count, coded) = bytes.split_first_chunk().ok_or(undecodable(CodingError::CutOff))?;
     check_size(u32::from_le_bytes(*count) as usize, vocab_size)?;

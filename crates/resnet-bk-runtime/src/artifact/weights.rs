@@ -24,7 +24,8 @@ const MOST_BESIDE: u64 = 1 << 16;
 /// A coded section.
 pub(super) struct CodedWeights {
     pub bytes: Vec<u8>,
-    /// Bytes of each part of each tensor, in the order of the file. They sum to the section: a byte counts where it is begun.
+    /// Bytes of each part of each tensor, in the order of the file. They sum to the section: a byte
+    /// counts where it is begun.
     pub parts: Vec<(Role, SizeKind, u64)>,
 }
 
@@ -41,7 +42,8 @@ pub(super) fn encode(architecture: &Architecture, tensors: &[StoredTensor]) -> R
     Ok(coded)
 }
 
-/// Checks that a section is not absurdly short for its elements: a trained model has at most a few dozen to a byte.
+/// Checks that a section is not absurdly short for its elements: a trained model has at most a few
+/// dozen to a byte.
 fn check_expansion(specs: &[TensorSpec], bytes: u64) -> Result<(), ArtifactError> {
     let elements = specs.iter().map(|spec| spec.len() as u64).sum();
     if elements <= bytes.saturating_mul(MOST_PER_BYTE).saturating_add(MOST_BESIDE) {

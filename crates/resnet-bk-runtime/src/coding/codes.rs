@@ -5,13 +5,15 @@
 //!         '----------- mixed decisions -----------------------------'  '-- adaptive bits --'
 //! ```
 //!
-//! Small codes are spelled by magnitude, so that every context can shape their distribution; the tail of large ones is
-//! Elias's gamma code with adaptive bits, because few parameters are soon learned.
+//! Small codes are spelled by magnitude, so that every context can shape their distribution; the
+//! tail of large ones is Elias's gamma code with adaptive bits, because few parameters are soon
+//! learned.
 //!
-//! Rows of an embedding are sorted by the frequency of their words, so scales drift slowly down the rows; columns differ
-//! for good. A mixed decision is asked in five contexts: none, the column, the mean magnitude of the column so far, that
-//! of the codes before in row-major order, and the neighbours to the left and above. Each context says how far it would
-//! move the logit of the first, and is believed as far as it has seen anything:
+//! Rows of an embedding are sorted by the frequency of their words, so scales drift slowly down the
+//! rows; columns differ for good. A mixed decision is asked in five contexts: none, the column, the
+//! mean magnitude of the column so far, that of the codes before in row-major order, and the
+//! neighbours to the left and above. Each context says how far it would move the logit of the
+//! first, and is believed as far as it has seen anything:
 //!
 //! ```text
 //! logit = w_0 x_0 + sum_i w_i (x_i - x_0) n_i / (n_i + 8)
@@ -22,8 +24,8 @@ use super::logistic::{MAX_LOGIT, squash};
 use super::mixer::Mixer;
 use super::range::{BitCoder, CodingError, Decoder, Encoder};
 
-/// Codes a row-major matrix of `columns` columns, of which a vector has one. The last row may be shorter. An empty matrix
-/// costs nothing.
+/// Codes a row-major matrix of `columns` columns, of which a vector has one. The last row may be
+/// shorter. An empty matrix costs nothing.
 ///
 /// # Panics
 /// If `columns` is 0, `qmax` is below 1 or a code lies outside `±qmax`.
@@ -32,10 +34,12 @@ pub fn encode_codes(codes: &[i16], columns: usize, qmax: i16, encoder: &mut Enco
     code_matrix(&mut codes.to_vec(), columns, qmax, encoder).expect("encoders do not fail");
 }
 
-/// The `len` codes that were encoded with the same `columns` and `qmax`; all of them lie within `±qmax`.
+/// The `len` codes that were encoded with the same `columns` and `qmax`; all of them lie within
+/// `±qmax`.
 ///
 /// # Errors
-/// If the bytes end before the codes do: at once where they could not hold so many, and then nothing is allocated.
+/// If the bytes end before the codes do: at once where they could not hold so many, and then
+/// nothing is allocated.
 ///
 /// # Panics
 /// If `columns` is 0 or `qmax` is below 1.

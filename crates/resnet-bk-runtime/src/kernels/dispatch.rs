@@ -52,9 +52,10 @@ fn avx512() -> Option<InstructionSet> {
     None
 }
 
-/// Defines `fn name(args)`, which runs `body` at the best instruction set of the machine, and
-/// `fn name_on(set, args)`, which runs it at a given one. The module imports [`InstructionSet`]. What
-/// `body` calls must be `#[inline(always)]`, so that each copy is compiled with its instruction set.
+/// Defines `fn name(args)`, which runs `body` at the best instruction set of the machine, and `fn
+/// name_on(set, args)`, which runs it at a given one. The module imports [`InstructionSet`]. What
+/// `body` calls must be `#[inline(always)]`, so that each copy is compiled with its instruction
+/// set.
 ///
 /// ```text
 /// pub fn name(args) -> result = name_on(set) => body
@@ -92,7 +93,8 @@ macro_rules! dispatched {
                         return unsafe { avx2(InstructionSet::Avx2(proof), $($arg),*) };
                     }
                     InstructionSet::Avx512(proof) => {
-                        // SAFETY: the set proves that the processor has every feature that `avx512` enables.
+                        // SAFETY: the set proves that the processor has every feature that `avx512`
+                        // enables.
                         #[expect(unsafe_code, reason = "calls a function compiled for detected instructions")]
                         return unsafe { avx512(InstructionSet::Avx512(proof), $($arg),*) };
                     }

@@ -1,7 +1,8 @@
 //! Transcendental functions and row reductions with the same bits on every machine.
 //!
-//! `exp` splits `x = n ln 2 + r` with `|r| <= ln 2 / 2` and evaluates a degree-6 polynomial in `r` (minimax coefficients of the
-//! Cephes library); the rest follows from it. Sums run in a fixed number of lanes, so vectorizing does not change them.
+//! `exp` splits `x = n ln 2 + r` with `|r| <= ln 2 / 2` and evaluates a degree-6 polynomial in `r`
+//! (minimax coefficients of the Cephes library); the rest follows from it. Sums run in a fixed
+//! number of lanes, so vectorizing does not change them.
 
 use super::dispatch::InstructionSet;
 use crate::dispatched;
@@ -51,7 +52,8 @@ fn silu(x: f32) -> f32 {
     x * sigmoid(x)
 }
 
-/// `ln(1 + y)` for `0 <= y <= 1`: `2 artanh(y / (2 + y))` as a series in `z^2 <= 1/9`, relative error below 3e-7.
+/// `ln(1 + y)` for `0 <= y <= 1`: `2 artanh(y / (2 + y))` as a series in `z^2 <= 1/9`, relative
+/// error below 3e-7.
 #[inline(always)]
 fn ln_1p(y: f32) -> f32 {
     let z = y / (2.0 + y);

@@ -76,7 +76,8 @@ impl Walk {
     }
 }
 
-/// Where a block's numbers are, in rows of `PARTS * heads`: real numbers, or real parts and imaginary parts.
+/// Where a block's numbers are, in rows of `PARTS * heads`: real numbers, or real parts and
+/// imaginary parts.
 #[derive(Clone, Copy, Debug)]
 pub struct BlockLayout<const PARTS: usize> {
     /// Of the first step of each lane's chain, first part.
@@ -112,7 +113,8 @@ impl Strips {
         BlockLayout { offsets, count, heads: self.heads }
     }
 
-    /// Cuts chains into blocks of at most `lanes`. Where a strip has enough of them for rows to be copied, no block goes past its end.
+    /// Cuts chains into blocks of at most `lanes`. Where a strip has enough of them for rows to be
+    /// copied, no block goes past its end.
     ///
     /// # Panics
     /// If `lanes` is not between 1 and [`LANES`], or there are chains without heads.
@@ -169,8 +171,8 @@ impl<const PARTS: usize> BlockLayout<PARTS> {
         lanes
     }
 
-    /// Copies `steps` steps from `start` on into tiles, one a part. Whole tiles ask for the numbers of the tile that comes next
-    /// on this walk.
+    /// Copies `steps` steps from `start` on into tiles, one a part. Whole tiles ask for the numbers
+    /// of the tile that comes next on this walk.
     #[inline(always)]
     pub fn load(
         &self,
@@ -210,7 +212,8 @@ impl<const PARTS: usize> BlockLayout<PARTS> {
         }
     }
 
-    /// Whole tiles of chains of one head each, through squares of 16 lanes and 16 numbers of a chain.
+    /// Whole tiles of chains of one head each, through squares of 16 lanes and 16 numbers of a
+    /// chain.
     #[inline(always)]
     fn load_chains(&self, set: InstructionSet, source: &[f32], ahead: isize, tiles: &mut [Tile; PARTS]) {
         // Gathered first: the processor waits for the rows' memory all at once.
@@ -270,7 +273,8 @@ impl<const PARTS: usize> BlockMut<'_, PARTS> {
                 for (part, tile) in tiles.iter().enumerate() {
                     let at = offsets[0] + (start + step) * stride + part * heads;
                     let row = &tile[step];
-                    // SAFETY: the step is one of the chains', and the `count` lanes lie side by side.
+                    // SAFETY: the step is one of the chains', and the `count` lanes lie side by
+                    // side.
                     unsafe { if count == LANES { self.write(at, row) } else { self.write(at, &row[..count]) } }
                 }
             }
@@ -282,7 +286,8 @@ impl<const PARTS: usize> BlockMut<'_, PARTS> {
                     let row = |number: usize| row_at(&tiles[number % PARTS][number / PARTS], group * SIDE);
                     let rows = from_fn(|index| row(first + index));
                     for (row, offset) in transpose(set, rows).rows.iter().zip(offsets) {
-                        // SAFETY: a chain of one head is `PARTS T` numbers in a row, of which these are `SIDE`.
+                        // SAFETY: a chain of one head is `PARTS T` numbers in a row, of which these
+                        // are `SIDE`.
                         unsafe { self.write(offset + start * stride + first, row) };
                     }
                 }

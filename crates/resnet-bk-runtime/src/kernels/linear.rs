@@ -1,6 +1,7 @@
 //! `y = x W + b`, each output summed over the inputs in order, multiply and add rounded apart.
 //!
-//! The order does not depend on how many rows come at once, so a batch and a single step give the same bits.
+//! The order does not depend on how many rows come at once, so a batch and a single step give the
+//! same bits.
 
 use super::dispatch::InstructionSet;
 use crate::dispatched;

@@ -65,8 +65,9 @@ pub fn matmul(out: &mut [f32], write: Write, a: Matrix, b: Matrix, threads: Thre
         Threads::All => gemm::Parallelism::Rayon(0),
         _ => gemm::Parallelism::None,
     };
-    // SAFETY: `out` holds rows * columns elements and is borrowed mutably; the constructor of `Matrix` checked that every
-    // element reached through its strides lies inside its slice; `transposed` keeps that set of elements.
+    // SAFETY: `out` holds rows * columns elements and is borrowed mutably; the constructor of
+    // `Matrix` checked that every element reached through its strides lies inside its slice;
+    // `transposed` keeps that set of elements.
     #[expect(unsafe_code, reason = "gemm takes raw pointers")]
     unsafe {
         gemm::gemm(

@@ -12,8 +12,9 @@
 //! | `rounding` | nearest multiples of a step | yes |
 //! | `matmul` | general matrix products through the `gemm` crate | no |
 //!
-//! All but the last use no fused multiply-add and no reassociation, so a batch, a single step, every instruction set and
-//! training itself give the same bits. Quantizers and routers round and choose; equal bits keep them from choosing differently.
+//! All but the last use no fused multiply-add and no reassociation, so a batch, a single step,
+//! every instruction set and training itself give the same bits. Quantizers and routers round and
+//! choose; equal bits keep them from choosing differently.
 
 mod dispatch;
 mod elementwise;

@@ -41,7 +41,8 @@ fn largest_magnitude_body(values: &[f32]) -> f32 {
 }
 
 dispatched! {
-    /// Replaces every value by its nearest multiple of one step, at most `qmax` steps from zero. A zero step gives 0.
+    /// Replaces every value by its nearest multiple of one step, at most `qmax` steps from zero. A
+    /// zero step gives 0.
     pub fn round_to_step(values: &mut [f32], step: f32, qmax: f32)
         = round_to_step_on(set) => round_to_step_body(values, step, qmax)
 }

@@ -4,14 +4,16 @@
 //! g_t = 1 / (a_t - i eta - s^2 g_{t-1})           a_t = a0 + v_t
 //! ```
 //!
-//! A step is a Moebius map of the ratio before it, so a stretch is one too: with `g = n / d`, the pair `(n, d)` goes to
-//! `(d, (a_t - i eta) d - s^2 n)`, which is linear. [`compose_left`] finds the stretch's matrix, up to a factor.
+//! A step is a Moebius map of the ratio before it, so a stretch is one too: with `g = n / d`, the
+//! pair `(n, d)` goes to `(d, (a_t - i eta) d - s^2 n)`, which is linear. [`compose_left`] finds
+//! the stretch's matrix, up to a factor.
 
 use super::dispatch::InstructionSet;
 use super::lanes::{BlockMut, LANES, Lanes, STEPS, Strips, Tile, Walk, per_head};
 use crate::dispatched;
 
-/// Steps after which a matrix is scaled back to size 1: it grows by at most `|a| + eta + s^2` a step.
+/// Steps after which a matrix is scaled back to size 1: it grows by at most `|a| + eta + s^2` a
+/// step.
 const RESCALE: usize = 4;
 
 /// Constants of the diagonal mixer's chains, one number per head.
@@ -81,7 +83,8 @@ fn block_constants(chain: Chain, first: usize, count: usize) -> (Lanes, Lanes, L
     (per_head(chain.diagonal, first, count), squared, per_head(chain.eta, first, count))
 }
 
-/// A stretch's map of the ratio before it: `g -> (n_g g + n_1) / (d_g g + d_1)`, each coefficient complex.
+/// A stretch's map of the ratio before it: `g -> (n_g g + n_1) / (d_g g + d_1)`, each coefficient
+/// complex.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Moebius {
     n_g: (f32, f32),
@@ -104,7 +107,8 @@ impl Moebius {
 }
 
 dispatched! {
-    /// The maps of a block's chains, from `first` on. Shapes: `potential` `[S, T, H]`, `maps` `[n]` of the `[S, H]`, overwritten.
+    /// The maps of a block's chains, from `first` on. Shapes: `potential` `[S, T, H]`, `maps` `[n]`
+    /// of the `[S, H]`, overwritten.
     pub fn compose_left(potential: &[f32], strips: Strips, chain: Chain, first: usize, maps: &mut [Moebius])
         = compose_left_on(set) => compose_left_body(set, potential, strips, chain, first, maps)
 }

@@ -44,7 +44,8 @@ mod avx512 {
         _mm512_unpackhi_pd, _mm512_unpackhi_ps, _mm512_unpacklo_pd, _mm512_unpacklo_ps,
     };
 
-    /// Pairs of rows are interleaved within groups of four numbers, then pairs of pairs, then the groups change places.
+    /// Pairs of rows are interleaved within groups of four numbers, then pairs of pairs, then the
+    /// groups change places.
     #[target_feature(enable = "avx512f")]
     #[inline]
     pub fn transpose(rows: [&Row; SIDE]) -> Square {
@@ -76,7 +77,8 @@ mod avx512 {
                 _mm512_shuffle_f32x4::<ODD>(odd.0, odd.1),
             ];
             for (group, x) in columns.into_iter().enumerate() {
-                // SAFETY: a row of `out` has the 16 numbers that are stored, and starts at a multiple of 64 bytes.
+                // SAFETY: a row of `out` has the 16 numbers that are stored, and starts at a
+                // multiple of 64 bytes.
                 #[expect(unsafe_code, reason = "stores into an array of the register's size")]
                 unsafe {
                     _mm512_store_ps(out.rows[4 * group + column].as_mut_ptr(), x);

@@ -1,4 +1,5 @@
-//! The model that runs: decoded weights, and the state that one sequence carries from token to token.
+//! The model that runs: decoded weights, and the state that one sequence carries from token to
+//! token.
 //!
 //! ```text
 //! x = embedding[token] (+ position)
@@ -7,7 +8,8 @@
 //! logits = head(norm(x))
 //! ```
 //!
-//! One function serves both a window and a single step: [`Model::hidden`] goes on from the state it is given.
+//! One function serves both a window and a single step: [`Model::hidden`] goes on from the state it
+//! is given.
 
 mod block;
 mod layers;
@@ -116,8 +118,8 @@ impl Model {
 
     /// Hidden states of the next tokens of a sequence, after the last norm; `state` moves on.
     ///
-    /// A bidirectional model takes the tokens as one whole window and leaves the recurrent state alone. Past `n_seq` tokens,
-    /// position embeddings stay at the last one.
+    /// A bidirectional model takes the tokens as one whole window and leaves the recurrent state
+    /// alone. Past `n_seq` tokens, position embeddings stay at the last one.
     ///
     /// # Shapes
     /// - `tokens`: `[n]`, each below `V`

@@ -92,7 +92,8 @@ impl Vocabulary {
     ///
     /// # Errors
     ///
-    /// `<unk>` must be first and `<eos>` present; no word may occur twice, be empty or hold white space.
+    /// `<unk>` must be first and `<eos>` present; no word may occur twice, be empty or hold white
+    /// space.
     pub fn new(words: Vec<String>, pretokenizer: Pretokenizer) -> Result<Self, VocabularyError> {
         if words.first().is_none_or(|word| word != UNKNOWN) {
             return Err(VocabularyError::UnknownNotFirst { found: words.into_iter().next() });
@@ -170,7 +171,8 @@ impl Vocabulary {
         self.blank_lines
     }
 
-    /// The ids of `text`: `<eos>` follows every line; blank lines are dropped or leave their `<eos>`, as [`BlankLines`] says.
+    /// The ids of `text`: `<eos>` follows every line; blank lines are dropped or leave their
+    /// `<eos>`, as [`BlankLines`] says.
     pub fn encode(&self, text: &str) -> Vec<u32> {
         let mut ids = Vec::new();
         for line in text.lines() {
@@ -183,7 +185,8 @@ impl Vocabulary {
         ids
     }
 
-    /// The ids of a text which a model is to continue: as [`encode`](Self::encode), without the last `<eos>`.
+    /// The ids of a text which a model is to continue: as [`encode`](Self::encode), without the
+    /// last `<eos>`.
     pub fn encode_prompt(&self, text: &str) -> Vec<u32> {
         let mut ids = self.encode(text);
         ids.pop();

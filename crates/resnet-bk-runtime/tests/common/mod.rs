@@ -119,8 +119,9 @@ pub fn diagonal(causality: Causality) -> Architecture {
     Architecture { mixer: Mixer::Diagonal, causality, resolvent, ..propagator() }
 }
 
-/// Both mixers, both causalities, one expert for a token or all, positions or none, tied or not, learned eta or constant,
-/// float or quantized by absmax or learned scales; tied ones with bins of rows or without.
+/// Both mixers, both causalities, one expert for a token or all, positions or none, tied or not,
+/// learned eta or constant, float or quantized by absmax or learned scales; tied ones with bins of
+/// rows or without.
 pub fn fixtures() -> Vec<Fixture> {
     let mut list = Vec::new();
     for base in [diagonal(Causality::Causal), diagonal(Causality::Bidirectional), propagator()] {

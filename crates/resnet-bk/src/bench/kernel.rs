@@ -22,8 +22,8 @@ const STUDENT: usize = 32;
 const SQUARE: usize = 2_048;
 /// Bytes of the copy that measures the memory's bandwidth: far more than the caches hold.
 const COPY: usize = 1 << 28;
-/// Float32 numbers that the resolvent moves per element: forward reads v and writes Re g, Im g; backward reads g and its
-/// gradient and writes that of v.
+/// Float32 numbers that the resolvent moves per element: forward reads v and writes Re g, Im g;
+/// backward reads g and its gradient and writes that of v.
 const RESOLVENT_TRAFFIC: usize = 3 + 5;
 
 /// What the kernels take.
@@ -52,7 +52,8 @@ pub struct HeadCase {
     pub width: usize,
     /// Words.
     pub words: usize,
-    /// What its products would take at the rate of the large float32 product, in milliseconds. Logits are counted once.
+    /// What its products would take at the rate of the large float32 product, in milliseconds.
+    /// Logits are counted once.
     pub float32_floor_ms: f64,
     /// What it takes.
     pub time: Timing,
@@ -75,7 +76,8 @@ pub struct ResolventCase {
     pub time: Timing,
     /// Median over elements.
     pub ns_per_element: f64,
-    /// Bytes read and written a second by a large copy just before and after, in GB/s; the mean of both.
+    /// Bytes read and written a second by a large copy just before and after, in GB/s; the mean of
+    /// both.
     pub copy_gbps: f64,
     /// Bytes moved a second over those of the copy.
     pub share_of_copy: f64,

@@ -11,8 +11,10 @@
 //! metadata   resnet-bk                JSON: `Metadata`, with the CRC-32 of each tensor's bytes by its name
 //! ```
 //!
-//! The rest of the header, names, types, shapes and places of the tensors, is compared with what the architecture asks for, so a file with
-//! any bit changed is refused. Version 1 had no checksums, version 2 other names of recipe keys and of scales. A file is written in one step, so an interruption leaves the last good one.
+//! The rest of the header, names, types, shapes and places of the tensors, is compared with what
+//! the architecture asks for, so a file with any bit changed is refused. Version 1 had no
+//! checksums, version 2 other names of recipe keys and of scales. A file is written in one step, so
+//! an interruption leaves the last good one.
 
 use super::agreement::check_agreement;
 use super::error::ContentError;
@@ -32,7 +34,8 @@ use std::sync::Arc;
 
 /// Key of the metadata.
 pub(super) const METADATA: &str = "resnet-bk";
-/// Name of the tensor that holds the metadata's checksum: a second key beside the metadata would come in any order.
+/// Name of the tensor that holds the metadata's checksum: a second key beside the metadata would
+/// come in any order.
 pub(super) const METADATA_CHECKSUM: &str = "metadata-crc32";
 /// What the names of parameters begin with that no architecture knows.
 pub(super) const AUXILIARY: &str = "auxiliary/";

@@ -59,7 +59,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// One parameter with its mask and, in an unfinished stage, its moments; `None` where the file does not have it.
+    /// One parameter with its mask and, in an unfinished stage, its moments; `None` where the file
+    /// does not have it.
     pub(super) fn parameter(
         &mut self,
         prefix: &str,

@@ -18,7 +18,8 @@ const PATH: &str = "RUN/02-distill/model.safetensors";
 /// Bits that are flipped, one at a time; half of them in the header, which is the smaller part.
 const FLIPS: usize = 4_000;
 
-/// A model in the middle of a stage, with all that a file can hold: quantizers, an expert less, masks, moments and a projection.
+/// A model in the middle of a stage, with all that a file can hold: quantizers, an expert less,
+/// masks, moments and a projection.
 fn checkpoint() -> Checkpoint {
     let words: Vec<String> = ["<unk>", "<eos>", "größer"].into_iter().map(str::to_owned).collect();
     let more = (0..37).map(|n| format!("w{n}"));

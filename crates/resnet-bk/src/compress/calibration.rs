@@ -15,9 +15,11 @@ use resnet_bk_runtime::internal::tensor_id::{BlockTensor, ModelTensor};
 /// Windows that go through the model at once.
 const WINDOWS: usize = 16;
 
-/// Puts calibrated activation quantizers of `bits` bits into a model. Its weights may be quantized already.
+/// Puts calibrated activation quantizers of `bits` bits into a model. Its weights may be quantized
+/// already.
 ///
-/// `samples` windows of `tokens`, drawn at random, calibrate; all of them if there are fewer. Returns how many it were.
+/// `samples` windows of `tokens`, drawn at random, calibrate; all of them if there are fewer.
+/// Returns how many it were.
 pub fn calibrate(parameters: Parameters, tokens: &[u32], samples: usize, bits: u8, seed: u64) -> (Parameters, usize) {
     let architecture = parameters.architecture().clone();
     let length = architecture.n_seq.min(tokens.len());

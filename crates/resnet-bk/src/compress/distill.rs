@@ -1,12 +1,14 @@
-//! Distillation: a smaller student learns the teacher's distribution, the text, and the teacher's resolvent features.
+//! Distillation: a smaller student learns the teacher's distribution, the text, and the teacher's
+//! resolvent features.
 //!
 //! ```text
 //! L = alpha tau^2 KL(teacher || student) + (1 - alpha) CE + w sum over matched blocks |P f_student - f_teacher|^2 / |f_teacher|^2
 //! ```
 //!
-//! `P` is a learned projection where the numbers of heads differ, the identity where they agree. Block `i` of `n` students
-//! matches the teacher's block at the same relative depth. A part of the way through, the student is compressed as its teacher
-//! was: the same quantizers unless it has its own, the same sparsity, the same bar for experts.
+//! `P` is a learned projection where the numbers of heads differ, the identity where they agree.
+//! Block `i` of `n` students matches the teacher's block at the same relative depth. A part of the
+//! way through, the student is compressed as its teacher was: the same quantizers unless it has its
+//! own, the same sparsity, the same bar for experts.
 
 use super::stage::{RunStage, StageContext};
 use super::teacher::Teacher;
@@ -45,7 +47,8 @@ pub fn begin(checkpoint: &mut Checkpoint, config: &DistillConfig, stage: &Stage)
     checkpoint.model.replace(student, seed)
 }
 
-/// The teacher's block that matches a student's: the same relative depth, counted from the end of each.
+/// The teacher's block that matches a student's: the same relative depth, counted from the end of
+/// each.
 fn matching_block(student_block: usize, student_layers: usize, teacher_layers: usize) -> usize {
     ((student_block + 1) * teacher_layers).div_ceil(student_layers).min(teacher_layers) - 1
 }

@@ -1,4 +1,5 @@
-//! Quantization-aware training: quantizers go in before the first step, then the model trains through them.
+//! Quantization-aware training: quantizers go in before the first step, then the model trains
+//! through them.
 
 use super::calibration::calibrate;
 use super::cross_entropy::CrossEntropy;
@@ -47,7 +48,8 @@ impl RunStage for QatConfig {
 pub fn quantize(model: &mut ModelState, config: &QatConfig, seed: u64, context: &mut StepContext) {
     let policy = config.quantization.clone().unwrap_or_else(|| default_policy(model.config.quantization_bits));
     let activation_bits = policy.activation_bits;
-    // Quantized weights first: they shape the activations that are calibrated. Old steps go, whatever they were.
+    // Quantized weights first: they shape the activations that are calibrated. Old steps go,
+    // whatever they were.
     let weights = Architecture {
         quantization: Some(QuantizationPolicy { activation_bits: None, ..policy }),
         ..model.parameters.architecture().clone()

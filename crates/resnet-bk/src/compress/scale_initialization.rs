@@ -6,7 +6,8 @@ use resnet_bk_runtime::internal::quantization::{ScaleMode, Scheme};
 use resnet_bk_runtime::internal::rank_curve::{KnotPosition, rank_curve};
 use resnet_bk_runtime::internal::tensor_id::{ModelTensor, TensorId};
 
-/// Tried steps, as multiples of the mean magnitude of what is not zero: from `FIRST` on, each `RATIO` times the one before.
+/// Tried steps, as multiples of the mean magnitude of what is not zero: from `FIRST` on, each
+/// `RATIO` times the one before.
 const FIRST: f32 = 0.01;
 const RATIO: f32 = 1.1;
 const TRIED: usize = 64;
@@ -56,7 +57,8 @@ fn best_step(magnitudes: &[f32], scheme: Scheme) -> f32 {
     tried.map(|step| (step, error(step))).min_by(|a, b| a.1.total_cmp(&b.1)).map_or(ZERO_STEP, |(step, _)| step)
 }
 
-/// Moves what is smooth over the ranks from the words' biases into the curve: the sum stays, and the words' squares become least.
+/// Moves what is smooth over the ranks from the words' biases into the curve: the sum stays, and
+/// the words' squares become least.
 pub fn fit_curve(parameters: &mut Parameters) {
     let knots = parameters.architecture().bias_knots;
     if knots == 0 {

@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 pub enum StageConfig {
     /// Trains the model in float.
     Train(TrainConfig),
-    /// Quantization-aware training: goes on training the model with its weights and activations rounded.
+    /// Quantization-aware training: goes on training the model with its weights and activations
+    /// rounded.
     Qat(QatConfig),
     /// Removes experts and single weights, and goes on training.
     Prune(PruneConfig),
@@ -81,16 +82,20 @@ pub struct Schedule {
     pub beta1: f64,
     /// AdamW's decay of the running mean of squared gradients.
     pub beta2: f64,
-    /// Rate-distortion multiplier lambda, in nats of loss per token and coded bit. The loss of a step is its own loss plus lambda times
-    /// the coded size of the weights, where weights have learned scales. 1e-7 makes 100 kB cost 0.08 nats. 0 for none.
+    /// Rate-distortion multiplier lambda, in nats of loss per token and coded bit. The loss of a
+    /// step is its own loss plus lambda times the coded size of the weights, where weights have
+    /// learned scales. 1e-7 makes 100 kB cost 0.08 nats. 0 for none.
     pub lambda: f64,
-    /// Goal for the length of the weights section, in bytes. Where weights have learned scales, a PI controller changes lambda until
-    /// the section has that length; it starts from `lambda`, or from 1e-7 where that is 0.
+    /// Goal for the length of the weights section, in bytes. Where weights have learned scales, a
+    /// PI controller changes lambda until the section has that length; it starts from `lambda`, or
+    /// from 1e-7 where that is 0.
     pub weights_bytes: Option<u64>,
-    /// Whether the epoch with the lowest perplexity on the dev slice is kept instead of the last one. The dev slice is the last 2 % of the
-    /// training tokens, at most 50,000. It is then held out of training.
+    /// Whether the epoch with the lowest perplexity on the dev slice is kept instead of the last
+    /// one. The dev slice is the last 2 % of the training tokens, at most 50,000. It is then held
+    /// out of training.
     pub keep_best_epoch: bool,
-    /// Number format of the head's matrix products in training: `bf16` where the processor multiplies it in hardware, or `float32`.
+    /// Number format of the head's matrix products in training: `bf16` where the processor
+    /// multiplies it in hardware, or `float32`.
     pub precision: Precision,
 }
 
@@ -120,8 +125,9 @@ impl Default for Schedule {
 pub struct TrainConfig {
     /// The optimizer's schedule.
     pub schedule: Schedule,
-    /// A new model, which replaces the one before; for example a teacher. Without it, the stage goes on with the model before, and the
-    /// first stage trains the recipe's `[model]`. The run's first baseline does not change.
+    /// A new model, which replaces the one before; for example a teacher. Without it, the stage
+    /// goes on with the model before, and the first stage trains the recipe's `[model]`. The run's
+    /// first baseline does not change.
     pub model: Option<ModelConfig>,
 }
 
@@ -131,7 +137,8 @@ pub struct TrainConfig {
 pub struct QatConfig {
     /// The optimizer's schedule.
     pub schedule: Schedule,
-    /// Quantizers for each part of the model. Without it, tables have the model's `quantization_bits` and all else the defaults below.
+    /// Quantizers for each part of the model. Without it, tables have the model's
+    /// `quantization_bits` and all else the defaults below.
     pub quantization: Option<QuantizationPolicy>,
     /// Windows of training text that calibrate the scales of the activations.
     pub calibration_samples: usize,
@@ -153,12 +160,13 @@ pub struct PruneConfig {
     pub experts: ExpertPruning,
     /// Which single weights are held at zero: the smallest of each matrix.
     pub magnitude: Option<MagnitudePruning>,
-    /// Share of the stage over which the share of pruned weights rises, along a cubic; 0 prunes at once.
+    /// Share of the stage over which the share of pruned weights rises, along a cubic; 0 prunes at
+    /// once.
     pub magnitude_over: f64,
     /// Temperature of the soft targets.
     pub temperature: f32,
-    /// Weight of the soft targets, which come from the model before the stage; 0 for none. The hard targets
-    /// have the rest.
+    /// Weight of the soft targets, which come from the model before the stage; 0 for none. The hard
+    /// targets have the rest.
     pub alpha: f32,
 }
 
@@ -179,7 +187,8 @@ impl Default for PruneConfig {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ExpertPruning {
-    /// An expert that is used for a smaller share of the training tokens is removed. Without it, the model's `prune_threshold` holds.
+    /// An expert that is used for a smaller share of the training tokens is removed. Without it,
+    /// the model's `prune_threshold` holds.
     pub threshold: Option<f64>,
     /// What becomes of the weights of an expert that is removed.
     pub removal: RemovalMode,
@@ -236,10 +245,11 @@ pub struct DistillConfig {
     pub temperature: f32,
     /// Weight of the soft targets; the hard targets have the rest.
     pub alpha: f32,
-    /// Weight of the squared difference between the resolvent features of student and teacher in matching blocks, relative to the
-    /// teacher's square; 0 for none.
+    /// Weight of the squared difference between the resolvent features of student and teacher in
+    /// matching blocks, relative to the teacher's square; 0 for none.
     pub feature_weight: f32,
-    /// Share of the stage after which the student is quantized and pruned as its teacher was, or by `quantization`.
+    /// Share of the stage after which the student is quantized and pruned as its teacher was, or by
+    /// `quantization`.
     pub compress_at: f64,
 }
 
@@ -332,7 +342,8 @@ impl StageConfig {
         }
     }
 
-    /// Whether the model's quantizers have learned scales at the stage's end, where `before` says so of the model before it.
+    /// Whether the model's quantizers have learned scales at the stage's end, where `before` says
+    /// so of the model before it.
     pub fn has_learned_scales(&self, before: bool) -> bool {
         let policy = match self {
             Self::Train(_) => return before && !self.brings_model(),
@@ -345,7 +356,8 @@ impl StageConfig {
         policy.is_some_and(|policy| policy.learned.is_some())
     }
 
-    /// Checks that a model that learns from another has no longer windows than that one has positions.
+    /// Checks that a model that learns from another has no longer windows than that one has
+    /// positions.
     ///
     /// # Errors
     /// The length of the windows that is too long.

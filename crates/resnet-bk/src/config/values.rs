@@ -1,4 +1,5 @@
-//! Plain data out of TOML values. An error knows where the value is and says what it must be, in words that need no Rust.
+//! Plain data out of TOML values. An error knows where the value is and says what it must be, in
+//! words that need no Rust.
 
 use crate::spelling::nearest;
 use serde::de::value::{MapAccessDeserializer, StringDeserializer};

@@ -7,8 +7,9 @@ use std::collections::HashMap;
 
 /// The `size - 1` most frequent words of `train_text`, after `<unk>` with id 0.
 ///
-/// Words are in the order of their counts, the most frequent first, and in byte order where counts are equal. `<eos>` is
-/// counted once for every line that is not blank, or for every line where blank lines are kept; a `<unk>` in the text is not counted. A text with fewer distinct words
+/// Words are in the order of their counts, the most frequent first, and in byte order where counts
+/// are equal. `<eos>` is counted once for every line that is not blank, or for every line where
+/// blank lines are kept; a `<unk>` in the text is not counted. A text with fewer distinct words
 /// gives a smaller vocabulary. `<eos>` is always kept, in the last place if it is too rare.
 ///
 /// # Errors

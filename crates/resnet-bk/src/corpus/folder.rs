@@ -43,7 +43,8 @@ fn read(path: PathBuf) -> Result<String, CorpusError> {
     Ok(text)
 }
 
-/// `; did you mean ...?` with the corpus folders beside `missing` whose names are like its own, or nothing.
+/// `; did you mean ...?` with the corpus folders beside `missing` whose names are like its own, or
+/// nothing.
 pub(super) fn hint(missing: &Path) -> String {
     let Some(name) = missing.file_name().map(|name| name.to_string_lossy().to_lowercase()) else {
         return String::new();

@@ -22,7 +22,8 @@ pub struct DropoutMask {
 }
 
 impl DropoutMask {
-    /// Drops each element with probability `p`, to the nearest 2^-16, and scales the others by `1 / (1 - p)`.
+    /// Drops each element with probability `p`, to the nearest 2^-16, and scales the others by `1 /
+    /// (1 - p)`.
     pub fn new(p: f32, key: u64) -> Self {
         let threshold = (p * 65_536.0).round() as u32;
         Self { key, threshold, keep: 65_536.0 / (65_536 - threshold.min(65_535)) as f32 }

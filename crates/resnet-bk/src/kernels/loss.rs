@@ -37,7 +37,8 @@ pub struct MixedRow {
 }
 
 dispatched! {
-    /// Replaces a student's logits by `soft_weight (softmax(l / tau) - softmax(l' / tau)) + hard_weight softmax(l)`.
+    /// Replaces a student's logits by `soft_weight (softmax(l / tau) - softmax(l' / tau)) +
+    /// hard_weight softmax(l)`.
     pub fn mixed_gradient(logits: &mut [f32], teacher: &[f32], row: MixedRow)
         = mixed_gradient_on(set) => mixed_gradient_body(logits, teacher, row)
 }
@@ -52,8 +53,8 @@ fn mixed_gradient_body(logits: &mut [f32], teacher: &[f32], row: MixedRow) {
 }
 
 dispatched! {
-    /// `sum_i e^(scale l'_i - shift)` of a teacher's logits `l'`, and the same with every term times `scale (l'_i - l_i)`, where `l` are the
-    /// student's.
+    /// `sum_i e^(scale l'_i - shift)` of a teacher's logits `l'`, and the same with every term
+    /// times `scale (l'_i - l_i)`, where `l` are the student's.
     pub fn teacher_sums(logits: &[f32], teacher: &[f32], scale: f32, shift: f32) -> [f32; 2]
         = teacher_sums_on(set) => teacher_sums_body(logits, teacher, scale, shift)
 }

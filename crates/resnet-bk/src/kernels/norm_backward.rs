@@ -48,7 +48,8 @@ fn layer_norm_backward_body(
 }
 
 dispatched! {
-    /// Gradient of RMS normalization; that of the gain is added to. Shapes as for [`layer_norm_backward`].
+    /// Gradient of RMS normalization; that of the gain is added to. Shapes as for
+    /// [`layer_norm_backward`].
     pub fn rms_norm_backward(x: &[f32], gamma: &[f32], gradient: &[f32], dx: &mut [f32], dgamma: &mut [f32])
         = rms_norm_backward_on(set) => rms_norm_backward_body(x, gamma, gradient, dx, dgamma)
 }

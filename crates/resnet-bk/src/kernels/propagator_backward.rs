@@ -1,4 +1,5 @@
-//! The propagator of one sequence backwards; a lane is a head. Equations in [`crate::ops::propagator`].
+//! The propagator of one sequence backwards; a lane is a head. Equations in
+//! [`crate::ops::propagator`].
 
 use resnet_bk_runtime::internal::dispatched;
 use resnet_bk_runtime::internal::kernels::lanes::{LANES, put, take};

@@ -4,8 +4,8 @@
 //! m_t = u_t + c_t      x_t = m_t g_t^2      dv_t = -Re x_t      deta -= Im x_t      c_{t-1} = s^2 x_t
 //! ```
 //!
-//! `u` is the conjugate of the features' gradient, `c` the carry from later positions. A stretch's carry out is affine in its
-//! carry in.
+//! `u` is the conjugate of the features' gradient, `c` the carry from later positions. A stretch's
+//! carry out is affine in its carry in.
 
 use resnet_bk_runtime::internal::dispatched;
 use resnet_bk_runtime::internal::kernels::InstructionSet;
@@ -43,7 +43,8 @@ pub struct LeftBackward<'a> {
 /// Gradients of the potential and of eta.
 ///
 /// # Shapes
-/// - `carries`: `[S H]`, from the positions after each strip; replaced by those to the positions before it
+/// - `carries`: `[S H]`, from the positions after each strip; replaced by those to the positions
+///   before it
 /// - `dv`: `[S, T, H]`, overwritten
 /// - returns `[H]`
 pub fn left_backward(input: LeftBackward, carries: &mut [(f32, f32)], dv: &mut [f32]) -> Vec<f32> {
@@ -63,7 +64,8 @@ pub fn add_per_head(totals: &mut [f32], sums: &Lanes, chains: Range<usize>) {
 }
 
 dispatched! {
-    /// [`left_backward`] of the chains of one block of the input's strips, whose carries come alone. Returns the gradient of eta, a number per chain.
+    /// [`left_backward`] of the chains of one block of the input's strips, whose carries come
+    /// alone. Returns the gradient of eta, a number per chain.
     pub fn left_backward_block(input: LeftBackward, carries: &mut [(f32, f32)], dv: &mut BlockMut<1>) -> Lanes
         = left_backward_block_on(set) => left_backward_body(set, input, carries, dv)
 }
@@ -106,7 +108,8 @@ fn left_backward_body(
 }
 
 dispatched! {
-    /// The maps of a block's chains, from `first` on. Shapes: `maps` `[n]` of the `[S, H]`, overwritten.
+    /// The maps of a block's chains, from `first` on. Shapes: `maps` `[n]` of the `[S, H]`,
+    /// overwritten.
     pub fn compose_left_backward(input: LeftBackward, first: usize, maps: &mut [Affine])
         = compose_left_backward_on(set) => compose_left_backward_body(set, input, first, maps)
 }

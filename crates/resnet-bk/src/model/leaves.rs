@@ -1,6 +1,7 @@
 //! Tensors of a model's parameters, and their gradients.
 //!
-//! Weights are rounded by their quantizers on the way in, and gradients pass back through them on the way out.
+//! Weights are rounded by their quantizers on the way in, and gradients pass back through them on
+//! the way out.
 
 use super::quantizer_gradient::{ROWS, through_quantizer};
 use crate::buffer::Buffer;

@@ -1,7 +1,9 @@
-//! The language model in training: the same equations as [`resnet_bk_runtime::internal::model`], with gradients.
+//! The language model in training: the same equations as [`resnet_bk_runtime::internal::model`],
+//! with gradients.
 //!
-//! A model is bound for each step from [`Leaves`], the tensors of its parameters. Weights pass through their
-//! quantizers while they are bound, so the model itself knows nothing of quantization but its activations' scales.
+//! A model is bound for each step from [`Leaves`], the tensors of its parameters. Weights pass
+//! through their quantizers while they are bound, so the model itself knows nothing of quantization
+//! but its activations' scales.
 
 mod leaves;
 mod moe;
@@ -175,7 +177,8 @@ impl LanguageModel {
     /// Runs sequences of `length` tokens that lie one after another, each from a fresh state.
     ///
     /// # Shapes
-    /// - `tokens`: `[n]`, a multiple of `length`, each below `V`; `length` at most `n_seq` where there are positions
+    /// - `tokens`: `[n]`, a multiple of `length`, each below `V`; `length` at most `n_seq` where
+    ///   there are positions
     pub fn forward(&self, tokens: &[u32], length: usize, mode: &mut Mode) -> Output {
         assert!(length > 0 && tokens.len().is_multiple_of(length), "{} tokens in sequences of {length}", tokens.len());
         let mask = mode.embedding_dropout();

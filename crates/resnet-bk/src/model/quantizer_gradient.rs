@@ -1,16 +1,18 @@
 //! Gradients through a parameter's quantizer.
 //!
-//! The gradient of rounded values is taken for that of the values: the straight-through estimator (Bengio, Léonard, Courville,
-//! arXiv 1308.3432). Scales that follow the largest weight of a group cut off no weight; trained ones do, and have gradients of their own
-//! (Esser and others, "Learned step size quantization", arXiv 1902.08153). With `v = x / s`, `q = clamp(round(v), -Q, Q)` and the
-//! gradient `y` of `q s`:
+//! The gradient of rounded values is taken for that of the values: the straight-through estimator
+//! (Bengio, Léonard, Courville, arXiv 1308.3432). Scales that follow the largest weight of a group
+//! cut off no weight; trained ones do, and have gradients of their own (Esser and others, "Learned
+//! step size quantization", arXiv 1902.08153). With `v = x / s`, `q = clamp(round(v), -Q, Q)` and
+//! the gradient `y` of `q s`:
 //!
 //! ```text
 //! dx = y where |v| <= Q, else 0        d ln s = s sum y (q - v where |v| <= Q, else q)
 //! ```
 //!
-//! Where bits have a price, the coded size is part of the loss. A code's cost is its information in the tensor's present
-//! codes, `b_k = -log2 p(|q| = k)` and a sign's bit; between two levels it is interpolated, so the way to a cheaper level has a slope:
+//! Where bits have a price, the coded size is part of the loss. A code's cost is its information in
+//! the tensor's present codes, `b_k = -log2 p(|q| = k)` and a sign's bit; between two levels it is
+//! interpolated, so the way to a cheaper level has a slope:
 //!
 //! ```text
 //! cost(v) = b_k + (|v| - k)(b_{k+1} - b_k)      k = floor |v|      dx += price cost'(v) / s      d ln s -= price sum cost'(v) v
@@ -25,7 +27,8 @@ use resnet_bk_runtime::internal::quantization::ScaleMode;
 /// Rows of a matrix that one task takes.
 pub const ROWS: usize = 512;
 
-/// Turns the gradient of rounded values into that of the values, and returns that of the logarithms of learned scales.
+/// Turns the gradient of rounded values into that of the values, and returns that of the logarithms
+/// of learned scales.
 pub fn through_quantizer(
     parameter: &Parameter,
     quantizer: &Quantizer,

@@ -10,7 +10,8 @@ use crate::compress::RunStage;
 use crate::config::{Against, ModelConfig};
 use crate::export::pack;
 
-/// Bytes by which a student's config may be longer than its teacher's: it names its bins and levels.
+/// Bytes by which a student's config may be longer than its teacher's: it names its bins and
+/// levels.
 const CONFIG_ROOM: u64 = 600;
 
 impl Run<'_> {
@@ -20,8 +21,9 @@ impl Run<'_> {
         self.budget_of(baseline.map(|baseline| baseline.weights_bytes), &self.checkpoint.model)
     }
 
-    /// Checks, before anything is trained, that there is a student within the budget. `teacher` is the model that it will learn from, and
-    /// `to_come` are the float32 bytes of the models that are trained until then.
+    /// Checks, before anything is trained, that there is a student within the budget. `teacher` is
+    /// the model that it will learn from, and `to_come` are the float32 bytes of the models that
+    /// are trained until then.
     pub(super) fn check_budget(
         &self,
         stage: &dyn RunStage,

@@ -9,12 +9,12 @@ use crate::ngram::NgramBaselines;
 use crate::summary::{ArtifactSummary, Summary};
 use resnet_bk_runtime::internal::artifact::Artifact;
 
-/// How far the decoded artifact's perplexity may be from the trained model's, relative: both compute alike but for the order and, with
-/// a tile unit, the format of the head's sums.
+/// How far the decoded artifact's perplexity may be from the trained model's, relative: both
+/// compute alike but for the order and, with a tile unit, the format of the head's sums.
 const PARITY: f64 = 1e-4;
 
-/// Packs the model, decodes and measures the file's bytes, and writes artifact and summary. A file that does not predict as the model
-/// that it was packed from is not written.
+/// Packs the model, decodes and measures the file's bytes, and writes artifact and summary. A file
+/// that does not predict as the model that it was packed from is not written.
 pub(super) fn finish(run: Run) -> Result<Summary, RunError> {
     let bytes = pack(&run.checkpoint.model)?.to_bytes()?;
     let decoded = Artifact::from_bytes(&bytes)?;
@@ -37,7 +37,8 @@ pub(super) fn finish(run: Run) -> Result<Summary, RunError> {
     Ok(summary)
 }
 
-/// Whether two perplexities are the same but for rounding. One that is not a number agrees with none.
+/// Whether two perplexities are the same but for rounding. One that is not a number agrees with
+/// none.
 fn agrees(decoded: f64, trained: f64) -> bool {
     (decoded / trained - 1.0).abs() <= PARITY
 }
@@ -46,7 +47,8 @@ fn summarise(run: Run, artifact: ArtifactSummary) -> Result<Summary, RunError> {
     let target = run.request.recipe.target;
     let vocabulary = &run.checkpoint.model.vocabulary;
     let text_bytes: usize = vocabulary.words().iter().map(|word| word.len() + 1).sum();
-    // Every training token is counted, the dev slice too: the counts are to be as good as they can be.
+    // Every training token is counted, the dev slice too: the counts are to be as good as they can
+    // be.
     let ngrams = NgramBaselines::measure(&run.text.tokens, &run.text.streams.valid, vocabulary.len())?;
     let mut baselines = run.candidates.summarise(
         &run.checkpoint.history.stages,

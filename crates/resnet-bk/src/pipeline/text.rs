@@ -103,7 +103,8 @@ impl Text {
     }
 }
 
-/// Share of the lines of the held-out text that stand in the training text, word for word. Short ones, headings above all, do not count.
+/// Share of the lines of the held-out text that stand in the training text, word for word. Short
+/// ones, headings above all, do not count.
 fn repeated_lines(corpus: &Corpus) -> f64 {
     const SHORT: usize = 5;
     let long = |line: &&str| line.split_whitespace().count() > SHORT;

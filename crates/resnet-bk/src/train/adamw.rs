@@ -1,4 +1,5 @@
-//! AdamW (Loshchilov, Hutter, "Decoupled weight decay regularization", arXiv 1711.05101), one pass over each tensor.
+//! AdamW (Loshchilov, Hutter, "Decoupled weight decay regularization", arXiv 1711.05101), one pass
+//! over each tensor.
 //!
 //! ```text
 //! m = b1 m + (1 - b1) g      v = b2 v + (1 - b2) g^2
@@ -42,7 +43,8 @@ impl AdamW<'_> {
         let len = parameter.values.len();
         parameter.moments.first.resize(len, 0.0);
         parameter.moments.second.resize(len, 0.0);
-        // Its own steps: a quantizer's step may be born in the middle of a stage, and an expert be used late.
+        // Its own steps: a quantizer's step may be born in the middle of a stage, and an expert be
+        // used late.
         parameter.moments.steps += 1;
         let steps = parameter.moments.steps as f64;
         let correction = |beta: f64| 1.0 - beta.powf(steps);

@@ -1,4 +1,5 @@
-//! The one training loop. Stages differ in their [`Objective`]: the loss, and what happens to the model between steps.
+//! The one training loop. Stages differ in their [`Objective`]: the loss, and what happens to the
+//! model between steps.
 
 mod adamw;
 mod best_epoch;
@@ -35,7 +36,8 @@ use thiserror::Error;
 pub struct TokenStreams {
     /// Trained on, and asked which experts are used.
     pub train: Arc<[u32]>,
-    /// Held out of the training text for every choice: the best epoch, the planner's student. `None` where nothing is chosen.
+    /// Held out of the training text for every choice: the best epoch, the planner's student.
+    /// `None` where nothing is chosen.
     pub dev: Option<Arc<[u32]>>,
     /// Held out to report: measured after each epoch, and nothing is chosen by it.
     pub valid: Arc<[u32]>,
@@ -144,15 +146,18 @@ pub struct Trained {
     pub trained_to_end: bool,
 }
 
-/// A stage was trained to its end where its last epoch lowered the best perplexity before it by less than this share. It is a statement
-/// about the stage's own schedule: a falling learning rate has less to gain at its end.
+/// A stage was trained to its end where its last epoch lowered the best perplexity before it by
+/// less than this share. It is a statement about the stage's own schedule: a falling learning rate
+/// has less to gain at its end.
 pub const TRAINED_TO_END: f64 = 0.01;
 
-/// Trains a checkpoint's model for one stage, going on from the checkpoint's progress if it has any.
+/// Trains a checkpoint's model for one stage, going on from the checkpoint's progress if it has
+/// any.
 ///
-/// After each epoch the held-out text and the dev slice are measured and the checkpoint saved. With `keep_best_epoch` the model of the
-/// epoch with the lowest perplexity on the dev slice is kept, of the last one otherwise. At the end the checkpoint has neither progress
-/// nor optimizer moments left.
+/// After each epoch the held-out text and the dev slice are measured and the checkpoint saved. With
+/// `keep_best_epoch` the model of the epoch with the lowest perplexity on the dev slice is kept, of
+/// the last one otherwise. At the end the checkpoint has neither progress nor optimizer moments
+/// left.
 ///
 /// # Errors
 /// [`TrainError`]: a text too short, a loss that is not finite, a disk that is full.

@@ -1,8 +1,9 @@
 //! The price of a coded bit, and how it is steered to a size.
 //!
-//! A stage that keeps to a number of bytes measures the weights section every so often, by the coder that writes it, and makes bits
-//! dearer while it is too long, cheaper while it is too short: an integral of the excess, and a part that follows the excess itself,
-//! so that the size does not swing.
+//! A stage that keeps to a number of bytes measures the weights section every so often, by the
+//! coder that writes it, and makes bits dearer while it is too long, cheaper while it is too short:
+//! an integral of the excess, and a part that follows the excess itself, so that the size does not
+//! swing.
 //!
 //! ```text
 //! e = ln(bytes / goal), within +-LIMIT      ln base += INTEGRAL e      price = base exp(PROPORTIONAL e)

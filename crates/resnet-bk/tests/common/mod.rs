@@ -77,7 +77,8 @@ pub struct Interrupt {
 
 impl Observer for Interrupt {
     fn event(&mut self, event: &Event) {
-        // The checkpoint of an epoch is written after its event, so the first step of the next epoch is the place to stop.
+        // The checkpoint of an epoch is written after its event, so the first step of the next
+        // epoch is the place to stop.
         if let Event::Step { stage, step, .. } = event {
             assert!(*stage < self.stage || *step < self.epoch * STEPS, "interrupted");
         }

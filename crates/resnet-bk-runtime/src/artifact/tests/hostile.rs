@@ -164,7 +164,8 @@ fn weights_of_another_length_are_refused() {
 
 #[test]
 fn forbidden_numbers_in_the_weights_are_refused() {
-    // What a stranger's encoder could write: the sections of an artifact whose numbers were never checked.
+    // What a stranger's encoder could write: the sections of an artifact whose numbers were never
+    // checked.
     let changed = |change: fn(&mut Vec<StoredTensor>)| {
         let architecture = with_bits(propagator(), Some(3), 16);
         let mut tensors = quantize(architecture.clone()).tensors;

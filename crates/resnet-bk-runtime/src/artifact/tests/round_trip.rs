@@ -84,7 +84,8 @@ fn the_seed_model_takes_no_more_than_its_levels_imply() {
             .find(|entry| entry.part == part && entry.kind == kind)
             .map_or(0, |entry| entry.bytes) as f64
     };
-    // The coder adapts, and so may lose a little on numbers that look random: the sines that fill the tensors.
+    // The coder adapts, and so may lose a little on numbers that look random: the sines that fill
+    // the tensors.
     const LOSS: f64 = 1.02;
     assert!(bytes("embedding", SizeKind::Codes) < LOSS * 30_000.0 * 64.0 * 15f64.log2() / 8.0);
     assert!(bytes("embedding", SizeKind::Scales) < LOSS * 30_000.0 * 64.0 / 128.0 * 2.0);

@@ -37,7 +37,8 @@ impl Uniform {
     }
 }
 
-/// Empirical entropy of the codes, in bits: what the best code without contexts needs if it is known for free.
+/// Empirical entropy of the codes, in bits: what the best code without contexts needs if it is
+/// known for free.
 fn entropy(codes: &[i16]) -> f64 {
     let mut counts = std::collections::HashMap::new();
     codes.iter().for_each(|code| *counts.entry(code).or_insert(0u32) += 1);
@@ -72,8 +73,8 @@ fn codes_without_structure_cost_their_entropy() {
     }
 }
 
-/// Codes of a Laplacian whose scale changes between columns, and falls by 2^-3 from the first row to the last; and what
-/// they cost where all scales are known.
+/// Codes of a Laplacian whose scale changes between columns, and falls by 2^-3 from the first row
+/// to the last; and what they cost where all scales are known.
 fn scaled(rows: usize, columns: usize, qmax: i16, by_row: bool, by_column: bool) -> (Vec<i16>, f64) {
     let mut random = Uniform(7);
     let of_columns: Vec<f64> = (0..columns).map(|_| (0.7 * random.gaussian()).exp()).collect();

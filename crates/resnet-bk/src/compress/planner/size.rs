@@ -3,8 +3,9 @@
 use resnet_bk_runtime::internal::architecture::Architecture;
 use resnet_bk_runtime::internal::tensor_spec::{Role, TensorSpec};
 
-/// Bits of a trained code by its number of levels, as a student of docs/compression.md had them in its file; 3, 63 and 127 levels are
-/// estimates. Between them it is interpolated over the logarithm of the levels.
+/// Bits of a trained code by its number of levels, as a student of docs/compression.md had them in
+/// its file; 3, 63 and 127 levels are estimates. Between them it is interpolated over the logarithm
+/// of the levels.
 const ENTROPIES: [(f64, f64); 8] =
     [(3.0, 1.5), (5.0, 2.25), (9.0, 3.0), (15.0, 3.75), (31.0, 4.8), (63.0, 5.6), (127.0, 6.4), (255.0, 7.2)];
 /// Bits of a scale: half-precision numbers of one size share their exponents.

@@ -1,9 +1,11 @@
 //! Merging: an expert that goes leaves its weights in the one that is most like it.
 //!
-//! Hidden units have no order, and `relu` lets a unit trade size between what it reads and what it writes. So units are compared balanced,
-//! `|read| = |write|`, and each is matched with the most similar unit of the other expert that is still free, most similar pairs first.
-//! Matched units are averaged by their experts' use; a unit that writes much weighs more, for its vectors are longer. The kept
-//! expert is the one of least cost, by Ward's rule (J. H. Ward, "Hierarchical grouping to optimize an objective function", 1963):
+//! Hidden units have no order, and `relu` lets a unit trade size between what it reads and what it
+//! writes. So units are compared balanced, `|read| = |write|`, and each is matched with the most
+//! similar unit of the other expert that is still free, most similar pairs first. Matched units are
+//! averaged by their experts' use; a unit that writes much weighs more, for its vectors are longer.
+//! The kept expert is the one of least cost, by Ward's rule (J. H. Ward, "Hierarchical grouping to
+//! optimize an objective function", 1963):
 //!
 //! ```text
 //! cost(a, b) = u_a u_b / (u_a + u_b) sum over matched units |v_a - v_b|^2      v = balanced (read, bias, write)
@@ -33,10 +35,12 @@ struct Unit {
     scale: f32,
 }
 
-/// Folds an expert into the most similar other one of its block, which is returned. The expert itself stays to be removed.
+/// Folds an expert into the most similar other one of its block, which is returned. The expert
+/// itself stays to be removed.
 ///
-/// `usage` are the shares of tokens that the block's experts have. A merged unit keeps the scale of the kept one; weights are held at zero
-/// where both experts hold them; learned scales are fitted anew.
+/// `usage` are the shares of tokens that the block's experts have. A merged unit keeps the scale of
+/// the kept one; weights are held at zero where both experts hold them; learned scales are fitted
+/// anew.
 pub fn merge(parameters: &mut Parameters, block: usize, expert: usize, usage: &[f64]) -> usize {
     let share = |expert: usize| usage[expert].max(LEAST_USE) as f32;
     let going = units(parameters, block, expert);
@@ -55,7 +59,8 @@ pub fn merge(parameters: &mut Parameters, block: usize, expert: usize, usage: &[
     let weight = share(expert) / (share(expert) + share(other));
     let (f, d) = (kept.len(), kept[0].read.len());
     for tensor in EXPERT {
-        // Where the going expert has its like of element `i`, and the factor that brings it to the kept one's scale.
+        // Where the going expert has its like of element `i`, and the factor that brings it to the
+        // kept one's scale.
         let like = |i: usize| {
             let unit = match tensor {
                 (ExpertMap::Up, LinearPart::Weight) => i % f,
@@ -96,7 +101,8 @@ pub fn merge(parameters: &mut Parameters, block: usize, expert: usize, usage: &[
     other
 }
 
-/// Moves each value by `weight(i)` of the way to its like, whose value and mask `like(i)` gives, and forgets the optimizer's means.
+/// Moves each value by `weight(i)` of the way to its like, whose value and mask `like(i)` gives,
+/// and forgets the optimizer's means.
 fn change(
     parameters: &mut Parameters,
     id: TensorId,

@@ -1,5 +1,5 @@
-//! Pruning: experts that few tokens use are removed or merged, small weights are held at zero, and the model trains on, if asked with the
-//! model that it was as its teacher.
+//! Pruning: experts that few tokens use are removed or merged, small weights are held at zero, and
+//! the model trains on, if asked with the model that it was as its teacher.
 
 mod magnitude;
 mod merge;
@@ -20,7 +20,8 @@ use crate::summary::Removal;
 use crate::tape::Tensor;
 use crate::train::{Objective, StepContext, TrainError, Trained, train};
 
-/// Training tokens that are routed to count the use of experts: a share of 5 % is then known to 0.05 points.
+/// Training tokens that are routed to count the use of experts: a share of 5 % is then known to
+/// 0.05 points.
 const USAGE_TOKENS: usize = 200_000;
 
 /// The stage's objective.
@@ -78,7 +79,8 @@ impl RunStage for PruneConfig {
     }
 }
 
-/// Removes the experts that fewer than `threshold` of the training tokens go through, but never below `top_k` of a block.
+/// Removes the experts that fewer than `threshold` of the training tokens go through, but never
+/// below `top_k` of a block.
 pub fn remove_unused_experts(model: &mut ModelState, threshold: f64, mode: RemovalMode, context: &mut StepContext) {
     let reason = format!("used by less than {} % of training tokens", threshold * 100.0);
     remove_while(model, context, &reason, mode, |usage, _| usage < threshold);
@@ -92,9 +94,11 @@ pub fn keep_most_used_experts(model: &mut ModelState, keep: usize, mode: Removal
     model.compression.experts = Some(keep);
 }
 
-/// Removes each block's least used expert as long as `goes(its share of training tokens, experts left)`.
+/// Removes each block's least used expert as long as `goes(its share of training tokens, experts
+/// left)`.
 ///
-/// After a removal the training tokens are routed anew: the ones that lost their expert use another.
+/// After a removal the training tokens are routed anew: the ones that lost their expert use
+/// another.
 fn remove_while(
     model: &mut ModelState,
     context: &mut StepContext,

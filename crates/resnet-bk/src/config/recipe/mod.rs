@@ -48,7 +48,8 @@ pub struct Recipe {
 }
 
 impl Recipe {
-    /// Reads a recipe and applies `key=value` assignments, such as `model.d_model=32` or `stage.0.schedule.epochs=1`.
+    /// Reads a recipe and applies `key=value` assignments, such as `model.d_model=32` or
+    /// `stage.0.schedule.epochs=1`.
     ///
     /// # Errors
     /// [`RecipeError`], naming the file and the field.

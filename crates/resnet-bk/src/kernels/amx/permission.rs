@@ -1,17 +1,19 @@
-//! Whether this process may use the tile unit. The build script, too, compiles this file: it tells the
-//! tests whether the machine has the unit.
+//! Whether this process may use the tile unit. The build script, too, compiles this file: it tells
+//! the tests whether the machine has the unit.
 
 use std::arch::asm;
 use std::arch::x86_64::{__cpuid_count, _xgetbv};
 
-/// `arch_prctl` and its request for a register state that is too large to be given to every process.
+/// `arch_prctl` and its request for a register state that is too large to be given to every
+/// process.
 const SYS_ARCH_PRCTL: i64 = 158;
 const ARCH_REQ_XCOMP_PERM: u64 = 0x1023;
 /// The tile registers among the register states, and both tile states in XCR0.
 const XFEATURE_XTILEDATA: u64 = 18;
 const XCR0_TILES: u64 = 3 << 17;
 
-/// Whether the processor has AMX-BF16 and the AVX-512 that goes with it, and the operating system lets this process use it.
+/// Whether the processor has AMX-BF16 and the AVX-512 that goes with it, and the operating system
+/// lets this process use it.
 pub fn request() -> bool {
     let vectors = is_x86_feature_detected!("avx512f")
         && is_x86_feature_detected!("avx512bw")

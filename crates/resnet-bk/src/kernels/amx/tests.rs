@@ -164,7 +164,8 @@ fn sums_and_gradients_of_blocks_equal_those_in_double_precision() {
                     let expected = 0.6 * (p(&l, temperature) - p(&t, temperature)) + 0.4 * p(&l, 1.0);
                     total += expected;
                     let got = f64::from(f32::from_bits(u32::from(left.0[word * BLOCK + token]) << 16));
-                    // Half a unit of bf16, half-precision probabilities, and those that it does not hold.
+                    // Half a unit of bf16, half-precision probabilities, and those that it does not
+                    // hold.
                     let probability = p(&l, temperature).max(p(&t, temperature));
                     let tolerance = expected.abs() / 256.0 + probability / 1024.0 + 1e-10;
                     assert!((got - expected).abs() < tolerance, "tau {tau}: {got}, expected {expected}");

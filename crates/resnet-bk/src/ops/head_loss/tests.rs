@@ -233,7 +233,8 @@ fn float32_tiles_and_threads_equal_the_plain_losses_and_gradients() {
 #[test]
 #[cfg_attr(not(has_amx), ignore = "needs AMX")]
 fn bf16_tiles_equal_the_plain_losses_and_round_gradients() {
-    // The factors of the logits are exact. Their gradients, which a token's words share out of 1, are rounded to 8 bits.
+    // The factors of the logits are exact. Their gradients, which a token's words share out of 1,
+    // are rounded to 8 bits.
     check_against_plain(bf16(), 1e-5, 2.0 / 256.0);
 }
 

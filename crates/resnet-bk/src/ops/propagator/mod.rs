@@ -1,8 +1,8 @@
 //! The propagator as a differentiable operation, with an exact O(T) backward pass.
 //!
-//! Forward as in [`resnet_bk_runtime::internal::resolvent`]: `psi_t = g_t q_t`, `q_t = w_t + s_t psi_{t-1}`,
-//! `g_t = 1 / D_t`, `D_t = a_t - i eta - s_t^2 g_{t-1}`. Backwards in time, where `x'` is
-//! `dL/dRe x + i dL/dIm x` and `*` the conjugate:
+//! Forward as in [`resnet_bk_runtime::internal::resolvent`]: `psi_t = g_t q_t`, `q_t = w_t + s_t
+//! psi_{t-1}`, `g_t = 1 / D_t`, `D_t = a_t - i eta - s_t^2 g_{t-1}`. Backwards in time, where `x'`
+//! is `dL/dRe x + i dL/dIm x` and `*` the conjugate:
 //!
 //! ```text
 //! q' = g* psi'       g' += q* psi'           w' = q'        psi'_{t-1} += s q'

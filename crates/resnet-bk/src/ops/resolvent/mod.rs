@@ -1,8 +1,9 @@
 //! The resolvent's diagonal as a differentiable operation, with an exact O(T) backward pass.
 //!
-//! Forward as in [`resnet_bk_runtime::internal::resolvent`]: the features of position `t` are the real and
-//! imaginary part of `g_t` (causal) or `G_tt` (bidirectional), where `v` is the variable part of
-//! the diagonal. Backward, with `u_t = dL/dRe - i dL/dIm`, the conjugate of the feature's gradient:
+//! Forward as in [`resnet_bk_runtime::internal::resolvent`]: the features of position `t` are the
+//! real and imaginary part of `g_t` (causal) or `G_tt` (bidirectional), where `v` is the variable
+//! part of the diagonal. Backward, with `u_t = dL/dRe - i dL/dIm`, the conjugate of the feature's
+//! gradient:
 //!
 //! ```text
 //! causal         m_t = u_t + s^2 g_{t+1}^2 m_{t+1}                X_t = m_t g_t^2
