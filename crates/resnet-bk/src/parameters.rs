@@ -96,8 +96,8 @@ pub struct Parameters {
 }
 
 impl Parameters {
-    /// Freshly initialised parameters; each tensor draws from a stream of its own.
-    pub fn initialise(architecture: Architecture, seed: u64) -> Self {
+    /// Freshly initialized parameters; each tensor draws from a stream of its own.
+    pub fn initialize(architecture: Architecture, seed: u64) -> Self {
         let list = architecture
             .tensors()
             .into_iter()
@@ -270,7 +270,7 @@ fn by_id(list: impl IntoIterator<Item = Parameter>) -> HashMap<TensorId, Paramet
 const POSITION_STD: f32 = 0.02;
 /// Standard deviation of a tied embedding table, which is also the head.
 const TIED_STD: f32 = 0.05;
-/// Scale of the barrier's weights against the usual initialisation: a large potential scrambles the
+/// Scale of the barrier's weights against the usual initialization: a large potential scrambles the
 /// phases.
 const BARRIER_SCALE: f32 = 0.1;
 /// Start of the barrier's bias: `softplus(-4) = 0.018`.

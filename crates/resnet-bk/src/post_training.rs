@@ -65,7 +65,7 @@ mod tests {
 
     #[test]
     fn matrices_take_a_byte_a_weight_and_vectors_stay() {
-        let parameters = Parameters::initialise(ModelConfig::preset("tiny").expect("a preset").architecture(), 1);
+        let parameters = Parameters::initialize(ModelConfig::preset("tiny").expect("a preset").architecture(), 1);
         let (rounded, bytes) = round(&parameters);
         let sizes = |matrix: bool| {
             let of_kind = parameters.iter().filter(move |p| (p.spec.shape.len() >= 2) == matrix);

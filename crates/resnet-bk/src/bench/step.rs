@@ -49,7 +49,7 @@ pub fn bench_step(preset: &str, precision: Precision, runs: usize) -> Result<Ste
     let special = [UNKNOWN, END_OF_LINE].map(str::to_owned);
     let words = special.into_iter().chain((2..vocab_size).map(|word| word.to_string())).collect();
     let vocabulary = Vocabulary::new(words, Pretokenizer::Whitespace).expect("the words differ");
-    let mut model = ModelState::initialise(config, Arc::new(vocabulary), 1);
+    let mut model = ModelState::initialize(config, Arc::new(vocabulary), 1);
     let mut number = 0;
     let step = measure(runs, || {
         number += 1;

@@ -15,7 +15,7 @@ use crate::corpus::TextFingerprint;
 use crate::environment::Environment;
 use crate::parameters::{Moments, Parameter, Parameters};
 use crate::summary::{PlanSummary, Removal, StageSummary};
-use crate::train::Judged;
+use crate::train::EpochPerplexity;
 use resnet_bk_runtime::internal::tokenizer::Vocabulary;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -107,7 +107,7 @@ pub struct Progress {
     /// The stage, from 1.
     pub stage: usize,
     /// Perplexities after each epoch that is done.
-    pub epochs: Vec<Judged>,
+    pub epochs: Vec<EpochPerplexity>,
     /// First epoch, from 0, whose model had the sizes, quantizers and pruned weights of the last
     /// one.
     pub form_since: usize,
@@ -130,10 +130,10 @@ impl Progress {
 
 impl ModelState {
     /// A fresh model for a vocabulary, whose size replaces the configuration's.
-    pub fn initialise(config: ModelConfig, vocabulary: Arc<Vocabulary>, seed: u64) -> Self {
+    pub fn initialize(config: ModelConfig, vocabulary: Arc<Vocabulary>, seed: u64) -> Self {
         let config = ModelConfig { vocab_size: vocabulary.len(), ..config };
         Self {
-            parameters: Parameters::initialise(config.architecture(), seed),
+            parameters: Parameters::initialize(config.architecture(), seed),
             vocabulary,
             compression: Compression::default(),
             config,
@@ -142,7 +142,7 @@ impl ModelState {
 
     /// Puts a fresh model in the place of this one and returns it as it was. The vocabulary stays.
     pub fn replace(&mut self, config: ModelConfig, seed: u64) -> Self {
-        let fresh = Self::initialise(config, self.vocabulary.clone(), seed);
+        let fresh = Self::initialize(config, self.vocabulary.clone(), seed);
         std::mem::replace(self, fresh)
     }
 }

@@ -2,7 +2,7 @@ use super::ModelState;
 use super::file::{METADATA, METADATA_CHECKSUM, Tensor, VERSION, assemble};
 use super::*;
 use crate::random::Random;
-use crate::train::Judged;
+use crate::train::EpochPerplexity;
 use resnet_bk_runtime::internal::architecture::Architecture;
 use resnet_bk_runtime::internal::quantization::{LearnedScales, QuantizationPolicy};
 use resnet_bk_runtime::internal::tensor_id::ModelTensor;
@@ -25,13 +25,13 @@ fn checkpoint() -> Checkpoint {
     let more = (0..37).map(|n| format!("w{n}"));
     let vocabulary = Vocabulary::new(words.into_iter().chain(more).collect(), Pretokenizer::Whitespace).unwrap();
     let config = ModelConfig { d_model: 8, d_ff: 6, n_layers: 2, ..ModelConfig::preset("tiny").unwrap() };
-    let mut checkpoint = Checkpoint::new(ModelState::initialise(config, Arc::new(vocabulary), 1));
+    let mut checkpoint = Checkpoint::new(ModelState::initialize(config, Arc::new(vocabulary), 1));
     let policy = QuantizationPolicy { learned: Some(LearnedScales::default()), ..QuantizationPolicy::default() };
     let parameters = checkpoint.model.parameters.clone();
     let architecture = Architecture { quantization: Some(policy), ..parameters.architecture().clone() };
     checkpoint.model.parameters = parameters.with_architecture(architecture).remove_expert(1, 0);
     checkpoint.training.progress =
-        Some(Progress { epochs: vec![Judged { valid: 91.25, dev: Some(88.5) }], ..Progress::new(2) });
+        Some(Progress { epochs: vec![EpochPerplexity { valid: 91.25, dev: Some(88.5) }], ..Progress::new(2) });
     let spec =
         |block| TensorSpec { id: ModelTensor::FeatureProjection(block).into(), shape: vec![2, 4], role: Role::Mixer };
     checkpoint.training.auxiliary = [0, 1].map(|block| Parameter::new(spec(block), vec![0.5; 8])).into_iter().collect();

@@ -1,9 +1,11 @@
-//! Steps of the activation quantizers, from the largest activations of a sample of training text.
+//! Calibration: scales of the activation quantizers, measured on training text.
 //!
 //! ```text
-//! potential   one step a block          step = max |v| / q_max
-//! features    one step a channel        step_c = max |f_c| / q_max       real and imaginary parts are channels of their own
+//! potential   one scale per block       scale   = max |v| / qmax
+//! features    one scale per channel     scale_c = max |f_c| / qmax
 //! ```
+//!
+//! Real and imaginary parts of the features are separate channels.
 
 use crate::model::{LanguageModel, Leaves, Mode};
 use crate::numerics::Gradient;
@@ -12,14 +14,14 @@ use crate::random::Random;
 use resnet_bk_runtime::internal::quantization::q_max;
 use resnet_bk_runtime::internal::tensor_id::{BlockTensor, ModelTensor};
 
-/// Windows that go through the model at once.
+/// Windows of one forward pass.
 const WINDOWS: usize = 16;
 
-/// Puts calibrated activation quantizers of `bits` bits into a model. Its weights may be quantized
-/// already.
+/// Adds calibrated activation quantizers of `bits` bits to a model. The weights may already be
+/// quantized.
 ///
-/// `samples` windows of `tokens`, drawn at random, calibrate; all of them if there are fewer.
-/// Returns how many it were.
+/// Measures the activations on `samples` randomly drawn windows of `tokens`, or on all windows if
+/// there are fewer. Returns the quantized parameters and the number of windows used.
 pub fn calibrate(parameters: Parameters, tokens: &[u32], samples: usize, bits: u8, seed: u64) -> (Parameters, usize) {
     let architecture = parameters.architecture().clone();
     let length = architecture.n_seq.min(tokens.len());
@@ -50,7 +52,7 @@ pub fn calibrate(parameters: Parameters, tokens: &[u32], samples: usize, bits: u
     for (block, (potential, features)) in largest.iter().enumerate() {
         let mut set = |tensor, values: Vec<f32>| {
             let parameter = parameters.get_mut(ModelTensor::Block(block, tensor));
-            parameter.expect("a quantized architecture has its steps").values = values.into();
+            parameter.expect("a quantized architecture has its scales").values = values.into();
         };
         set(BlockTensor::PotentialScale, vec![potential / qmax]);
         set(BlockTensor::FeatureScales, features.iter().map(|max| max / qmax).collect());
@@ -58,5 +60,5 @@ pub fn calibrate(parameters: Parameters, tokens: &[u32], samples: usize, bits: u
     (parameters, starts.len())
 }
 
-/// Sets the stream of random numbers apart from the others of the seed.
+/// Key of the random stream that draws the windows.
 const CALIBRATION: u64 = 0xca11b;

@@ -1,4 +1,4 @@
-//! Plain training: the loss of the next token.
+//! Plain training: cross-entropy of the next token.
 
 use super::stage::{RunStage, StageContext};
 use crate::batch::Batch;
@@ -11,13 +11,13 @@ use crate::random::Random;
 use crate::tape::Tensor;
 use crate::train::{Objective, TrainError, Trained, train};
 
-/// Sets the stream of random numbers of a fresh model apart from the others of the seed.
+/// Key of the random stream that initializes a new model.
 const FRESH: u64 = 0xf5e54;
 
-/// The stage's objective.
+/// Objective of a `train` stage.
 #[derive(Clone, Copy, Debug)]
 pub struct CrossEntropy {
-    /// Number format of the head's products.
+    /// Number format of the matrix products in the head.
     pub precision: Precision,
 }
 

@@ -1,14 +1,17 @@
-//! Distillation: a smaller student learns the teacher's distribution, the text, and the teacher's
-//! resolvent features.
+//! Distillation: a smaller student learns from the teacher's distribution, from the text, and from
+//! the teacher's resolvent features.
 //!
 //! ```text
-//! L = alpha tau^2 KL(teacher || student) + (1 - alpha) CE + w sum over matched blocks |P f_student - f_teacher|^2 / |f_teacher|^2
+//! L = alpha tau^2 KL(teacher || student) + (1 - alpha) CE
+//!     + w mean over matched blocks |P f_student - f_teacher|^2 / |f_teacher|^2
 //! ```
 //!
-//! `P` is a learned projection where the numbers of heads differ, the identity where they agree.
-//! Block `i` of `n` students matches the teacher's block at the same relative depth. A part of the
-//! way through, the student is compressed as its teacher was: the same quantizers unless it has its
-//! own, the same sparsity, the same bar for experts.
+//! `P` is a learned projection if the numbers of heads differ, and the identity if they are equal.
+//! Each student block is matched with the teacher block at the same relative depth.
+//!
+//! After `compress_at` of the steps, the student is compressed like its teacher: with the same
+//! sparsity, the same expert threshold, and the same quantizers unless the configuration names
+//! others.
 
 use super::stage::{RunStage, StageContext};
 use super::teacher::Teacher;
@@ -25,10 +28,10 @@ use crate::train::{Objective, Stage, StepContext, TrainError, Trained, train};
 use resnet_bk_runtime::internal::tensor_id::ModelTensor;
 use resnet_bk_runtime::internal::tensor_spec::{Role, TensorSpec};
 
-/// Sets the streams of random numbers of student and projections apart from the others of the seed.
+/// Key of the random streams that initialize the student and the projections.
 const STUDENT: u64 = 0x57d;
 
-/// The stage's objective.
+/// Objective of a `distill` stage.
 #[derive(Debug)]
 pub struct Distillation<'a> {
     config: &'a DistillConfig,
@@ -37,7 +40,7 @@ pub struct Distillation<'a> {
     teacher: Teacher,
 }
 
-/// Puts a fresh student in the checkpoint and returns the teacher that it held.
+/// Puts a new student into the checkpoint and returns the teacher that the checkpoint held before.
 pub fn begin(checkpoint: &mut Checkpoint, config: &DistillConfig, stage: &Stage) -> ModelState {
     let teacher = &checkpoint.model;
     let student = config.student_config(&teacher.config);
@@ -47,13 +50,13 @@ pub fn begin(checkpoint: &mut Checkpoint, config: &DistillConfig, stage: &Stage)
     checkpoint.model.replace(student, seed)
 }
 
-/// The teacher's block that matches a student's: the same relative depth, counted from the end of
-/// each.
+/// The teacher block that matches a student block: the one at the same relative depth, counted so
+/// that the last blocks match.
 fn matching_block(student_block: usize, student_layers: usize, teacher_layers: usize) -> usize {
     ((student_block + 1) * teacher_layers).div_ceil(student_layers).min(teacher_layers) - 1
 }
 
-/// One projection of features a student block, none where the numbers of heads agree.
+/// One feature projection per student block; empty if the numbers of heads are equal.
 fn projections(teacher: &ModelState, student: &ModelConfig, seed: u64) -> Vec<Parameter> {
     let (from, to) = (2 * student.heads, 2 * teacher.config.heads);
     if from == to {
@@ -70,7 +73,7 @@ fn projections(teacher: &ModelState, student: &ModelConfig, seed: u64) -> Vec<Pa
 }
 
 impl<'a> Distillation<'a> {
-    /// Learning from `teacher`, whose values do not change.
+    /// An objective with a frozen `teacher`.
     pub fn new(teacher: ModelState, config: &'a DistillConfig, seed: u64) -> Self {
         Self { config, seed, teacher: Teacher::new(&teacher.parameters), compression: teacher.compression }
     }
@@ -96,8 +99,8 @@ impl<'a> Distillation<'a> {
         }
     }
 
-    /// Adds the mean over the matched blocks of the distance of features, relative to the teacher's
-    /// mean square.
+    /// Adds the feature loss: the squared distance of the features over the teacher's mean square,
+    /// averaged over the blocks.
     fn add_feature_loss(&self, loss: &Tensor, student: &Output, teacher: &Output, leaves: &Leaves) -> Tensor {
         let (count, teacher_count) = (student.layers.len(), teacher.layers.len());
         let distances = student.layers.iter().enumerate().map(|(block, layer)| {
@@ -115,7 +118,7 @@ impl<'a> Distillation<'a> {
 
 impl Objective for Distillation<'_> {
     fn before_step(&mut self, model: &mut ModelState, context: &mut StepContext) {
-        // With compress_at = 1 it is compressed before the last step, so that every student is.
+        // With `compress_at = 1` the last step compresses: every student is compressed.
         let at = (self.config.compress_at * context.steps as f64) as usize;
         if context.step == at.min(context.steps - 1) {
             self.compress_like_teacher(model, context);

@@ -1,8 +1,8 @@
 //! The stages that compress a model: quantization-aware training, pruning, distillation.
 //!
-//! Each takes a checkpoint, its settings and an observer and leaves a checkpoint behind. What a
-//! checkpoint carries (quantizers, masks, removed experts) holds in every later stage, so stages
-//! run in any order.
+//! Each stage takes a checkpoint, its configuration and an observer, and leaves the result in the
+//! checkpoint. Quantizers, masks and removed experts are part of the checkpoint, and every later
+//! stage keeps them. So stages can run in any order.
 
 pub mod calibration;
 mod cross_entropy;
@@ -19,7 +19,7 @@ pub use stage::{RunStage, StageContext};
 
 use crate::config::{ModelConfig, StageKind};
 
-/// Whether the model's configuration lets stages of this kind run.
+/// Whether the model configuration enables stages of this kind.
 pub fn is_enabled(kind: StageKind, config: &ModelConfig) -> bool {
     match kind {
         StageKind::Train => true,

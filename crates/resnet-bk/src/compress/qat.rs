@@ -1,5 +1,4 @@
-//! Quantization-aware training: quantizers go in before the first step, then the model trains
-//! through them.
+//! Quantization-aware training: adds quantizers before the first step, then trains through them.
 
 use super::calibration::calibrate;
 use super::cross_entropy::CrossEntropy;
@@ -15,12 +14,12 @@ use crate::train::{Objective, StepContext, TrainError, Trained, train};
 use resnet_bk_runtime::internal::architecture::Architecture;
 use resnet_bk_runtime::internal::quantization::{MAX_BITS, QuantizationPolicy};
 
-/// The stage's objective.
+/// Objective of a `qat` stage.
 #[derive(Clone, Debug)]
 pub struct QuantizationAware<'a> {
-    /// Its settings.
+    /// Configuration of the stage.
     pub config: &'a QatConfig,
-    /// The run's seed, for the calibration sample.
+    /// Seed of the run, for the calibration sample.
     pub seed: u64,
 }
 
@@ -44,12 +43,13 @@ impl RunStage for QatConfig {
     }
 }
 
-/// Puts quantizers into a model: weights by the policy, activations by calibration.
+/// Adds quantizers to a model: of its weights as the policy says, of its activations by
+/// calibration.
 pub fn quantize(model: &mut ModelState, config: &QatConfig, seed: u64, context: &mut StepContext) {
     let policy = config.quantization.clone().unwrap_or_else(|| default_policy(model.config.quantization_bits));
     let activation_bits = policy.activation_bits;
-    // Quantized weights first: they shape the activations that are calibrated. Old steps go,
-    // whatever they were.
+    // Quantize the weights before calibration, because they change the activations. Any previous
+    // scales are dropped.
     let weights = Architecture {
         quantization: Some(QuantizationPolicy { activation_bits: None, ..policy }),
         ..model.parameters.architecture().clone()
@@ -67,7 +67,7 @@ pub fn quantize(model: &mut ModelState, config: &QatConfig, seed: u64, context: 
     context.observer.event(&Event::Quantized { stage: context.stage, calibration_samples });
 }
 
-/// The policy of a configuration that only says the tables' bits; 32 keeps them in float.
+/// The policy for a configuration that gives only the bits of the tables; 32 keeps them in float.
 fn default_policy(table_bits: u8) -> QuantizationPolicy {
     QuantizationPolicy {
         embedding_bits: (table_bits <= MAX_BITS).then_some(table_bits),

@@ -1,4 +1,4 @@
-//! Where learned scales start, and what the bias's curve takes from its words.
+//! Initialization of learned scales, and the fit of the bias curve.
 
 use crate::parameters::Parameters;
 use resnet_bk_runtime::internal::kernels::nearest_code;
@@ -6,22 +6,23 @@ use resnet_bk_runtime::internal::quantization::{ScaleMode, Scheme};
 use resnet_bk_runtime::internal::rank_curve::{KnotPosition, rank_curve};
 use resnet_bk_runtime::internal::tensor_id::{ModelTensor, TensorId};
 
-/// Tried steps, as multiples of the mean magnitude of what is not zero: from `FIRST` on, each
-/// `RATIO` times the one before.
+/// Scales to try, as multiples of the mean nonzero magnitude: a geometric series from `FIRST` with
+/// ratio `RATIO`.
 const FIRST: f32 = 0.01;
 const RATIO: f32 = 1.1;
-const TRIED: usize = 64;
-/// Step of a column of zeros.
-const ZERO_STEP: f32 = 0.01;
-/// Sweeps of the curve's fit; neighbouring knots share words, so it converges in a few.
+const CANDIDATES: usize = 64;
+/// Scale of a column of zeros.
+const ZERO_SCALE: f32 = 0.01;
+/// Sweeps of the coordinate descent that fits the curve. Only neighboring knots overlap, so it
+/// converges in a few.
 const SWEEPS: usize = 50;
 
-/// Sets every learned scale to the one of least squared error.
+/// Sets every learned scale to the candidate of least squared error.
 pub fn initialize_scales(parameters: &mut Parameters) {
     initialize_scales_of(parameters, |_| true);
 }
 
-/// The same for some of the tensors.
+/// Initializes the learned scales of the tensors for which `is_fitted` holds.
 pub fn initialize_scales_of(parameters: &mut Parameters, is_fitted: impl Fn(TensorId) -> bool) {
     let architecture = parameters.architecture().clone();
     let fitted: Vec<(TensorId, Vec<f32>)> = parameters
@@ -30,62 +31,62 @@ pub fn initialize_scales_of(parameters: &mut Parameters, is_fitted: impl Fn(Tens
         .filter_map(|parameter| {
             let scheme = architecture.scheme(&parameter.spec)?;
             let ScaleMode::Learned(columns) = scheme.mode else { return None };
-            let steps = (0..columns as usize).map(|column| {
+            let log_scales = (0..columns as usize).map(|column| {
                 let values: Vec<f32> =
                     parameter.values.iter().skip(column).step_by(columns as usize).map(|x| x.abs()).collect();
-                best_step(&values, scheme).ln()
+                best_scale(&values, scheme).ln()
             });
-            Some((parameter.spec.id.log_scales(), steps.collect()))
+            Some((parameter.spec.id.log_scales(), log_scales.collect()))
         })
         .collect();
-    for (id, steps) in fitted {
-        *values_of(parameters, id) = steps;
+    for (id, log_scales) in fitted {
+        *values_of(parameters, id) = log_scales;
     }
 }
 
-/// The tried step that rounds these magnitudes best.
-fn best_step(magnitudes: &[f32], scheme: Scheme) -> f32 {
+/// The candidate scale with the least squared rounding error of these magnitudes.
+fn best_scale(magnitudes: &[f32], scheme: Scheme) -> f32 {
     let used: Vec<f32> = magnitudes.iter().copied().filter(|x| *x > 0.0).collect();
     if used.is_empty() {
-        return ZERO_STEP;
+        return ZERO_SCALE;
     }
     let mean = used.iter().sum::<f32>() / used.len() as f32;
     let qmax = f32::from(scheme.qmax);
-    let error = |step: f32| -> f32 { used.iter().map(|x| (nearest_code(*x, step, qmax) * step - x).powi(2)).sum() };
-    let whole_range = used.iter().fold(0.0f32, |max, &x| max.max(x)) / qmax;
-    let tried = (0..TRIED).map(|i| mean * FIRST * RATIO.powi(i as i32)).chain([whole_range]);
-    tried.map(|step| (step, error(step))).min_by(|a, b| a.1.total_cmp(&b.1)).map_or(ZERO_STEP, |(step, _)| step)
+    let error = |scale: f32| -> f32 { used.iter().map(|x| (nearest_code(*x, scale, qmax) * scale - x).powi(2)).sum() };
+    let abs_max = used.iter().fold(0.0f32, |max, &x| max.max(x)) / qmax;
+    let candidates = (0..CANDIDATES).map(|i| mean * FIRST * RATIO.powi(i as i32)).chain([abs_max]);
+    candidates.map(|scale| (scale, error(scale))).min_by(|a, b| a.1.total_cmp(&b.1)).map_or(ZERO_SCALE, |(scale, _)| scale)
 }
 
-/// Moves what is smooth over the ranks from the words' biases into the curve: the sum stays, and
-/// the words' squares become least.
+/// Moves the part of the words' biases that is smooth over the frequency ranks into the bias curve.
+/// The sum of both is unchanged, and the squares of the words' biases become minimal.
 pub fn fit_curve(parameters: &mut Parameters) {
     let knots = parameters.architecture().bias_knots;
     if knots == 0 {
         return;
     }
     let mut curve = values_of(parameters, ModelTensor::HeadCurve).clone();
-    let rests = values_of(parameters, ModelTensor::HeadBias);
-    let words = rests.len();
-    rests.iter_mut().zip(rank_curve(&curve, words)).for_each(|(rest, curve)| *rest += curve);
+    let residuals = values_of(parameters, ModelTensor::HeadBias);
+    let words = residuals.len();
+    residuals.iter_mut().zip(rank_curve(&curve, words)).for_each(|(residual, curve)| *residual += curve);
     curve.fill(0.0);
-    let places: Vec<KnotPosition> = (0..words).map(|word| KnotPosition::of(word, words, knots)).collect();
+    let positions: Vec<KnotPosition> = (0..words).map(|word| KnotPosition::of(word, words, knots)).collect();
     for _ in 0..SWEEPS {
         for (knot, height) in curve.iter_mut().enumerate() {
-            let weight = |place: &KnotPosition| match knot {
-                k if k == place.knot => 1.0 - place.fraction,
-                k if k == place.knot + 1 => place.fraction,
+            let weight = |position: &KnotPosition| match knot {
+                k if k == position.knot => 1.0 - position.fraction,
+                k if k == position.knot + 1 => position.fraction,
                 _ => 0.0,
             };
             let (mut product, mut square) = (0.0, 0.0);
-            for (place, rest) in places.iter().zip(rests.iter()) {
-                product += weight(place) * rest;
-                square += weight(place) * weight(place);
+            for (position, residual) in positions.iter().zip(residuals.iter()) {
+                product += weight(position) * residual;
+                square += weight(position) * weight(position);
             }
             if square > 0.0 {
                 let change = product / square;
                 *height += change;
-                places.iter().zip(rests.iter_mut()).for_each(|(place, rest)| *rest -= change * weight(place));
+                positions.iter().zip(residuals.iter_mut()).for_each(|(position, residual)| *residual -= change * weight(position));
             }
         }
     }
@@ -93,7 +94,7 @@ pub fn fit_curve(parameters: &mut Parameters) {
 }
 
 fn values_of(parameters: &mut Parameters, id: impl Into<TensorId>) -> &mut Vec<f32> {
-    &mut parameters.get_mut(id).expect("the architecture lists it").values
+    &mut parameters.get_mut(id).expect("the tensor is in the architecture").values
 }
 
 #[cfg(test)]
@@ -112,11 +113,11 @@ mod tests {
             activation_bits: None,
             ..QuantizationPolicy::default()
         };
-        Parameters::initialise(Architecture { quantization: Some(policy), ..config.architecture() }, 3)
+        Parameters::initialize(Architecture { quantization: Some(policy), ..config.architecture() }, 3)
     }
 
     #[test]
-    fn fitted_steps_round_better_than_others() {
+    fn initialized_scales_have_the_least_error() {
         let mut parameters = parameters();
         initialize_scales(&mut parameters);
         let error = |parameters: &Parameters| -> f32 {
@@ -136,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn the_curve_takes_what_is_smooth_and_the_sum_stays() {
+    fn the_curve_takes_the_smooth_part_and_the_sum_is_unchanged() {
         let mut parameters = parameters();
         let smooth = [3.0, 1.0, -2.0, -4.0];
         let words = parameters.architecture().vocab_size;
@@ -148,6 +149,6 @@ mod tests {
         for (knot, expected) in curve.iter().zip(smooth) {
             assert!((knot - expected - 0.5).abs() < 0.02, "{curve:?}");
         }
-        assert!(values_of(&mut parameters, ModelTensor::HeadBias).iter().all(|rest| rest.abs() < 0.05));
+        assert!(values_of(&mut parameters, ModelTensor::HeadBias).iter().all(|residual| residual.abs() < 0.05));
     }
 }

@@ -1,65 +1,65 @@
-//! What a run asks of a stage, whatever its kind.
+//! The interface between a run and its stages.
 
 use crate::checkpoint::{Checkpoint, History, ModelState};
 use crate::config::{ModelConfig, StageConfig};
 use crate::observer::Observer;
 use crate::train::{Stage, TokenStreams, TrainError, Trained};
 
-/// What a stage runs with.
+/// Inputs of a stage.
 pub struct StageContext<'a> {
-    /// Where and how it trains.
+    /// How the stage trains.
     pub stage: &'a Stage<'a>,
-    /// The tokens.
+    /// The token streams.
     pub streams: &'a TokenStreams,
-    /// The model that an interrupted stage learned from.
+    /// The model before the stage, if the stage was interrupted and its teacher is needed.
     pub teacher: Option<ModelState>,
-    /// Who is told.
+    /// Receives the events.
     pub observer: &'a mut dyn Observer,
 }
 
 /// A kind of stage.
 pub trait RunStage {
-    /// Changes the checkpoint's model, going on from the checkpoint's progress if it has any.
+    /// Trains the checkpoint's model. Resumes from the checkpoint's progress if there is any.
     ///
     /// # Errors
-    /// [`TrainError`].
+    /// [`TrainError`] if the training fails.
     fn run(&self, checkpoint: &mut Checkpoint, context: StageContext) -> Result<Trained, TrainError>;
 
-    /// Whether the model before the stage is learned from, and so is needed to go on with the
-    /// stage.
+    /// Whether the stage needs the model before it as a teacher. Resuming then needs that model
+    /// too.
     fn learns_from_previous(&self) -> bool {
         false
     }
 
-    /// Whether it chooses its model by a budget of bytes.
+    /// Whether the stage chooses its model within a budget of bytes.
     fn needs_budget(&self) -> bool {
         false
     }
 
-    /// Checks, before anything is trained, that the budget can be kept to.
+    /// Checks, before any training, that a model can fit the budget.
     ///
     /// # Errors
-    /// [`TrainError::NoStudent`].
+    /// [`TrainError::NoStudent`] if none can.
     fn check_budget(&self, _teacher: &ModelConfig, _words: usize, _budget: u64) -> Result<(), TrainError> {
         Ok(())
     }
 
-    /// The tokens of the shortest training that it does.
+    /// Token streams of the shortest training in the stage.
     ///
     /// # Errors
-    /// [`TrainError::NoDevSlice`].
+    /// [`TrainError::NoDevSlice`] if the stage needs a dev slice and there is none.
     fn least_streams(&self, streams: &TokenStreams) -> Result<TokenStreams, TrainError> {
         Ok(streams.clone())
     }
 
-    /// The stage that would do again what this one chose to do; `None` where it chooses nothing.
+    /// A stage that repeats the choice of this one. `None` if the stage chooses nothing.
     fn chosen(&self, _history: &History) -> Option<StageConfig> {
         None
     }
 }
 
 impl StageConfig {
-    /// What runs it.
+    /// The implementation of this stage.
     pub fn runner(&self) -> &dyn RunStage {
         match self {
             Self::Train(config) => config,

@@ -1,4 +1,4 @@
-//! The model that another one learns from; it does not change.
+//! The frozen model that a student learns from.
 
 use crate::batch::Batch;
 use crate::model::{LanguageModel, Leaves, Mode, Output};
@@ -15,19 +15,20 @@ pub struct Teacher {
 }
 
 impl Teacher {
-    /// Of these values.
+    /// A teacher with these parameters.
     pub fn new(parameters: &Parameters) -> Self {
         let model = LanguageModel::bind(parameters.architecture(), Gradient::Exact, &Leaves::plain(parameters));
         let head = Arc::new(model.frozen_head());
         Self { model, head }
     }
 
-    /// What it makes of a batch.
+    /// Forward pass on a batch.
     pub fn forward(&self, batch: &Batch) -> Output {
         self.model.forward(&batch.inputs, batch.n_seq, &mut Mode::Evaluate)
     }
 
-    /// Its distributions as targets. `alpha` is their weight; the hard targets have the rest.
+    /// The teacher's distributions as soft targets with weight `alpha`. The hard targets have
+    /// weight `1 - alpha`.
     pub fn soft_targets(&self, output: &Output, temperature: f32, alpha: f32) -> SoftTargets {
         SoftTargets { hidden: output.hidden.clone().into_buffer(), head: self.head.clone(), temperature, alpha }
     }

@@ -62,9 +62,9 @@ fn rms_norm_backward_body(x: &[f32], gamma: &[f32], gradient: &[f32], dx: &mut [
     }
 }
 
-/// One row of either; `CENTRED` where the mean was taken off.
+/// One row of either; `CENTERED` where the mean was taken off.
 #[inline(always)]
-fn row_backward<const CENTRED: bool>(
+fn row_backward<const CENTERED: bool>(
     x: &[f32],
     (mean, r): (f32, f32),
     gamma: &[f32],
@@ -83,7 +83,7 @@ fn row_backward<const CENTRED: bool>(
             dgamma[lane] += gradient[lane] * normed;
         }
     }
-    let shift = if CENTRED { sums.iter().sum::<f32>() / n } else { 0.0 };
+    let shift = if CENTERED { sums.iter().sum::<f32>() / n } else { 0.0 };
     let slope = products.iter().sum::<f32>() / n;
     for (((dx, x), gradient), gamma) in dx.iter_mut().zip(x).zip(gradient).zip(gamma) {
         *dx = r * (gradient * gamma - shift - (x - mean) * r * slope);

@@ -1,7 +1,7 @@
 //! Tensors of a model's parameters, and their gradients.
 //!
-//! Weights are rounded by their quantizers on the way in, and gradients pass back through them on
-//! the way out.
+//! The quantizers are applied here: weights are rounded when the leaves are made, and gradients
+//! pass through the quantizers when they are collected.
 
 use super::quantizer_gradient::{ROWS, through_quantizer};
 use crate::buffer::Buffer;
@@ -13,10 +13,10 @@ use resnet_bk_runtime::internal::tensor_id::{BlockTensor, ModelTensor, TensorId}
 use resnet_bk_runtime::internal::tensor_spec::Role;
 use std::collections::HashMap;
 
-/// Groups that one task rounds.
+/// Groups per task.
 const GROUPS: usize = 256;
 
-/// Parameters that reach an operation as one vector, one after another.
+/// Parameters that an operation takes as one concatenated vector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Packed {
     /// Rows and projections of the embedding table's frequency bins.
@@ -28,7 +28,7 @@ pub enum Packed {
 }
 
 impl Packed {
-    /// What a parameter is packed into, if it is.
+    /// The pack that a parameter belongs to, if any.
     fn holding(tensor: ModelTensor) -> Option<Self> {
         match tensor {
             ModelTensor::Embedding | ModelTensor::BinRows(_) | ModelTensor::BinProjection(_) => Some(Self::Embedding),
@@ -39,8 +39,8 @@ impl Packed {
     }
 }
 
-/// One tensor per parameter, or per [`Packed`] group of them, tracked for a training step or plain
-/// for an evaluation.
+/// One tensor per parameter or per [`Packed`] vector: tracked for a training step, plain for
+/// evaluation.
 #[derive(Debug)]
 pub struct Leaves {
     tape: Option<Tape>,
@@ -52,14 +52,14 @@ pub struct Leaves {
 #[derive(Debug)]
 struct Leaf {
     tensor: Tensor,
-    /// The parameters that it holds, and their sizes.
+    /// Parameters in this tensor, with their lengths.
     parameters: Vec<(TensorId, usize)>,
 }
 
 /// Gradients by the identity of their parameter.
 pub type ParameterGradients = HashMap<TensorId, Vec<f32>>;
 
-/// What [`Parameters::rounded`] gives, by all threads.
+/// Parallel version of [`Parameters::rounded`].
 fn rounded(parameters: &Parameters, parameter: &Parameter) -> Buffer {
     let Some(Quantizer { scheme, scales }) = parameters.quantizer(parameter) else { return parameter.values.clone() };
     let mut values = parameter.values.clone();
@@ -77,12 +77,12 @@ fn rounded(parameters: &Parameters, parameter: &Parameter) -> Buffer {
 }
 
 impl Leaves {
-    /// Leaves whose gradients can be asked for after a backward pass.
+    /// Leaves with gradients, for a training step.
     pub fn tracked(parameters: &Parameters) -> Self {
         Self::new(parameters, Some(Tape::default()))
     }
 
-    /// Plain tensors for evaluation.
+    /// Leaves without gradients, for evaluation.
     pub fn plain(parameters: &Parameters) -> Self {
         Self::new(parameters, None)
     }
@@ -114,7 +114,7 @@ impl Leaves {
         leaves
     }
 
-    /// Adds a leaf that is not part of the model, such as a projection that only a loss uses.
+    /// Adds a parameter that is not part of the model, such as a projection used only by a loss.
     pub fn push_auxiliary(&mut self, parameter: &Parameter) {
         let spec = &parameter.spec;
         self.single.insert(spec.id.tensor(), self.list.len());
@@ -132,36 +132,36 @@ impl Leaves {
     /// The tensor of a parameter that is not packed with others.
     ///
     /// # Panics
-    /// If there is none.
+    /// If there is no such tensor.
     pub fn tensor(&self, tensor: ModelTensor) -> Tensor {
         self.list[self.single[&tensor]].tensor.clone()
     }
 
-    /// The vector of packed parameters.
+    /// A vector of packed parameters.
     ///
     /// # Panics
-    /// If there is none.
+    /// If there is no such vector.
     pub fn packed(&self, packed: Packed) -> Tensor {
         self.list[self.packed[&packed]].tensor.clone()
     }
 
-    /// Gradients of `parameters`, of which these leaves were made, and of the auxiliary ones. There
-    /// is none where the loss does not depend on a parameter, as on the experts that no token was
-    /// routed to. `lambda` is in nats of loss for a coded bit.
+    /// Gradients of `parameters`, from which these leaves were made, and of the auxiliary
+    /// parameters. A parameter that does not affect the loss has no entry, for example an expert
+    /// without tokens. `lambda` is in nats of loss per coded bit.
     pub fn gradients(&self, parameters: &Parameters, gradients: Gradients, lambda: f32) -> ParameterGradients {
         let mut found = self.of_leaves(gradients);
         for parameter in parameters.iter().filter(|parameter| parameters.has_learned_scales(parameter)) {
             if let Some(gradient) = found.get_mut(&parameter.spec.id)
                 && let Some(quantizer) = parameters.quantizer(parameter)
-                && let Some(dsteps) = through_quantizer(parameter, &quantizer, gradient, lambda)
+                && let Some(dscales) = through_quantizer(parameter, &quantizer, gradient, lambda)
             {
-                found.insert(parameter.spec.id.log_scales(), dsteps);
+                found.insert(parameter.spec.id.log_scales(), dscales);
             }
         }
         found
     }
 
-    /// Gradients of what the leaves hold.
+    /// Gradients of the tensors in the leaves.
     fn of_leaves(&self, mut gradients: Gradients) -> ParameterGradients {
         let mut found = HashMap::new();
         for leaf in &self.list {
@@ -182,7 +182,7 @@ impl Leaves {
     }
 }
 
-/// Parts one after another; a single one is not copied.
+/// Concatenates the parts. A single part is not copied.
 fn joined(mut parts: Vec<Buffer>) -> Buffer {
     match parts.len() {
         1 => parts.remove(0),
@@ -190,7 +190,7 @@ fn joined(mut parts: Vec<Buffer>) -> Buffer {
     }
 }
 
-/// Rows and columns of a parameter; a vector is a row.
+/// Rows and columns of a parameter. A vector is one row.
 fn matrix_shape(shape: &[usize]) -> [usize; 2] {
     match *shape {
         [columns] => [1, columns],

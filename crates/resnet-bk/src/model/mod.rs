@@ -1,9 +1,8 @@
-//! The language model in training: the same equations as [`resnet_bk_runtime::internal::model`],
-//! with gradients.
+//! The language model in training: the equations of [`resnet_bk_runtime::internal::model`], with
+//! gradients.
 //!
-//! A model is bound for each step from [`Leaves`], the tensors of its parameters. Weights pass
-//! through their quantizers while they are bound, so the model itself knows nothing of quantization
-//! but its activations' scales.
+//! For each step a model is bound to [`Leaves`], the tensors of its parameters. The leaves already
+//! hold rounded weights, so the model only quantizes activations.
 
 mod leaves;
 mod moe;
@@ -36,16 +35,16 @@ pub struct LanguageModel {
     head_bias: Tensor,
 }
 
-/// What a forward pass leaves behind.
+/// Result of a forward pass.
 #[derive(Debug)]
 pub struct Output {
     /// Hidden states after the last norm, `[n, D]`.
     pub hidden: Tensor,
-    /// One entry a block.
+    /// One entry per block.
     pub layers: Vec<LayerOutput>,
 }
 
-/// What one block leaves behind.
+/// Intermediate values of one block.
 #[derive(Debug)]
 pub struct LayerOutput {
     /// The resolvent's input before its quantizer, `[n, H]`.
@@ -54,7 +53,7 @@ pub struct LayerOutput {
     pub features: Tensor,
     /// Router logits, without noise, `[n, E]`.
     pub router_logits: Tensor,
-    /// Tokens that went through each expert, `[E]`.
+    /// Number of tokens routed to each expert, `[E]`.
     pub usage: Vec<usize>,
 }
 
@@ -118,7 +117,7 @@ enum MixerWeights {
     },
 }
 
-/// Calibrated scales.
+/// Quantizers of a block's activations, with calibrated scales.
 #[derive(Debug)]
 struct ActivationQuantizers {
     bits: u8,
@@ -163,22 +162,25 @@ impl LanguageModel {
         }
     }
 
-    /// Mean loss of the head on hidden states of this model, `[1, 1]`.
+    /// Mean loss of the head for hidden states of this model, `[1, 1]`.
     pub fn head_loss(&self, loss: HeadLoss, hidden: &Tensor) -> Tensor {
         ops::head_loss(loss, &self.head_layout, hidden, &self.head_table, &self.head_bias)
     }
 
-    /// The head's present values.
+    /// A copy of the head's current values.
     pub fn frozen_head(&self) -> FrozenHead {
         let values = |tensor: &Tensor| tensor.clone().into_buffer();
         FrozenHead { layout: self.head_layout.clone(), table: values(&self.head_table), bias: values(&self.head_bias) }
     }
 
-    /// Runs sequences of `length` tokens that lie one after another, each from a fresh state.
+    /// Runs consecutive sequences of `length` tokens, each from the initial state.
     ///
     /// # Shapes
-    /// - `tokens`: `[n]`, a multiple of `length`, each below `V`; `length` at most `n_seq` where
-    ///   there are positions
+    /// - `tokens`: `[n]`, a multiple of `length`, each below `V`; `length` at most `n_seq` if the
+    ///   model has positions
+    ///
+    /// # Panics
+    /// If `tokens` is not a multiple of `length`, or `length` is 0.
     pub fn forward(&self, tokens: &[u32], length: usize, mode: &mut Mode) -> Output {
         assert!(length > 0 && tokens.len().is_multiple_of(length), "{} tokens in sequences of {length}", tokens.len());
         let mask = mode.embedding_dropout();
@@ -256,7 +258,7 @@ impl Block {
                 (x, LayerOutput { potential: v, features, router_logits, usage })
             }
             MixerWeights::Propagator { hopping, barrier, source, norm, gate, output, moe_norm } => {
-                // Their gradients are added in the reverse of this order.
+                // The order matters: the gradients of `normed` are added in the reverse order.
                 let hop = hopping.forward(&normed);
                 let v = barrier.forward(&normed);
                 let u = source.forward(&normed);

@@ -1,4 +1,4 @@
-//! The sparse mixture of experts . Equations in [`resnet_bk_runtime::internal::router`].
+//! The sparse mixture of experts. Equations in [`resnet_bk_runtime::internal::router`].
 
 use super::{Leaves, Linear, Mode, Packed};
 use crate::ops;
@@ -8,7 +8,7 @@ use resnet_bk_runtime::internal::tensor_id::{BlockTensor, ModelTensor};
 #[derive(Debug)]
 pub(super) struct MixtureOfExperts {
     router: Linear,
-    /// Parameters of all experts, as [`ops::experts`] takes them.
+    /// Packed parameters of all experts, in the layout of [`ops::experts`].
     table: Tensor,
     top_k: usize,
 }
@@ -22,7 +22,7 @@ impl MixtureOfExperts {
         }
     }
 
-    /// Output `[n, D]`, router logits `[n, E]`, and the tokens that went through each expert.
+    /// Output `[n, D]`, router logits `[n, E]`, and number of tokens routed to each expert `[E]`.
     pub fn forward(&self, x: &Tensor, mode: &mut Mode) -> (Tensor, Tensor, Vec<usize>) {
         let logits = self.router.forward(x);
         let weights = ops::gate_weights(&mode.perturb(&logits), self.top_k);

@@ -1,10 +1,10 @@
-//! What only training adds to a forward pass.
+//! Random noise of the forward pass in training.
 
 use crate::ops::{self, DropoutMask, ExpertDropout};
 use crate::random::Random;
 use crate::tape::Tensor;
 
-/// Whether a forward pass is deterministic.
+/// Whether a forward pass has noise.
 #[derive(Debug)]
 pub enum Mode {
     /// No dropout, no noise.
@@ -13,36 +13,36 @@ pub enum Mode {
     Train(Noise),
 }
 
-/// Noise of one training step, all drawn from one keyed stream.
+/// Noise of one training step, drawn from one keyed random stream.
 #[derive(Debug)]
 pub struct Noise {
-    /// Where masks and noise are drawn from.
+    /// Random stream of masks and noise.
     pub random: Random,
-    /// Dropout in the experts and, in propagator blocks, after the mixer.
+    /// Dropout probability in the experts and, in propagator blocks, after the mixer.
     pub dropout: f32,
-    /// Dropout of the embeddings.
+    /// Dropout probability of the embeddings.
     pub embedding_dropout: f32,
     /// Scale of Gumbel noise on the router's logits; 0 for none.
     pub gumbel_noise: f32,
 }
 
 impl Mode {
-    /// Mask of the mixer's output in a propagator block.
+    /// Mask for the mixer's output in a propagator block.
     pub fn mixer_dropout(&mut self) -> Option<DropoutMask> {
         self.draw(|noise| noise.dropout).map(|(p, key)| DropoutMask::new(p, key))
     }
 
-    /// Masks of the experts' hidden states.
+    /// Masks for the hidden states of the experts.
     pub fn expert_dropout(&mut self) -> Option<ExpertDropout> {
         self.draw(|noise| noise.dropout).map(|(p, key)| ExpertDropout { p, key })
     }
 
-    /// Mask of the embeddings.
+    /// Mask for the embeddings.
     pub fn embedding_dropout(&mut self) -> Option<DropoutMask> {
         self.draw(|noise| noise.embedding_dropout).map(|(p, key)| DropoutMask::new(p, key))
     }
 
-    /// A probability above zero, and the key of a mask.
+    /// The probability and the key of a new mask; `None` if the probability is 0.
     fn draw(&mut self, probability: impl Fn(&Noise) -> f32) -> Option<(f32, u64)> {
         match self {
             Self::Train(noise) if probability(noise) > 0.0 => Some((probability(noise), noise.random.next_u64())),
@@ -50,8 +50,8 @@ impl Mode {
         }
     }
 
-    /// Router logits plus Gumbel noise `-ln(-ln u)`, which turns the choice of the largest into a
-    /// draw from the softmax.
+    /// Adds Gumbel noise `-ln(-ln u)` to router logits. The largest noisy logit is then a sample
+    /// from the softmax.
     pub fn perturb(&mut self, logits: &Tensor) -> Tensor {
         match self {
             Self::Train(noise) if noise.gumbel_noise > 0.0 => {

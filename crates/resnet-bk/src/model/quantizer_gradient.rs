@@ -1,21 +1,23 @@
 //! Gradients through a parameter's quantizer.
 //!
-//! The gradient of rounded values is taken for that of the values: the straight-through estimator
-//! (Bengio, Léonard, Courville, arXiv 1308.3432). Scales that follow the largest weight of a group
-//! cut off no weight; trained ones do, and have gradients of their own (Esser and others, "Learned
-//! step size quantization", arXiv 1902.08153). With `v = x / s`, `q = clamp(round(v), -Q, Q)` and
-//! the gradient `y` of `q s`:
+//! The straight-through estimator passes the gradient of the rounded values on to the values
+//! (Bengio, Léonard, Courville, arXiv 1308.3432). An AbsMax scale follows the largest weight of its
+//! group, so no weight is clipped. Learned scales can clip weights, and have gradients of their own
+//! (Esser and others, "Learned step size quantization", arXiv 1902.08153). With `v = x / s`, `q =
+//! clamp(round(v), -Q, Q)` and the gradient `y` of `q s`:
 //!
 //! ```text
 //! dx = y where |v| <= Q, else 0        d ln s = s sum y (q - v where |v| <= Q, else q)
 //! ```
 //!
-//! Where bits have a price, the coded size is part of the loss. A code's cost is its information in
-//! the tensor's present codes, `b_k = -log2 p(|q| = k)` and a sign's bit; between two levels it is
-//! interpolated, so the way to a cheaper level has a slope:
+//! With lambda above 0, the loss also contains lambda times the coded size. The rate of a code with
+//! magnitude k is estimated from the tensor's current codes: `b_k = -log2 p(|q| = k)`, plus one bit
+//! for the sign if k > 0. Between two levels the rate is interpolated linearly, so that it has a
+//! gradient:
 //!
 //! ```text
-//! cost(v) = b_k + (|v| - k)(b_{k+1} - b_k)      k = floor |v|      dx += price cost'(v) / s      d ln s -= price sum cost'(v) v
+//! rate(v) = b_k + (|v| - k)(b_{k+1} - b_k)      k = floor |v|
+//! dx += lambda rate'(v) / s      d ln s -= lambda sum rate'(v) v
 //! ```
 
 use crate::ops::sum_rows;
@@ -24,11 +26,11 @@ use rayon::prelude::*;
 use resnet_bk_runtime::internal::kernels::{in_steps, nearest_code};
 use resnet_bk_runtime::internal::quantization::ScaleMode;
 
-/// Rows of a matrix that one task takes.
+/// Matrix rows per task.
 pub const ROWS: usize = 512;
 
-/// Turns the gradient of rounded values into that of the values, and returns that of the logarithms
-/// of learned scales.
+/// Replaces the gradient of the rounded values by that of the values. Returns the gradient of the
+/// log scales if the scales are learned.
 pub fn through_quantizer(
     parameter: &Parameter,
     quantizer: &Quantizer,
@@ -38,9 +40,9 @@ pub fn through_quantizer(
     let ScaleMode::Learned(columns) = quantizer.scheme.mode else { return None };
     let columns = columns as usize;
     let qmax = f32::from(quantizer.scheme.qmax);
-    let steps: Vec<f32> = quantizer.scales.iter().map(|scale| scale.to_f32()).collect();
+    let scales: Vec<f32> = quantizer.scales.iter().map(|scale| scale.to_f32()).collect();
     let slopes = if lambda > 0.0 {
-        slopes(parameter, &steps, quantizer.scheme.qmax).iter().map(|slope| lambda * slope).collect()
+        rate_slopes(parameter, &scales, quantizer.scheme.qmax).iter().map(|slope| lambda * slope).collect()
     } else {
         vec![0.0; quantizer.scheme.qmax as usize + 1]
     };
@@ -48,38 +50,38 @@ pub fn through_quantizer(
         .par_chunks_mut(ROWS * columns)
         .zip(parameter.values.par_chunks(ROWS * columns))
         .map(|(gradient, values)| {
-            let mut dsteps = vec![0.0; columns];
+            let mut dscales = vec![0.0; columns];
             for (gradient, values) in gradient.chunks_mut(columns).zip(values.chunks(columns)) {
-                for (((y, x), step), dstep) in gradient.iter_mut().zip(values).zip(&steps).zip(&mut dsteps) {
-                    let v = in_steps(*x, *step);
+                for (((y, x), scale), dscale) in gradient.iter_mut().zip(values).zip(&scales).zip(&mut dscales) {
+                    let v = in_steps(*x, *scale);
                     let inside = v.abs() <= qmax;
-                    let q = nearest_code(*x, *step, qmax);
-                    *dstep += *y * step * if inside { q - v } else { q };
+                    let q = nearest_code(*x, *scale, qmax);
+                    *dscale += *y * scale * if inside { q - v } else { q };
                     *y = if inside { *y } else { 0.0 };
                     let slope = slopes[v.abs().min(qmax) as usize];
                     if slope != 0.0 && v != 0.0 {
-                        *y += slope * v.signum() / step;
-                        *dstep -= slope * v.abs();
+                        *y += slope * v.signum() / scale;
+                        *dscale -= slope * v.abs();
                     }
                 }
             }
-            dsteps
+            dscales
         })
         .collect();
     Some(sum_rows(&parts, columns))
 }
 
-/// What one more level costs from each level on, in bits; nothing beyond the last.
-fn slopes(parameter: &Parameter, steps: &[f32], qmax: i16) -> Vec<f32> {
+/// Difference in bits between level k + 1 and level k, for each k; 0 for the last level.
+fn rate_slopes(parameter: &Parameter, scales: &[f32], qmax: i16) -> Vec<f32> {
     let mut counts = vec![0u32; qmax as usize + 1];
-    for (x, step) in parameter.values.iter().zip(steps.iter().cycle()) {
-        let level = nearest_code(*x, *step, f32::from(qmax)).abs();
+    for (x, scale) in parameter.values.iter().zip(scales.iter().cycle()) {
+        let level = nearest_code(*x, *scale, f32::from(qmax)).abs();
         counts[level as usize] += 1;
     }
-    // Half a count for levels that no code has: their cost stays finite.
+    // Add 1/2 to each count, so that levels without codes have a finite rate.
     let total = parameter.values.len() as f32 + 0.5 * counts.len() as f32;
-    let cost = |level: usize| f32::from(level > 0) - ((counts[level] as f32 + 0.5) / total).log2();
-    (0..counts.len()).map(|level| if level + 1 < counts.len() { cost(level + 1) - cost(level) } else { 0.0 }).collect()
+    let rate = |level: usize| f32::from(level > 0) - ((counts[level] as f32 + 0.5) / total).log2();
+    (0..counts.len()).map(|level| if level + 1 < counts.len() { rate(level + 1) - rate(level) } else { 0.0 }).collect()
 }
 
 #[cfg(test)]
@@ -99,33 +101,33 @@ mod tests {
     }
 
     #[test]
-    fn weights_inside_the_levels_get_the_gradient_and_steps_theirs() {
+    fn gradients_of_weights_and_scales_follow_the_formula() {
         // v = 0.2, 1.6, 3.0, -0.8; q = 0, 2, 2, -1
         let (parameter, quantizer) = parameter(&[0.1, 0.4, 1.5, -0.2]);
         let mut gradient = [1.0, 2.0, 3.0, 4.0];
-        let steps = through_quantizer(&parameter, &quantizer, &mut gradient, 0.0).unwrap();
+        let scales = through_quantizer(&parameter, &quantizer, &mut gradient, 0.0).unwrap();
         assert_eq!(gradient, [1.0, 2.0, 0.0, 4.0]);
         let expected = [0.5 * (1.0 * (0.0 - 0.2) + 3.0 * 2.0), 0.25 * (2.0 * (2.0 - 1.6) + 4.0 * (-1.0 + 0.8))];
-        for (step, expected) in steps.iter().zip(expected) {
-            assert!((step - expected).abs() < 1e-5, "{steps:?}");
+        for (scale, expected) in scales.iter().zip(expected) {
+            assert!((scale - expected).abs() < 1e-5, "{scales:?}");
         }
     }
 
     #[test]
-    fn a_price_follows_the_codes_own_information() {
-        // 40 zeros, 8 ones, 2 twos: each level up is rarer, so it costs more.
+    fn lambda_adds_the_gradient_of_the_estimated_rate() {
+        // 40 zeros, 8 ones, 2 twos: higher levels are rarer, so they take more bits.
         let values: Vec<f32> = [(40, 0.1), (8, 0.5), (2, -1.0)].iter().flat_map(|&(n, x)| vec![x; n]).collect();
         let (mut parameter, mut quantizer) = parameter(&values);
         parameter.spec.shape = vec![50, 1];
         quantizer.scheme.mode = ScaleMode::Learned(1);
         quantizer.scales.truncate(1);
-        let slopes = slopes(&parameter, &[0.5], 2);
+        let slopes = rate_slopes(&parameter, &[0.5], 2);
         let bits = |count: f32| -((count + 0.5) / 51.5f32).log2();
         assert!((slopes[0] - (1.0 + bits(8.0) - bits(40.0))).abs() < 1e-5, "{slopes:?}");
         assert!((slopes[1] - (bits(2.0) - bits(8.0))).abs() < 1e-5 && slopes[2] == 0.0, "{slopes:?}");
         let mut gradient = vec![0.0; 50];
-        let steps = through_quantizer(&parameter, &quantizer, &mut gradient, 0.01).unwrap();
+        let scales = through_quantizer(&parameter, &quantizer, &mut gradient, 0.01).unwrap();
         assert!((gradient[0] - 0.01 * slopes[0] / 0.5).abs() < 1e-6, "towards zero");
-        assert!(steps[0] < 0.0, "a larger step makes codes smaller");
+        assert!(scales[0] < 0.0, "a larger scale makes codes smaller");
     }
 }

@@ -127,7 +127,7 @@ impl Candidates {
     }
 
     /// All baselines of an artifact of this causality at the end of a run, or why they are missing.
-    pub(super) fn summarise(
+    pub(super) fn summarize(
         &self,
         stages: &[StageSummary],
         causality: Causality,

@@ -46,7 +46,7 @@ impl Run<'_> {
         let budget = if *teacher == self.checkpoint.model.config {
             self.budget_of(baseline, &self.checkpoint.model)?
         } else {
-            let untrained = ModelState::initialise(teacher.clone(), vocabulary.clone(), self.request.recipe.seed);
+            let untrained = ModelState::initialize(teacher.clone(), vocabulary.clone(), self.request.recipe.seed);
             self.budget_of(baseline, &untrained)?
         };
         match budget {

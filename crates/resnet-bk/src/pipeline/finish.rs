@@ -30,7 +30,7 @@ pub(super) fn finish(run: Run) -> Result<Summary, RunError> {
         return Err(RunError::Parity { trained, decoded: artifact.valid_perplexity });
     }
     let out = run.request.out.clone();
-    let summary = summarise(run, artifact)?;
+    let summary = summarize(run, artifact)?;
     let json = serde_json::to_vec_pretty(&summary).expect("a summary is plain data");
     folder::write(&out.join("model.rbk"), &bytes)?;
     folder::write(&out.join("summary.json"), &json)?;
@@ -43,14 +43,14 @@ fn agrees(decoded: f64, trained: f64) -> bool {
     (decoded / trained - 1.0).abs() <= PARITY
 }
 
-fn summarise(run: Run, artifact: ArtifactSummary) -> Result<Summary, RunError> {
+fn summarize(run: Run, artifact: ArtifactSummary) -> Result<Summary, RunError> {
     let target = run.request.recipe.target;
     let vocabulary = &run.checkpoint.model.vocabulary;
     let text_bytes: usize = vocabulary.words().iter().map(|word| word.len() + 1).sum();
     // Every training token is counted, the dev slice too: the counts are to be as good as they can
     // be.
     let ngrams = NgramBaselines::measure(&run.text.tokens, &run.text.streams.valid, vocabulary.len())?;
-    let mut baselines = run.candidates.summarise(
+    let mut baselines = run.candidates.summarize(
         &run.checkpoint.history.stages,
         run.checkpoint.model.config.causality,
         &run.text.streams.valid,

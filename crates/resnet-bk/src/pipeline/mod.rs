@@ -123,7 +123,7 @@ impl<'a> Run<'a> {
                 let size = protocol.vocab_size(recipe.model.vocab_size);
                 let vocabulary = build_vocabulary(&request.corpus.train, size, pretokenizer, protocol.blank_lines())?;
                 memory::check_stages(stages, &ModelConfig { vocab_size: vocabulary.len(), ..recipe.model.clone() })?;
-                Checkpoint::new(ModelState::initialise(recipe.model.clone(), Arc::new(vocabulary), recipe.seed))
+                Checkpoint::new(ModelState::initialize(recipe.model.clone(), Arc::new(vocabulary), recipe.seed))
             }
         };
         let text = Text::new(&request.corpus, recipe, &checkpoint.model.vocabulary)?;
@@ -217,7 +217,7 @@ impl<'a> Run<'a> {
         let context = StageContext { stage: &stage, streams: &self.text.streams, teacher, observer: &mut *observer };
         let trained = config.runner().run(&mut self.checkpoint, context)?;
         let is_fresh = config.brings_model() || (index == 0 && self.request.model.is_none());
-        let summary = self.summarise(config, is_fresh, &trained, before + started.elapsed().as_secs_f64())?;
+        let summary = self.summarize(config, is_fresh, &trained, before + started.elapsed().as_secs_f64())?;
         observer.event(&Event::StageEnded {
             stage: number,
             kind: config.kind(),
@@ -260,7 +260,7 @@ impl<'a> Run<'a> {
         folder::write(&self.request.out.join(format!("{number:02}-planned.toml")), recipe.to_toml().as_bytes())
     }
 
-    fn summarise(
+    fn summarize(
         &mut self,
         config: &StageConfig,
         fresh_model: bool,

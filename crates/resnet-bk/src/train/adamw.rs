@@ -1,5 +1,5 @@
-//! AdamW (Loshchilov, Hutter, "Decoupled weight decay regularization", arXiv 1711.05101), one pass
-//! over each tensor.
+//! AdamW (Loshchilov, Hutter, "Decoupled weight decay regularization", arXiv 1711.05101), in one
+//! pass over each tensor.
 //!
 //! ```text
 //! m = b1 m + (1 - b1) g      v = b2 v + (1 - b2) g^2
@@ -13,24 +13,24 @@ use crate::parameters::Parameter;
 use rayon::prelude::*;
 use resnet_bk_runtime::internal::tensor_spec::Role;
 
-/// Keeps the step finite where a gradient has always been zero.
+/// Keeps the update finite if all gradients so far are zero.
 const EPSILON: f32 = 1e-8;
-/// Elements that one task updates.
+/// Elements per task.
 const CHUNK: usize = 1 << 15;
 
-/// One step of the optimizer.
+/// One optimizer step.
 #[derive(Clone, Debug)]
 pub struct AdamW<'a> {
-    /// Decays.
+    /// Constants of the optimizer: betas and weight decay.
     pub schedule: &'a Schedule,
     /// Learning rate of this step.
     pub rate: f64,
-    /// What the gradients are multiplied with: the clipping factor.
+    /// Factor on the gradients, from gradient clipping.
     pub gradient_scale: f32,
 }
 
 impl AdamW<'_> {
-    /// Updates every parameter that has a gradient, and keeps masked values at zero.
+    /// Updates every parameter that has a gradient. Masked values stay zero.
     pub fn update<'p>(&self, parameters: impl Iterator<Item = &'p mut Parameter>, gradients: &ParameterGradients) {
         for parameter in parameters {
             if let Some(gradient) = gradients.get(&parameter.spec.id) {
@@ -43,8 +43,8 @@ impl AdamW<'_> {
         let len = parameter.values.len();
         parameter.moments.first.resize(len, 0.0);
         parameter.moments.second.resize(len, 0.0);
-        // Its own steps: a quantizer's step may be born in the middle of a stage, and an expert be
-        // used late.
+        // Each tensor counts its own steps: a learned scale may be added during a stage, and an
+        // expert may get its first token late.
         parameter.moments.steps += 1;
         let steps = parameter.moments.steps as f64;
         let correction = |beta: f64| 1.0 - beta.powf(steps);
@@ -67,7 +67,7 @@ impl AdamW<'_> {
         parameter.apply_mask();
     }
 
-    /// Matrices and tables decay; norms, biases and scalars do not.
+    /// Matrices and tables decay; norms, biases and scales do not.
     fn decay(&self, role: Role) -> f64 {
         match role {
             Role::Small | Role::HeadBias | Role::ActivationScale | Role::LogScale => 0.0,

@@ -1,12 +1,12 @@
-//! The global gradient norm.
+//! Global norm of the gradients.
 
 use crate::kernels::sum_of_squares;
 use rayon::prelude::*;
 
-/// Elements that one task squares.
+/// Elements per task.
 const CHUNK: usize = 1 << 16;
 
-/// Euclidean norm of all gradients together, summed in the order they come in.
+/// Euclidean norm of all gradients together, summed in the given order.
 pub fn global_norm<'a>(gradients: impl Iterator<Item = &'a Vec<f32>>) -> f64 {
     let squares = |gradient: &Vec<f32>| -> f64 {
         gradient.par_chunks(CHUNK).map(sum_of_squares).collect::<Vec<f64>>().iter().sum()

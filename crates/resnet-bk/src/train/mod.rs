@@ -1,5 +1,5 @@
-//! The one training loop. Stages differ in their [`Objective`]: the loss, and what happens to the
-//! model between steps.
+//! The training loop. All stages use it; they differ in their [`Objective`], which gives the loss
+//! and may change the model between steps.
 
 mod adamw;
 mod best_epoch;
@@ -10,7 +10,7 @@ mod step;
 
 pub use adamw::AdamW;
 pub(crate) use best_epoch::BEST_EPOCH;
-pub use best_epoch::Judged;
+pub use best_epoch::EpochPerplexity;
 pub use gradients::global_norm;
 pub use schedule::learning_rate;
 pub use step::{Optimization, StepOutcome, optimization_step};
@@ -34,19 +34,19 @@ use thiserror::Error;
 /// Token streams of a run.
 #[derive(Clone, Debug)]
 pub struct TokenStreams {
-    /// Trained on, and asked which experts are used.
+    /// Training tokens. The usage of experts is measured on them too.
     pub train: Arc<[u32]>,
-    /// Held out of the training text for every choice: the best epoch, the planner's student.
-    /// `None` where nothing is chosen.
+    /// Dev slice, held out of the training text, for choices: the best epoch, the planner's
+    /// student. `None` if nothing is chosen.
     pub dev: Option<Arc<[u32]>>,
-    /// Held out to report: measured after each epoch, and nothing is chosen by it.
+    /// Held-out text, measured after each epoch for the report. Nothing is chosen by it.
     pub valid: Arc<[u32]>,
 }
 
-/// A training that could not go on.
+/// A training failure.
 #[derive(Debug, Error)]
 pub enum TrainError {
-    /// The loss is not a number any more.
+    /// The loss is not finite.
     #[error("the loss became {loss} at step {step} of stage {stage}; a lower learning_rate or grad_clip may help")]
     Diverged {
         /// The stage, from 1.
@@ -62,16 +62,16 @@ pub enum TrainError {
         /// Tokens found.
         tokens: usize,
     },
-    /// The training text does not make a batch.
+    /// The training text is too short for a batch.
     #[error(transparent)]
     Batch(#[from] BatchError),
     /// A checkpoint could not be written.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
-    /// The best epoch or the best student is asked for, but no text is held out to judge it by.
+    /// The best epoch or the best student is requested, but there is no dev slice to choose by.
     #[error("schedule.keep_best_epoch and plan stages need a dev slice, but none is held out of the training text")]
     NoDevSlice,
-    /// A planner has nothing to keep to.
+    /// A planner has no budget.
     #[error("a plan needs a budget: set target.ratio or target.bytes (--target, --bytes)")]
     NoBudget,
     /// No student is small enough.
@@ -89,7 +89,7 @@ pub enum TrainError {
     Artifact(#[from] ArtifactError),
 }
 
-/// What makes a stage different from plain training.
+/// What a stage adds to the training loop.
 pub trait Objective {
     /// Called before every step; may change the model.
     fn before_step(&mut self, _: &mut ModelState, _: &mut StepContext) {}
@@ -98,69 +98,69 @@ pub trait Objective {
     fn loss(&mut self, model: &LanguageModel, output: &Output, leaves: &Leaves, batch: &Batch) -> Tensor;
 }
 
-/// What an objective sees of the loop before a step.
+/// What an objective can see and change before a step.
 pub struct StepContext<'a> {
     /// The stage, from 1.
     pub stage: usize,
     /// The step, from 0.
     pub step: usize,
-    /// Steps of an epoch.
+    /// Steps per epoch.
     pub steps_per_epoch: usize,
-    /// Steps of the stage.
+    /// Steps in the whole stage.
     pub steps: usize,
-    /// The streams.
+    /// The token streams.
     pub streams: &'a TokenStreams,
     /// Where removed experts are recorded.
     pub removals: &'a mut Vec<Removal>,
-    /// Who is told of changes.
+    /// Receives the events.
     pub observer: &'a mut dyn Observer,
 }
 
-/// Where and how a stage trains.
+/// How a stage trains.
 #[derive(Clone, Debug)]
 pub struct Stage<'a> {
-    /// Its number, from 1.
+    /// Number of the stage, from 1.
     pub number: usize,
-    /// Its kind, for the record.
+    /// Kind of the stage, for reports.
     pub kind: crate::config::StageKind,
-    /// The optimizer's schedule.
+    /// Schedule of the optimizer.
     pub schedule: &'a Schedule,
-    /// The run's seed.
+    /// Seed of the run.
     pub seed: u64,
-    /// Where the checkpoint of each epoch goes; `None` keeps nothing.
+    /// File for the checkpoint after each epoch. `None` writes nothing.
     pub save_to: Option<PathBuf>,
-    /// Most bytes of the weights section, for a planner.
+    /// Largest weights section in bytes, for a planner.
     pub budget: Option<u64>,
 }
 
-/// What a stage's training came to.
+/// Result of a stage's training.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Trained {
-    /// Perplexity of the held-out text by the model that was kept.
+    /// Perplexity of the kept model on the held-out text.
     pub valid_perplexity: f64,
-    /// Perplexity of the dev slice by the same model, where there is one.
+    /// Perplexity of the kept model on the dev slice, if there is one.
     pub dev_perplexity: Option<f64>,
-    /// The epoch whose model was kept, from 1.
+    /// Epoch whose model was kept, from 1.
     pub kept_epoch: usize,
-    /// Whether the last epoch had hardly anything left to gain; see [`TRAINED_TO_END`].
+    /// Whether the last epoch brought little improvement; see [`TRAINED_TO_END`].
     pub trained_to_end: bool,
 }
 
-/// A stage was trained to its end where its last epoch lowered the best perplexity before it by
-/// less than this share. It is a statement about the stage's own schedule: a falling learning rate
-/// has less to gain at its end.
+/// A stage is trained to its end if its last epoch lowered the best earlier perplexity by less than
+/// this share. This holds for the stage's own schedule: with a decaying learning rate, the last
+/// epochs gain less in any case.
 pub const TRAINED_TO_END: f64 = 0.01;
 
-/// Trains a checkpoint's model for one stage, going on from the checkpoint's progress if it has
+/// Trains the checkpoint's model for one stage. Resumes from the checkpoint's progress if there is
 /// any.
 ///
-/// After each epoch the held-out text and the dev slice are measured and the checkpoint saved. With
-/// `keep_best_epoch` the model of the epoch with the lowest perplexity on the dev slice is kept, of
-/// the last one otherwise. At the end the checkpoint has neither progress nor optimizer moments
-/// left.
+/// After each epoch it measures the held-out text and the dev slice and saves the checkpoint. With
+/// `keep_best_epoch` it keeps the model of the epoch with the lowest perplexity on the dev slice,
+/// otherwise the last one. At the end the checkpoint has no progress and no optimizer moments.
 ///
 /// # Errors
-/// [`TrainError`]: a text too short, a loss that is not finite, a disk that is full.
+/// [`TrainError`] if the text is too short, the loss is not finite, or the checkpoint cannot be
+/// written.
 pub fn train(
     checkpoint: &mut Checkpoint,
     stage: &Stage,
@@ -185,8 +185,8 @@ pub fn train(
     let mut progress = checkpoint.training.progress.take().unwrap_or_else(|| Progress::new(stage.number));
     let first_epoch = progress.epochs.len();
     let mut rate_control = RateControl::new(schedule, steps);
-    if let Some(prices) = progress.rate_control {
-        rate_control.restore(prices);
+    if let Some(state) = progress.rate_control {
+        rate_control.restore(state);
     }
     let mut best = BestEpoch::restore(stage, &progress)?;
     let mut form = Form::of(&checkpoint.model.parameters);
@@ -244,11 +244,11 @@ pub fn train(
                 tokens_per_second: batch.inputs.len() as f64 / started.elapsed().as_secs_f64(),
             });
         }
-        let judged = Judged::measure(&checkpoint.model.parameters, streams);
-        progress.epochs.push(judged);
-        let present = Form::of(&checkpoint.model.parameters);
-        if present != form {
-            (form, progress.form_since) = (present, epoch);
+        let perplexity = EpochPerplexity::measure(&checkpoint.model.parameters, streams);
+        progress.epochs.push(perplexity);
+        let current = Form::of(&checkpoint.model.parameters);
+        if current != form {
+            (form, progress.form_since) = (current, epoch);
         }
         best.consider(checkpoint, &progress)?;
         progress.seconds = seconds_before + clock.elapsed().as_secs_f64();
@@ -258,8 +258,8 @@ pub fn train(
             stage: stage.number,
             epoch: epoch + 1,
             train_loss: total / steps_per_epoch as f64,
-            valid_perplexity: judged.valid,
-            dev_perplexity: judged.dev,
+            valid_perplexity: perplexity.valid,
+            dev_perplexity: perplexity.dev,
             weights_bytes: rate_control.bytes(),
             seconds: progress.seconds,
         });

@@ -1,8 +1,8 @@
-//! Linear warm-up, then a cosine or a constant rate.
+//! Learning rate schedule: linear warm-up, then cosine decay or a constant rate.
 
 use crate::config::{LearningRateShape, Schedule};
 
-/// Learning rate of a step. `step` counts from 0, `steps` is the stage's number of steps.
+/// Learning rate of a step. `step` counts from 0; `steps` is the number of steps in the stage.
 pub fn learning_rate(schedule: &Schedule, step: usize, steps: usize) -> f64 {
     let warmup = (schedule.warmup * steps as f64).ceil();
     let position = step as f64 + 1.0;

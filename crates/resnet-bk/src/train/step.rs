@@ -1,4 +1,4 @@
-//! One step: forward, backward, clipping by the global norm, and the optimizer.
+//! One training step: forward, backward, clipping by the global norm, optimizer.
 
 use super::{AdamW, Objective, global_norm};
 use crate::batch::Batch;
@@ -9,20 +9,20 @@ use crate::ops;
 use crate::parameters::Parameter;
 use crate::random::Random;
 
-/// How a step changes the parameters.
+/// Settings of one step.
 #[derive(Clone, Debug)]
 pub struct Optimization<'a> {
-    /// The optimizer's constants.
+    /// Constants of the optimizer.
     pub schedule: &'a Schedule,
     /// Learning rate.
     pub rate: f64,
-    /// Price of a coded bit, in nats of loss.
+    /// Rate-distortion multiplier, in nats of loss per coded bit.
     pub lambda: f64,
-    /// Draws dropout masks and routing noise.
+    /// Source of dropout masks and routing noise.
     pub random: Random,
 }
 
-/// What a step found.
+/// Result of a step.
 #[derive(Clone, Copy, Debug)]
 pub struct StepOutcome {
     /// Mean loss of the batch, in nats.
@@ -31,10 +31,11 @@ pub struct StepOutcome {
     pub gradient_norm: f64,
 }
 
-/// Takes one step on a batch. `auxiliary` are the parameters of the loss alone.
+/// Takes one step on a batch. `auxiliary` are parameters of the loss, not of the model.
 ///
 /// # Errors
-/// The loss where it, or the gradient, is not finite; the parameters are then unchanged.
+/// Returns the loss (NaN if only a gradient is not finite) if loss or gradient norm is not finite.
+/// The parameters are then unchanged.
 pub fn optimization_step(
     state: &mut ModelState,
     auxiliary: &mut [Parameter],
@@ -43,7 +44,7 @@ pub fn optimization_step(
     optimization: &Optimization,
 ) -> Result<StepOutcome, f32> {
     let (loss, gradients) = gradient_step(state, auxiliary, batch, objective, optimization);
-    // In the order of the parameters: the norm's bits do not depend on a hash.
+    // Sum in the order of the parameters, so that the result does not depend on hash order.
     let all = state.parameters.iter().chain(&*auxiliary);
     let gradient_norm = global_norm(all.filter_map(|parameter| gradients.get(&parameter.spec.id)));
     if !loss.is_finite() || !gradient_norm.is_finite() {
@@ -56,7 +57,7 @@ pub fn optimization_step(
     Ok(StepOutcome { loss, gradient_norm })
 }
 
-/// Loss of a batch and the gradients of all parameters, the auxiliary ones too.
+/// Loss of a batch, and the gradients of all parameters including the auxiliary ones.
 fn gradient_step(
     state: &ModelState,
     auxiliary: &[Parameter],

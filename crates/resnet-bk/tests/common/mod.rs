@@ -56,7 +56,7 @@ pub fn streams_and_checkpoint(config: ModelConfig) -> (TokenStreams, Checkpoint)
         build_vocabulary(&corpus.train, config.vocab_size, corpus.pretokenizer, BlankLines::Dropped).unwrap();
     let [train, valid] = [&corpus.train, &corpus.valid].map(|text| vocabulary.encode(text).into());
     let streams = TokenStreams { train, dev: None, valid };
-    (streams, Checkpoint::new(ModelState::initialise(config, Arc::new(vocabulary), 1)))
+    (streams, Checkpoint::new(ModelState::initialize(config, Arc::new(vocabulary), 1)))
 }
 
 /// A recipe over the tiny model with the given stages, each `kind` with more TOML lines.

@@ -1,8 +1,9 @@
-//! The students that a planner tries: shapes of the body, each with the widest table that its
-//! budget leaves.
+//! Candidate students of the planner. Each combines a body with the widest table that fits the
+//! budget.
 //!
 //! ```text
-//! budget = body (blocks, experts, mixers) + table: bins of V/30, V/10 and the remaining words, rows of about 8 k, 3 k and k numbers
+//! budget = body (blocks, experts, mixers) + table
+//! table  = bins of V/30, V/10 and the remaining words, with rows about 8k, 3k and k wide
 //! ```
 
 use super::size::predict;
@@ -11,31 +12,31 @@ use resnet_bk_runtime::internal::architecture::Architecture;
 use resnet_bk_runtime::internal::embedding::EmbeddingBin;
 use resnet_bk_runtime::internal::quantization::{LearnedScales, QuantizationPolicy};
 
-/// Width, blocks and experts of the bodies that are tried.
+/// `(d_model, n_layers, num_experts)` of the bodies to try.
 const BODIES: [(usize, usize, usize); 8] =
     [(32, 1, 1), (48, 1, 1), (48, 2, 1), (64, 1, 1), (64, 2, 1), (64, 2, 2), (96, 2, 1), (128, 2, 1)];
-/// Levels that are tried, and the share of the budget to spend: the last shows what less would
-/// give.
+/// Levels to try, with the share of the budget to spend. The last entry shows the perplexity at a
+/// smaller size.
 const TABLES: [(Levels, f64); 4] =
     [(Levels::FINE, 1.0), (Levels::MIDDLE, 1.0), (Levels::COARSE, 1.0), (Levels::COARSE, 0.6)];
-/// Shares of the budget that a body should take: a smaller one leaves the table more than words can
-/// teach.
-const BODY: std::ops::RangeInclusive<f64> = 0.06..=0.6;
-/// Where the budget is so large that every body takes a smaller share, bodies of at least this part
-/// of the largest one's bytes are tried.
-const LARGE: f64 = 0.5;
-/// Widths of the bins over that of the last.
-const FIRST_BIN: usize = 8;
-const SECOND_BIN: usize = 3;
-/// Narrowest last bin.
-const NARROWEST: usize = 2;
-/// Words of the first bins, as shares of all.
-const SHARES: [f64; 2] = [1.0 / 30.0, 0.1];
-/// Knots of the bias's curve.
+/// Share of the budget that a body should take. With a smaller body, the table is wider than the
+/// text can train.
+const BODY_SHARES: std::ops::RangeInclusive<f64> = 0.06..=0.6;
+/// In a budget so large that every body takes a smaller share, bodies of at least this fraction of
+/// the largest body are tried.
+const LARGE_BODY: f64 = 0.5;
+/// Width of the first two bins over the width of the last bin.
+const FIRST_BIN_FACTOR: usize = 8;
+const SECOND_BIN_FACTOR: usize = 3;
+/// Smallest width of the last bin.
+const MIN_WIDTH: usize = 2;
+/// Words of the first two bins, as shares of the vocabulary.
+const BIN_SHARES: [f64; 2] = [1.0 / 30.0, 0.1];
+/// Knots of the bias curve.
 const KNOTS: usize = 16;
 
-/// Levels of the table's bins, of the matrices and of the bias; the matrices and the frequent words
-/// feel coarse steps the most (docs/compression.md).
+/// Levels of the table's bins, the matrices and the bias. Coarse levels hurt the matrices and the
+/// frequent words most (docs/compression.md).
 #[derive(Clone, Copy, Debug)]
 struct Levels {
     table: [u16; 3],
@@ -56,26 +57,26 @@ impl Levels {
     }
 }
 
-/// One student.
+/// A candidate student.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Candidate {
     /// Its configuration.
     pub model: ModelConfig,
     /// Its quantizers.
     pub policy: QuantizationPolicy,
-    /// Whether its table is as wide as the budget lets it be: others show what less would give, and
-    /// are not chosen.
+    /// Whether the table uses the whole budget. Other candidates only show the perplexity at a
+    /// smaller size; the planner does not choose them.
     pub spends_budget: bool,
 }
 
 impl Candidate {
-    /// The student of a body and levels with rows of the last bin this wide.
+    /// A student with this body and these quantizers, whose last bin is `width` wide.
     fn new(common: &ModelConfig, body: (usize, usize, usize), policy: &QuantizationPolicy, width: usize) -> Self {
         let (d_model, n_layers, num_experts) = body;
-        let words = SHARES.map(|share| ((common.vocab_size as f64 * share) as usize).max(1));
+        let words = BIN_SHARES.map(|share| ((common.vocab_size as f64 * share) as usize).max(1));
         let rest = common.vocab_size.saturating_sub(words[0] + words[1]).max(1);
         let bin = |words: usize, width: usize| EmbeddingBin { words, width: width.min(d_model) };
-        let bins = vec![bin(words[0], FIRST_BIN * width), bin(words[1], SECOND_BIN * width), bin(rest, width)];
+        let bins = vec![bin(words[0], FIRST_BIN_FACTOR * width), bin(words[1], SECOND_BIN_FACTOR * width), bin(rest, width)];
         let model = ModelConfig {
             d_model,
             n_layers,
@@ -89,24 +90,24 @@ impl Candidate {
         Self { model, policy: policy.clone(), spends_budget: true }
     }
 
-    /// The model that it will be.
+    /// Architecture of the student.
     pub fn architecture(&self) -> Architecture {
         Architecture { quantization: Some(self.policy.clone()), ..self.model.architecture() }
     }
 
-    /// Predicted bytes of its weights.
+    /// Predicted bytes of the weights section.
     pub fn bytes(&self) -> f64 {
         predict(&self.architecture())
     }
 
-    /// The same body and levels with the widest table that keeps within a budget; `None` where even
-    /// the narrowest does not.
+    /// The same body and levels with the widest table that fits `budget`, in bytes. `None` if even
+    /// the narrowest table does not fit.
     pub fn refit(&self, budget: f64) -> Option<Self> {
         let body = (self.model.d_model, self.model.n_layers, self.model.num_experts);
         fit(&self.model, body, &self.policy, budget)
     }
 
-    /// Sizes and levels in words: width, blocks x experts, widths and levels of the table's bins.
+    /// One line for tables: width, blocks x experts, widths and levels of the table's bins.
     pub fn describe(&self) -> String {
         let listed = |numbers: Vec<String>| numbers.join("/");
         let rows = self.model.embedding_bins.iter().map(|bin| bin.width.to_string()).collect();
@@ -122,7 +123,7 @@ impl Candidate {
     }
 }
 
-/// The widest table for a body, by its last bin first, then the second.
+/// The widest table for a body: first widens the last bin (the others follow), then the second.
 fn fit(
     common: &ModelConfig,
     body: (usize, usize, usize),
@@ -131,7 +132,7 @@ fn fit(
 ) -> Option<Candidate> {
     let fits = |candidate: &Candidate| candidate.bytes() <= budget;
     let mut best =
-        (NARROWEST..=body.0).map(|width| Candidate::new(common, body, policy, width)).take_while(fits).last()?;
+        (MIN_WIDTH..=body.0).map(|width| Candidate::new(common, body, policy, width)).take_while(fits).last()?;
     while best.model.embedding_bins[1].width < body.0 {
         let mut wider = best.clone();
         wider.model.embedding_bins[1].width += 1;
@@ -143,15 +144,14 @@ fn fit(
     Some(best)
 }
 
-/// The students that a budget of bytes leaves room for; empty only where not even the smallest one
-/// fits.
+/// The students that fit `budget`, in bytes. Empty only if the smallest one does not fit.
 pub fn candidates(common: &ModelConfig, budget: f64) -> Vec<Candidate> {
     let mut list: Vec<(f64, Candidate)> = Vec::new();
     for body in BODIES {
         for (levels, share) in TABLES {
             let policy = levels.policy();
             let found = fit(common, body, &policy, share * budget);
-            // Where even the widest table leaves some of the budget, all shares come to the same.
+            // If the widest table does not use up the budget, all shares give the same student.
             let is_other =
                 |other: &Candidate, found: &Candidate| (&other.model, &other.policy) != (&found.model, &found.policy);
             let found = found.filter(|found| list.iter().all(|(_, other)| is_other(other, found)));
@@ -161,12 +161,12 @@ pub fn candidates(common: &ModelConfig, budget: f64) -> Vec<Candidate> {
     }
     let smallest_share = list.iter().map(|(body, _)| body / budget).fold(f64::INFINITY, f64::min);
     let largest = list.iter().map(|&(body, _)| body).fold(0.0, f64::max);
-    let balanced = list.iter().any(|(body, _)| BODY.contains(&(body / budget)));
+    let balanced = list.iter().any(|(body, _)| BODY_SHARES.contains(&(body / budget)));
     list.retain(|(body, _)| match balanced {
-        true => BODY.contains(&(body / budget)),
-        // A generous budget: the table is as wide as it can be, so the body is where more helps.
-        false if smallest_share < *BODY.start() => *body >= LARGE * largest,
-        // A tight one: whatever fits.
+        true => BODY_SHARES.contains(&(body / budget)),
+        // The budget is large and the table is at its full width: only a larger body helps.
+        false if smallest_share < *BODY_SHARES.start() => *body >= LARGE_BODY * largest,
+        // The budget is small: keep all that fit.
         false => true,
     });
     list.into_iter().map(|(_, candidate)| candidate).collect()
@@ -176,13 +176,13 @@ pub fn candidates(common: &ModelConfig, budget: f64) -> Vec<Candidate> {
 pub fn smallest(common: &ModelConfig) -> f64 {
     let students = BODIES.into_iter().flat_map(|body| TABLES.map(|(levels, _)| (body, levels.policy())));
     students
-        .map(|(body, policy)| Candidate::new(common, body, &policy, NARROWEST).bytes())
+        .map(|(body, policy)| Candidate::new(common, body, &policy, MIN_WIDTH).bytes())
         .fold(f64::INFINITY, f64::min)
 }
 
-/// Predicted bytes of all but the table.
+/// Predicted bytes of everything but the table.
 fn body_bytes(common: &ModelConfig, body: (usize, usize, usize), policy: &QuantizationPolicy) -> f64 {
-    // A row's number costs the same everywhere: two tables tell the rest.
+    // The size is linear in the width, so two tables give the body's part.
     let table = |width: usize| Candidate::new(common, body, policy, width).bytes();
     2.0 * table(1) - table(2)
 }
@@ -195,13 +195,13 @@ mod tests {
     use resnet_bk_runtime::internal::architecture::Causality;
 
     #[test]
-    fn candidates_use_their_budget_and_are_models() {
+    fn candidates_use_their_budget_and_are_valid() {
         let common = ModelConfig::preset("memory").unwrap();
         for budget in [40e3, 165e3, 1e6] {
             let list = candidates(&common, budget);
             for (index, candidate) in list.iter().enumerate() {
-                let twin = |other: &Candidate| (&other.model, &other.policy) == (&candidate.model, &candidate.policy);
-                assert!(!list[..index].iter().any(twin), "twice: {}", candidate.describe());
+                let same = |other: &Candidate| (&other.model, &other.policy) == (&candidate.model, &candidate.policy);
+                assert!(!list[..index].iter().any(same), "twice: {}", candidate.describe());
             }
             assert!(list.len() >= 3, "{} candidates in {budget} bytes", list.len());
             for candidate in list {
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn a_field_is_empty_only_where_nothing_fits() {
+    fn the_list_is_empty_only_if_no_student_fits() {
         for words in [40, 500, 8_000, 30_000] {
             let common = ModelConfig { vocab_size: words, ..ModelConfig::preset("memory").unwrap() };
             let least = smallest(&common);
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn more_bytes_than_any_student_takes_give_the_large_ones() {
+    fn a_large_budget_gives_large_students() {
         let common = ModelConfig { vocab_size: 500, ..ModelConfig::preset("memory").unwrap() };
         let list = candidates(&common, 5e6);
         let largest = list.iter().map(|one| one.model.d_model).max().unwrap();
@@ -240,12 +240,12 @@ mod tests {
             let width = one.model.d_model;
             assert!(one.model.embedding_bins.iter().all(|bin| bin.width == width), "{}", one.describe());
         }
-        // No more trials than a usual budget has.
+        // Not more trials than with a usual budget.
         assert!((3..=candidates(&common, 165e3).len().max(12)).contains(&list.len()), "{} candidates", list.len());
     }
 
     #[test]
-    fn students_of_any_model_are_sound() {
+    fn students_of_any_teacher_are_valid() {
         let odd = ModelConfig {
             causality: Causality::Bidirectional,
             eta: PerHead::Each(vec![0.5]),

@@ -1,15 +1,20 @@
-//! The planner: which student spends a budget of bytes best.
+//! The planner: searches for the student with the lowest perplexity within a budget of bytes.
 //!
 //! ```text
-//! candidates within the budget -> short trials -> the best few, longer -> the best one, its table refitted to the trial's true size
+//! candidates within the budget
+//!   -> short trials of all
+//!   -> longer trials of the best few
+//!   -> the best one, with its table refitted to the measured size
 //! ```
 //!
-//! Where the text has no more tokens than the short trials take, there are no longer ones.
+//! The second round is skipped if the text has no more tokens than the short trials use.
 //!
-//! Trials learn from the teacher as the final student will, quantizers included, and are compared
-//! on the dev slice, which nothing is trained on, so that the held-out text has no say in the
-//! choice. The rate of a trial, its file's bytes over the predicted ones, corrects the size of the
-//! final student's table; the price of its bits is steered to the rest of the way.
+//! A trial distills from the teacher like the final student, quantizers included. Trials are
+//! compared on the dev slice, which no model is trained on. So the choice does not depend on the
+//! reported text.
+//!
+//! The ratio of measured to predicted bytes of the best trial corrects the width of the final
+//! table. Rate control of lambda then brings the size to the budget.
 
 mod candidates;
 mod size;
@@ -25,17 +30,16 @@ use crate::train::{Stage, TokenStreams, TrainError, Trained, train};
 use candidates::{Candidate, candidates, smallest};
 use std::time::Instant;
 
-/// Trials of the second round train on so many times the tokens.
-const LONGER: usize = 3;
-/// Least share of the budget that a student must be predicted to take for its size to be steered to
-/// the budget.
-const STEERED: f64 = 0.9;
-/// Share of the budget that is left free, for a size is steered to about half a percent.
+/// Tokens of a trial in the second round, as a multiple of the first round's.
+const SECOND_ROUND_FACTOR: usize = 3;
+/// Rate control is used only if the student is predicted to take at least this share of the budget.
+const MIN_CONTROLLED_SHARE: f64 = 0.9;
+/// Share of the budget left free: rate control reaches a size to within about half a percent.
 const MARGIN: f64 = 0.007;
-/// Steps below which a size is hardly steered, and the share of the budget that is left free then:
-/// what trials of small students were off by.
-const SHORT: usize = 1_000;
-const SHORT_MARGIN: f64 = 0.03;
+/// With fewer steps than this, rate control has little effect. `FEW_STEPS_MARGIN` is then left free; it
+/// is the error that trials of small students showed.
+const FEW_STEPS: usize = 1_000;
+const FEW_STEPS_MARGIN: f64 = 0.03;
 
 impl RunStage for PlanConfig {
     fn run(&self, checkpoint: &mut Checkpoint, context: StageContext) -> Result<Trained, TrainError> {
@@ -48,7 +52,7 @@ impl RunStage for PlanConfig {
                 let (distillation, summary) = plan(&checkpoint.model, self, stage, streams, budget, observer)?;
                 let teacher = distill::begin(checkpoint, &distillation, stage);
                 checkpoint.history.plan = Some(Plan { summary, distillation: distillation.clone() });
-                // The choice is kept: an interruption costs no trial from here on.
+                // Save the choice, so that an interrupted run does not repeat the trials.
                 let seconds = started.elapsed().as_secs_f64();
                 checkpoint.training.progress = Some(Progress { seconds, ..Progress::new(stage.number) });
                 if let Some(path) = &stage.save_to {
@@ -83,11 +87,11 @@ impl RunStage for PlanConfig {
     }
 }
 
-/// Checks, before anything is trained, that there is a student of at most `budget` bytes of weights
-/// for a teacher of this configuration and a vocabulary of `words` words.
+/// Checks, before any training, that a student of at most `budget` bytes of weights exists for a
+/// teacher of this configuration and a vocabulary of `words` words.
 ///
 /// # Errors
-/// [`TrainError::NoStudent`].
+/// [`TrainError::NoStudent`] if there is none.
 fn check_budget(config: &PlanConfig, teacher: &ModelConfig, words: usize, budget: u64) -> Result<(), TrainError> {
     let common = common(config, teacher, words);
     match candidates(&common, goal(budget)).is_empty() {
@@ -96,12 +100,12 @@ fn check_budget(config: &PlanConfig, teacher: &ModelConfig, words: usize, budget
     }
 }
 
-/// Chooses the student of a teacher, whose weights take at most `budget` bytes: the best one that
-/// there is, which may be far smaller.
+/// Chooses the best student whose weights take at most `budget` bytes. It may be far smaller than
+/// the budget.
 ///
 /// # Errors
-/// [`TrainError`]: no student fits the budget, no dev slice is there to compare on, or a trial
-/// failed.
+/// [`TrainError`] if no student fits the budget, if there is no dev slice to compare on, or if a
+/// trial fails.
 fn plan(
     teacher: &ModelState,
     config: &PlanConfig,
@@ -113,17 +117,17 @@ fn plan(
     let words = teacher.vocabulary.len();
     check_budget(config, &teacher.config, words, budget)?;
     let goal = goal(budget);
-    let mut field = candidates(&common(config, &teacher.config, words), goal);
+    let mut pool = candidates(&common(config, &teacher.config, words), goal);
     let mut summary = PlanSummary { budget, trials: Vec::new(), chosen: 0, predicted_bytes: 0 };
-    for (round, factor) in [1, LONGER].into_iter().enumerate() {
+    for (round, factor) in [1, SECOND_ROUND_FACTOR].into_iter().enumerate() {
         let trial_streams = split(streams, config.trial_tokens.saturating_mul(factor))?;
-        // A text may have no more tokens: the same trials would be run again.
+        // The text has no more tokens, so this round would repeat the trials of the first.
         if summary.trials.last().is_some_and(|trial| trial.tokens == trial_streams.train.len()) {
             break;
         }
         let first = summary.trials.len();
-        let count = field.len();
-        for (index, candidate) in field.iter().enumerate() {
+        let count = pool.len();
+        for (index, candidate) in pool.iter().enumerate() {
             let trial = run_trial(teacher, config, stage, &trial_streams, candidate, round + 1)?;
             observer.event(&Event::TrialEnded {
                 stage: stage.number,
@@ -133,45 +137,45 @@ fn plan(
             });
             summary.trials.push(trial);
         }
-        let mut order: Vec<usize> = (0..count).filter(|&index| field[index].spends_budget).collect();
+        let mut order: Vec<usize> = (0..count).filter(|&index| pool[index].spends_budget).collect();
         let perplexity = |index: &usize| summary.trials[first + index].perplexity;
         order.sort_by(|a, b| perplexity(a).total_cmp(&perplexity(b)));
         order.truncate(config.finalists.max(1));
         summary.chosen = first + order[0];
-        field = order.iter().map(|&index| field[index].clone()).collect();
+        pool = order.iter().map(|&index| pool[index].clone()).collect();
     }
     let trial = &summary.trials[summary.chosen];
-    let rate = trial.bytes as f64 / trial.predicted_bytes as f64;
+    let correction = trial.bytes as f64 / trial.predicted_bytes as f64;
     let window = config.schedule.batch_size * teacher.config.n_seq;
     let steps = config.schedule.epochs * streams.train.len() / window;
-    let goal = if steps < SHORT { budget as f64 * (1.0 - SHORT_MARGIN) } else { goal };
-    let chosen = field.swap_remove(0);
-    let chosen = chosen.refit(goal / rate).unwrap_or(chosen);
-    // Where not even the widest table takes the budget, there is nothing to steer.
-    let unsteered = chosen.bytes() * rate;
-    let steered_to = (unsteered > STEERED * goal).then_some(goal as u64);
-    summary.predicted_bytes = steered_to.unwrap_or(unsteered as u64);
-    let schedule = Schedule { weights_bytes: steered_to, ..config.schedule.clone() };
+    let goal = if steps < FEW_STEPS { budget as f64 * (1.0 - FEW_STEPS_MARGIN) } else { goal };
+    let chosen = pool.swap_remove(0);
+    let chosen = chosen.refit(goal / correction).unwrap_or(chosen);
+    // If even the widest table is well below the budget, there is no size to control.
+    let expected_bytes = chosen.bytes() * correction;
+    let controlled_bytes = (expected_bytes > MIN_CONTROLLED_SHARE * goal).then_some(goal as u64);
+    summary.predicted_bytes = controlled_bytes.unwrap_or(expected_bytes as u64);
+    let schedule = Schedule { weights_bytes: controlled_bytes, ..config.schedule.clone() };
     Ok((config.distillation(schedule, chosen.model, chosen.policy), summary))
 }
 
-/// What a trial trains on and is measured by: the first `tokens` of the training text, and the dev
-/// slice.
+/// Tokens of a trial: it trains on the first `tokens` of the training text and is measured on the
+/// dev slice.
 ///
 /// # Errors
-/// [`TrainError::NoDevSlice`].
+/// [`TrainError::NoDevSlice`] if there is no dev slice.
 fn split(streams: &TokenStreams, tokens: usize) -> Result<TokenStreams, TrainError> {
     let dev = streams.dev.clone().ok_or(TrainError::NoDevSlice)?;
     let tokens = tokens.min(streams.train.len());
     Ok(TokenStreams { train: streams.train[..tokens].into(), dev: None, valid: dev })
 }
 
-/// What all students have in common.
+/// The configuration that all students share.
 fn common(config: &PlanConfig, teacher: &ModelConfig, words: usize) -> ModelConfig {
     ModelConfig { vocab_size: words, ..config.common(teacher) }
 }
 
-/// The bytes that a student is made for.
+/// Bytes to aim for: the budget less its margin.
 fn goal(budget: u64) -> f64 {
     budget as f64 * (1.0 - MARGIN)
 }

@@ -1,16 +1,16 @@
-//! How many bytes a model's weights will take, before it is trained.
+//! Predicts the size of a model's weights before training.
 
 use resnet_bk_runtime::internal::architecture::Architecture;
 use resnet_bk_runtime::internal::tensor_spec::{Role, TensorSpec};
 
-/// Bits of a trained code by its number of levels, as a student of docs/compression.md had them in
-/// its file; 3, 63 and 127 levels are estimates. Between them it is interpolated over the logarithm
-/// of the levels.
+/// `(levels, bits)`: bits of a trained code by its number of levels, measured on the student of
+/// docs/compression.md. The values for 3, 63 and 127 levels are estimates. Between entries, bits
+/// are interpolated over the logarithm of the levels.
 const ENTROPIES: [(f64, f64); 8] =
     [(3.0, 1.5), (5.0, 2.25), (9.0, 3.0), (15.0, 3.75), (31.0, 4.8), (63.0, 5.6), (127.0, 6.4), (255.0, 7.2)];
-/// Bits of a scale: half-precision numbers of one size share their exponents.
+/// Bits of a scale: half-precision numbers of similar size share their exponents.
 const SCALE_BITS: f64 = 11.5;
-/// Bits of a float.
+/// Bits of an unquantized number.
 const FLOAT_BITS: f64 = 30.0;
 
 /// Predicted length of the weights section, in bytes.
@@ -37,7 +37,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn entropies_are_met_at_their_levels_and_grow() {
+    fn interpolation_meets_the_table_and_grows() {
         for (levels, bits) in ENTROPIES {
             assert!((entropy(levels) - bits).abs() < 1e-12);
         }

@@ -1,4 +1,4 @@
-//! Magnitude pruning: a matrix's smallest weights are held at zero.
+//! Magnitude pruning: holds the smallest weights of a matrix at zero.
 
 use crate::checkpoint::ModelState;
 use crate::config::MagnitudePruning;
@@ -7,38 +7,38 @@ use crate::parameters::Parameter;
 use crate::train::StepContext;
 use resnet_bk_runtime::internal::tensor_spec::Role;
 
-/// Changes of the masks while sparsity rises.
-const CHANGES: usize = 50;
+/// Number of mask updates while the sparsity rises.
+const UPDATES: usize = 50;
 
-/// Masks weights at the steps of a schedule: all at the first step, or, where they go over a share
-/// of the stage, step after step along `sparsity (1 - (1 - t)^3)` (Zhu, Gupta, arXiv 1710.01878).
+/// Updates the masks on schedule: once at the first step, or, if the rise takes a share `over` of
+/// the stage, repeatedly along `sparsity (1 - (1 - t)^3)` (Zhu, Gupta, arXiv 1710.01878).
 pub fn follow_schedule(model: &mut ModelState, magnitude: MagnitudePruning, over: f64, context: &mut StepContext) {
     let steps = ((over * context.steps as f64) as usize).min(context.steps - 1);
-    let interval = (steps / CHANGES).max(1);
+    let interval = (steps / UPDATES).max(1);
     if context.step > steps || !context.step.is_multiple_of(interval) && context.step != steps {
         return;
     }
     if context.step == steps {
         return mask_small_weights(model, magnitude, context);
     }
-    let risen = 1.0 - (1.0 - context.step as f32 / steps as f32).powi(3);
+    let rise = 1.0 - (1.0 - context.step as f32 / steps as f32).powi(3);
     mask_all(
         model,
         match magnitude {
-            MagnitudePruning::Threshold(threshold) => MagnitudePruning::Threshold(risen * threshold),
-            MagnitudePruning::Sparsity(sparsity) => MagnitudePruning::Sparsity(risen * sparsity),
+            MagnitudePruning::Threshold(threshold) => MagnitudePruning::Threshold(rise * threshold),
+            MagnitudePruning::Sparsity(sparsity) => MagnitudePruning::Sparsity(rise * sparsity),
         },
     );
 }
 
-/// Masks the smallest weights of every matrix and table; weights that were masked before stay so.
+/// Masks the smallest weights of every matrix and table. Masked weights stay masked.
 pub fn mask_small_weights(model: &mut ModelState, magnitude: MagnitudePruning, context: &mut StepContext) {
     let sparsity = mask_all(model, magnitude);
     model.compression.magnitude = Some(magnitude);
     context.observer.event(&Event::WeightsMasked { stage: context.stage, sparsity });
 }
 
-/// Masks weights and returns the share of the matrices' weights that are masked now.
+/// Masks weights and returns the share of masked weights in all matrices.
 fn mask_all(model: &mut ModelState, magnitude: MagnitudePruning) -> f64 {
     let (mut masked, mut total) = (0, 0);
     for parameter in model.parameters.as_mut_slice() {

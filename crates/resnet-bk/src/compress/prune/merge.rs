@@ -1,67 +1,71 @@
-//! Merging: an expert that goes leaves its weights in the one that is most like it.
+//! Removal mode `merge`: averages a removed expert into the most similar expert of its block.
 //!
-//! Hidden units have no order, and `relu` lets a unit trade size between what it reads and what it
-//! writes. So units are compared balanced, `|read| = |write|`, and each is matched with the most
-//! similar unit of the other expert that is still free, most similar pairs first. Matched units are
-//! averaged by their experts' use; a unit that writes much weighs more, for its vectors are longer.
-//! The kept expert is the one of least cost, by Ward's rule (J. H. Ward, "Hierarchical grouping to
-//! optimize an objective function", 1963):
+//! Hidden units have no order. With `relu`, a unit also computes the same function if its input
+//! weights are multiplied by a positive number and its output weights divided by it. So units are
+//! first balanced, `|read| = |write|`. Each unit is then matched with the most similar free unit of
+//! the other expert; the most similar pairs are matched first. Matched units are averaged with the
+//! experts' usage as weights. A unit with large output weights counts more, because its balanced
+//! vectors are longer.
+//!
+//! The expert to merge into is the one of least cost by Ward's rule (J. H. Ward, "Hierarchical
+//! grouping to optimize an objective function", 1963):
 //!
 //! ```text
-//! cost(a, b) = u_a u_b / (u_a + u_b) sum over matched units |v_a - v_b|^2      v = balanced (read, bias, write)
+//! cost(a, b) = u_a u_b / (u_a + u_b) sum over matched units |v_a - v_b|^2
+//! v = balanced (read, bias, write)      u = usage
 //! ```
 
 use crate::compress::scale_initialization::initialize_scales_of;
 use crate::parameters::{Moments, Parameter, Parameters};
 use resnet_bk_runtime::internal::tensor_id::{ExpertMap, LinearPart, TensorId};
 
-/// Share of tokens that an unused expert is taken to have, so that costs are defined.
-const LEAST_USE: f64 = 1e-6;
-const EXPERT: [(ExpertMap, LinearPart); 4] = [
+/// Least usage of an expert in the cost, which is undefined if both are 0.
+const MIN_USAGE: f64 = 1e-6;
+const EXPERT_TENSORS: [(ExpertMap, LinearPart); 4] = [
     (ExpertMap::Up, LinearPart::Weight),
     (ExpertMap::Up, LinearPart::Bias),
     (ExpertMap::Down, LinearPart::Weight),
     (ExpertMap::Down, LinearPart::Bias),
 ];
-const ROUTER: [LinearPart; 2] = [LinearPart::Weight, LinearPart::Bias];
+const ROUTER_PARTS: [LinearPart; 2] = [LinearPart::Weight, LinearPart::Bias];
 
-/// A hidden unit, balanced: what it reads `[D]`, its bias, what it writes `[D]`.
+/// A balanced hidden unit: input weights `[D]`, bias, output weights `[D]`.
 #[derive(Clone, Debug)]
 struct Unit {
     read: Vec<f32>,
     bias: f32,
     write: Vec<f32>,
-    /// What its reading was multiplied by, and its writing divided by.
+    /// Factor on the input weights; the output weights are divided by it.
     scale: f32,
 }
 
-/// Folds an expert into the most similar other one of its block, which is returned. The expert
-/// itself stays to be removed.
+/// Averages `expert` into the most similar other expert of its block and returns that one. The
+/// caller removes `expert` itself.
 ///
-/// `usage` are the shares of tokens that the block's experts have. A merged unit keeps the scale of
-/// the kept one; weights are held at zero where both experts hold them; learned scales are fitted
-/// anew.
+/// `usage` holds each expert's share of tokens. A merged unit keeps the balance between input and
+/// output weights that it had in the kept expert. A weight stays masked only if it is masked in
+/// both experts. Learned scales are initialized again.
 pub fn merge(parameters: &mut Parameters, block: usize, expert: usize, usage: &[f64]) -> usize {
-    let share = |expert: usize| usage[expert].max(LEAST_USE) as f32;
-    let going = units(parameters, block, expert);
+    let share = |expert: usize| usage[expert].max(MIN_USAGE) as f32;
+    let removed = units(parameters, block, expert);
     let matched = |other: usize| {
         let kept = units(parameters, block, other);
-        let partners = partners(&kept, &going);
-        let distance: f32 = kept.iter().zip(&partners).map(|(unit, &partner)| distance(unit, &going[partner])).sum();
+        let partners = partners(&kept, &removed);
+        let distance: f32 = kept.iter().zip(&partners).map(|(unit, &partner)| distance(unit, &removed[partner])).sum();
         (share(expert) * share(other) / (share(expert) + share(other)) * distance, other, kept, partners)
     };
     let others = (0..usage.len()).filter(|other| *other != expert);
     let nearest = others.map(matched).min_by(|a, b| a.0.total_cmp(&b.0));
-    let (_, other, kept, partners) = nearest.expect("a block that loses an expert has another");
+    let (_, other, kept, partners) = nearest.expect("the caller keeps at least one other expert");
     if usage[expert] == 0.0 {
         return other;
     }
     let weight = share(expert) / (share(expert) + share(other));
     let (f, d) = (kept.len(), kept[0].read.len());
-    for tensor in EXPERT {
-        // Where the going expert has its like of element `i`, and the factor that brings it to the
-        // kept one's scale.
-        let like = |i: usize| {
+    for tensor in EXPERT_TENSORS {
+        // Index in the removed expert of the match of element `i`, and the factor that rescales it
+        // to the kept unit.
+        let matching = |i: usize| {
             let unit = match tensor {
                 (ExpertMap::Up, LinearPart::Weight) => i % f,
                 (ExpertMap::Up, LinearPart::Bias) => i,
@@ -69,7 +73,7 @@ pub fn merge(parameters: &mut Parameters, block: usize, expert: usize, usage: &[
                 (ExpertMap::Down, LinearPart::Bias) => return (i, 1.0),
             };
             let partner = partners[unit];
-            let factor = going[partner].scale / kept[unit].scale;
+            let factor = removed[partner].scale / kept[unit].scale;
             match tensor {
                 (ExpertMap::Up, LinearPart::Weight) => (i / f * f + partner, factor),
                 (ExpertMap::Up, LinearPart::Bias) => (partner, factor),
@@ -82,36 +86,36 @@ pub fn merge(parameters: &mut Parameters, block: usize, expert: usize, usage: &[
             parameters,
             expert_id(block, other, tensor),
             |i| {
-                let (like, factor) = like(i);
-                (factor * values[like], mask.as_ref().is_none_or(|mask| mask[like]))
+                let (matching, factor) = matching(i);
+                (factor * values[matching], mask.as_ref().is_none_or(|mask| mask[matching]))
             },
             |_| weight,
         );
     }
-    for tensor in ROUTER {
+    for tensor in ROUTER_PARTS {
         let id = TensorId::router(block, tensor);
         let values = find(parameters, id).values.clone();
         let experts = usage.len();
         let column = |i: usize| i - i % experts + expert;
         change(parameters, id, |i| (values[column(i)], true), |i| if i % experts == other { weight } else { 0.0 });
     }
-    let experts = EXPERT.map(|tensor| expert_id(block, other, tensor));
-    let router = ROUTER.map(|part| TensorId::router(block, part));
+    let experts = EXPERT_TENSORS.map(|tensor| expert_id(block, other, tensor));
+    let router = ROUTER_PARTS.map(|part| TensorId::router(block, part));
     initialize_scales_of(parameters, |id| experts.contains(&id) || router.contains(&id));
     other
 }
 
-/// Moves each value by `weight(i)` of the way to its like, whose value and mask `like(i)` gives,
-/// and forgets the optimizer's means.
+/// Moves each value by `weight(i)` of the way to its match and clears the optimizer moments.
+/// `matching(i)` returns the match's value and mask.
 fn change(
     parameters: &mut Parameters,
     id: TensorId,
-    like: impl Fn(usize) -> (f32, bool),
+    matching: impl Fn(usize) -> (f32, bool),
     weight: impl Fn(usize) -> f32,
 ) {
-    let parameter = parameters.get_mut(id).expect("the architecture lists it");
+    let parameter = parameters.get_mut(id).expect("the tensor is in the architecture");
     for (i, value) in parameter.values.iter_mut().enumerate() {
-        let (other, kept) = like(i);
+        let (other, kept) = matching(i);
         *value += weight(i) * (other - *value);
         if let Some(mask) = &mut parameter.mask {
             mask[i] |= kept;
@@ -120,15 +124,15 @@ fn change(
     parameter.moments = Moments::default();
 }
 
-/// For each unit of `kept`, the unit of `going` that it is merged with.
-fn partners(kept: &[Unit], going: &[Unit]) -> Vec<usize> {
-    let mut pairs: Vec<(f32, usize, usize)> = Vec::with_capacity(kept.len() * going.len());
+/// For each unit of `kept`, the unit of `removed` to merge with.
+fn partners(kept: &[Unit], removed: &[Unit]) -> Vec<usize> {
+    let mut pairs: Vec<(f32, usize, usize)> = Vec::with_capacity(kept.len() * removed.len());
     for (i, a) in kept.iter().enumerate() {
-        pairs.extend(going.iter().enumerate().map(|(j, b)| (distance(a, b) - size(a) - size(b), i, j)));
+        pairs.extend(removed.iter().enumerate().map(|(j, b)| (distance(a, b) - squared_norm(a) - squared_norm(b), i, j)));
     }
     pairs.sort_by(|a, b| a.0.total_cmp(&b.0));
     let mut partners = vec![None; kept.len()];
-    let mut taken = vec![false; going.len()];
+    let mut taken = vec![false; removed.len()];
     for (_, i, j) in pairs {
         if partners[i].is_none() && !taken[j] {
             (partners[i], taken[j]) = (Some(j), true);
@@ -137,7 +141,7 @@ fn partners(kept: &[Unit], going: &[Unit]) -> Vec<usize> {
     partners.into_iter().map(|partner| partner.expect("experts of a block are equally wide")).collect()
 }
 
-fn size(unit: &Unit) -> f32 {
+fn squared_norm(unit: &Unit) -> f32 {
     unit.read.iter().chain(&unit.write).map(|x| x * x).sum::<f32>() + unit.bias * unit.bias
 }
 
@@ -146,10 +150,10 @@ fn distance(a: &Unit, b: &Unit) -> f32 {
     squares(&a.read, &b.read) + squares(&a.write, &b.write) + (a.bias - b.bias) * (a.bias - b.bias)
 }
 
-/// The hidden units of an expert, balanced.
+/// The balanced hidden units of an expert.
 fn units(parameters: &Parameters, block: usize, expert: usize) -> Vec<Unit> {
     let [up, biases, down, _] =
-        EXPERT.map(|tensor| find(parameters, expert_id(block, expert, tensor)).values.as_slice());
+        EXPERT_TENSORS.map(|tensor| find(parameters, expert_id(block, expert, tensor)).values.as_slice());
     let f = biases.len();
     let norm = |values: &[f32]| values.iter().map(|x| x * x).sum::<f32>().sqrt();
     biases
@@ -175,7 +179,7 @@ fn expert_id(block: usize, expert: usize, (map, part): (ExpertMap, LinearPart)) 
 }
 
 fn find(parameters: &Parameters, id: TensorId) -> &Parameter {
-    parameters.get(id).expect("the architecture lists it")
+    parameters.get(id).expect("the tensor is in the architecture")
 }
 
 #[cfg(test)]
@@ -187,10 +191,10 @@ mod tests {
     use resnet_bk_runtime::internal::quantization::{LearnedScales, QuantizationPolicy};
     use resnet_bk_runtime::internal::tensor_id::{BlockTensor, ModelTensor};
 
-    /// One block of three experts, biases included drawn at random.
+    /// One block with three experts; the biases are random too.
     fn parameters() -> Parameters {
         let config = ModelConfig { num_experts: 3, top_k: 1, ..ModelConfig::preset("tiny").unwrap() };
-        let mut parameters = Parameters::initialise(config.architecture(), 5);
+        let mut parameters = Parameters::initialize(config.architecture(), 5);
         let mut random = Random::new(7);
         for parameter in parameters.as_mut_slice() {
             let ModelTensor::Block(_, tensor) = parameter.spec.id.tensor() else { continue };
@@ -209,9 +213,9 @@ mod tests {
         parameters.get_mut(id).unwrap().values = values.into();
     }
 
-    /// What an expert makes of an input, by the definition.
+    /// Output of an expert, computed from the definition.
     fn output(parameters: &Parameters, expert: usize, input: &[f32]) -> Vec<f32> {
-        let [up, up_bias, down, mut output] = EXPERT.map(|tensor| values(parameters, expert_id(0, expert, tensor)));
+        let [up, up_bias, down, mut output] = EXPERT_TENSORS.map(|tensor| values(parameters, expert_id(0, expert, tensor)));
         let (f, d) = (up_bias.len(), input.len());
         for unit in 0..f {
             let sum: f32 = (0..d).map(|i| up[i * f + unit] * input[i]).sum();
@@ -226,26 +230,26 @@ mod tests {
     }
 
     /// Makes expert 2 the same function as expert 0, with its units reversed and rescaled.
-    fn make_twin(parameters: &mut Parameters) {
-        let [up, up_bias, down, down_bias] = EXPERT.map(|tensor| values(parameters, expert_id(0, 0, tensor)));
+    fn make_permuted_copy(parameters: &mut Parameters) {
+        let [up, up_bias, down, down_bias] = EXPERT_TENSORS.map(|tensor| values(parameters, expert_id(0, 0, tensor)));
         let (f, d) = (up_bias.len(), down_bias.len());
         let scale = |unit: usize| 0.5 + unit as f32 / f as f32;
         let flip = |unit: usize| f - 1 - unit;
-        let twin = [
+        let copy = [
             (0..d * f).map(|i| up[i / f * f + flip(i % f)] * scale(i % f)).collect(),
             (0..f).map(|i| up_bias[flip(i)] * scale(i)).collect(),
             (0..f * d).map(|i| down[flip(i / d) * d + i % d] / scale(i / d)).collect(),
             down_bias,
         ];
-        for (tensor, values) in EXPERT.into_iter().zip(twin) {
+        for (tensor, values) in EXPERT_TENSORS.into_iter().zip(copy) {
             set(parameters, expert_id(0, 2, tensor), values);
         }
     }
 
     #[test]
-    fn twins_in_another_order_and_scale_merge_into_themselves() {
+    fn a_permuted_rescaled_copy_merges_without_change() {
         let mut parameters = parameters();
-        make_twin(&mut parameters);
+        make_permuted_copy(&mut parameters);
         let input = input(&parameters);
         let before = output(&parameters, 0, &input);
         assert_eq!(output(&parameters, 2, &input).len(), before.len());
@@ -256,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unused_expert_leaves_nothing() {
+    fn merging_an_unused_expert_changes_nothing() {
         let mut parameters = parameters();
         let before = parameters.clone();
         merge(&mut parameters, 0, 2, &[0.6, 0.4, 0.0]);
@@ -266,16 +270,16 @@ mod tests {
     #[test]
     fn experts_and_router_columns_are_averaged_by_use() {
         let mut parameters = parameters();
-        make_twin(&mut parameters);
+        make_permuted_copy(&mut parameters);
         let bias = expert_id(0, 2, (ExpertMap::Down, LinearPart::Bias));
         let shifted = values(&parameters, bias).iter().map(|x| x + 1.0).collect();
         set(&mut parameters, bias, shifted);
         let input = input(&parameters);
-        let (kept, going) = (output(&parameters, 0, &input), output(&parameters, 2, &input));
+        let (kept, removed) = (output(&parameters, 0, &input), output(&parameters, 2, &input));
         let router = values(&parameters, TensorId::router(0, LinearPart::Weight));
         merge(&mut parameters, 0, 2, &[0.6, 0.2, 0.2]);
-        for ((merged, kept), going) in output(&parameters, 0, &input).iter().zip(&kept).zip(&going) {
-            assert!((merged - (0.75 * kept + 0.25 * going)).abs() < 1e-5);
+        for ((merged, kept), removed) in output(&parameters, 0, &input).iter().zip(&kept).zip(&removed) {
+            assert!((merged - (0.75 * kept + 0.25 * removed)).abs() < 1e-5);
         }
         for (merged, row) in
             values(&parameters, TensorId::router(0, LinearPart::Weight)).chunks(3).zip(router.chunks(3))
@@ -286,14 +290,14 @@ mod tests {
     }
 
     #[test]
-    fn a_weight_stays_masked_only_where_both_are() {
+    fn a_weight_stays_masked_only_if_both_experts_mask_it() {
         let mut parameters = parameters();
-        make_twin(&mut parameters);
-        let [kept, going] = [0, 2].map(|expert| expert_id(0, expert, (ExpertMap::Down, LinearPart::Bias)));
+        make_permuted_copy(&mut parameters);
+        let [kept, removed] = [0, 2].map(|expert| expert_id(0, expert, (ExpertMap::Down, LinearPart::Bias)));
         let d = parameters.architecture().d_model;
         for parameter in parameters.as_mut_slice() {
-            if parameter.spec.id == kept || parameter.spec.id == going {
-                let first = usize::from(parameter.spec.id == going);
+            if parameter.spec.id == kept || parameter.spec.id == removed {
+                let first = usize::from(parameter.spec.id == removed);
                 parameter.mask = Some((0..d).map(|i| i > first).collect());
                 parameter.apply_mask();
             }
@@ -303,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn trained_steps_fit_the_merged_expert() {
+    fn learned_scales_fit_the_merged_expert() {
         let policy = QuantizationPolicy {
             learned: Some(LearnedScales { expert: 15, ..LearnedScales::default() }),
             activation_bits: None,

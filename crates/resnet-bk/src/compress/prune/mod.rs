@@ -1,5 +1,5 @@
-//! Pruning: experts that few tokens use are removed or merged, small weights are held at zero, and
-//! the model trains on, if asked with the model that it was as its teacher.
+//! Pruning: removes or merges rarely used experts, holds small weights at zero, and trains on. The
+//! model before the stage can be the teacher of this training.
 
 mod magnitude;
 mod merge;
@@ -20,11 +20,11 @@ use crate::summary::Removal;
 use crate::tape::Tensor;
 use crate::train::{Objective, StepContext, TrainError, Trained, train};
 
-/// Training tokens that are routed to count the use of experts: a share of 5 % is then known to
-/// 0.05 points.
+/// Training tokens that are routed to measure the usage of experts. A share of 5 % then has a
+/// standard error of 0.05 percentage points.
 const USAGE_TOKENS: usize = 200_000;
 
-/// The stage's objective.
+/// Objective of a `prune` stage.
 #[derive(Debug)]
 pub struct Pruning<'a> {
     config: &'a PruneConfig,
@@ -32,7 +32,7 @@ pub struct Pruning<'a> {
 }
 
 impl<'a> Pruning<'a> {
-    /// Of a model that was `before`.
+    /// An objective for a stage that started from the parameters `before`.
     pub fn new(config: &'a PruneConfig, before: &Parameters) -> Self {
         Self { config, teacher: (config.alpha > 0.0).then(|| Teacher::new(before)) }
     }
@@ -79,32 +79,32 @@ impl RunStage for PruneConfig {
     }
 }
 
-/// Removes the experts that fewer than `threshold` of the training tokens go through, but never
-/// below `top_k` of a block.
+/// Removes the experts whose share of training tokens is below `threshold`. Each block keeps at
+/// least `top_k` experts.
 pub fn remove_unused_experts(model: &mut ModelState, threshold: f64, mode: RemovalMode, context: &mut StepContext) {
     let reason = format!("used by less than {} % of training tokens", threshold * 100.0);
     remove_while(model, context, &reason, mode, |usage, _| usage < threshold);
     model.compression.expert_threshold = Some(threshold);
 }
 
-/// Leaves the `keep` most used experts in each block, but never fewer than `top_k`.
+/// Keeps the `keep` most used experts of each block, but at least `top_k`.
 pub fn keep_most_used_experts(model: &mut ModelState, keep: usize, mode: RemovalMode, context: &mut StepContext) {
     let reason = format!("least used, schedule keeps {keep}");
     remove_while(model, context, &reason, mode, |_, experts| experts > keep);
     model.compression.experts = Some(keep);
 }
 
-/// Removes each block's least used expert as long as `goes(its share of training tokens, experts
-/// left)`.
+/// Removes each block's least used expert while `should_remove(share of training tokens, experts
+/// left)` holds.
 ///
-/// After a removal the training tokens are routed anew: the ones that lost their expert use
-/// another.
+/// After each removal the usage is measured again, because tokens of the removed expert now use
+/// another one.
 fn remove_while(
     model: &mut ModelState,
     context: &mut StepContext,
     reason: &str,
     mode: RemovalMode,
-    goes: impl Fn(f64, usize) -> bool,
+    should_remove: impl Fn(f64, usize) -> bool,
 ) {
     loop {
         let architecture = model.parameters.architecture();
@@ -118,7 +118,7 @@ fn remove_while(
         for (block, shares) in usage.iter().enumerate() {
             let (expert, usage) = least_used(shares);
             let experts = model.parameters.architecture().experts[block];
-            if may_shrink(experts) && goes(usage, experts) {
+            if may_shrink(experts) && should_remove(usage, experts) {
                 let merged_into = match mode {
                     RemovalMode::Drop => None,
                     RemovalMode::Merge => Some(merge::merge(&mut model.parameters, block, expert, shares)),
@@ -144,12 +144,12 @@ fn remove_while(
     }
 }
 
-/// The training tokens that experts are counted on: their first [`USAGE_TOKENS`].
+/// Training tokens for measuring usage: the first [`USAGE_TOKENS`].
 fn usage_sample(train: &[u32]) -> &[u32] {
     &train[..train.len().min(USAGE_TOKENS)]
 }
 
-/// A block's least used expert and its share.
+/// Index and share of a block's least used expert.
 fn least_used(usage: &[f64]) -> (usize, f64) {
     let least = usage.iter().copied().enumerate().min_by(|(_, a), (_, b)| a.total_cmp(b));
     least.expect("a block has an expert")
