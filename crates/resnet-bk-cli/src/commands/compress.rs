@@ -140,8 +140,8 @@ impl Run<'_> {
             return Err(Failure::new(format!("{} is not a folder", out.display()), "choose another --out").into());
         }
         let corpus = corpus::load(&self.arguments.corpus)?;
-        if let Some(licence) = &corpus.licence {
-            note(&format!("text: {licence}"));
+        if let Some(license) = &corpus.license {
+            note(&format!("text: {license}"));
         }
         let mut progress = Progress::new(self.recipe.model.causality);
         interrupt::watch(out.clone(), progress.bar());

@@ -1,14 +1,14 @@
-//! Whether a checkpoint's configuration and its architecture speak of one model.
+//! Checks that a checkpoint's configuration and its architecture describe the same model.
 //!
-//! A configuration says how a model was begun, an architecture what it is now. Quantization adds a
-//! policy, and pruning takes experts away; all else must be equal.
+//! The configuration describes the model at its start, the architecture its current state.
+//! Quantization adds a policy and pruning removes experts. Everything else must be equal.
 
 use crate::config::{ConfigError, ModelConfig};
 use resnet_bk_runtime::internal::architecture::Architecture;
 use serde_json::Value;
 use thiserror::Error;
 
-/// What the two do not agree on.
+/// A difference between the two.
 #[derive(Debug, PartialEq, Error)]
 pub(super) enum Disagreement {
     #[error("its configuration has {config} for {field}, its architecture {architecture}")]
@@ -19,9 +19,9 @@ pub(super) enum Disagreement {
     Config(#[from] ConfigError),
 }
 
-/// Compares them. The architecture is a valid one.
+/// Compares a configuration with a valid architecture.
 pub(super) fn check_agreement(config: &ModelConfig, architecture: &Architecture) -> Result<(), Disagreement> {
-    // First what an architecture allocates by.
+    // First the sizes that the architecture allocates memory by.
     for (field, config, architecture) in
         [("n_layers", config.n_layers, architecture.n_layers()), ("heads", config.heads, architecture.heads)]
     {

@@ -1,4 +1,4 @@
-//! What can be wrong with a checkpoint's file.
+//! Errors of checkpoint files.
 
 use super::agreement::Disagreement;
 use super::file::{METADATA, VERSION};
@@ -37,7 +37,7 @@ pub enum CheckpointError {
         /// Why.
         source: SafeTensorError,
     },
-    /// A part of the file is not as it was written.
+    /// A part of the file does not match its checksum.
     #[error("{path} is damaged: the checksum of {part} does not match")]
     Damaged {
         /// The file.
@@ -55,7 +55,7 @@ pub enum CheckpointError {
         /// The version that can be read.
         supported: u32,
     },
-    /// The file's content does not make a model.
+    /// The content of the file is not a valid model.
     #[error("{path} is not a resnet-bk checkpoint: {message}")]
     Content {
         /// The file.
@@ -65,7 +65,7 @@ pub enum CheckpointError {
     },
 }
 
-/// What is wrong inside a file, before its name is known.
+/// An error in the content of a file; the path is added by [`at`](ContentError::at).
 #[derive(Debug, Error)]
 pub(super) enum ContentError {
     #[error("it has no `{METADATA}` metadata")]
@@ -107,7 +107,7 @@ pub(super) enum ContentError {
 }
 
 impl ContentError {
-    /// The error of a file.
+    /// Adds the path of the file.
     pub(super) fn at(self, path: &Path) -> CheckpointError {
         let path = path.to_owned();
         match self {

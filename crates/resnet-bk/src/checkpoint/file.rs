@@ -1,20 +1,21 @@
-//! The file of a checkpoint: a safetensors file in which a checksum covers every byte.
+//! The checkpoint file: a safetensors file in which checksums cover every byte.
 //!
 //! ```text
-//! tensors    NAME                     F32  parameters, by the names and shapes of `Architecture::tensors`
-//!            mask/NAME                U8   0 where a weight is held at zero, else 1; where weights are pruned
-//!            first/NAME second/NAME   F32  Adam's moments        in an unfinished stage,
-//!            steps/NAME               U64  their steps, [1]      where there was a step
-//!            auxiliary/NAME           F32  parameters that only the running stage uses; they have moments too
-//!            vocabulary               U8   the words as UTF-8, one a line
+//! tensors    NAME                     F32  parameters, with names and shapes of `Architecture::tensors`
+//!            mask/NAME                U8   0 for a pruned weight, else 1; only for pruned parameters
+//!            first/NAME second/NAME   F32  Adam moments         only in an unfinished stage,
+//!            steps/NAME               U64  optimizer steps [1]  after the parameter's first step
+//!            auxiliary/NAME           F32  parameters of the running stage alone; they have moments too
+//!            vocabulary               U8   the words as UTF-8, one per line
 //!            metadata-crc32           U32  CRC-32 of the metadata's JSON, [1]
-//! metadata   resnet-bk                JSON: `Metadata`, with the CRC-32 of each tensor's bytes by its name
+//! metadata   resnet-bk                JSON: `Metadata`, with the CRC-32 of each tensor's bytes by name
 //! ```
 //!
-//! The rest of the header, names, types, shapes and places of the tensors, is compared with what
-//! the architecture asks for, so a file with any bit changed is refused. Version 1 had no
-//! checksums, version 2 other names of recipe keys and of scales. A file is written in one step, so
-//! an interruption leaves the last good one.
+//! The rest of the header (names, types, shapes and offsets of the tensors) is compared with what
+//! the architecture requires. So a file with any changed bit is refused.
+//!
+//! Version 1 had no checksums. Version 2 had other names of recipe keys and of scales. Files are
+//! replaced atomically, so an interruption leaves the previous checkpoint intact.
 
 use super::agreement::check_agreement;
 use super::error::ContentError;
@@ -34,10 +35,10 @@ use std::sync::Arc;
 
 /// Key of the metadata.
 pub(super) const METADATA: &str = "resnet-bk";
-/// Name of the tensor that holds the metadata's checksum: a second key beside the metadata would
-/// come in any order.
+/// Name of the tensor with the metadata's checksum. It is a tensor because the order of a second
+/// metadata key would not be fixed.
 pub(super) const METADATA_CHECKSUM: &str = "metadata-crc32";
-/// What the names of parameters begin with that no architecture knows.
+/// Prefix of parameters that are not in the architecture.
 pub(super) const AUXILIARY: &str = "auxiliary/";
 /// Version of the format.
 pub(super) const VERSION: u32 = 3;
@@ -58,7 +59,7 @@ pub(super) struct Metadata {
     checksums: BTreeMap<String, u32>,
 }
 
-/// A tensor of the file.
+/// A tensor to write.
 pub(super) struct Tensor {
     pub(super) name: String,
     pub(super) dtype: Dtype,
@@ -67,10 +68,10 @@ pub(super) struct Tensor {
 }
 
 impl Checkpoint {
-    /// Writes the file in one step.
+    /// Replaces the file atomically.
     ///
     /// # Errors
-    /// [`CheckpointError::Write`]; a file that was there is unchanged.
+    /// [`CheckpointError::Write`]; an existing file is then unchanged.
     pub fn write(&self, path: &Path) -> Result<(), CheckpointError> {
         let written = self.to_bytes().and_then(|bytes| {
             if let Some(folder) = path.parent() {
@@ -84,7 +85,7 @@ impl Checkpoint {
     /// Reads a file.
     ///
     /// # Errors
-    /// [`CheckpointError`]: a file that is missing, damaged, or no checkpoint.
+    /// [`CheckpointError`] if the file is missing, damaged, or not a checkpoint.
     pub fn read(path: &Path) -> Result<Self, CheckpointError> {
         let bytes = std::fs::read(path).map_err(|source| CheckpointError::Read { path: path.to_owned(), source })?;
         Self::from_bytes(&bytes, path)
@@ -184,7 +185,7 @@ impl Checkpoint {
     }
 }
 
-/// The file of a metadata JSON and tensors, whose checksums are in that JSON.
+/// Serializes tensors with a metadata JSON that holds their checksums.
 pub(super) fn assemble(json: &str, tensors: &[Tensor]) -> std::io::Result<Vec<u8>> {
     let checksum = Tensor {
         name: METADATA_CHECKSUM.to_owned(),

@@ -1,5 +1,5 @@
-//! A training checkpoint: values, configuration, vocabulary and what was done so far, in one file
-//! (its format is drawn in `file.rs`).
+//! Training checkpoints: parameters, configuration, vocabulary and history in one file. The format
+//! is described in `file.rs`.
 
 mod agreement;
 mod error;
@@ -20,59 +20,58 @@ use resnet_bk_runtime::internal::tokenizer::Vocabulary;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
-/// A model, what a running stage needs besides, and what was done so far.
+/// A model, the state of an unfinished stage, and the history of the model.
 #[derive(Clone, Debug)]
 pub struct Checkpoint {
     /// The model.
     pub model: ModelState,
-    /// What only an unfinished stage has.
+    /// State of an unfinished stage.
     pub training: TrainingState,
-    /// What was done so far.
+    /// Completed stages and their results.
     pub history: History,
 }
 
 /// A model that stages change.
 #[derive(Clone, Debug)]
 pub struct ModelState {
-    /// Configuration of this model: a student has its own.
+    /// Configuration of this model. A student has its own.
     pub config: ModelConfig,
-    /// Values, masks, moments.
+    /// Values, masks and optimizer moments.
     pub parameters: Parameters,
     /// The vocabulary, shared by a teacher and its students.
     pub vocabulary: Arc<Vocabulary>,
-    /// What was done to the model, for a student to repeat.
+    /// Compression applied so far. A student repeats it.
     pub compression: Compression,
 }
 
-/// What only a running stage needs.
+/// State of an unfinished stage.
 #[derive(Clone, Debug, Default)]
 pub struct TrainingState {
-    /// Parameters that only the stage's loss uses.
+    /// Parameters of the stage's loss that are not part of the model.
     pub auxiliary: Vec<Parameter>,
-    /// How far an unfinished stage has come.
+    /// Progress of the stage.
     pub progress: Option<Progress>,
 }
 
-/// What a model has been through, and on which text.
+/// The training history of a model.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct History {
-    /// The stages so far.
+    /// Completed stages.
     pub stages: Vec<StageSummary>,
-    /// The experts removed so far.
+    /// Removed experts.
     pub removals: Vec<Removal>,
-    /// Epochs that the model has seen in all, those of the models that it was made or learned from
-    /// included.
+    /// Total epochs of this model, including those of the models that it was made from or distilled
+    /// from.
     pub epochs: usize,
-    /// Whether its last epoch gained less than 1 %.
+    /// Whether the last epoch improved the perplexity by less than 1 %.
     pub trained_to_end: bool,
-    /// The text that the perplexities of `stages` belong to; `None` before the first stage.
+    /// The text of the perplexities in `stages`. `None` before the first stage.
     pub text: Option<TextFingerprint>,
-    /// Tokens at the end of that text's training tokens that were held out of training: the dev
-    /// slice.
+    /// Length of the dev slice: tokens at the end of the training text that were not trained on.
     pub dev_tokens: usize,
-    /// What the run was trained on so far: more than one where it was gone on with elsewhere.
+    /// Environments of the run. More than one if the run was resumed in another environment.
     pub environments: Vec<Environment>,
-    /// What a planner chose.
+    /// The planner's choice.
     #[serde(default)]
     pub plan: Option<Plan>,
 }
@@ -80,23 +79,23 @@ pub struct History {
 /// A planner's choice.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
-    /// What it tried.
+    /// The trials and the choice.
     pub summary: PlanSummary,
-    /// The distillation that it chose.
+    /// Configuration of the chosen distillation.
     pub distillation: DistillConfig,
 }
 
-/// Compression that a model carries.
+/// Compression that was applied to a model.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Compression {
-    /// How it was quantized.
+    /// Settings of quantization.
     pub quantization: Option<QatConfig>,
-    /// How single weights were pruned.
+    /// Settings of magnitude pruning.
     pub magnitude: Option<MagnitudePruning>,
-    /// Share of training tokens below which experts were removed.
+    /// Experts with a smaller share of training tokens were removed.
     pub expert_threshold: Option<f64>,
-    /// Experts that a schedule left in each block.
+    /// Number of experts per block after the last milestone.
     #[serde(default)]
     pub experts: Option<usize>,
 }
@@ -104,32 +103,32 @@ pub struct Compression {
 /// Progress of an unfinished stage.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Progress {
-    /// The stage, from 1.
+    /// Number of the stage, from 1.
     pub stage: usize,
-    /// Perplexities after each epoch that is done.
+    /// Perplexities after each completed epoch.
     pub epochs: Vec<EpochPerplexity>,
-    /// First epoch, from 0, whose model had the sizes, quantizers and pruned weights of the last
-    /// one.
+    /// First epoch, from 0, whose model had the sizes, quantizers and number of pruned weights of
+    /// the latest one.
     pub form_since: usize,
-    /// The best epoch so far, from 1, whose model is in a file of its own beside this one.
+    /// The best epoch so far, from 1. Its model is in a separate file next to this one.
     #[serde(default)]
     pub best_epoch: Option<usize>,
-    /// Wall time so far, in seconds.
+    /// Wall time of the stage so far, in seconds.
     pub seconds: f64,
-    /// Prices of a coded bit: what has been integrated, and what is asked.
+    /// State of rate control: integral part and lambda.
     #[serde(default)]
     pub rate_control: Option<(f64, f64)>,
 }
 
 impl Progress {
-    /// A stage that begins.
+    /// Progress at the beginning of a stage.
     pub fn new(stage: usize) -> Self {
         Self { stage, epochs: Vec::new(), form_since: 0, best_epoch: None, seconds: 0.0, rate_control: None }
     }
 }
 
 impl ModelState {
-    /// A fresh model for a vocabulary, whose size replaces the configuration's.
+    /// A new model for a vocabulary. `vocab_size` becomes the vocabulary's size.
     pub fn initialize(config: ModelConfig, vocabulary: Arc<Vocabulary>, seed: u64) -> Self {
         let config = ModelConfig { vocab_size: vocabulary.len(), ..config };
         Self {
@@ -140,7 +139,7 @@ impl ModelState {
         }
     }
 
-    /// Puts a fresh model in the place of this one and returns it as it was. The vocabulary stays.
+    /// Replaces this model by a new one and returns the old one. The vocabulary is kept.
     pub fn replace(&mut self, config: ModelConfig, seed: u64) -> Self {
         let fresh = Self::initialize(config, self.vocabulary.clone(), seed);
         std::mem::replace(self, fresh)
@@ -148,12 +147,12 @@ impl ModelState {
 }
 
 impl Checkpoint {
-    /// A model that nothing was done to yet.
+    /// A checkpoint of a model without history.
     pub fn new(model: ModelState) -> Self {
         Self { model, training: TrainingState::default(), history: History::default() }
     }
 
-    /// Forgets what only a running stage needs.
+    /// Drops progress, auxiliary parameters and optimizer moments.
     pub fn finish_stage(&mut self) {
         self.training = TrainingState::default();
         for parameter in self.model.parameters.as_mut_slice() {

@@ -1,4 +1,4 @@
-//! The tensors of a checkpoint's file, each checked for its bytes, its type and its shape.
+//! Reads the tensors of a checkpoint file and checks bytes, type and shape of each.
 
 use super::error::ContentError;
 use super::file::{AUXILIARY, METADATA_CHECKSUM};
@@ -9,14 +9,14 @@ use safetensors::SafeTensors;
 use safetensors::tensor::Dtype;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Takes the tensors of a file one after another, and knows which are left.
+/// Takes tensors from a file and tracks which are left.
 pub(super) struct Reader<'a> {
     tensors: &'a SafeTensors<'a>,
     left: BTreeSet<&'a str>,
 }
 
 impl<'a> Reader<'a> {
-    /// Checks the bytes of every tensor. The metadata's checksum has been compared already.
+    /// Checks the bytes of every tensor. The caller has checked the metadata.
     pub(super) fn new(tensors: &'a SafeTensors<'a>, checksums: &BTreeMap<String, u32>) -> Result<Self, ContentError> {
         let left: BTreeSet<&str> = tensors.iter().map(|(name, _)| name).collect();
         if let Some(missing) = checksums.keys().find(|name| !left.contains(name.as_str())) {
@@ -34,7 +34,7 @@ impl<'a> Reader<'a> {
         Ok(reader)
     }
 
-    /// The bytes of a tensor; `None` where the file does not have it.
+    /// Bytes of a tensor. `None` if the file does not have it.
     fn take(&mut self, name: &str, dtype: Dtype, shape: &[usize]) -> Result<Option<&'a [u8]>, ContentError> {
         let Ok(view) = self.tensors.tensor(name) else { return Ok(None) };
         if (view.dtype(), view.shape()) != (dtype, shape) {
@@ -59,7 +59,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// One parameter with its mask and, in an unfinished stage, its moments; `None` where the file
+    /// One parameter with its mask and, in an unfinished stage, its moments. `None` if the file
     /// does not have it.
     pub(super) fn parameter(
         &mut self,
@@ -90,8 +90,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Projections of the features of so many blocks, where the file has them; their shapes are the
-    /// file's.
+    /// Specifications of the feature projections that the file has for the first `blocks` blocks.
+    /// Their shapes are taken from the file.
     pub(super) fn feature_projections(&self, blocks: usize) -> Vec<TensorSpec> {
         let spec = |block| {
             let id = TensorId::from(ModelTensor::FeatureProjection(block));
@@ -112,7 +112,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Refuses a file that holds more than its model.
+    /// Refuses a file with unknown tensors.
     pub(super) fn finish(self) -> Result<(), ContentError> {
         self.left.first().map_or(Ok(()), |name| Err(ContentError::Unknown((*name).to_owned())))
     }

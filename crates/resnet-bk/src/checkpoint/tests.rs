@@ -15,11 +15,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 const PATH: &str = "RUN/02-distill/model.safetensors";
-/// Bits that are flipped, one at a time; half of them in the header, which is the smaller part.
+/// Bits to flip, one at a time. Half of them are in the header, which is smaller than the data.
 const FLIPS: usize = 4_000;
 
-/// A model in the middle of a stage, with all that a file can hold: quantizers, an expert less,
-/// masks, moments and a projection.
+/// A model in the middle of a stage with everything that a file can hold: quantizers, a removed
+/// expert, masks, moments and a projection.
 fn checkpoint() -> Checkpoint {
     let words: Vec<String> = ["<unk>", "<eos>", "größer"].into_iter().map(str::to_owned).collect();
     let more = (0..37).map(|n| format!("w{n}"));
@@ -53,7 +53,7 @@ fn read(bytes: &[u8]) -> Result<Checkpoint, CheckpointError> {
     Checkpoint::from_bytes(bytes, Path::new(PATH))
 }
 
-/// What is said of a file whose metadata and tensors were changed before their checksums were made.
+/// The error for a file whose metadata and tensors were changed before the checksums were made.
 fn refusal(change: impl Fn(&mut Value, &mut Vec<Tensor>)) -> String {
     let checkpoint = checkpoint();
     let mut tensors = checkpoint.tensors();
@@ -83,7 +83,7 @@ fn what_is_written_is_read() {
         (found.model.config, found.training.progress),
         (written.model.config.clone(), written.training.progress.clone())
     );
-    // The role of a parameter that only a stage uses is not written.
+    // The role of an auxiliary parameter is not written.
     assert_eq!(found.training.auxiliary, written.training.auxiliary);
     assert_eq!(read(&written.to_bytes().unwrap()).unwrap().to_bytes().unwrap(), written.to_bytes().unwrap());
 
@@ -140,7 +140,7 @@ fn a_shorter_or_longer_file_is_refused() {
 #[test]
 fn masks_and_moments_of_another_size_or_type_are_refused() {
     const EXPERT: &str = "blocks.0.moe.experts.0.up.weight";
-    // Dropping a row keeps the columns: a length that fits the type but not the model.
+    // Remove rows: the length then fits the type but not the model.
     let shorter = |name: &str, width: usize| {
         refusal(|_, tensors| {
             let tensor = tensor(tensors, name);
@@ -183,7 +183,7 @@ fn tensors_that_belong_to_nothing_are_refused() {
         });
         assert!(error.contains(&format!("tensor {name} belongs to no part of the model")), "{error}");
     }
-    // A stage that is done has neither moments nor parameters of its own.
+    // A finished stage has no moments and no auxiliary parameters.
     let error = refusal(|metadata, _| metadata["progress"] = Value::Null);
     assert!(error.contains("belongs to no part of the model"), "{error}");
     let error = refusal(|_, tensors| tensors.retain(|tensor| tensor.name != "norm.gamma"));
@@ -217,7 +217,7 @@ fn configuration_and_architecture_must_agree() {
     assert!(error.contains("for embedding_bins, its architecture nothing"), "{error}");
     let error = refusal(|metadata, _| metadata["config"]["eta"] = json!(0.5));
     assert!(error.contains("for resolvent"), "{error}");
-    // Pruning leaves fewer experts than the configuration has, never more.
+    // Pruning can only lower the number of experts below the configuration's.
     let error = refusal(|metadata, _| metadata["config"]["num_experts"] = json!(1));
     assert!(error.contains("block 0 has 2 experts, but was begun with 1"), "{error}");
     let error = refusal(|metadata, _| metadata["config"]["dropout"] = json!(1.5));

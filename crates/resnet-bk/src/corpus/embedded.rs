@@ -48,7 +48,7 @@ pub(super) fn load() -> Corpus {
         valid,
         test: Some(test),
         pretokenizer: Pretokenizer::Words,
-        licence: Some(
+        license: Some(
             "CC BY 2.0 FR: Tanaka Corpus, Yasuhito Tanaka, and contributors of the Tatoeba Project".to_owned(),
         ),
     }
@@ -169,7 +169,7 @@ mod tests {
     fn the_text_is_english_and_one_sentence_a_line() {
         assert!(CORPUS.train.lines().all(|line| !line.is_empty() && line.trim() == line && !line.contains("#ID")));
         assert!(CORPUS.train.contains("\nHe gave her a piece of advice.\n"));
-        assert!(CORPUS.licence.as_deref().is_some_and(|licence| licence.starts_with("CC BY 2.0 FR")));
+        assert!(CORPUS.license.as_deref().is_some_and(|license| license.starts_with("CC BY 2.0 FR")));
     }
 
     #[test]

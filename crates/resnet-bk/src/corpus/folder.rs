@@ -19,7 +19,7 @@ pub(super) fn load(folder: &Path) -> Result<Corpus, CorpusError> {
         valid: read(valid)?,
         test: if test.exists() { Some(read(test)?) } else { None },
         pretokenizer: Pretokenizer::Whitespace,
-        licence: None,
+        license: None,
     })
 }
 

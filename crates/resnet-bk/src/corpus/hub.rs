@@ -117,7 +117,7 @@ pub(super) fn load(corpus: &HubCorpus, settings: &HubSettings) -> Result<Corpus,
         valid,
         test: Some(test),
         pretokenizer: corpus.pretokenizer,
-        licence: Some(corpus.licence.to_owned()),
+        license: Some(corpus.license.to_owned()),
     })
 }
 

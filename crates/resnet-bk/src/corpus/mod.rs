@@ -39,10 +39,10 @@ struct HubCorpus {
     /// Validation and test files; none if they are held out of `train`.
     held_out: Option<[&'static str; 2]>,
     pretokenizer: Pretokenizer,
-    licence: &'static str,
+    license: &'static str,
 }
 
-const WIKITEXT_LICENCE: &str = "CC BY-SA 3.0, GFDL: WikiText, Merity et al. 2016; text by Wikipedia contributors";
+const WIKITEXT_LICENSE: &str = "CC BY-SA 3.0, GFDL: WikiText, Merity et al. 2016; text by Wikipedia contributors";
 
 /// The word-level version of WikiText (`-v1`, with `<unk>`), and OpenWebText's first of 80 shards.
 const HUB_CORPORA: [HubCorpus; 3] = [
@@ -55,7 +55,7 @@ const HUB_CORPORA: [HubCorpus; 3] = [
             "wikitext-2-v1/test-00000-of-00001.parquet",
         ]),
         pretokenizer: Pretokenizer::Whitespace,
-        licence: WIKITEXT_LICENCE,
+        license: WIKITEXT_LICENSE,
     },
     HubCorpus {
         name: "wikitext-103",
@@ -66,7 +66,7 @@ const HUB_CORPORA: [HubCorpus; 3] = [
             "wikitext-103-v1/test-00000-of-00001.parquet",
         ]),
         pretokenizer: Pretokenizer::Whitespace,
-        licence: WIKITEXT_LICENCE,
+        license: WIKITEXT_LICENSE,
     },
     HubCorpus {
         name: "openwebtext",
@@ -76,7 +76,7 @@ const HUB_CORPORA: [HubCorpus; 3] = [
         train: &["plain_text/train-00000-of-00080.parquet"],
         held_out: None,
         pretokenizer: Pretokenizer::Words,
-        licence: "CC0 1.0 for the collection: OpenWebText, Gokaslan and Cohen 2019; each page belongs to its authors",
+        license: "CC0 1.0 for the collection: OpenWebText, Gokaslan and Cohen 2019; each page belongs to its authors",
     },
 ];
 
@@ -106,8 +106,8 @@ pub struct Corpus {
     pub test: Option<String>,
     /// How lines are cut into words.
     pub pretokenizer: Pretokenizer,
-    /// Licence and credit, where known.
-    pub licence: Option<String>,
+    /// License and credit, where known.
+    pub license: Option<String>,
 }
 
 /// Loads the corpus `source`: `embedded`, a named corpus of the Hugging Face hub, or a folder.

@@ -1,36 +1,36 @@
-//! The allocator of a process that trains: the system's, with two habits changed.
+//! An allocator for training processes: the system's allocator with two changes.
 //!
-//! A step allocates and frees the same buffers as the step before. The system's allocator gives
-//! large ones back to the kernel each time and gets them again page by page, zeroed; and it starts
-//! them 16 bytes after a page, so that every full-width vector of theirs straddles two lines of the
-//! cache.
+//! A step allocates and frees the same buffers as the step before. The system's allocator returns
+//! large blocks to the kernel each time and gets them back page by page, zeroed. It also places
+//! them 16 bytes after the start of a page, so that every full-width vector spans two cache lines.
+//! This allocator can keep freed memory, and aligns large blocks to cache lines.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 
-/// A line of the cache, in bytes.
+/// Size of a cache line in bytes.
 const LINE: usize = 64;
-/// Blocks of at least these bytes start at a line. Smaller ones do not pay.
+/// Blocks of at least this many bytes are aligned to a cache line. For smaller ones it does not
+/// pay.
 const LARGE: usize = 1 << 16;
-/// An address.
+/// Layout of a stored address.
 const START: Layout = Layout::new::<*mut u8>();
-/// Sizes from which on glibc would give blocks back to the kernel: one that no buffer has, or else
-/// the largest that older versions take.
+/// Size from which glibc may return blocks to the kernel: larger than any buffer, or else the
+/// largest value that older versions accept.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 const KEPT_BELOW: [libc::c_int; 2] = [1 << 30, 1 << 25];
 
-/// The system's allocator, with large blocks at the start of a line of the cache. For
-/// `#[global_allocator]`.
+/// The system's allocator with large blocks aligned to cache lines. For `#[global_allocator]`.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Allocator;
 
 impl Allocator {
-    /// Lets freed memory stay with the process until it ends. To be called before the program
-    /// starts a thread. Does something with glibc only.
+    /// Keeps freed memory in the process until it ends. Call it before the program starts threads.
+    /// It has an effect with glibc only.
     pub fn keep_freed_memory(self) {
         #[cfg(all(target_os = "linux", target_env = "gnu"))]
         for size in KEPT_BELOW {
-            // SAFETY: sets two numbers of the allocator. Another thread that allocates meanwhile
-            // would read one or the other.
+            // SAFETY: sets two parameters of the allocator. A thread that allocates at the same
+            // time reads the old or the new value.
             #[expect(unsafe_code, reason = "a C function")]
             let set = unsafe {
                 libc::mallopt(libc::M_MMAP_THRESHOLD, size) != 0 && libc::mallopt(libc::M_TRIM_THRESHOLD, size) != 0
@@ -42,29 +42,29 @@ impl Allocator {
     }
 }
 
-/// A large block's layout in the system's allocator: room for its start to move to a line, past the
-/// address of what was allocated.
+/// Layout of a large block in the system's allocator, with room to align its start and to store the
+/// address of the allocation before it.
 ///
-/// (An aligned allocation would do, but glibc cuts off what is left of the line, so that the freed
-/// block is too small for its like.)
+/// (An aligned allocation would also work. But glibc then splits off the rest of the line, and the
+/// freed block is too small to be reused for the same size.)
 fn roomy(layout: Layout) -> Option<Layout> {
     let large = layout.size() >= LARGE && layout.align() <= LINE;
     if large { Layout::from_size_align(layout.size() + LINE, START.align()).ok() } else { None }
 }
 
-/// Moves a block to the line after it, and notes where it was.
+/// Aligns a block to the next cache line and stores its original address before it.
 ///
 /// # Safety
-/// The block is null or has the layout that [`roomy`] gave.
+/// The block is null or has the layout that [`roomy`] returns.
 #[expect(unsafe_code, reason = "pointers")]
 unsafe fn to_line(block: *mut u8) -> *mut u8 {
     if block.is_null() {
         return block;
     }
-    // Blocks start at multiples of an address's size, so that one fits before the line.
+    // Blocks are aligned to the size of an address, so an address fits before the line.
     let offset = LINE - block as usize % LINE;
-    // SAFETY: the line starts at most `LINE` bytes after the block, which is so much longer than
-    // what was asked for.
+    // SAFETY: the line starts at most `LINE` bytes after the block, and the block is that much
+    // longer than requested.
     unsafe {
         let line = block.add(offset);
         line.cast::<*mut u8>().sub(1).write(block);
@@ -72,12 +72,12 @@ unsafe fn to_line(block: *mut u8) -> *mut u8 {
     }
 }
 
-// SAFETY: every block is one of the system's allocator, or lies in one that is longer by what its
-// start has moved; it is given back as it was got, for both depend on the layout alone.
+// SAFETY: every block is a block of the system's allocator or lies inside a longer one. It is freed
+// the way it was allocated, because both depend on the layout alone.
 #[expect(unsafe_code, reason = "the trait is unsafe")]
 unsafe impl GlobalAlloc for Allocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: as promised to this function.
+        // SAFETY: the caller's promise is passed on.
         match roomy(layout) {
             None => unsafe { System.alloc(layout) },
             Some(roomy) => unsafe { to_line(System.alloc(roomy)) },
@@ -85,7 +85,7 @@ unsafe impl GlobalAlloc for Allocator {
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: as promised to this function.
+        // SAFETY: the caller's promise is passed on.
         match roomy(layout) {
             None => unsafe { System.alloc_zeroed(layout) },
             Some(roomy) => unsafe { to_line(System.alloc_zeroed(roomy)) },
@@ -93,7 +93,8 @@ unsafe impl GlobalAlloc for Allocator {
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        // SAFETY: as promised to this function; before a line is the address of its block.
+        // SAFETY: the caller's promise is passed on. The address of the block is stored before the
+        // line.
         match roomy(layout) {
             None => unsafe { System.dealloc(block, layout) },
             Some(roomy) => unsafe { System.dealloc(block.cast::<*mut u8>().sub(1).read(), roomy) },
@@ -101,14 +102,14 @@ unsafe impl GlobalAlloc for Allocator {
     }
 
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        // SAFETY: as promised to this function.
+        // SAFETY: the caller's promise is passed on.
         let grown = unsafe { Layout::from_size_align_unchecked(size, layout.align()) };
         if roomy(layout).is_none() && roomy(grown).is_none() {
-            // SAFETY: as promised to this function; both are the system's own.
+            // SAFETY: the caller's promise is passed on; both blocks are the system's own.
             return unsafe { System.realloc(block, layout, size) };
         }
-        // SAFETY: as promised to this function; the blocks do not overlap and both hold what is
-        // copied.
+        // SAFETY: the caller's promise is passed on; the blocks do not overlap and both are at
+        // least as long as the copy.
         unsafe {
             let moved = self.alloc(grown);
             if !moved.is_null() {
@@ -127,7 +128,7 @@ mod tests {
     #[test]
     fn wider_alignments_are_the_systems() {
         let layout = Layout::from_size_align(2 * LARGE, 4096).expect("a layout");
-        // SAFETY: the layout has a size; the block is freed with it.
+        // SAFETY: the layout has a nonzero size; the block is freed with it.
         #[expect(unsafe_code, reason = "the trait is unsafe")]
         unsafe {
             let block = Allocator.alloc(layout);
@@ -140,7 +141,7 @@ mod tests {
     fn large_blocks_start_at_a_line() {
         for size in [1, LARGE - 1, LARGE, 3 * LARGE + 5] {
             let layout = Layout::from_size_align(size, 4).expect("a layout");
-            // SAFETY: the layout has a size; the block is freed with it.
+            // SAFETY: the layout has a nonzero size; the block is freed with it.
             #[expect(unsafe_code, reason = "the trait is unsafe")]
             unsafe {
                 let block = Allocator.alloc_zeroed(layout);

@@ -1,19 +1,20 @@
-//! Dropout masks that any part of an array can draw by itself.
+//! Dropout masks with random access: any part of an array can compute its part of the mask.
 //!
 //! ```text
-//! r_j = mix(key + (j + 1) increment)      16 bits for each of the elements 4 j .. 4 j + 4, dropped where below 2^16 p
+//! r_j = mix(key + (j + 1) increment)
+//! element 4 j + i uses 16 bits of r_j and is dropped if they are below 2^16 p
 //! ```
 //!
-//! That is the SplitMix64 stream of the key, entered anywhere; see [`crate::random`].
+//! This is the SplitMix64 stream of the key with random access; see [`crate::random`].
 
 use crate::random::stream_word;
 use resnet_bk_runtime::internal::dispatched;
 use resnet_bk_runtime::internal::kernels::InstructionSet;
 
-/// Elements that share a random word.
+/// Elements per random word.
 const ELEMENTS: usize = 4;
 
-/// A dropout of one array.
+/// The dropout mask of one array.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct DropoutMask {
     key: u64,
@@ -22,19 +23,19 @@ pub struct DropoutMask {
 }
 
 impl DropoutMask {
-    /// Drops each element with probability `p`, to the nearest 2^-16, and scales the others by `1 /
-    /// (1 - p)`.
+    /// A mask that drops each element with probability `p`, rounded to a multiple of 2^-16. The
+    /// others are scaled by `1 / (1 - p)`.
     pub fn new(p: f32, key: u64) -> Self {
         let threshold = (p * 65_536.0).round() as u32;
         Self { key, threshold, keep: 65_536.0 / (65_536 - threshold.min(65_535)) as f32 }
     }
 
-    /// What elements that stay are multiplied with.
+    /// Scale of the elements that are not dropped.
     pub fn keep(&self) -> f32 {
         self.keep
     }
 
-    /// Multiplies the elements from `first`, a multiple of 4, on by the mask.
+    /// Applies the mask to the elements from index `first` on. `first` must be a multiple of 4.
     pub fn apply(&self, first: usize, values: &mut [f32]) {
         assert!(first.is_multiple_of(ELEMENTS), "a part begins where a random word does");
         apply(*self, first, values);
@@ -93,7 +94,7 @@ mod tests {
         let mut values = vec![1.0; 1 << 20];
         DropoutMask::new(0.25, 3).apply(0, &mut values);
         let dropped = values.iter().filter(|x| **x == 0.0).count() as f64 / values.len() as f64;
-        // Five standard deviations of a million draws.
+        // Five standard deviations for a million draws.
         assert!((dropped - 0.25).abs() < 0.0022, "{dropped}");
         assert!(values.iter().all(|x| *x == 0.0 || (*x - 4.0 / 3.0).abs() < 1e-6));
     }

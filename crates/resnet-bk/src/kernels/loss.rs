@@ -1,4 +1,4 @@
-//! Rows of the head's losses in float32: gradients in place of the logits.
+//! Row kernels of the head's losses in float32: they replace logits by gradients in place.
 
 use resnet_bk_runtime::internal::dispatched;
 use resnet_bk_runtime::internal::kernels::{InstructionSet, exp};
@@ -7,7 +7,7 @@ use resnet_bk_runtime::internal::kernels::{InstructionSet, exp};
 const LANES: usize = 32;
 
 dispatched! {
-    /// Replaces logits by `weight * softmax`, given their `ln sum e^x`.
+    /// Replaces logits by `weight * softmax`, given their normalizer `ln sum e^x`.
     pub fn softmax_gradient(logits: &mut [f32], normalizer: f32, weight: f32)
         = softmax_gradient_on(set) => softmax_gradient_body(logits, normalizer, weight)
 }
@@ -24,11 +24,11 @@ fn softmax_gradient_body(logits: &mut [f32], normalizer: f32, weight: f32) {
 pub struct MixedRow {
     /// `1 / tau`.
     pub inverse_temperature: f32,
-    /// Of the student's logits.
+    /// Normalizer of the student's logits.
     pub hard: f32,
-    /// Of the student's logits over tau.
+    /// Normalizer of the student's logits over tau.
     pub student: f32,
-    /// Of the teacher's logits over tau.
+    /// Normalizer of the teacher's logits over tau.
     pub teacher: f32,
     /// Weight of the soft gradient.
     pub soft_weight: f32,
@@ -53,8 +53,8 @@ fn mixed_gradient_body(logits: &mut [f32], teacher: &[f32], row: MixedRow) {
 }
 
 dispatched! {
-    /// `sum_i e^(scale l'_i - shift)` of a teacher's logits `l'`, and the same with every term
-    /// times `scale (l'_i - l_i)`, where `l` are the student's.
+    /// For a teacher's logits `l'` and a student's `l`: `sum_i e^(scale l'_i - shift)`, and the
+    /// same sum with each term multiplied by `scale (l'_i - l_i)`.
     pub fn teacher_sums(logits: &[f32], teacher: &[f32], scale: f32, shift: f32) -> [f32; 2]
         = teacher_sums_on(set) => teacher_sums_body(logits, teacher, scale, shift)
 }

@@ -1,4 +1,4 @@
-//! Arithmetic that only training needs, its allocator, and the only `unsafe` of this crate.
+//! Arithmetic that only training needs, and the allocator. All `unsafe` of this crate is here.
 
 mod allocator;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]

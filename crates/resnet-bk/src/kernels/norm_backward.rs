@@ -13,7 +13,7 @@ use resnet_bk_runtime::internal::kernels::{InstructionSet, inverse_rms, moments}
 const LANES: usize = 16;
 
 dispatched! {
-    /// Gradient of layer normalization; those of gain and shift are added to.
+    /// Gradient of layer normalization. Adds to `dgamma` and `dbeta`; overwrites `dx`.
     ///
     /// # Shapes
     /// - `x`, `gradient`, `dx`: `[n, D]`
@@ -48,7 +48,7 @@ fn layer_norm_backward_body(
 }
 
 dispatched! {
-    /// Gradient of RMS normalization; that of the gain is added to. Shapes as for
+    /// Gradient of RMS normalization. Adds to `dgamma`; overwrites `dx`. Shapes as for
     /// [`layer_norm_backward`].
     pub fn rms_norm_backward(x: &[f32], gamma: &[f32], gradient: &[f32], dx: &mut [f32], dgamma: &mut [f32])
         = rms_norm_backward_on(set) => rms_norm_backward_body(x, gamma, gradient, dx, dgamma)
@@ -62,7 +62,7 @@ fn rms_norm_backward_body(x: &[f32], gamma: &[f32], gradient: &[f32], dx: &mut [
     }
 }
 
-/// One row of either; `CENTERED` where the mean was taken off.
+/// One row of either normalization; `CENTERED` for layer normalization.
 #[inline(always)]
 fn row_backward<const CENTERED: bool>(
     x: &[f32],

@@ -1,4 +1,4 @@
-//! The optimizer's pass over a chunk of a parameter, and the sum of a gradient's squares.
+//! The AdamW update of a chunk of a parameter, and the sum of squares of a gradient.
 
 use resnet_bk_runtime::internal::dispatched;
 use resnet_bk_runtime::internal::kernels::InstructionSet;
@@ -6,14 +6,14 @@ use resnet_bk_runtime::internal::kernels::InstructionSet;
 /// Lanes of a reduction.
 const LANES: usize = 16;
 
-/// Constants of one AdamW step; the formula stands in [`crate::train::AdamW`].
+/// Constants of one AdamW step; see the formula in [`crate::train::AdamW`].
 #[derive(Clone, Copy, Debug)]
 pub struct AdamWStep {
     /// Decay of the first moment.
     pub beta1: f32,
     /// Decay of the second moment.
     pub beta2: f32,
-    /// What the gradient is multiplied with.
+    /// Factor on the gradient.
     pub gradient_scale: f32,
     /// `rate / (1 - beta1^t)`.
     pub rate: f32,
@@ -21,12 +21,12 @@ pub struct AdamWStep {
     pub second_scale: f32,
     /// `1 - rate decay`.
     pub shrink: f32,
-    /// Added to the root of the second moment.
+    /// Added to the square root of the second moment.
     pub epsilon: f32,
 }
 
 dispatched! {
-    /// Updates values and moments; all slices have one length.
+    /// Updates values and moments. All slices have the same length.
     pub fn adamw_step(values: &mut [f32], first: &mut [f32], second: &mut [f32], gradient: &[f32], step: AdamWStep)
         = adamw_step_on(set) => adamw_step_body(values, first, second, gradient, step)
 }

@@ -1,4 +1,4 @@
-//! The propagator of one sequence backwards; a lane is a head. Equations in
+//! Backward pass of the propagator for one sequence; each lane is a head. Equations in
 //! [`crate::ops::propagator`].
 
 use resnet_bk_runtime::internal::dispatched;
@@ -8,7 +8,7 @@ use resnet_bk_runtime::internal::kernels::{InstructionSet, PropagatorInput, sigm
 /// One sequence's slices.
 #[derive(Clone, Copy, Debug)]
 pub struct PropagatorSequence<'a> {
-    /// What went in.
+    /// Inputs of the forward pass.
     pub input: PropagatorInput<'a>,
     /// `psi_t`, `[T, 2H]`.
     pub waves: &'a [f32],
@@ -18,7 +18,7 @@ pub struct PropagatorSequence<'a> {
     pub gradient: &'a [f32],
 }
 
-/// One sequence's gradients, overwritten.
+/// Gradients of one sequence; overwritten.
 #[derive(Debug)]
 pub struct PropagatorGradients<'a> {
     /// `[T, H]`.
@@ -30,7 +30,7 @@ pub struct PropagatorGradients<'a> {
 }
 
 dispatched! {
-    /// Fills one sequence's gradients and returns that of eta, `[H]`.
+    /// Computes the gradients of one sequence and returns that of eta, `[H]`.
     pub fn propagator_backward(sequence: PropagatorSequence, results: PropagatorGradients) -> Vec<f32>
         = propagator_backward_on(set) => backward_body(sequence, results)
 }
@@ -45,7 +45,7 @@ fn backward_body(sequence: PropagatorSequence, results: PropagatorGradients) -> 
         let count = LANES.min(heads - first);
         let complex = |row: &[f32]| (take(row, first, count), take(row, heads + first, count));
         let mut eta_sum = [0.0; LANES];
-        // What the next position sends back to this one's psi and g.
+        // Gradients of psi and g that come from the next position.
         let (mut psi_back, mut g_back) = (([0.0; LANES], [0.0; LANES]), ([0.0; LANES], [0.0; LANES]));
         for t in (0..sequence.gradient.len() / (2 * heads)).rev() {
             let g = complex(&sequence.ratios[wide(t)]);

@@ -1,18 +1,20 @@
-//! The causal resolvent backwards: many chains at once, and stretches of one long chain.
+//! Backward pass of the causal resolvent, for many chains at once or for stretches of one long
+//! chain.
 //!
 //! ```text
 //! m_t = u_t + c_t      x_t = m_t g_t^2      dv_t = -Re x_t      deta -= Im x_t      c_{t-1} = s^2 x_t
 //! ```
 //!
-//! `u` is the conjugate of the features' gradient, `c` the carry from later positions. A stretch's
-//! carry out is affine in its carry in.
+//! `u` is the conjugate of the features' gradient, `c` the carry from later positions. The carry
+//! that leaves a stretch is an affine function of the carry that enters it.
 
 use resnet_bk_runtime::internal::dispatched;
 use resnet_bk_runtime::internal::kernels::InstructionSet;
 use resnet_bk_runtime::internal::kernels::lanes::{BlockMut, LANES, Lanes, STEPS, Strips, Tile, Walk, per_head};
 use std::ops::Range;
 
-/// A stretch's map of the carry after it: `c -> slope c + constant`.
+/// The affine map of a stretch from the carry after it to the carry before it:
+/// `c -> slope c + constant`.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Affine {
     slope: (f32, f32),
@@ -20,17 +22,17 @@ pub struct Affine {
 }
 
 impl Affine {
-    /// The carry before the stretch.
+    /// The carry before the stretch, from the carry after it.
     pub fn apply(&self, c: (f32, f32)) -> (f32, f32) {
         let (a, k) = (self.slope, self.constant);
         (a.0 * c.0 - a.1 * c.1 + k.0, a.0 * c.1 + a.1 * c.0 + k.1)
     }
 }
 
-/// Ratios and the features' gradient of strips.
+/// Inputs: ratios and gradient of the features, in strips.
 #[derive(Clone, Copy, Debug)]
 pub struct LeftBackward<'a> {
-    /// How the chains lie.
+    /// Layout of the chains.
     pub strips: Strips,
     /// Off-diagonal, `[H]`.
     pub hopping: &'a [f32],
@@ -43,8 +45,7 @@ pub struct LeftBackward<'a> {
 /// Gradients of the potential and of eta.
 ///
 /// # Shapes
-/// - `carries`: `[S H]`, from the positions after each strip; replaced by those to the positions
-///   before it
+/// - `carries`: `[S H]`; in: from the positions after each strip; out: to the positions before it
 /// - `dv`: `[S, T, H]`, overwritten
 /// - returns `[H]`
 pub fn left_backward(input: LeftBackward, carries: &mut [(f32, f32)], dv: &mut [f32]) -> Vec<f32> {
@@ -56,7 +57,7 @@ pub fn left_backward(input: LeftBackward, carries: &mut [(f32, f32)], dv: &mut [
     deta
 }
 
-/// Adds a block's sums to those of its heads.
+/// Adds the sums of a block of chains to the totals of their heads.
 pub fn add_per_head(totals: &mut [f32], sums: &Lanes, chains: Range<usize>) {
     for (chain, sum) in chains.zip(sums) {
         totals[chain % totals.len()] += sum;
@@ -64,8 +65,8 @@ pub fn add_per_head(totals: &mut [f32], sums: &Lanes, chains: Range<usize>) {
 }
 
 dispatched! {
-    /// [`left_backward`] of the chains of one block of the input's strips, whose carries come
-    /// alone. Returns the gradient of eta, a number per chain.
+    /// [`left_backward`] for the chains of one block of the strips, whose carries are given alone.
+    /// Returns the gradient of eta for each chain.
     pub fn left_backward_block(input: LeftBackward, carries: &mut [(f32, f32)], dv: &mut BlockMut<1>) -> Lanes
         = left_backward_block_on(set) => left_backward_body(set, input, carries, dv)
 }
@@ -108,8 +109,8 @@ fn left_backward_body(
 }
 
 dispatched! {
-    /// The maps of a block's chains, from `first` on. Shapes: `maps` `[n]` of the `[S, H]`,
-    /// overwritten.
+    /// The maps of consecutive chains, beginning with `first`. Shapes: `maps` `[n]` of the
+    /// `[S, H]`, overwritten.
     pub fn compose_left_backward(input: LeftBackward, first: usize, maps: &mut [Affine])
         = compose_left_backward_on(set) => compose_left_backward_body(set, input, first, maps)
 }
@@ -138,7 +139,7 @@ fn compose_left_backward_body(set: InstructionSet, input: LeftBackward, first: u
     }
 }
 
-/// Ratios and gradient of a block.
+/// Staged ratios and gradients of a block.
 struct Tiles {
     g: [Tile; 2],
     u: [Tile; 2],
@@ -170,9 +171,9 @@ mod tests {
     use super::super::testing::{equal_bits, values};
     use super::*;
 
-    /// Heads and strips: single chains, rows of chains, chains of one head that are transposed.
+    /// Heads and strips: single chains, rows of chains, and chains of one head that are transposed.
     const SHAPES: [(usize, usize); 9] = [(1, 1), (1, 8), (1, 15), (1, 33), (3, 7), (15, 2), (16, 1), (33, 2), (64, 1)];
-    /// Below a tile, a tile, and more than one.
+    /// Shorter than a tile, one tile, and longer.
     const LENGTHS: [usize; 6] = [0, 1, 17, 63, 64, 129];
 
     #[test]

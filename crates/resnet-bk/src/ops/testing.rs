@@ -1,4 +1,4 @@
-//! How tests run operations, and finite-difference checks of their gradients.
+//! Test helpers for operations: running them, and finite-difference checks of gradients.
 
 use crate::tape::HostOp;
 
@@ -15,12 +15,12 @@ pub fn values(n: usize, salt: u32) -> Vec<f32> {
         .collect()
 }
 
-/// An operation's output.
+/// Output of an operation.
 pub fn forward<O: HostOp<N>, const N: usize>(mut op: O, inputs: [&[f32]; N]) -> Vec<f32> {
     op.forward(inputs)
 }
 
-/// An operation's output, and the gradients of all inputs from the gradient of the output.
+/// Output of an operation, and the gradients of all inputs for a given gradient of the output.
 pub fn forward_and_backward<O: HostOp<N>, const N: usize>(
     mut op: O,
     inputs: [&[f32]; N],
@@ -31,14 +31,14 @@ pub fn forward_and_backward<O: HostOp<N>, const N: usize>(
     (output, gradients)
 }
 
-/// Compares an operation's gradients with central differences of `sum(weight * output)` in every
-/// element of every input. The tolerance is relative to an input's largest gradient.
+/// Compares the gradients of an operation with central differences of `sum(weight * output)` in
+/// every element of every input. The tolerance is relative to the largest gradient of the input.
 pub fn check_gradients<O: HostOp<N>, const N: usize>(inputs: [&[f32]; N], make: impl Fn() -> O, tolerance: f64) {
     check_gradients_where(|_, _| true, inputs, make, tolerance);
 }
 
-/// [`check_gradients`] in the elements where the operation is differentiable: those for which
-/// `differentiable(input, element)` holds.
+/// [`check_gradients`] restricted to elements where the operation is differentiable: those for
+/// which `differentiable(input, element)` holds.
 pub fn check_gradients_where<O: HostOp<N>, const N: usize>(
     differentiable: impl Fn(usize, usize) -> bool,
     inputs: [&[f32]; N],

@@ -1,4 +1,4 @@
-//! The float models that a run can be compared with, and where their files are.
+//! The float models that a run is compared with, and the paths of their checkpoints.
 
 use super::given::{held_out_alike, read_finished};
 use super::text::Text;
@@ -12,34 +12,34 @@ use crate::summary::{Baseline, Baselines, Measured, StageSummary, first_stage, f
 use resnet_bk_runtime::internal::architecture::Causality;
 use std::path::{Path, PathBuf};
 
-/// What helps where a baseline is missing.
+/// Hint for a missing baseline.
 const HELP: &str = "--baseline CHECKPOINT supplies one";
 
-/// A float model that was measured on the run's text.
+/// A float model, measured on the run's text.
 #[derive(Clone, Debug)]
 struct FloatModel {
     measured: Measured,
-    /// Its checkpoint, where it is known.
+    /// Its checkpoint, if known.
     path: Option<PathBuf>,
 }
 
-/// What a run can be compared with.
+/// The candidate baselines of a run.
 #[derive(Debug, Default)]
 pub(super) struct Candidates {
-    /// Models from outside the run, `--baseline` first, then a float `--model` that was trained on
+    /// Models from outside the run: first `--baseline`, then a float `--model` that was trained on
     /// another text.
     given: Vec<FloatModel>,
-    /// The checkpoint of each stage of the record, where it is known.
+    /// The checkpoint of each completed stage, if known.
     files: Vec<Option<PathBuf>>,
-    /// Stages of the record that were done before this run.
+    /// Number of stages that were completed before this run.
     inherited: usize,
-    /// Why the record of stages has no first model, where the run began with a compressed one.
+    /// Why there is no first model, if the run began with a compressed model.
     no_first: Option<String>,
 }
 
 impl Candidates {
-    /// Before the first stage. `checkpoint` is the model that the run begins with; its record of
-    /// stages is of the run's text.
+    /// The candidates before the first stage. `checkpoint` is the model that the run begins with;
+    /// its stages were measured on the run's text.
     pub(super) fn new(
         request: &RunRequest,
         checkpoint: &Checkpoint,
@@ -75,17 +75,17 @@ impl Candidates {
         Ok(candidates)
     }
 
-    /// Stages of the record that were done before this run.
+    /// Number of stages that were completed before this run.
     pub(super) fn inherited(&self) -> usize {
         self.inherited
     }
 
-    /// A stage of the record was done.
+    /// Adds the checkpoint of a completed stage.
     pub(super) fn push(&mut self, checkpoint: PathBuf) {
         self.files.push(Some(checkpoint));
     }
 
-    /// All float models, the given ones first.
+    /// All float models, with the given ones first.
     fn all(&self, stages: &[StageSummary]) -> Vec<FloatModel> {
         let of_stage = |index: usize| FloatModel {
             measured: Measured::from(&stages[index]),
@@ -99,7 +99,7 @@ impl Candidates {
         given.or_else(|| first_stage(stages).map(|index| Measured::from(&stages[index])))
     }
 
-    /// The best float model: by the dev slice where all were measured on it.
+    /// The best float model: by perplexity on the dev slice if all were measured on it.
     fn best(&self, stages: &[StageSummary]) -> Option<FloatModel> {
         let all = self.all(stages);
         let by_dev = all.iter().all(|model| model.measured.dev_perplexity.is_some());
@@ -110,7 +110,7 @@ impl Candidates {
         all.into_iter().min_by(|a, b| judge(a).total_cmp(&judge(b)))
     }
 
-    /// The baseline of a target, as far as the run has come.
+    /// The baseline of a target, from the stages completed so far.
     pub(super) fn of(&self, against: Against, stages: &[StageSummary]) -> Option<Measured> {
         match against {
             Against::Baseline => self.first(stages),
@@ -118,7 +118,7 @@ impl Candidates {
         }
     }
 
-    /// Float32 bytes of the models that are known already and may be the baseline of a target.
+    /// Float32 bytes of the known models that may become a target's baseline.
     pub(super) fn float32_bytes(&self, against: Against, stages: &[StageSummary]) -> Vec<u64> {
         match against {
             Against::Baseline => self.first(stages).into_iter().map(|measured| measured.weights_bytes).collect(),
@@ -126,7 +126,8 @@ impl Candidates {
         }
     }
 
-    /// All baselines of an artifact of this causality at the end of a run, or why they are missing.
+    /// All baselines for an artifact of this causality at the end of a run, or why they are
+    /// missing.
     pub(super) fn summarize(
         &self,
         stages: &[StageSummary],
@@ -164,8 +165,8 @@ impl Candidates {
     }
 }
 
-/// Reads `--baseline`: a float model of the same words as the run's, that sees the same tokens of a
-/// text.
+/// Reads the `--baseline` checkpoint: a float model with the run's vocabulary and
+/// causality.
 fn read_baseline(path: &Path, run: &Checkpoint) -> Result<Checkpoint, RunError> {
     let baseline = read_finished(path)?;
     let words = |checkpoint: &Checkpoint| TextFingerprint::of(&[], &[], &checkpoint.model.vocabulary);
@@ -180,8 +181,8 @@ fn read_baseline(path: &Path, run: &Checkpoint) -> Result<Checkpoint, RunError> 
     Ok(baseline)
 }
 
-/// A float checkpoint on the run's text. The dev slice tells something where the checkpoint was not
-/// trained on it.
+/// Measures a float checkpoint on the run's text. The dev slice is measured only if the checkpoint
+/// was not trained on it.
 fn measure(path: &Path, checkpoint: &Checkpoint, text: &Text) -> Measured {
     let perplexity = |tokens: &[u32]| evaluate_parameters(&checkpoint.model.parameters, tokens).perplexity();
     let parameters = checkpoint.model.parameters.architecture().parameter_count();

@@ -1,7 +1,8 @@
-//! How many bytes of weights a target leaves to the student of a planner.
+//! The budget of a planner: bytes of weights that a target allows for the student.
 //!
 //! ```text
-//! budget = min(float32 bytes of the baseline / ratio, bytes of the file - bytes of all but its weights)
+//! budget = min(float32 bytes of the baseline / ratio,
+//!              bytes of the file - bytes of everything but the weights)
 //! ```
 
 use super::{Run, RunError};
@@ -10,20 +11,19 @@ use crate::compress::RunStage;
 use crate::config::{Against, ModelConfig};
 use crate::export::pack;
 
-/// Bytes by which a student's config may be longer than its teacher's: it names its bins and
-/// levels.
+/// Extra bytes of a student's config over its teacher's, because it lists bins and levels.
 const CONFIG_ROOM: u64 = 600;
 
 impl Run<'_> {
-    /// Most bytes of the weights section that the target leaves.
+    /// Largest weights section in bytes that meets the target.
     pub(super) fn budget(&self) -> Result<Option<u64>, RunError> {
         let baseline = self.candidates.of(self.request.recipe.target.against, &self.checkpoint.history.stages);
         self.budget_of(baseline.map(|baseline| baseline.weights_bytes), &self.checkpoint.model)
     }
 
-    /// Checks, before anything is trained, that there is a student within the budget. `teacher` is
-    /// the model that it will learn from, and `to_come` are the float32 bytes of the models that
-    /// are trained until then.
+    /// Checks, before any training, that a student can fit the budget. `teacher` is the model that
+    /// it will be distilled from. `to_come` holds the float32 bytes of the models that are trained
+    /// before it.
     pub(super) fn check_budget(
         &self,
         stage: &dyn RunStage,
@@ -33,7 +33,7 @@ impl Run<'_> {
         let against = self.request.recipe.target.against;
         let known = self.candidates.float32_bytes(against, &self.checkpoint.history.stages);
         let mut all = known.into_iter().chain(to_come.iter().copied());
-        // Which model will be the best one is not known yet: the largest one leaves the most.
+        // The best model is not known yet. Assume the largest one, which gives the largest budget.
         let baseline = match against {
             Against::Baseline => all.next(),
             Against::Best => all.max(),

@@ -1,4 +1,4 @@
-//! What can end a run.
+//! Errors of a run.
 
 use super::text::MIN_HELD_OUT;
 use crate::batch::BatchError;
@@ -12,28 +12,28 @@ use resnet_bk_runtime::internal::artifact::ArtifactError;
 use std::path::PathBuf;
 use thiserror::Error;
 
-/// A run that could not be finished. What was done is in its folder.
+/// A run that failed. Completed work is in its folder.
 #[derive(Debug, Error)]
 pub enum RunError {
-    /// The folder holds a run, and resuming was not asked for.
+    /// The folder holds a run, and resuming was not requested.
     #[error("{path} already holds a run; go on with it by --resume, or choose another --out")]
     Exists {
         /// The folder.
         path: PathBuf,
     },
-    /// Another process works in the folder.
+    /// Another process is writing to the folder.
     #[error("another run is writing to {path}; wait for it to end, or choose another --out")]
     Busy {
         /// The folder.
         path: PathBuf,
     },
-    /// The folder holds something else than a run.
+    /// The folder is not empty and does not hold a run.
     #[error("{path} is not empty and holds no run: a run would overwrite files that are not its own")]
     NotARun {
         /// The folder.
         path: PathBuf,
     },
-    /// There is no run to go on with.
+    /// There is no run to resume.
     #[error("there is no run in {path}: there is nothing to go on with")]
     NothingToResume {
         /// The folder.
@@ -53,24 +53,24 @@ pub enum RunError {
         /// What differs.
         difference: &'static str,
     },
-    /// A given checkpoint is one of an unfinished stage.
+    /// A given checkpoint belongs to an unfinished stage.
     #[error("{path} is of a stage that is not finished: its figures would not be those of its record")]
     Unfinished {
         /// The checkpoint.
         path: PathBuf,
     },
-    /// A planner works towards a ratio to a baseline that will not be there.
+    /// A planner's target is a ratio to a baseline that this run will not have.
     #[error("target.ratio is measured against {against}, but this run has no such model to plan with")]
     NoBaseline {
         /// Which baseline it is.
         against: Against,
     },
-    /// A given model takes the place of all stages.
+    /// A given model replaces all stages of the recipe.
     #[error(
         "--model takes the place of the `train` stages that this recipe begins with, and no other stage is left to run"
     )]
     OnlyTraining,
-    /// The run began with another model, or with none.
+    /// The run began with another model, or without one.
     #[error(
         "the run in {path} did not begin with this --model; go on with the one that it began with, or choose another --out"
     )]
@@ -78,22 +78,22 @@ pub enum RunError {
         /// The checkpoint of that run.
         path: PathBuf,
     },
-    /// The held-out text is too short to measure anything.
+    /// The held-out text is too short to measure a perplexity.
     #[error("the held-out text has {tokens} tokens: at least {MIN_HELD_OUT} are needed to measure a perplexity")]
     TinyHeldOut {
-        /// Its length.
+        /// Length of the text in tokens.
         tokens: usize,
     },
-    /// The training text is too short to hold a part of it out for choices.
+    /// The training text is too short to hold out a dev slice.
     #[error(
         "the training text has {tokens} tokens: the 2 % of it that choices are made by are fewer than {MIN_HELD_OUT}; use a longer text, \
          or a recipe without keep_best_epoch and `plan` stages"
     )]
     TinyDev {
-        /// Its length.
+        /// Length of the text in tokens.
         tokens: usize,
     },
-    /// A baseline speaks another vocabulary.
+    /// A baseline has another vocabulary.
     #[error("the baseline {path} has {difference}: its perplexity cannot be compared with this run's")]
     OtherBaseline {
         /// The checkpoint.
@@ -101,43 +101,43 @@ pub enum RunError {
         /// What differs.
         difference: &'static str,
     },
-    /// A baseline is compressed itself.
+    /// A baseline is not a float model.
     #[error("the baseline {path} is quantized: a baseline is a float model")]
     QuantizedBaseline {
         /// The checkpoint.
         path: PathBuf,
     },
-    /// The artifact does not predict as the model that it was packed from.
+    /// The artifact's perplexity differs from that of the model it was packed from.
     #[error(
         "the decoded artifact has perplexity {decoded}, the model that was packed {trained}: this is a bug, please report it"
     )]
     Parity {
-        /// Perplexity in training.
+        /// Perplexity of the trained model.
         trained: f64,
-        /// Perplexity of the file.
+        /// Perplexity of the decoded artifact.
         decoded: f64,
     },
-    /// A teacher has no positions for its student's windows.
+    /// A teacher has fewer positions than its student's window needs.
     #[error(
         "the {kind} stage has windows of {windows} tokens, but the model that it learns from has positions for {positions}: set model.n_seq of that stage"
     )]
     Windows {
-        /// Tokens of the student's windows.
+        /// Window of the student in tokens.
         windows: usize,
-        /// The teacher's positions.
+        /// Positions of the teacher.
         positions: usize,
-        /// The stage.
+        /// Kind of the stage.
         kind: StageKind,
     },
-    /// A size is asked for that nothing will keep to.
+    /// A size is requested, but no weights have learned scales to control it.
     #[error(
         "schedule.weights_bytes is {bytes}, but no stage that asks for it has quantizers with learned scales: set quantization.learned of a qat or distill stage"
     )]
     SizeOfFloats {
-        /// The size.
+        /// Requested bytes.
         bytes: u64,
     },
-    /// The text does not make a batch.
+    /// The training text is too short for a batch.
     #[error(transparent)]
     Batch(#[from] BatchError),
     /// A file of the run cannot be read or written.
@@ -148,16 +148,16 @@ pub enum RunError {
         /// Why.
         source: std::io::Error,
     },
-    /// The first stage has no model to work on.
+    /// The first stage needs a model, but there is none.
     #[error("the first stage is `{0}`, but there is no model: begin with a `train` stage, or give --model")]
     NothingToCompress(StageKind),
     /// A stage does not fit in memory.
     #[error(transparent)]
     Memory(#[from] MemoryError),
-    /// Every stage is switched off in `[model]`.
+    /// All stages are disabled in `[model]`.
     #[error("no stage is left to run: use_quantization, use_pruning and use_distillation switch them off")]
     NoStages,
-    /// The text makes no vocabulary.
+    /// The vocabulary cannot be built from the text.
     #[error(transparent)]
     Corpus(#[from] CorpusError),
     /// The text is too short for n-gram baselines.

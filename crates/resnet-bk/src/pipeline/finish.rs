@@ -1,4 +1,4 @@
-//! The end of a run: the artifact, decoded again and measured, and the summary.
+//! The end of a run: packs the artifact, decodes and measures it, and writes the summary.
 
 use super::{Run, RunError, folder};
 use crate::config::Target;
@@ -9,12 +9,13 @@ use crate::ngram::NgramBaselines;
 use crate::summary::{ArtifactSummary, Summary};
 use resnet_bk_runtime::internal::artifact::Artifact;
 
-/// How far the decoded artifact's perplexity may be from the trained model's, relative: both
-/// compute alike but for the order and, with a tile unit, the format of the head's sums.
+/// Largest relative difference between the perplexities of the decoded artifact and the trained
+/// model. Both compute the same, except for the order of the head's sums and, with a tile unit,
+/// their number format.
 const PARITY: f64 = 1e-4;
 
-/// Packs the model, decodes and measures the file's bytes, and writes artifact and summary. A file
-/// that does not predict as the model that it was packed from is not written.
+/// Packs the model, decodes and measures the file's bytes, then writes artifact and summary. A file
+/// whose perplexity differs from the model's is not written.
 pub(super) fn finish(run: Run) -> Result<Summary, RunError> {
     let bytes = pack(&run.checkpoint.model)?.to_bytes()?;
     let decoded = Artifact::from_bytes(&bytes)?;
@@ -37,8 +38,7 @@ pub(super) fn finish(run: Run) -> Result<Summary, RunError> {
     Ok(summary)
 }
 
-/// Whether two perplexities are the same but for rounding. One that is not a number agrees with
-/// none.
+/// Whether two perplexities are equal up to rounding. NaN equals nothing.
 fn agrees(decoded: f64, trained: f64) -> bool {
     (decoded / trained - 1.0).abs() <= PARITY
 }
@@ -47,8 +47,8 @@ fn summarize(run: Run, artifact: ArtifactSummary) -> Result<Summary, RunError> {
     let target = run.request.recipe.target;
     let vocabulary = &run.checkpoint.model.vocabulary;
     let text_bytes: usize = vocabulary.words().iter().map(|word| word.len() + 1).sum();
-    // Every training token is counted, the dev slice too: the counts are to be as good as they can
-    // be.
+    // The n-gram baselines count all training tokens, dev slice included, to be as strong as
+    // possible.
     let ngrams = NgramBaselines::measure(&run.text.tokens, &run.text.streams.valid, vocabulary.len())?;
     let mut baselines = run.candidates.summarize(
         &run.checkpoint.history.stages,
@@ -83,12 +83,12 @@ fn summarize(run: Run, artifact: ArtifactSummary) -> Result<Summary, RunError> {
     Ok(summary)
 }
 
-/// A sentence for each time that the run was gone on with elsewhere.
+/// One warning for each change of environment.
 fn several(environments: &[Environment]) -> Vec<String> {
     environments.windows(2).filter_map(|pair| pair[0].difference(&pair[1])).collect()
 }
 
-/// Whether all that was asked for is kept. What cannot be judged, for want of a baseline, is not.
+/// Whether all goals of the target are met. A goal whose baseline is missing is not met.
 fn is_reached(target: &Target, summary: &Summary) -> bool {
     target.ratio.is_none_or(|least| summary.ratio.is_some_and(|ratio| ratio >= least))
         && target.max_loss.is_none_or(|most| summary.loss.is_some_and(|loss| loss <= most))

@@ -1,4 +1,4 @@
-//! A model that a run begins with instead of training its own: `--model CHECKPOINT`.
+//! A model that a run starts from instead of training its own: `--model CHECKPOINT`.
 
 use super::RunError;
 use crate::checkpoint::Checkpoint;
@@ -7,13 +7,13 @@ use crate::corpus::sha256;
 use crate::summary::CorpusSummary;
 use std::path::Path;
 
-/// SHA-256 of the model's file: a resumed run goes on with the one that it began with.
+/// SHA-256 of the model's file. A resumed run must be given the same model.
 pub(super) fn digest(path: &Path) -> Result<String, RunError> {
     let bytes = std::fs::read(path).map_err(|source| RunError::File { path: path.to_owned(), source })?;
     Ok(sha256(&bytes))
 }
 
-/// Reads a checkpoint of a finished stage.
+/// Reads a checkpoint and checks that its stage is finished.
 pub(super) fn read_finished(path: &Path) -> Result<Checkpoint, RunError> {
     let checkpoint = Checkpoint::read(path)?;
     match checkpoint.training.progress {
@@ -22,11 +22,11 @@ pub(super) fn read_finished(path: &Path) -> Result<Checkpoint, RunError> {
     }
 }
 
-/// Reads the model, with the training settings of the recipe, and warns of the values of the recipe
-/// that are ignored.
+/// Reads the model and applies the recipe's training settings. Warns about values of the recipe
+/// that the model overrides.
 pub(super) fn read(path: &Path, recipe: &Recipe, warnings: &mut Vec<String>) -> Result<Checkpoint, RunError> {
     let mut checkpoint = read_finished(path)?;
-    // Where a run begins is no part of it.
+    // The environment where the run starts is not part of the model's history.
     checkpoint.history.environments.clear();
     checkpoint.model.config = checkpoint.model.config.with_settings_of(&recipe.model);
     let name = path.display();
@@ -51,19 +51,19 @@ pub(super) fn read(path: &Path, recipe: &Recipe, warnings: &mut Vec<String>) -> 
     Ok(checkpoint)
 }
 
-/// Fields of the recipe's model that the given one has otherwise: `model.d_model is 32, not 64`.
+/// Fields of the recipe's model that differ from the given one: `model.d_model is 32, not 64`.
 fn overridden(recipe: &ModelConfig, given: &ModelConfig) -> Vec<String> {
     let fields = |config: &ModelConfig| match serde_json::to_value(config) {
         Ok(serde_json::Value::Object(fields)) => fields,
         _ => unreachable!("a model's configuration is an object"),
     };
     let (recipe, given) = (fields(recipe), fields(given));
-    // The vocabulary is the given model's words, whatever number the recipe asks for at most.
+    // `vocab_size` of the recipe is only an upper limit; the model's vocabulary is used.
     let differs = |name: &&String| name.as_str() != "vocab_size" && recipe[name.as_str()] != given[name.as_str()];
     recipe.keys().filter(differs).map(|name| format!("model.{name} is {}, not {}", given[name], recipe[name])).collect()
 }
 
-/// Drops what was measured on another text: it is not shown beside what is measured on this one.
+/// Drops figures that were measured on another text: they must not be shown next to this run's.
 pub(super) fn drop_figures_of_other_text(
     checkpoint: &mut Checkpoint,
     path: &Path,
@@ -86,14 +86,14 @@ pub(super) fn drop_figures_of_other_text(
         checkpoint.history.stages.iter_mut().for_each(|stage| stage.dev_perplexity = None);
         if text.dev_tokens > 0 {
             warnings.push(format!(
-                "{name} may have been trained on the dev slice, by which this run chooses: its choices favor what that model knows by heart"
+                "{name} may have been trained on the dev slice, by which this run chooses: its choices favor what that model has memorized"
             ));
         }
     }
 }
 
-/// Whether a checkpoint was trained on this training text with the same slice held out, so that its
-/// perplexity there means something.
+/// Whether a checkpoint was trained on this training text with the same dev slice held out. Only
+/// then its perplexity on the dev slice is meaningful.
 pub(super) fn held_out_alike(checkpoint: &Checkpoint, text: &CorpusSummary) -> bool {
     let same_text = checkpoint.history.text.as_ref().is_some_and(|own| own.train == text.fingerprint.train);
     same_text && checkpoint.history.dev_tokens == text.dev_tokens
@@ -108,7 +108,7 @@ mod tests {
         let recipe = ModelConfig::preset("tiny").expect("a preset");
         let given = ModelConfig { d_model: 32, vocab_size: 40, ..recipe.clone() };
         assert_eq!(overridden(&recipe, &given), ["model.d_model is 32, not 16"]);
-        // Settings of training are the recipe's.
+        // Training settings come from the recipe.
         let given = given.with_settings_of(&ModelConfig { dropout: 0.9, d_model: 32, ..recipe.clone() });
         assert_eq!(overridden(&ModelConfig { dropout: 0.9, ..recipe }, &given), ["model.d_model is 32, not 16"]);
     }

@@ -1,11 +1,15 @@
-//! A whole run: stage after stage, then the artifact, decoded again and measured.
+//! A whole run: executes the stages, packs the artifact, decodes and measures it.
 //!
 //! ```text
-//! RUN/recipe.toml   RUN/01-train/model.safetensors   RUN/02-qat/model.safetensors ...   RUN/model.rbk   RUN/summary.json
+//! RUN/recipe.toml                    resolved recipe
+//! RUN/01-train/model.safetensors     one checkpoint per stage
+//! RUN/02-qat/model.safetensors
+//! RUN/model.rbk                      the artifact
+//! RUN/summary.json
 //! ```
 //!
-//! A stage's file holds an unfinished stage until the stage is done, and then the model that the
-//! next one starts from.
+//! The file of a running stage is its checkpoint. When the stage is done, it holds the model that
+//! the next stage starts from.
 
 mod baselines;
 mod budget;
@@ -37,35 +41,35 @@ use std::sync::Arc;
 use std::time::Instant;
 use text::Text;
 
-/// What to run.
+/// Inputs of a run.
 #[derive(Clone, Debug)]
 pub struct RunRequest {
-    /// The stages and the baseline.
+    /// Stages, target and all settings.
     pub recipe: Recipe,
     /// The text.
     pub corpus: Corpus,
     /// The run's folder.
     pub out: PathBuf,
-    /// Whether a run in this folder goes on where it stopped.
+    /// Whether to resume the run in this folder.
     pub resume: bool,
-    /// A checkpoint to start from instead of a fresh model.
+    /// A checkpoint to start from instead of a new model.
     pub model: Option<PathBuf>,
-    /// A float checkpoint to compare with: it is measured on this text and stands for the recipe's
+    /// A float checkpoint to compare with. It is measured on this text and used as the recipe's
     /// first model.
     pub baseline: Option<PathBuf>,
 }
 
-/// Name of a stage's file in its folder.
+/// File name of a stage's checkpoint.
 pub const CHECKPOINT: &str = "model.safetensors";
 
 /// Runs a recipe.
 ///
 /// # Errors
-/// [`RunError`]. Everything up to the last epoch is in the run's folder, and a resumed run goes on
-/// from there.
+/// [`RunError`]. Everything up to the last completed epoch is in the run's folder, and a resumed
+/// run continues from there.
 pub fn run(request: &RunRequest, observer: &mut dyn Observer) -> Result<Summary, RunError> {
     let recipe = &request.recipe;
-    // A model that is given takes the place of the training that the recipe begins with.
+    // A given model replaces the `train` stages at the beginning of the recipe.
     let leading = |stage: &&StageConfig| request.model.is_some() && stage.kind() == StageKind::Train;
     let stages: Vec<&StageConfig> =
         recipe.stages.iter().skip_while(leading).filter(|stage| is_enabled(stage.kind(), &recipe.model)).collect();
@@ -85,10 +89,10 @@ pub fn run(request: &RunRequest, observer: &mut dyn Observer) -> Result<Summary,
     let mut run = Run::prepare(request, &stages)?;
     run.check_stages(&stages)?;
     let _alone = folder.lock()?;
-    // Another run may have begun there since.
+    // Check again: another run may have started before the lock was taken.
     folder.check(request.resume)?;
     folder.write_recipe()?;
-    // A resumed run has told them already; all are in the summary.
+    // A resumed run has already reported them. The summary has all of them.
     for message in run.warnings.iter().filter(|_| !request.resume) {
         observer.event(&Event::Warning { message: message.clone() });
     }
@@ -138,7 +142,7 @@ impl<'a> Run<'a> {
         Ok(Self { request, text, checkpoint, candidates, environment, warnings })
     }
 
-    /// Checks that every stage can run, for what is found too late costs the stages before it.
+    /// Checks that every stage can run. An error later would waste the training before it.
     fn check_stages(&self, stages: &[&StageConfig]) -> Result<(), RunError> {
         let mut model = self.checkpoint.model.config.clone();
         let quantization = self.checkpoint.model.parameters.architecture().quantization.as_ref();
@@ -175,9 +179,9 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Runs a stage, goes on with it, or takes its result if it is done already.
+    /// Runs or resumes a stage, or loads its result if it is already done.
     fn stage(&mut self, index: usize, config: &StageConfig, observer: &mut dyn Observer) -> Result<(), RunError> {
-        // A run that begins with a given model goes on from its stages.
+        // With a given model, stages are numbered after those of the model.
         let number = self.candidates.inherited() + index + 1;
         let path = self.request.out.join(format!("{number:02}-{}", config.kind())).join(CHECKPOINT);
         let mut teacher = None;
@@ -229,14 +233,13 @@ impl<'a> Run<'a> {
             self.write_chosen(number, config, chosen)?;
         }
         self.checkpoint.write(&path)?;
-        // The best epoch's own file has done its work; one that cannot be removed does no harm.
+        // The best epoch's file is no longer needed. If it cannot be removed, it does no harm.
         let _ = std::fs::remove_file(path.with_file_name(BEST_EPOCH));
         self.candidates.push(path);
         Ok(())
     }
 
-    /// Records what the run is trained on from here, and warns where that is something else than
-    /// before.
+    /// Records the environment, and warns if it differs from that of earlier stages.
     fn note_environment(&mut self, observer: &mut dyn Observer) {
         let environments = &mut self.checkpoint.history.environments;
         let before = environments.last();
@@ -249,7 +252,7 @@ impl<'a> Run<'a> {
         environments.push(self.environment.clone());
     }
 
-    /// The recipe with what a stage chose in its place: what another run can start from.
+    /// Writes the recipe with a stage replaced by its choice, for use in another run.
     fn write_chosen(&self, number: usize, config: &StageConfig, chosen: StageConfig) -> Result<(), RunError> {
         let mut recipe = self.request.recipe.clone();
         let place = self.request.recipe.stages.iter().position(|stage| std::ptr::eq(stage, config));
@@ -268,8 +271,8 @@ impl<'a> Run<'a> {
         seconds: f64,
     ) -> Result<StageSummary, RunError> {
         let weights_bytes = weights_bytes(&self.checkpoint.model.parameters)?;
-        // A model that is only trained has seen nothing else; one that learns has seen what its
-        // teacher saw.
+        // A new model in a `train` stage has only its own epochs. A student also counts its
+        // teacher's.
         let begins_anew = fresh_model && config.kind() == StageKind::Train;
         let before = if begins_anew { 0 } else { self.checkpoint.history.epochs };
         self.checkpoint.history.epochs = before + trained.kept_epoch;

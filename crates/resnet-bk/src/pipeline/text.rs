@@ -1,9 +1,11 @@
-//! The tokens of a run: what is trained on, what is chosen by, what is reported.
+//! The tokens of a run: for training, for choices, and for the report.
 //!
 //! ```text
-//! training tokens  [ trained on ................................. | dev: the last 2 %, at most 50,000 ]   where something is chosen
-//! held-out tokens  [ valid: reported, nothing is chosen by it ]
+//! training tokens  [ trained on ....... | dev slice: the last 2 %, at most 50,000 ]
+//! held-out tokens  [ valid: for the report; nothing is chosen by it ]
 //! ```
+//!
+//! The dev slice exists only if the recipe chooses something by it.
 
 use super::RunError;
 use crate::batch::limit_tokens;
@@ -15,33 +17,33 @@ use resnet_bk_runtime::internal::tokenizer::Vocabulary;
 use std::collections::HashSet;
 use std::sync::Arc;
 
-/// Fewest tokens of a text that a perplexity is measured of.
+/// Least number of held-out tokens to measure a perplexity on.
 pub const MIN_HELD_OUT: usize = 100;
-/// Tokens of a held-out text under which its perplexity is a rough figure.
+/// A perplexity of fewer held-out tokens is a rough figure.
 pub const FEW_HELD_OUT: usize = 1_000;
-/// Share of unknown tokens above which a perplexity says little about the text.
+/// With a larger share of unknown tokens, a perplexity says little about the text.
 pub const MANY_UNKNOWN: f64 = 0.2;
-/// Share of held-out lines that occur in the training text above which little is held out.
+/// With a larger share of held-out lines in the training text, the perplexity is not meaningful.
 const MANY_REPEATED: f64 = 0.2;
-/// One in so many training tokens is in the dev slice.
+/// The dev slice has one in this many training tokens.
 const DEV_SHARE: usize = 50;
-/// Most tokens of the dev slice.
+/// Longest dev slice in tokens.
 const DEV_MOST: usize = 50_000;
 
-/// A run's text as tokens.
+/// The tokens of a run's text.
 pub(super) struct Text {
-    /// All training tokens, the dev slice included.
+    /// All training tokens, dev slice included.
     pub(super) tokens: Arc<[u32]>,
-    /// What stages see.
+    /// The token streams for the stages.
     pub(super) streams: TokenStreams,
-    /// What it is.
+    /// Description of the text for the summary.
     pub(super) summary: CorpusSummary,
-    /// Share of the held-out lines that are lines of the training text too.
+    /// Share of held-out lines that also occur in the training text.
     repeated: f64,
 }
 
 impl Text {
-    /// Encodes a corpus, and holds the dev slice out where the recipe chooses by it.
+    /// Encodes a corpus. Holds out a dev slice if the recipe chooses by it.
     pub(super) fn new(corpus: &Corpus, recipe: &Recipe, vocabulary: &Vocabulary) -> Result<Self, RunError> {
         let all = vocabulary.encode(&corpus.train);
         let tokens: Arc<[u32]> = limit_tokens(&all, recipe.corpus.data_limit).into();
@@ -75,7 +77,7 @@ impl Text {
         Ok(Self { tokens, streams, summary, repeated: repeated_lines(corpus) })
     }
 
-    /// What a reader of its perplexities must know.
+    /// Warnings for readers of the perplexities.
     pub(super) fn warnings(&self) -> Vec<String> {
         let CorpusSummary { valid_tokens, dev_tokens, unknown_train, unknown_valid, .. } = self.summary;
         let mut warnings = Vec::new();
@@ -103,8 +105,8 @@ impl Text {
     }
 }
 
-/// Share of the lines of the held-out text that stand in the training text, word for word. Short
-/// ones, headings above all, do not count.
+/// Share of held-out lines that occur verbatim in the training text. Short lines, mostly headings,
+/// do not count.
 fn repeated_lines(corpus: &Corpus) -> f64 {
     const SHORT: usize = 5;
     let long = |line: &&str| line.split_whitespace().count() > SHORT;
@@ -131,7 +133,7 @@ mod tests {
             valid: text(valid),
             test: None,
             pretokenizer: Pretokenizer::Whitespace,
-            licence: None,
+            license: None,
         }
     }
 
@@ -178,7 +180,7 @@ mod tests {
     #[test]
     fn many_unknown_words_are_warned_of() {
         let text = read(&corpus(9_999, 999), 4, "").expect("a text");
-        // Two of seven words and the one <eos> are known.
+        // Two of the seven words and the one <eos> are known.
         assert!((text.summary.unknown_train - 5.0 / 7.0).abs() < 0.01, "{}", text.summary.unknown_train);
         assert_eq!(text.warnings().len(), 2);
         assert!(text.warnings()[0].contains("71.4 % of the training tokens"), "{:?}", text.warnings());

@@ -1,14 +1,15 @@
 //! The float models that an artifact is compared with.
 //!
 //! ```text
-//! first   the recipe's first model: the last of the `train` stages that the recipe begins with
-//! best    the float model with the lowest perplexity on the dev slice; on the held-out text where no dev slice is held out
-//! int8    the best one with its matrices rounded to a byte a weight, without training: what a user would do first
+//! first   the recipe's first model: the last of the `train` stages at the beginning of the recipe
+//! best    the float model with the lowest perplexity on the dev slice,
+//!         or on the held-out text if there is no dev slice
+//! int8    the best one with its matrices rounded to 8 bits without training
 //! ```
 //!
-//! Where not all of them were measured on a dev slice that they did not train on, the best one is
-//! chosen by the text that is reported: that can only make the baseline look better, and so the
-//! artifact worse.
+//! If not all of them were measured on a dev slice that they did not train on, the best one is
+//! chosen on the reported text. This can only improve the baseline's figures, and so only makes the
+//! artifact look worse.
 
 use super::StageSummary;
 use crate::config::{Against, StageKind};
@@ -16,7 +17,7 @@ use crate::train::TRAINED_TO_END;
 use resnet_bk_runtime::internal::architecture::Causality;
 use serde::{Deserialize, Serialize};
 
-/// What the artifact is compared with.
+/// The models that the artifact is compared with.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Baselines {
     /// The recipe's first model.
@@ -27,15 +28,15 @@ pub struct Baselines {
     pub int8: Baseline,
 }
 
-/// A baseline, or why there is none.
+/// A baseline, or the reason why there is none.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Baseline {
-    /// It was measured on the run's text.
+    /// The model was measured on the run's text.
     Measured(Measured),
-    /// It was not.
+    /// There is no such model.
     Missing {
-        /// Why, and what would help.
+        /// Why, and how to supply one.
         missing: String,
     },
 }
@@ -43,31 +44,32 @@ pub enum Baseline {
 /// A model that was measured on the run's text.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Measured {
-    /// Which model it is: a stage, such as `1 train`, or a file.
+    /// Name of the model: a stage, such as `1 train`, or a file.
     pub name: String,
-    /// Which tokens a position sees.
+    /// Which tokens a position can see.
     pub causality: Causality,
     /// Trained parameters.
     pub parameters: usize,
-    /// Bytes of its weights: four a parameter in float32; for int8 one, and four a scale.
+    /// Bytes of the weights: four per parameter in float32; for int8 one per weight and four per
+    /// scale.
     pub weights_bytes: u64,
     /// Perplexity of the held-out text.
     pub valid_perplexity: f64,
-    /// Perplexity of the dev slice, where there is one.
+    /// Perplexity of the dev slice, if there is one.
     pub dev_perplexity: Option<f64>,
-    /// Epochs that it has seen in all.
+    /// Total epochs of training.
     pub epochs: usize,
-    /// Whether its last epoch gained less than 1 %.
+    /// Whether the last epoch improved the perplexity by less than 1 %.
     pub trained_to_end: bool,
 }
 
 impl Baseline {
-    /// No baseline.
+    /// A missing baseline.
     pub fn missing(why: impl Into<String>) -> Self {
         Self::Missing { missing: why.into() }
     }
 
-    /// The model, where there is one.
+    /// The model, if there is one.
     pub fn measured(&self) -> Option<&Measured> {
         match self {
             Self::Measured(measured) => Some(measured),
@@ -77,9 +79,9 @@ impl Baseline {
 }
 
 impl Baselines {
-    /// Takes back that a model was trained to its end where the run shows the contrary: the
-    /// artifact, which is made from it and smaller, predicts clearly better, or the model does not
-    /// even beat unigram counts.
+    /// Clears `trained_to_end` if the run shows the contrary: the artifact, which is smaller and
+    /// made from this model, predicts clearly better, or the model does not beat the unigram
+    /// baseline.
     pub(crate) fn doubt(&mut self, artifact_perplexity: f64, unigram: f64) {
         for baseline in [&mut self.first, &mut self.best, &mut self.int8] {
             if let Baseline::Measured(model) = baseline {
@@ -89,7 +91,7 @@ impl Baselines {
         }
     }
 
-    /// The one that a target is measured against.
+    /// The baseline of a target.
     pub fn of(&self, against: Against) -> &Baseline {
         match against {
             Against::Baseline => &self.first,
@@ -113,8 +115,7 @@ impl From<&StageSummary> for Measured {
     }
 }
 
-/// Index of the first model's stage: the last of the `train` stages at the beginning that work on
-/// one model.
+/// Index of the first model's stage: the last of the leading `train` stages that train one model.
 pub(crate) fn first_stage(stages: &[StageSummary]) -> Option<usize> {
     let is_first = |(index, stage): &(usize, &StageSummary)| {
         stage.kind == StageKind::Train && stage.float && (*index == 0 || !stage.fresh_model)
@@ -122,8 +123,8 @@ pub(crate) fn first_stage(stages: &[StageSummary]) -> Option<usize> {
     stages.iter().enumerate().take_while(is_first).last().map(|(index, _)| index)
 }
 
-/// Indices of the float models that may be the best. The model that became the artifact is a
-/// result, unless it was only trained.
+/// Indices of the float models that can be the best baseline. The model that became the artifact is
+/// excluded, unless it was only trained.
 pub(crate) fn float_stages(stages: &[StageSummary]) -> impl Iterator<Item = usize> {
     let is_baseline = |index: usize| {
         let is_result = index + 1 == stages.len() && stages[index].kind != StageKind::Train;
@@ -183,7 +184,7 @@ mod tests {
             stage(Distill, true, true),
         ];
         assert_eq!(first_stage(&stages), Some(1));
-        // The float student is the artifact, not a baseline.
+        // The float student becomes the artifact, so it is not a baseline.
         assert_eq!(float_stages(&stages).collect::<Vec<_>>(), [0, 1, 2, 3]);
         assert_eq!(float_stages(&stages[..2]).collect::<Vec<_>>(), [0, 1], "a model that was only trained");
         assert_eq!(first_stage(&stages[3..]), None);

@@ -1,4 +1,4 @@
-//! What a run achieved: `summary.json`, from which every table, plot and page is drawn.
+//! The result of a run, `summary.json`. All tables, plots and pages are drawn from it.
 
 mod baselines;
 mod plan;
@@ -23,36 +23,37 @@ use serde::{Deserialize, Serialize};
 pub struct Summary {
     /// The text.
     pub corpus: CorpusSummary,
-    /// What trained it, as of its last stage.
+    /// The environment of the last stage.
     pub environment: Environment,
-    /// Which tokens a position sees. Bidirectional perplexities are not those of a language model.
+    /// Which tokens a position can see. The perplexity of a bidirectional model is not that of a
+    /// language model.
     pub causality: Causality,
-    /// Perplexities of models that only count words, of the same tokens.
+    /// Perplexities of the n-gram baselines on the same tokens.
     pub ngrams: NgramBaselines,
     /// The float models that the artifact is compared with, on the same text.
     pub baselines: Baselines,
-    /// One entry a stage, in order.
+    /// One entry per stage, in order.
     pub stages: Vec<StageSummary>,
-    /// The packed model, decoded again.
+    /// The packed model, decoded and measured.
     pub artifact: ArtifactSummary,
-    /// Float32 bytes of the baseline that `target.against` names over bytes of the artifact's
-    /// weights section; `None` where that baseline is missing.
+    /// Float32 bytes of the baseline that `target.against` names, over bytes of the artifact's
+    /// weights section. `None` if that baseline is missing.
     pub ratio: Option<f64>,
-    /// The same with the vocabulary counted on both sides: as text, one word a line, beside the
-    /// baseline; in the file of the artifact, which is counted whole.
+    /// The same ratio with the vocabulary on both sides: the baseline plus the vocabulary as text
+    /// with one word per line, over the length of the whole artifact.
     pub ratio_with_vocabulary: Option<f64>,
-    /// Perplexity of the decoded artifact over that baseline's, less 1.
+    /// Perplexity of the decoded artifact over that baseline's, minus 1. `None` if it is missing.
     pub loss: Option<f64>,
-    /// What the recipe asked for.
+    /// The recipe's target.
     pub target: Target,
-    /// Whether it was reached; `None` where nothing was asked for. Never, where the artifact
-    /// predicts worse than counting words does.
+    /// Whether the target was reached. `None` if the recipe has none. Never true if the artifact
+    /// predicts worse than the n-gram baselines up to bigrams.
     pub target_reached: Option<bool>,
-    /// What a reader must know before believing the figures: one sentence each.
+    /// Warnings about the figures, one sentence each.
     pub warnings: Vec<String>,
-    /// Experts that were removed, and why.
+    /// Removed experts, with reasons.
     pub removals: Vec<Removal>,
-    /// What a planner tried and chose.
+    /// The planner's trials and choice.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan: Option<PlanSummary>,
     /// Wall time of the stages together, in seconds.
@@ -62,13 +63,13 @@ pub struct Summary {
 /// The text of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CorpusSummary {
-    /// What it was loaded as.
+    /// Name of the corpus.
     pub name: String,
-    /// Tokens trained on.
+    /// Tokens that were trained on.
     pub train_tokens: usize,
-    /// Tokens held out of the training text for choices; 0 where nothing was chosen.
+    /// Tokens of the dev slice; 0 if nothing was chosen.
     pub dev_tokens: usize,
-    /// Tokens held out to report.
+    /// Tokens of the held-out text.
     pub valid_tokens: usize,
     /// Words of the vocabulary.
     pub vocab_size: usize,
@@ -76,7 +77,8 @@ pub struct CorpusSummary {
     pub unknown_train: f64,
     /// Share of the held-out tokens that are `<unk>`.
     pub unknown_valid: f64,
-    /// What the perplexities belong to: no other text, vocabulary or tokenizer.
+    /// Fingerprint of text, vocabulary and tokenizer. Only perplexities with an equal fingerprint
+    /// can be compared.
     pub fingerprint: TextFingerprint,
 }
 
@@ -84,28 +86,28 @@ pub struct CorpusSummary {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StageSummary {
-    /// Its number, from 1.
+    /// Number of the stage, from 1.
     pub stage: usize,
-    /// Its kind.
+    /// Kind of the stage.
     pub kind: StageKind,
     /// Epochs of the stage's schedule.
     pub epochs: usize,
     /// The epoch whose model was kept, from 1.
     pub kept_epoch: usize,
-    /// Epochs that this model has seen in all, those of the models that it was made or learned from
-    /// included.
+    /// Total epochs of this model, including those of the models that it was made from or distilled
+    /// from.
     pub epochs_total: usize,
-    /// Whether the last epoch gained less than 1 %: more of the same would hardly help.
+    /// Whether the last epoch improved the perplexity by less than 1 %.
     pub trained_to_end: bool,
-    /// Whether the stage began with a fresh model.
+    /// Whether the stage began with a new model.
     pub fresh_model: bool,
     /// Whether the model has no quantizers.
     pub float: bool,
-    /// Which tokens a position of the model sees.
+    /// Which tokens a position can see.
     pub causality: Causality,
     /// Trained parameters.
     pub parameters: usize,
-    /// Those that pruning does not hold at zero.
+    /// Parameters that are not pruned.
     pub nonzero_parameters: usize,
     /// Experts of each block.
     pub experts: Vec<usize>,
@@ -113,7 +115,7 @@ pub struct StageSummary {
     pub weights_bytes: u64,
     /// Perplexity of the held-out text, fake quantization included.
     pub valid_perplexity: f64,
-    /// Perplexity of the dev slice, where there is one.
+    /// Perplexity of the dev slice, if there is one.
     pub dev_perplexity: Option<f64>,
     /// Wall time in seconds.
     pub seconds: f64,
@@ -124,10 +126,10 @@ pub struct StageSummary {
 pub struct ArtifactSummary {
     /// Length of the file.
     pub bytes_total: u64,
-    /// Length of its weights section.
+    /// Length of the weights section.
     pub bytes_weights: u64,
-    /// Perplexity of the held-out text by the file, read again and run by the runtime.
+    /// Perplexity of the decoded file on the held-out text, computed by the runtime.
     pub valid_perplexity: f64,
-    /// Where the bytes go.
+    /// Bytes of each part of the file.
     pub size_breakdown: SizeBreakdown,
 }

@@ -1,23 +1,23 @@
-//! What a planner tried and chose.
+//! The trials and the choice of a planner.
 
 use serde::{Deserialize, Serialize};
 
-/// What a planner tried.
+/// A planner's search.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PlanSummary {
-    /// Most bytes of the weights section.
+    /// Largest weights section in bytes.
     pub budget: u64,
     /// The trials, in order.
     pub trials: Vec<Trial>,
-    /// Index of the trial whose student was trained.
+    /// Index of the chosen trial.
     pub chosen: usize,
-    /// Bytes of the weights section that were predicted for it, before it was trained.
+    /// Predicted bytes of the weights section of the final student.
     pub predicted_bytes: u64,
 }
 
 impl PlanSummary {
-    /// Indices of the first round's trials that no other one beats in both bytes and perplexity, by
-    /// their bytes.
+    /// Indices of the first round's trials on the Pareto front of bytes and perplexity, in order of
+    /// bytes.
     pub fn front(&self) -> Vec<usize> {
         let first = |index: &usize| self.trials[*index].round == 1;
         let mut order: Vec<usize> = (0..self.trials.len()).filter(first).collect();
@@ -32,18 +32,18 @@ impl PlanSummary {
     }
 }
 
-/// A student that was trained for a short while.
+/// A student after a short training.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Trial {
-    /// Round of the search, from 1: later ones are longer.
+    /// Round of the search, from 1. The second round trains longer.
     pub round: usize,
-    /// Its sizes and levels, in words.
+    /// Sizes and levels of the student.
     pub student: String,
     /// Tokens that it was trained on.
     pub tokens: usize,
-    /// Bytes of its weights section by the planner's table of entropies.
+    /// Bytes of the weights section, predicted by the planner.
     pub predicted_bytes: u64,
-    /// Bytes of its weights section.
+    /// Measured bytes of the weights section.
     pub bytes: u64,
     /// Perplexity of the dev slice.
     pub perplexity: f64,

@@ -1,21 +1,21 @@
-//! What is recorded of an expert that goes.
+//! The record of a removed expert.
 
 use serde::{Deserialize, Serialize};
 
 /// An expert that was removed, and why.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Removal {
-    /// The stage's number, from 1.
+    /// Number of the stage, from 1.
     pub stage: usize,
-    /// The step before which it went.
+    /// The expert was removed before this step.
     pub step: usize,
-    /// Its block.
+    /// The block, from 0.
     pub block: usize,
-    /// Its index among the block's experts at that time.
+    /// Index of the expert in its block before the removal.
     pub expert: usize,
     /// Share of training tokens that were routed to it.
     pub usage: f64,
-    /// The expert that it was merged into, by its index at that time.
+    /// Index of the expert that it was merged into, before the removal.
     #[serde(default)]
     pub merged_into: Option<usize>,
     /// The rule that removed it.

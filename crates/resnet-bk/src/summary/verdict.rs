@@ -1,18 +1,18 @@
-//! What a summary says in one word or one sentence.
+//! Verdicts on a summary.
 
 use super::Summary;
 
 impl Summary {
-    /// One sentence where the artifact predicts no better than counting words does.
+    /// A warning if the artifact does not predict better than an n-gram baseline.
     ///
-    /// The n-gram baselines are looked at from the weakest on, up to the bigram: a model that does
-    /// not beat the bigram count has learned nothing that a table of pairs would not tell.
+    /// Compares with the unigram, then the bigram baseline. A model that does not beat bigram
+    /// counts has learned nothing beyond a table of word pairs.
     pub fn worse_than_counting(&self) -> Option<String> {
         let perplexity = self.artifact.valid_perplexity;
         let counts = [("unigram", self.ngrams.unigram), ("bigram", self.ngrams.bigram)];
-        // A perplexity that is not a number beats nothing.
+        // A NaN perplexity beats no baseline.
         let (name, count) = counts.into_iter().find(|&(_, count)| perplexity.is_nan() || perplexity >= count)?;
-        // Two decimals, or as many as tell them apart.
+        // Two decimals, or as many as make the numbers differ.
         let digits =
             (2..6).find(|&digits| format!("{perplexity:.digits$}") != format!("{count:.digits$}")).unwrap_or(6);
         Some(format!(
@@ -21,7 +21,7 @@ impl Summary {
         ))
     }
 
-    /// Whether the run did what it was asked for.
+    /// Whether the run succeeded.
     pub fn succeeded(&self) -> bool {
         self.target_reached != Some(false) && self.worse_than_counting().is_none()
     }

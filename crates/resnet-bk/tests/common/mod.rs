@@ -34,7 +34,7 @@ pub fn corpus() -> Corpus {
         valid: text(60, 2),
         test: None,
         pretokenizer: Pretokenizer::Whitespace,
-        licence: None,
+        license: None,
     }
 }
 

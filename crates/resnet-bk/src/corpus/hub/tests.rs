@@ -62,7 +62,7 @@ fn wikitext_rows_become_lines() {
     assert_eq!(corpus.train, "\n = A title = \n the <unk> cat \n no line break\n");
     assert_eq!((corpus.valid.as_str(), corpus.test.as_deref()), (" valid \n", Some(" test \n")));
     assert_eq!((corpus.name.as_str(), corpus.pretokenizer), ("wikitext-2", super::super::Pretokenizer::Whitespace));
-    assert!(corpus.licence.is_some_and(|licence| licence.contains("CC BY-SA 3.0")));
+    assert!(corpus.license.is_some_and(|license| license.contains("CC BY-SA 3.0")));
 }
 
 #[test]

@@ -11,7 +11,7 @@ impl Block {
     /// All zero.
     pub const ZERO: Self = Self([[0.0; BLOCK]; BLOCK]);
 
-    /// Copies the block into a row-major matrix, as much of it as fits.
+    /// Copies the block into a row-major matrix. Rows and columns outside the matrix are skipped.
     ///
     /// # Shapes
     /// - `out`: `[rows, width]`; the block begins at `row`, `column`
@@ -22,7 +22,8 @@ impl Block {
         }
     }
 
-    /// Copies the transposed block, scaled, into a row-major matrix, as much of it as fits.
+    /// Copies the transposed and scaled block into a row-major matrix. Rows and columns outside the
+    /// matrix are skipped.
     ///
     /// # Shapes
     /// - `out`: `[rows, width]`; the transposed block begins at `row`, `column`
@@ -36,21 +37,21 @@ impl Block {
     }
 }
 
-/// bf16 numbers in one of the two layouts of the module's picture.
+/// bf16 numbers in the left or right layout of the module's picture.
 #[derive(Clone, Debug)]
 #[repr(C, align(64))]
 pub struct Operand(pub(super) [u16; BLOCK * BLOCK]);
 
-/// A row-major float32 matrix on its way into operands.
+/// A row-major float32 matrix to convert into operands.
 #[derive(Clone, Copy, Debug)]
 pub struct Source<'a> {
     /// `[rows, width]`.
     pub values: &'a [f32],
     /// Columns.
     pub width: usize,
-    /// What every number is multiplied with.
+    /// Factor on every number.
     pub scale: f32,
-    /// Which part of every number is taken.
+    /// Which part of every number to convert.
     pub part: Part,
 }
 
@@ -59,20 +60,20 @@ pub struct Source<'a> {
 pub enum Part {
     /// The nearest bf16.
     High,
-    /// The bf16 nearest to what that leaves.
+    /// The bf16 nearest to the remainder.
     Low,
 }
 
-/// How a source matrix becomes an operand.
+/// Layout of the operand, and the direction of the source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Layout {
-    /// Left side, the source's columns along the inner size.
+    /// Left operand; the source's columns are the inner dimension.
     Left,
-    /// Left side, the source's rows along the inner size.
+    /// Left operand; the source's rows are the inner dimension.
     LeftTransposed,
-    /// Right side, the source's rows along the inner size.
+    /// Right operand; the source's rows are the inner dimension.
     Right,
-    /// Right side, the source's columns along the inner size.
+    /// Right operand; the source's columns are the inner dimension.
     RightTransposed,
 }
 
@@ -80,8 +81,8 @@ impl Operand {
     /// All zero.
     pub const ZERO: Self = Self([0; BLOCK * BLOCK]);
 
-    /// Rounds the block of a matrix that begins at `row`, `column`; zeros where it reaches past the
-    /// matrix.
+    /// Converts the block of a matrix that begins at `row`, `column`. Elements outside the matrix
+    /// are zero.
     pub fn pack(&mut self, source: Source, corner: (usize, usize), layout: Layout) {
         let scale = source.scale;
         match source.part {
@@ -129,7 +130,7 @@ fn widen(bits: u16) -> f32 {
     f32::from_bits(u32::from(bits) << 16)
 }
 
-/// The nearest bf16, ties to even, of a finite number.
+/// The bf16 nearest to a finite number; ties go to even.
 #[inline(always)]
 fn round(x: f32) -> u16 {
     let bits = x.to_bits();

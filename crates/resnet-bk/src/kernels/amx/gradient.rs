@@ -1,5 +1,5 @@
-//! Gradients of the losses, made of kept exponentials: words down, tokens across. A lane is a
-//! token.
+//! Gradients of the losses from the stored exponentials. Rows are words, columns are tokens; each
+//! lane is one token.
 
 use super::lanes::{Lanes, WIDTH, exp2, load, load_half, load_indices, load_lanes, store, store_words};
 use super::power::{power, raise, with_power};
@@ -11,7 +11,7 @@ use std::arch::x86_64::{
     _mm512_ternarylogic_epi32,
 };
 
-/// Normalizers of a block of tokens, all of base 2.
+/// Normalizers of a block of tokens, as logarithms to base 2.
 #[derive(Clone, Debug)]
 pub struct TokenNormalizers {
     /// `log2 sum e^l` of the student.
@@ -22,7 +22,7 @@ pub struct TokenNormalizers {
     pub teacher: Lanes,
 }
 
-/// Temperature and weights of a mixed loss's gradient.
+/// Temperature and weights of the mixed loss.
 #[derive(Clone, Copy, Debug)]
 pub struct Mixture {
     /// `tau`.
@@ -33,15 +33,15 @@ pub struct Mixture {
     pub hard_weight: f32,
 }
 
-/// Where a block of the logits' gradient goes: rounded, for both products of the backward pass, and
-/// summed over tokens.
+/// Outputs for a block of the logits' gradient: rounded in both layouts for the products of the
+/// backward pass, and summed over tokens.
 #[derive(Debug)]
 pub struct GradientBlock<'a> {
-    /// `[word][token]`, left side of the table's gradient.
+    /// `[word][token]`, left operand for the table's gradient.
     pub left: &'a mut Operand,
-    /// Words along the inner size, right side of the hidden states' gradient.
+    /// Right operand for the hidden states' gradient; the words are the inner dimension.
     pub right: &'a mut Operand,
-    /// Added to: sums over the tokens, in 16 lanes.
+    /// Sums over the tokens in 16 lanes; added to.
     pub bias: &'a mut [[f32; WIDTH]; BLOCK],
 }
 
@@ -58,7 +58,7 @@ impl Session {
     /// Gradient of the mixed loss.
     ///
     /// # Panics
-    /// If there are not as many kept blocks as `MixedSums::planes`.
+    /// If the number of stored blocks is not `MixedSums::planes`.
     pub fn mixed_gradient(
         &self,
         kept: &[Exponentials],
@@ -74,7 +74,7 @@ impl Session {
     }
 }
 
-/// What turns kept exponentials into `weight` times the probabilities.
+/// Factor that turns stored exponentials into `weight` times the probabilities.
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn factor(shift: [__m512; 2], normalizers: &Lanes, weight: f32) -> [__m512; 2] {
@@ -127,8 +127,8 @@ fn mixed_gradient<const POWER: u32>(
     }
 }
 
-/// Stores the gradients of words `2 pair` and `2 pair + 1`, each two registers of tokens, rounded
-/// to bf16 (halves up).
+/// Stores the gradients of words `2 pair` and `2 pair + 1`, rounded to bf16 (halves up). Each word
+/// has two registers of tokens.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
 fn store_gradient(out: &mut GradientBlock, pair: usize, [even, odd]: [[__m512; 2]; 2]) {
@@ -156,7 +156,7 @@ fn store_gradient(out: &mut GradientBlock, pair: usize, [even, odd]: [[__m512; 2
     }
 }
 
-/// Places of the even, and of the odd, halves of 32 pairs.
+/// Indices of the even, and of the odd, elements of 32 pairs.
 const DEINTERLEAVE: [[u16; BLOCK]; 2] = {
     let mut indices = [[0; BLOCK]; 2];
     let mut i = 0;

@@ -1,4 +1,4 @@
-//! Registers of 16 numbers, a token a lane.
+//! Registers of 16 numbers; each lane is one token.
 
 use super::BLOCK;
 use std::arch::x86_64::{
@@ -14,15 +14,15 @@ pub type Lanes = [f32; BLOCK];
 /// Numbers in a register.
 pub(super) const WIDTH: usize = 16;
 
-/// `2^x` for `x <= 127`, relative error below 2e-7; below `x = -125` it stays at `2^-125`.
+/// `2^x` for `x <= 127` with relative error below 2e-7; for `x < -125` the result is `2^-125`.
 #[inline]
 #[target_feature(enable = "avx512f")]
 pub(super) fn exp2(x: __m512) -> __m512 {
-    /// Adding it rounds to the nearest integer: 1.5 * 2^23.
+    /// Adding this rounds to the nearest integer: 1.5 * 2^23.
     const ROUND: f32 = 12_582_912.0;
-    /// Interpolates `2^r` at the Chebyshev nodes of `[-1/2, 1/2]`.
+    /// Polynomial that interpolates `2^r` at the Chebyshev nodes of `[-1/2, 1/2]`.
     const COEFFICIENTS: [f32; 5] = [9.676_032e-3, 5.550_357e-2, 2.402_210_8e-1, 6.931_472e-1, 1.0];
-    // In this order a NaN stays one.
+    // With this order of operands, NaN stays NaN.
     let x = _mm512_max_ps(_mm512_set1_ps(-125.0), x);
     let rounded = _mm512_add_ps(x, _mm512_set1_ps(ROUND));
     let r = _mm512_sub_ps(x, _mm512_sub_ps(rounded, _mm512_set1_ps(ROUND)));
@@ -30,7 +30,7 @@ pub(super) fn exp2(x: __m512) -> __m512 {
     for c in COEFFICIENTS {
         p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(c));
     }
-    // The low bits of `rounded` hold the integer: they go to the exponent.
+    // The low bits of `rounded` hold the integer; shift them into the exponent.
     let exponent = _mm512_slli_epi32::<23>(_mm512_castps_si512(rounded));
     _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(p), exponent))
 }
@@ -54,7 +54,7 @@ pub(super) fn store_lanes(values: [__m512; 2], lanes: &mut Lanes) {
 #[inline]
 #[target_feature(enable = "avx512f")]
 pub(super) fn load(values: &[f32; WIDTH]) -> __m512 {
-    // SAFETY: 64 valid bytes; no alignment is asked for.
+    // SAFETY: 64 valid bytes; the instruction needs no alignment.
     #[expect(unsafe_code, reason = "loads a register")]
     unsafe {
         _mm512_loadu_ps(values.as_ptr())
@@ -64,7 +64,7 @@ pub(super) fn load(values: &[f32; WIDTH]) -> __m512 {
 #[inline]
 #[target_feature(enable = "avx512f")]
 pub(super) fn store(value: __m512, out: &mut [f32; WIDTH]) {
-    // SAFETY: 64 valid bytes; no alignment is asked for.
+    // SAFETY: 64 valid bytes; the instruction needs no alignment.
     #[expect(unsafe_code, reason = "stores a register")]
     unsafe {
         _mm512_storeu_ps(out.as_mut_ptr(), value);
@@ -76,7 +76,7 @@ pub(super) fn store(value: __m512, out: &mut [f32; WIDTH]) {
 #[target_feature(enable = "avx512f")]
 pub(super) fn store_half(value: __m512, out: &mut [u16; WIDTH]) {
     let halves = _mm512_cvtps_ph::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(value);
-    // SAFETY: 32 valid bytes; no alignment is asked for.
+    // SAFETY: 32 valid bytes; the instruction needs no alignment.
     #[expect(unsafe_code, reason = "stores a register")]
     unsafe {
         _mm256_storeu_si256(out.as_mut_ptr().cast(), halves);
@@ -86,7 +86,7 @@ pub(super) fn store_half(value: __m512, out: &mut [u16; WIDTH]) {
 #[inline]
 #[target_feature(enable = "avx512f")]
 pub(super) fn load_half(values: &[u16; WIDTH]) -> __m512 {
-    // SAFETY: 32 valid bytes; no alignment is asked for.
+    // SAFETY: 32 valid bytes; the instruction needs no alignment.
     #[expect(unsafe_code, reason = "loads a register")]
     let halves = unsafe { _mm256_loadu_si256(values.as_ptr().cast()) };
     _mm512_cvtph_ps(halves)
@@ -95,19 +95,19 @@ pub(super) fn load_half(values: &[u16; WIDTH]) -> __m512 {
 #[inline]
 #[target_feature(enable = "avx512f")]
 pub(super) fn load_indices(indices: &[u16; BLOCK]) -> __m512i {
-    // SAFETY: 64 valid bytes; no alignment is asked for.
+    // SAFETY: 64 valid bytes; the instruction needs no alignment.
     #[expect(unsafe_code, reason = "loads a register")]
     unsafe {
         _mm512_loadu_si512(indices.as_ptr().cast())
     }
 }
 
-/// Stores 32 numbers from `place` on.
+/// Stores 32 numbers at `place`.
 #[inline]
 #[target_feature(enable = "avx512f")]
 pub(super) fn store_words(value: __m512i, out: &mut [u16; BLOCK * BLOCK], place: usize) {
     let out: &mut [u16] = &mut out[place..place + BLOCK];
-    // SAFETY: the slice has 64 bytes; no alignment is asked for.
+    // SAFETY: the slice has 64 bytes; the instruction needs no alignment.
     #[expect(unsafe_code, reason = "stores a register")]
     unsafe {
         _mm512_storeu_si512(out.as_mut_ptr().cast(), value);

@@ -1,11 +1,14 @@
-//! bf16 products on the processor's tile unit, Intel AMX, with float32 sums; chosen at run time.
+//! bf16 matrix products on Intel AMX with float32 sums. Whether the processor has AMX is detected
+//! at run time.
 //!
-//! Everything is in blocks of 32 x 32. A block of bf16 is laid out for the side of the product that
-//! it stands on:
+//! Matrices are split into blocks of 32 x 32. The layout of a bf16 block depends on its side of the
+//! product:
 //!
 //! ```text
-//! left    32 rows of 32 numbers along the inner size            out += left right: two tiles high, two wide,
-//! right   16 rows of 32 pairs, a pair along the inner size      one step of 32 along the inner size a block
+//! left    32 rows of 32 numbers along the inner dimension
+//! right   16 rows of 32 pairs; a pair lies along the inner dimension
+//!
+//! out += left right      2 x 2 tiles; 32 of the inner dimension per block
 //! ```
 //!
 //! A tile is 16 rows of 64 bytes (Intel 64 and IA-32 Architectures Software Developer's Manual,
@@ -31,28 +34,29 @@ use std::sync::OnceLock;
 /// Rows and columns of a block.
 pub const BLOCK: usize = 32;
 
-/// Proof that this process may use the tile unit.
+/// Proof that this process may use AMX.
 #[derive(Clone, Copy, Debug)]
 pub struct Amx(());
 
 impl Amx {
-    /// The unit, where processor and operating system have it. The first call asks the operating
-    /// system for it.
+    /// Detects AMX in processor and operating system. The first call requests it from the operating
+    /// system.
     pub fn detect() -> Option<Self> {
         static AVAILABLE: OnceLock<bool> = OnceLock::new();
         AVAILABLE.get_or_init(permission::request).then_some(Self(()))
     }
 
-    /// Configures the unit for the calling thread.
+    /// Configures the tiles of the calling thread.
     pub fn session(self) -> Session {
         unit::configure();
         Session { _this_thread: PhantomData }
     }
 }
 
-/// A thread's configured tile unit, until it is dropped. One at a time on a thread: while it lives,
-/// nothing may be handed to a thread pool, which could run another's work, with a session of its
-/// own, on this thread.
+/// The configured tiles of a thread. They are released on drop.
+///
+/// A thread can have one session at a time. Do not use a thread pool while it exists: the pool
+/// could run another task with its own session on this thread.
 #[derive(Debug)]
 pub struct Session {
     /// Tile registers belong to a thread.
@@ -60,8 +64,7 @@ pub struct Session {
 }
 
 impl Session {
-    /// `out = left right` or `out += left right`, over as many blocks of the inner size as the
-    /// slices hold.
+    /// `out = left right` or `out += left right`, summed over all blocks in the slices.
     ///
     /// # Panics
     /// If the slices differ in length.
@@ -70,10 +73,10 @@ impl Session {
         unit::multiply(out, write, left, right);
     }
 
-    /// `out[i] = left[i] right`, where `left[i]` is as many blocks as the right side has.
+    /// `out[i] = left[i] right`, where `left[i]` has as many blocks as `right`.
     ///
     /// # Panics
-    /// If the left side does not have that many blocks for each of the output.
+    /// If the length of `left` is not `out.len()` times that of `right`.
     pub fn multiply_each(&self, out: &mut [Block], left: &[Operand], right: &[Operand]) {
         assert_eq!(left.len(), out.len() * right.len(), "blocks of the inner size");
         if right.len() <= 2 {

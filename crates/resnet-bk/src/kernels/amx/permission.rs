@@ -1,19 +1,19 @@
-//! Whether this process may use the tile unit. The build script, too, compiles this file: it tells
-//! the tests whether the machine has the unit.
+//! Detects AMX and requests permission to use it. The build script also compiles this file, so that
+//! tests know whether the machine has AMX.
 
 use std::arch::asm;
 use std::arch::x86_64::{__cpuid_count, _xgetbv};
 
-/// `arch_prctl` and its request for a register state that is too large to be given to every
-/// process.
+/// `arch_prctl` and its request for a register state that processes do not have by default because
+/// of its size.
 const SYS_ARCH_PRCTL: i64 = 158;
 const ARCH_REQ_XCOMP_PERM: u64 = 0x1023;
 /// The tile registers among the register states, and both tile states in XCR0.
 const XFEATURE_XTILEDATA: u64 = 18;
 const XCR0_TILES: u64 = 3 << 17;
 
-/// Whether the processor has AMX-BF16 and the AVX-512 that goes with it, and the operating system
-/// lets this process use it.
+/// Whether the processor has AMX-BF16 and the required AVX-512 instructions, and the operating
+/// system lets this process use them.
 pub fn request() -> bool {
     let vectors = is_x86_feature_detected!("avx512f")
         && is_x86_feature_detected!("avx512bw")
@@ -25,14 +25,14 @@ pub fn request() -> bool {
     if !vectors || __cpuid_count(7, 0).edx & (1 << 22 | 1 << 24) != (1 << 22 | 1 << 24) {
         return false;
     }
-    // SAFETY: XSAVE was detected, and a system that offers AVX-512 has enabled it.
+    // SAFETY: XSAVE was detected, and an operating system that offers AVX-512 has enabled it.
     #[expect(unsafe_code, reason = "reads a control register")]
     let enabled = unsafe { xcr0() };
     if enabled & XCR0_TILES != XCR0_TILES {
         return false;
     }
     let mut result = SYS_ARCH_PRCTL;
-    // SAFETY: the call changes nothing but which register states this process may use.
+    // SAFETY: the call only changes which register states this process may use.
     #[expect(unsafe_code, reason = "the standard library has no such system call")]
     unsafe {
         asm!(

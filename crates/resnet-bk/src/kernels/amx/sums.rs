@@ -1,7 +1,7 @@
-//! Running sums over blocks of logits, `block[word][token] + bias[word]`, and the exponentials kept
-//! of them: words down, tokens across. A lane is a token.
+//! Running sums over blocks of logits, `block[word][token] + bias[word]`, and the stored
+//! exponentials. Rows are words, columns are tokens; each lane is one token.
 //!
-//! Exponentials are of base 2: `scale` is `log2(e) / tau`, shifts are `scale` times a logit.
+//! Exponentials have base 2: `scale` is `log2(e) / tau`, shifts are `scale` times a logit.
 
 use super::lanes::{Lanes, WIDTH, exp2, load_lanes, store_half, store_lanes};
 use super::power::{power, raise, with_power};
@@ -12,29 +12,29 @@ use std::arch::x86_64::{
 };
 use std::f32::consts::LOG2_E;
 
-/// A plain loss's running sums of a block of tokens.
+/// Running sums of a block of tokens for the plain loss.
 #[derive(Clone, Debug)]
 pub struct PlainSums {
     /// Largest logit so far.
     pub largest: Lanes,
-    /// `sum e^(l - largest)`, lifted by [`LIFT`].
+    /// `sum e^(l - largest)`, times `2^LIFT` ([`LIFT`]).
     pub sum: Lanes,
 }
 
-/// A mixed loss's running sums of a block of tokens.
+/// Running sums of a block of tokens for the mixed loss.
 #[derive(Clone, Debug)]
 pub struct MixedSums {
     /// The student's largest logit so far.
     pub largest: Lanes,
-    /// `sum e^(l - largest)`, lifted by [`MixedSums::lift`].
+    /// `sum e^(l - largest)`, times 2 to the power of [`MixedSums::lift`].
     pub hard: Lanes,
-    /// `sum e^((l - largest) / tau)`, lifted by [`LIFT`].
+    /// `sum e^((l - largest) / tau)`, times `2^LIFT`.
     pub soft: Lanes,
     /// The teacher's largest logit so far.
     pub teacher_largest: Lanes,
-    /// `sum e^((l' - largest') / tau)`, lifted by [`LIFT`].
+    /// `sum e^((l' - largest') / tau)`, times `2^LIFT`.
     pub teacher: Lanes,
-    /// The same with every term times `l' - l`.
+    /// The same sum with each term multiplied by `l' - l`.
     pub difference: Lanes,
 }
 
@@ -44,7 +44,7 @@ impl PlainSums {
 }
 
 impl MixedSums {
-    /// Of no words.
+    /// Sums over no words.
     pub const EMPTY: Self = Self {
         largest: [f32::MIN; BLOCK],
         hard: [0.0; BLOCK],
@@ -54,27 +54,28 @@ impl MixedSums {
         difference: [0.0; BLOCK],
     };
 
-    /// Blocks of exponentials that are kept for a block of logits.
+    /// Number of blocks of exponentials stored per block of logits.
     pub fn planes(temperature: f32) -> usize {
         if power(temperature) == 0 { 3 } else { 2 }
     }
 
-    /// Logarithm to base 2 of what [`hard`](Self::hard) is multiplied with.
+    /// Binary logarithm of the factor on [`hard`](Self::hard).
     pub fn lift(temperature: f32) -> f32 {
         LIFT * power(temperature).max(1) as f32
     }
 }
 
-/// Logarithm to base 2 of what exponentials relative to the largest are multiplied with, so that
-/// half-precision numbers hold those down to `2^-28` with all their bits.
+/// Binary logarithm of the factor on exponentials relative to the largest. With it, half-precision
+/// numbers hold values down to `2^-28` at full precision.
 pub const LIFT: f32 = 14.0;
 
-/// A block's exponentials in half precision, `[word][token]`, kept from the sums to the gradients.
+/// Exponentials of a block in half precision, `[word][token]`, stored from the sums until the
+/// gradients.
 #[derive(Clone, Debug)]
 #[repr(C, align(64))]
 pub struct Exponentials {
     pub(super) values: [[[u16; WIDTH]; 2]; BLOCK],
-    /// A number is `2^(scale l - shift)`.
+    /// A stored number is `2^(scale l - shift)`.
     pub(super) shift: Lanes,
 }
 
@@ -84,7 +85,7 @@ impl Exponentials {
 }
 
 impl Session {
-    /// Takes a block of logits into every token's running sum.
+    /// Adds a block of logits to the running sum of each token.
     pub fn extend(&self, block: &Block, bias: &Lanes, sums: &mut PlainSums) {
         // SAFETY: a session exists only where AVX-512 was detected.
         #[expect(unsafe_code, reason = "calls a function compiled for detected instructions")]
@@ -93,7 +94,7 @@ impl Session {
         }
     }
 
-    /// The same, and keeps the exponentials.
+    /// Adds a block of logits and stores the exponentials.
     pub fn extend_and_keep(&self, block: &Block, bias: &Lanes, sums: &mut PlainSums, kept: &mut Exponentials) {
         // SAFETY: a session exists only where AVX-512 was detected.
         #[expect(unsafe_code, reason = "calls a function compiled for detected instructions")]
@@ -102,12 +103,12 @@ impl Session {
         }
     }
 
-    /// Takes a block of logits of student and teacher into every token's sums, and keeps the
-    /// exponentials of `l / tau` and `l' / tau`; those of `l` too where they are no low power of
-    /// the first.
+    /// Adds a block of the student's and the teacher's logits to the sums of each token. Stores the
+    /// exponentials of `l / tau` and `l' / tau`, and those of `l` unless they are powers of the
+    /// first (see [`power`]).
     ///
     /// # Panics
-    /// If there is no room for as many as [`MixedSums::planes`].
+    /// If `kept` does not have [`MixedSums::planes`] blocks.
     pub fn extend_mixed(
         &self,
         student: (&Block, &Lanes),
@@ -124,7 +125,7 @@ impl Session {
     }
 }
 
-/// Largest of a token's logits, from those so far and a block's.
+/// The largest logit of each token: of those before and this block's.
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn largest(block: &Block, bias: &Lanes, so_far: [__m512; 2]) -> [__m512; 2] {

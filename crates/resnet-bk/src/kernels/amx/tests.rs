@@ -1,11 +1,11 @@
 use super::*;
 
-/// The unit of a machine that has one: elsewhere, the tests that need it are ignored.
+/// A session on a machine with AMX. Tests that need it are ignored on other machines.
 fn session() -> Session {
     Amx::detect().expect("this machine has AMX").session()
 }
 
-/// Numbers that bf16 holds exactly.
+/// Numbers that are exact in bf16.
 fn values(n: usize, salt: usize) -> Vec<f32> {
     (0..n).map(|i| ((i * 7919 + salt * 104_729) % 255) as f32 / 64.0 - 2.0).collect()
 }
@@ -98,7 +98,7 @@ fn stored_blocks_fill_what_fits() {
     }
 }
 
-/// A block's `[word][token]` logits that span some units, and its words' bias.
+/// `[word][token]` logits over a range of `span`, and the bias of the words.
 fn logits(salt: usize, span: f32) -> (Block, Lanes) {
     let mut block = Block::ZERO;
     let flat = block.0.as_flattened_mut();
@@ -112,7 +112,7 @@ fn logits(salt: usize, span: f32) -> (Block, Lanes) {
 #[cfg_attr(not(has_amx), ignore = "needs AMX")]
 fn sums_and_gradients_of_blocks_equal_those_in_double_precision() {
     let session = session();
-    // Two blocks of words of a student, and of its teacher: the second one's logits are larger.
+    // Two blocks of words of a student and of its teacher. The second block has larger logits.
     let [student, teacher] = [1, 11].map(|salt| [logits(salt, 1.0), logits(salt + 2, 9.0)]);
     let all = |blocks: &[(Block, Lanes); 2], token: usize| -> Vec<f64> {
         let of_block = |(block, bias): &(Block, Lanes)| {
@@ -164,8 +164,8 @@ fn sums_and_gradients_of_blocks_equal_those_in_double_precision() {
                     let expected = 0.6 * (p(&l, temperature) - p(&t, temperature)) + 0.4 * p(&l, 1.0);
                     total += expected;
                     let got = f64::from(f32::from_bits(u32::from(left.0[word * BLOCK + token]) << 16));
-                    // Half a unit of bf16, half-precision probabilities, and those that it does not
-                    // hold.
+                    // Half a unit of bf16, half-precision probabilities, and underflow of small
+                    // ones.
                     let probability = p(&l, temperature).max(p(&t, temperature));
                     let tolerance = expected.abs() / 256.0 + probability / 1024.0 + 1e-10;
                     assert!((got - expected).abs() < tolerance, "tau {tau}: {got}, expected {expected}");

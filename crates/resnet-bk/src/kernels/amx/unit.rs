@@ -1,5 +1,4 @@
-//! The tile unit's instructions. They are assembly because the language has no stable intrinsics
-//! for them.
+//! The AMX instructions, in inline assembly because Rust has no stable intrinsics for them.
 
 use super::{Block, Operand};
 use resnet_bk_runtime::internal::kernels::Write;
@@ -20,8 +19,8 @@ pub fn configure() {
         TileConfiguration { palette: 1, start_row: 0, reserved: [0; 14], row_bytes: [0; 16], rows: [0; 16] };
     configuration.row_bytes[..8].fill(64);
     configuration.rows[..8].fill(16);
-    // SAFETY: an `Amx` exists, so the instruction does; the operand is 64 valid bytes. The compiler
-    // keeps nothing in tiles.
+    // SAFETY: an `Amx` exists, so the processor has the instruction; the operand is 64 valid bytes.
+    // The compiler does not use tiles.
     #[expect(unsafe_code, reason = "an instruction without intrinsic")]
     unsafe {
         asm!("ldtilecfg [{}]", in(reg) &raw const configuration, options(nostack, readonly));
@@ -29,7 +28,8 @@ pub fn configure() {
 }
 
 pub fn release() {
-    // SAFETY: a session exists, so the instruction does. The compiler keeps nothing in tiles.
+    // SAFETY: a session exists, so the processor has the instruction. The compiler does not use
+    // tiles.
     #[expect(unsafe_code, reason = "an instruction without intrinsic")]
     unsafe {
         asm!("tilerelease", options(nostack, nomem));
@@ -39,9 +39,9 @@ pub fn release() {
 pub fn multiply(out: &mut Block, write: Write, left: &[Operand], right: &[Operand]) {
     // SAFETY: a session exists, so all eight tiles are configured as 16 rows of 64 bytes. Row
     // strides: 64 bytes on the left (its second 16 rows start at 1024), 128 on the right and in the
-    // output (their second 16 columns start at 64, the output's second 16 rows at 2048). Every
-    // access so lies inside a 2048-byte operand or the 4096-byte output; both slices hold
-    // `left.len()` operands.
+    // output (their second 16 columns start at 64, the output's second 16 rows at 2048). So every
+    // access is inside a 2048-byte operand or the 4096-byte output; both slices hold `left.len()`
+    // operands.
     #[expect(unsafe_code, reason = "instructions without intrinsics")]
     unsafe {
         asm!(
@@ -92,8 +92,8 @@ pub fn multiply(out: &mut Block, write: Write, left: &[Operand], right: &[Operan
     }
 }
 
-/// Blocks of an inner size of 32 or 64: the right side stays in tiles while the left side's strips
-/// of 16 rows go by.
+/// Products with an inner dimension of 32 or 64. The right side stays in tiles for all strips of 16
+/// rows of the left side.
 ///
 /// # Panics
 /// If the right side has another size.
@@ -103,9 +103,9 @@ pub fn multiply_each(out: &mut [Block], left: &[Operand], right: &[Operand]) {
         return;
     }
     // SAFETY: a session exists, so all eight tiles are configured as 16 rows of 64 bytes. Strides
-    // and places are those of `multiply`; a strip is 16 rows, 1024 bytes on the left and 2048 in
-    // the output, two strips a block. The left side advances by its whole block, 2048 bytes for
-    // each block of the inner size, and holds `out.len()` of them.
+    // and offsets are those of `multiply`. A strip is 16 rows, 1024 bytes on the left and 2048 in
+    // the output, two strips per block. The left side advances by a whole block, 2048 bytes for
+    // each block of the inner dimension, and holds `out.len()` of them.
     #[expect(unsafe_code, reason = "instructions without intrinsics")]
     unsafe {
         asm!(
@@ -138,7 +138,7 @@ pub fn multiply_each(out: &mut [Block], left: &[Operand], right: &[Operand]) {
             "add {left}, {deep}",
             "dec {blocks}",
             "jnz 2b",
-            // Bytes from the end of a block's first operand to its end.
+            // Bytes from the end of the first operand of a block to the end of the last.
             deep = in(reg) (right.len() - 1) * 2048,
             blocks = inout(reg) out.len() => _,
             strips = out(reg) _,

@@ -1,4 +1,4 @@
-//! On the host: gradients overwrite the output's.
+//! Host implementation. Gradients overwrite the gradient of the output.
 
 use super::{Clamp, Exp, Shift, SiluGate};
 use crate::tape::HostOp;
@@ -12,7 +12,7 @@ impl HostOp<2> for SiluGate {
     }
 
     fn backward(self, [y, gate]: [&[f32]; 2], _: &[f32], mut gradient: Vec<f32>, _: [bool; 2]) -> [Vec<f32>; 2] {
-        // The sigmoid of the gate, then the gate's gradient.
+        // First the sigmoid of the gate, then the gate's gradient.
         let mut dgate = gate.to_vec();
         kernels::sigmoid_in_place(&mut dgate);
         for (((dy, dgate), y), x) in gradient.iter_mut().zip(&mut dgate).zip(y).zip(gate) {

@@ -1,4 +1,4 @@
-//! Elementwise operations; all tensors of one have the same shape.
+//! Elementwise operations. All tensors of an operation have the same shape.
 //!
 //! ```text
 //! exp      y = e^x                  dx = y dy
@@ -34,7 +34,7 @@ struct Clamp {
     bound: f32,
 }
 
-/// `x` within `[-bound, bound]`, of any shape.
+/// Clamps `x` to `[-bound, bound]`; any shape.
 pub fn clamp(x: &Tensor, bound: f32) -> Tensor {
     Clamp { bound }.apply([x], x.shape())
 }
@@ -44,10 +44,10 @@ struct Shift {
     by: Vec<f32>,
 }
 
-/// `x` plus constants, one for each of its elements.
+/// Adds a constant to each element of `x`.
 ///
 /// # Panics
-/// If there is another number of constants.
+/// If the number of constants is not the number of elements.
 pub fn shift(x: &Tensor, by: Vec<f32>) -> Tensor {
     assert_eq!(by.len(), x.values().len(), "constants to add");
     Shift { by }.apply([x], x.shape())
@@ -63,7 +63,7 @@ mod tests {
         check_gradients([&values(20, 1), &values(20, 2)], || SiluGate, 1e-3);
         check_gradients([&values(20, 1)], || Exp, 1e-3);
         check_gradients([&values(20, 1)], || Shift { by: values(20, 2) }, 1e-3);
-        // No value lies within a finite step of the bound.
+        // Keep away from the bound, where finite differences are wrong.
         let x: Vec<f32> = values(20, 1).into_iter().filter(|x| (x.abs() - 0.5).abs() > 0.01).collect();
         assert!(x.iter().any(|x| x.abs() > 0.5) && x.iter().any(|x| x.abs() < 0.5));
         check_gradients([&x], || Clamp { bound: 0.5 }, 1e-3);

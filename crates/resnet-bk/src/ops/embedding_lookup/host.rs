@@ -1,12 +1,12 @@
-//! On the host: blocks of tokens are looked up in parallel. Backward, the tokens of a bin are
-//! gathered, so that the projection's gradient and the narrow rows' are two products.
+//! Host implementation. Forward: blocks of tokens run in parallel. Backward: the tokens of a bin
+//! are gathered, so that the gradients of projection and rows are two matrix products.
 
 use super::Embed;
 use crate::tape::HostOp;
 use rayon::prelude::*;
 use resnet_bk_runtime::internal::kernels::{Matrix, Threads, Write, add_row, matmul};
 
-/// Tokens of one task.
+/// Tokens per task.
 const ROWS: usize = 256;
 
 impl Embed {
@@ -30,7 +30,7 @@ impl Embed {
         out
     }
 
-    /// Turns the output's gradient into that of the sum before the mask.
+    /// Applies the dropout mask to the gradient of the output.
     fn unmask(&self, gradient: &mut [f32]) {
         if let Some(mask) = self.mask {
             let size = ROWS * self.layout.d_model;
@@ -54,7 +54,7 @@ impl Embed {
                 }
                 continue;
             };
-            // Gathered: the rows that occur, and their gradients.
+            // Gather the rows of these tokens and their gradients.
             let (count, width) = (here.len(), bin.width);
             let rows: Vec<f32> = here.iter().flat_map(|(token, _)| bin.row(*token)).copied().collect();
             let wide: Vec<f32> = here.iter().flat_map(|(_, g)| *g).copied().collect();

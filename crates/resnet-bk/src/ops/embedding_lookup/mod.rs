@@ -1,5 +1,5 @@
-//! Embedding lookup: a token's row of the table, widened to the model's width, plus its position's
-//! row, with dropout.
+//! Embedding lookup: the token's row of the table, projected to the model's width, plus the row of
+//! its position, with dropout.
 //!
 //! ```text
 //! y_n = m_n (r_v P_b + q_t)      v = token n, in bin b of the table, at position t of its sequence
@@ -9,7 +9,7 @@
 //! ```
 //!
 //! `m` is a dropout mask. `P_b` is the projection of a frequency bin (see
-//! [`resnet_bk_runtime::internal::embedding`]); a bin as wide as the model has none.
+//! [`resnet_bk_runtime::internal::embedding`]). A bin with rows of full width has no projection.
 
 mod host;
 
@@ -18,17 +18,17 @@ use crate::tape::{HostOp, Tensor};
 use resnet_bk_runtime::internal::embedding::TableLayout;
 use std::sync::Arc;
 
-/// With positions an operation of two tensors, else of one.
+/// Has two inputs with positions, otherwise one.
 #[derive(Debug)]
 struct Embed {
     tokens: Arc<[u32]>,
-    /// Tokens of a sequence, each of which starts at position 0.
+    /// Length of a sequence in tokens; each starts at position 0.
     length: usize,
     layout: TableLayout,
     mask: Option<DropoutMask>,
 }
 
-/// Embeds sequences of `length` tokens that lie one after another.
+/// Embeds consecutive sequences of `length` tokens.
 ///
 /// # Shapes
 /// - `tokens`: `[n]`, each below `V`

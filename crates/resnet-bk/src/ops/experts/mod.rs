@@ -1,4 +1,4 @@
-//! The experts of a block in one operation, so that the work of all of them runs in parallel.
+//! All experts of a block in one operation, so that their work runs in parallel.
 //!
 //! ```text
 //! h_te = dropout(relu(x_t U_e + a_e))      o_te = h_te W_e + b_e      y_t = sum_e p_te o_te
@@ -9,11 +9,11 @@
 //! dU_e = sum_t x_t^T dz_te      da_e = sum_t dz_te
 //! ```
 //!
-//! Sums over `e` run over the experts that token `t` is routed to, in their order; sums over `t`
-//! over the tokens of expert `e`. `drop` is the probability of dropping.
+//! Sums over `e` run in order over the experts that token `t` is routed to. Sums over `t` run over
+//! the tokens of expert `e`. `drop` is the dropout probability.
 //!
-//! The parameters of all experts are packed in one vector: `U [D, F]`, `a [F]`, `W [F, D]`,
-//! `b [D]` of the first, then of the second, and so on.
+//! The parameters of all experts are packed in one vector: `U [D, F]`, `a [F]`, `W [F, D]`, `b [D]`
+//! of the first expert, then of the second, and so on.
 
 mod host;
 
@@ -23,9 +23,9 @@ use host::Forwarded;
 /// Dropout of the experts' hidden states.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ExpertDropout {
-    /// Probability of dropping.
+    /// Probability of dropping a hidden state.
     pub p: f32,
-    /// Where the masks are drawn from.
+    /// Key of the masks.
     pub key: u64,
 }
 
@@ -36,7 +36,7 @@ struct Experts {
     /// Number of experts `E`.
     count: usize,
     dropout: Option<ExpertDropout>,
-    /// From the forward pass.
+    /// Saved by the forward pass.
     forwarded: Forwarded,
 }
 
@@ -51,11 +51,11 @@ impl Experts {
     }
 }
 
-/// Every token through the experts that it is routed to.
+/// Applies to each token the experts that it is routed to.
 ///
 /// # Shapes
 /// - `x`: `[n, D]`
-/// - `weights`: `[n, E]`, zero where a token is not routed to an expert
+/// - `weights`: `[n, E]`, zero if a token is not routed to an expert
 /// - `packed`: `[E (2 D F + F + D)]`, the parameters
 /// - returns `[n, D]`
 pub fn experts(x: &Tensor, weights: &Tensor, packed: &Tensor, dropout: Option<ExpertDropout>) -> Tensor {
@@ -70,14 +70,14 @@ mod tests {
     #[test]
     fn gradients_match_finite_differences() {
         let (d, f, count) = (3, 5, 2);
-        // The second token goes to one expert, the third to the other, the rest to both.
+        // The second token uses one expert, the third the other, the rest both.
         let mut weights: Vec<f32> = values(2 * 4, 1).iter().map(|x| 0.5 + 0.3 * x).collect();
         (weights[2], weights[5]) = (0.0, 0.0);
         let (x, packed) = (values(4 * d, 3), values(count * (2 * d * f + f + d), 2));
         let inputs = [&x[..], &weights, &packed];
         for dropout in [None, Some(ExpertDropout { p: 0.3, key: 3 })] {
             let op = || Experts::new(d, count, dropout);
-            // A step from a weight of zero changes the routing.
+            // Moving a weight away from zero would change the routing.
             let routed = |input: usize, element: usize| input != 1 || weights[element] != 0.0;
             check_gradients_where(routed, inputs, op, 3e-3);
             let (_, [_, dweights, _]) = forward_and_backward(op(), inputs, &values(4 * d, 4));

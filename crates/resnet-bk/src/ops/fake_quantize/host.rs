@@ -1,4 +1,4 @@
-//! On the host: the runtime's rounding.
+//! Host implementation; uses the runtime's rounding.
 
 use super::FakeQuantizeActivation;
 use crate::tape::HostOp;
@@ -12,7 +12,7 @@ impl HostOp<1> for FakeQuantizeActivation {
     }
 
     fn backward(self, [x]: [&[f32]; 1], _: &[f32], mut gradient: Vec<f32>, _: [bool; 1]) -> [Vec<f32>; 1] {
-        // Values up to half a step beyond qmax round to it.
+        // Values up to half a scale beyond qmax round to it.
         let saturated = f32::from(q_max(self.bits)) + 0.5;
         for ((g, x), scale) in gradient.iter_mut().zip(x).zip(self.scales.iter().cycle()) {
             *g = if x.abs() <= saturated * scale { *g } else { 0.0 };

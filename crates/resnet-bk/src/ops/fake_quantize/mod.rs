@@ -1,5 +1,5 @@
-//! Fake quantization of activations: the forward pass rounds as the runtime does, the backward pass
-//! is straight-through and ignores the rounding (Bengio, Léonard, Courville, arXiv 1308.3432).
+//! Fake quantization of activations. The forward pass rounds like the runtime. The backward pass
+//! uses the straight-through estimator (Bengio, Léonard, Courville, arXiv 1308.3432).
 //!
 //! ```text
 //! y = s clamp(round(x / s), -qmax, qmax)      dx = dy where |x| <= (qmax + 1/2) s, else 0
@@ -11,13 +11,13 @@ use crate::tape::{HostOp, Tensor};
 
 #[derive(Debug)]
 struct FakeQuantizeActivation {
-    /// `s`, one for each channel or one for all.
+    /// `s`, one per channel or one for all.
     scales: Vec<f32>,
-    /// Bits of a code; qmax is the largest of these.
+    /// Bits of a code; they determine qmax.
     bits: u8,
 }
 
-/// Rounds activations to multiples of calibrated scales; saturated ones get no gradient.
+/// Rounds activations to multiples of calibrated scales. Saturated ones get no gradient.
 ///
 /// # Shapes
 /// - `x`: `[n, C]`

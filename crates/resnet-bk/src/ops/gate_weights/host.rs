@@ -1,4 +1,4 @@
-//! On the host: the runtime's routing; one token after the other.
+//! Host implementation; uses the runtime's routing, one token at a time.
 
 use super::GateWeights;
 use crate::tape::HostOp;

@@ -1,13 +1,13 @@
-//! Routing: weights of the experts from the router's logits.
+//! Routing: expert weights from router logits.
 //!
 //! ```text
 //! p = softmax of the k largest logits, 0 elsewhere
 //! dlogit_i = p_i (dp_i - sum_j p_j dp_j)
 //! ```
 //!
-//! With `k = 1` the weight is 1 whatever the logits are. Its gradient is then straight-through:
-//! with `q` the softmax of all logits and `c` the chosen expert, `dlogit_i = dp_c q_c (1[i = c] -
-//! q_i)`.
+//! With `k = 1` the weight is always 1 and its gradient would be 0. The straight-through estimator
+//! is used instead: `dlogit_i = dp_c q_c (1[i = c] - q_i)`, with `q` the softmax of all logits and
+//! `c` the chosen expert.
 
 mod host;
 
@@ -19,8 +19,8 @@ struct GateWeights {
     top_k: usize,
 }
 
-/// Weights of the experts of every token, zero for those that it is not routed to. Shapes: `[n, E]`
-/// to `[n, E]`.
+/// Weights of the experts for every token; zero if the token is not routed to the expert. Shapes:
+/// `[n, E]` to `[n, E]`.
 pub fn gate_weights(logits: &Tensor, top_k: usize) -> Tensor {
     GateWeights { experts: logits.columns(), top_k }.apply([logits], logits.shape())
 }
@@ -33,7 +33,7 @@ mod tests {
 
     #[test]
     fn gradients_match_finite_differences() {
-        // Scaled apart, so that a finite step changes no choice.
+        // Keep the logits apart, so that a finite difference does not change the routing.
         let logits: Vec<f32> = values(24, 1).iter().enumerate().map(|(i, x)| x * 0.1 + (i * 7 % 4) as f32).collect();
         for top_k in [2, 3, 4] {
             check_gradients([&logits], || GateWeights { experts: 4, top_k }, 2e-3);

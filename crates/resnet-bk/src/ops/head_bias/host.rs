@@ -1,4 +1,4 @@
-//! On the host: one pass over the words.
+//! Host implementation: one pass over the words.
 
 use super::HeadBias;
 use crate::tape::HostOp;

@@ -1,4 +1,4 @@
-//! The head's bias: a value for each word plus a curve over the words' ranks by frequency, which is
+//! The bias of the head: one value per word plus a curve over the frequency ranks. The curve is
 //! interpolated between knots (see [`resnet_bk_runtime::internal::rank_curve`]).
 //!
 //! ```text
@@ -6,7 +6,7 @@
 //! da_w = db_w      dc_k += (1 - f) db_w      dc_{k+1} += f db_w
 //! ```
 //!
-//! `k` is the knot before the word, `f` the fraction of the way from there to the next knot.
+//! `k` is the knot before the word, `f` the fraction of the way to the next knot.
 
 mod host;
 

@@ -1,5 +1,5 @@
-//! The head's linear map and its loss in one operation, so that the logits of all tokens never
-//! exist at once.
+//! The head's linear map and its loss in one operation, so that the logits of all tokens are never
+//! in memory at once.
 //!
 //! ```text
 //! logits  l = x W^T + b                        dx = dl W      dW = dl^T x      db = sum dl
@@ -9,10 +9,10 @@
 //! mixed   L = alpha soft + (1 - alpha) hard
 //! ```
 //!
-//! The formulas are of one token; the result is the mean over tokens. The teacher's logits are
-//! computed from its hidden states when they are needed (Hinton, Vinyals, Dean, "Distilling the
-//! knowledge in a neural network", arXiv 1503.02531). A table of several frequency bins is never
-//! widened: a bin's logits are products with hidden states narrowed by its projection (see
+//! The formulas are for one token; the result is the mean over tokens. The teacher's logits are
+//! computed from its hidden states on demand (Hinton, Vinyals, Dean, "Distilling the knowledge in a
+//! neural network", arXiv 1503.02531). A table in frequency bins is never expanded: the hidden
+//! states are narrowed by the bin's projection instead (see
 //! [`resnet_bk_runtime::internal::embedding`]).
 
 mod host;
@@ -26,25 +26,25 @@ use resnet_bk_runtime::internal::embedding::TableLayout;
 use resnet_bk_runtime::internal::head::Head;
 use std::sync::Arc;
 
-/// A head whose values do not change.
+/// A head with constant values.
 #[derive(Clone, Debug)]
 pub struct FrozenHead {
-    /// How its table is laid out.
+    /// Layout of its table.
     pub layout: TableLayout,
-    /// Its table: packed parameters of the layout.
+    /// Packed parameters of the table.
     pub table: Buffer,
     /// `[V]`.
     pub bias: Buffer,
 }
 
 impl FrozenHead {
-    /// The head.
+    /// A borrowed view.
     pub fn view(&self) -> Head<'_> {
         Head::new(&self.layout, &self.table, &self.bias)
     }
 }
 
-/// The teacher's side of a distillation loss.
+/// The teacher's part of a distillation loss.
 #[derive(Clone, Debug)]
 pub struct SoftTargets {
     /// Hidden states of the same tokens, `[n, D']`.
@@ -57,12 +57,12 @@ pub struct SoftTargets {
     pub alpha: f32,
 }
 
-/// What the loss compares the logits with.
+/// The targets of the loss.
 #[derive(Clone, Debug)]
 pub struct HeadLoss {
     /// The next tokens, `[n]`.
     pub targets: Arc<[u32]>,
-    /// A teacher to learn from as well.
+    /// Soft targets of a teacher, if any.
     pub soft: Option<SoftTargets>,
     /// Number format of the products.
     pub precision: Precision,
@@ -79,7 +79,8 @@ impl HeadLoss {
 struct HeadLossOp {
     loss: HeadLoss,
     layout: TableLayout,
-    /// Of hidden states, table and bias: computed by the forward pass, taken by the backward pass.
+    /// Gradients of hidden states, table and bias. The forward pass computes them, the backward
+    /// pass returns them.
     gradients: [Vec<f32>; 3],
 }
 

@@ -2,7 +2,7 @@ use super::*;
 use crate::ops::testing::{check_gradients, forward_and_backward, values};
 use resnet_bk_runtime::internal::embedding::EmbeddingBin;
 
-/// bf16 on the tile unit of a machine that has one: elsewhere, the tests that need it are ignored.
+/// bf16 on a machine with AMX. Tests that need it are ignored on other machines.
 fn bf16() -> Precision {
     assert_ne!(Precision::Bf16.unit(), Precision::Float32.unit(), "this machine has AMX");
     Precision::Bf16
@@ -35,7 +35,7 @@ fn bins(sizes: &[(usize, usize)], d_model: usize) -> TableLayout {
 
 #[test]
 fn gradients_match_finite_differences() {
-    // Few words: the loss's own rounding would drown the differences of many.
+    // Few words: with many, rounding of the loss would hide the differences.
     let words = 11;
     for tokens in [1, 5] {
         for layout in [TableLayout::full(words, 4), bins(&[(3, 4), (5, 2), (3, 1)], 4), bins(&[(11, 3)], 4)] {
@@ -57,7 +57,7 @@ fn bins_equal_the_widened_table() {
 #[test]
 #[cfg_attr(not(has_amx), ignore = "needs AMX")]
 fn bins_equal_the_widened_table_in_bf16() {
-    // bf16 rounds narrow hidden states, which are sums of products, and the gradients.
+    // bf16 rounds the gradients and the narrow hidden states, which are sums of products.
     check_bins(bf16(), 2e-2);
 }
 
@@ -69,7 +69,7 @@ fn check_bins(precision: Precision, tolerance: f32) {
         let (x, w, b) = (values(d_model * tokens, 1), values(layout.len(), 2), values(words, 3));
         let wide = widened(&layout, &w);
         let full = TableLayout::full(words, d_model);
-        // The teacher's bins end elsewhere than the student's.
+        // The teacher's bins have other boundaries than the student's.
         let teacher = teacher_of(tokens, &bins(&[(100, 3), (264, 2), (236, 1)], 3), 0.7, 2.0);
         let wide_head = FrozenHead {
             layout: TableLayout::full(words, 3),
@@ -95,7 +95,7 @@ fn check_bins(precision: Precision, tolerance: f32) {
     }
 }
 
-/// All rows at full width.
+/// The table with all rows at full width.
 fn widened(layout: &TableLayout, table: &[f32]) -> Vec<f32> {
     let words: usize = layout.bins.iter().map(|bin| bin.words).sum();
     let mut wide = vec![0.0; words * layout.d_model];
@@ -151,12 +151,12 @@ fn plain(targets: &[u32], soft: Option<&SoftTargets>, [x, w, b]: [&[f32]; 3]) ->
     (loss / tokens as f64, [dx, dw, db])
 }
 
-/// Numbers that bf16 holds exactly.
+/// Numbers that are exact in bf16.
 fn rounded(n: usize, salt: u32) -> Vec<f32> {
     values(n, salt).iter().map(|x| f32::from_bits(x.to_bits() & 0xffff_0000)).collect()
 }
 
-/// Compares with the plain loss and gradients; tolerances are relative, a gradient's to at least
+/// Compares with the plain loss and gradients. Tolerances are relative; a gradient's, to at least
 /// one token's share.
 fn check_against_plain(precision: Precision, loss_tolerance: f64, gradient_tolerance: f64) {
     for (tokens, words, width) in
@@ -190,7 +190,7 @@ fn compare_with_plain(
         "{tokens} x {words} x {width}: {loss}, expected {expected}"
     );
     for (got, expected) in got.iter().flatten().zip(gradients.iter().flatten()) {
-        // A word that many tokens hold likely has the sum of their gradients, and of their errors.
+        // A word that is the target of many tokens has the sum of their gradients and errors.
         let share = expected.abs().max(1.0 / tokens as f64);
         let error = (f64::from(*got) - expected).abs() / share;
         assert!(error < gradient_tolerance, "{tokens} x {words} x {width}: {got}, expected {expected}");
@@ -210,7 +210,7 @@ fn the_largest_logit_may_come_late_or_early_in_bf16() {
 
 fn check_largest_logit(precision: Precision, gradient_tolerance: f64) {
     let (words, width) = (1100, 4);
-    // Over 200 units: half precision holds 26.
+    // A range of over 200; half precision covers 26.
     let rising: Vec<f32> = (0..words).map(|word| word as f32 / 5.0 - 110.0).collect();
     let falling: Vec<f32> = rising.iter().rev().copied().collect();
     for (bias, teacher_bias) in [(&rising, &falling), (&falling, &rising), (&rising, &rising)] {
@@ -226,15 +226,15 @@ fn check_largest_logit(precision: Precision, gradient_tolerance: f64) {
 
 #[test]
 fn float32_tiles_and_threads_equal_the_plain_losses_and_gradients() {
-    // Sums over a thousand words in single precision, against double.
+    // Sums over a thousand words in single precision, compared with double precision.
     check_against_plain(Precision::Float32, 1e-5, 1e-5);
 }
 
 #[test]
 #[cfg_attr(not(has_amx), ignore = "needs AMX")]
 fn bf16_tiles_equal_the_plain_losses_and_round_gradients() {
-    // The factors of the logits are exact. Their gradients, which a token's words share out of 1,
-    // are rounded to 8 bits.
+    // The factors of the logits are exact. Their gradients sum to 1 per token and are rounded to 8
+    // bits.
     check_against_plain(bf16(), 1e-5, 2.0 / 256.0);
 }
 
@@ -268,7 +268,7 @@ fn check_equal_teacher(precision: Precision) {
 
 #[test]
 fn likelihoods_equal_those_of_the_float32_head() {
-    // Factors have 16 bits of float32's 24, in logits of a few units.
+    // Factors have 16 of float32's 24 bits; logits are a few units.
     const ABSOLUTE: f32 = 1e-4;
     let layouts = [TableLayout::full(11, 4), TableLayout::full(513, 64), bins(&[(100, 33), (1000, 5)], 33)];
     for (tokens, layout) in [1, 33, 300].into_iter().zip(layouts) {

@@ -1,11 +1,11 @@
-//! On the host: blocks of rows run in parallel; the gradients are products on all threads.
+//! Host implementation. Blocks of rows run in parallel; the gradients are parallel matrix products.
 
 use super::Linear;
 use crate::tape::HostOp;
 use rayon::prelude::*;
 use resnet_bk_runtime::internal::kernels::{self, Matrix, Threads, Write, matmul};
 
-/// Rows of one task; a multiple of the kernel's row block, so that every block is full.
+/// Rows per task; a multiple of the kernel's row block, so that every block is full.
 const ROWS: usize = 256;
 
 impl HostOp<3> for Linear {

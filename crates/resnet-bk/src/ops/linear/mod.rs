@@ -1,4 +1,4 @@
-//! An affine map of every row.
+//! Affine map of every row.
 //!
 //! ```text
 //! y = x W + b      dx = dy W^T      dW = x^T dy      db = sum_n dy_n

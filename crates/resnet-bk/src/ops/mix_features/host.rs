@@ -1,5 +1,5 @@
-//! On the host: blocks of rows run in parallel, and their gradients of the parameters are summed in
-//! the order of the blocks.
+//! Host implementation. Blocks of rows run in parallel; their parameter gradients are summed in the
+//! order of the blocks.
 
 use super::MixFeatures;
 use crate::ops::sum_rows;
@@ -7,7 +7,7 @@ use crate::tape::HostOp;
 use rayon::prelude::*;
 use resnet_bk_runtime::internal::kernels::{Matrix, Threads, Write, add_row, linear, matmul};
 
-/// Rows of one task.
+/// Rows per task.
 const ROWS: usize = 256;
 
 impl HostOp<6> for MixFeatures {
@@ -34,7 +34,7 @@ impl HostOp<6> for MixFeatures {
         let channels = weight.len() / self.width;
         let (narrow, wide) = (ROWS * channels, ROWS * self.width);
         let mut dfeatures = vec![0.0; features.len()];
-        // Gradients of weight, bias and scale, one after another.
+        // Gradients of weight, bias and scale, concatenated.
         let parts: Vec<Vec<f32>> = dfeatures
             .par_chunks_mut(narrow)
             .zip(features.par_chunks(narrow).zip(gradient.par_chunks(wide)))

@@ -1,5 +1,5 @@
-//! The end of a diagonal block: the residual stream `x` plus the feed-forward part `f` and the
-//! mixed features `c`, scaled by `a`.
+//! The output of a diagonal block: the residual stream `x`, plus the feed-forward part `f`, plus
+//! the mixed features `c` scaled by `a`.
 //!
 //! ```text
 //! y = x + (f + a (c W + b))

@@ -1,5 +1,5 @@
-//! On the host: blocks of rows run in parallel, and their gradients of the parameters are summed in
-//! the order of the blocks.
+//! Host implementation. Blocks of rows run in parallel; their parameter gradients are summed in the
+//! order of the blocks.
 
 use super::{LayerNorm, RmsNorm};
 use crate::kernels::{layer_norm_backward, rms_norm_backward};
@@ -8,7 +8,7 @@ use crate::tape::HostOp;
 use rayon::prelude::*;
 use resnet_bk_runtime::internal::kernels;
 
-/// Rows of one task.
+/// Rows per task.
 const ROWS: usize = 256;
 
 impl HostOp<3> for LayerNorm {

@@ -1,9 +1,9 @@
-//! On the host: one token after the other; the sums are small.
+//! Host implementation: one token at a time, because the sums are small.
 
 use super::{AddPenalty, FeatureDistance, LoadBalancing};
 use crate::tape::HostOp;
 
-/// Exponentials of a row, and their sum.
+/// Exponentials of a row and their sum.
 fn exponentials(row: &[f32]) -> (Vec<f32>, f32) {
     let largest = row.iter().fold(f32::NEG_INFINITY, |max, &x| max.max(x));
     let exponentials: Vec<f32> = row.iter().map(|x| (x - largest).exp()).collect();

@@ -1,5 +1,5 @@
-//! Terms beside the loss of the head: one keeps all experts in use, one brings a student's features
-//! to its teacher's.
+//! Loss terms besides the head's: load balancing keeps all experts in use, and feature distance
+//! brings a student's features close to its teacher's.
 //!
 //! ```text
 //! load balancing      L = E sum_e f_e P_e                      p_n = softmax(l_n), P = mean over n
@@ -9,9 +9,9 @@
 //! sum                 L = loss + w penalty                     dloss = dL, dpenalty = w dL
 //! ```
 //!
-//! `f_e` is the share of tokens that are routed to expert `e`. Load balancing is least, 1 a block,
-//! when all experts are used alike (Fedus, Zoph, Shazeer, "Switch Transformers", arXiv 2101.03961).
-//! The shares are constants in its gradient.
+//! `f_e` is the share of tokens routed to expert `e`. Load balancing has its minimum, 1 per block,
+//! when all experts are used equally (Fedus, Zoph, Shazeer, "Switch Transformers", arXiv
+//! 2101.03961). The shares are constants in its gradient.
 
 mod host;
 
@@ -23,11 +23,11 @@ struct LoadBalancing {
     shares: Vec<f32>,
 }
 
-/// How unevenly a block's experts are used, `[1, 1]`.
+/// Load-balancing loss of a block, `[1, 1]`.
 ///
 /// # Shapes
-/// - `logits`: `[n, E]`, the router's
-/// - `usage`: `[E]`, tokens that were routed to each expert
+/// - `logits`: `[n, E]`, of the router
+/// - `usage`: `[E]`, number of tokens routed to each expert
 pub fn load_balancing(logits: &Tensor, usage: &[usize]) -> Tensor {
     let routed: usize = usage.iter().sum();
     let shares = usage.iter().map(|&used| (usage.len() * used) as f32 / routed as f32).collect();
@@ -48,8 +48,7 @@ impl FeatureDistance {
     }
 }
 
-/// Mean squared distance of features from the teacher's, relative to the teacher's mean square,
-/// `[1, 1]`.
+/// Mean squared distance of features from the teacher's, over the teacher's mean square, `[1, 1]`.
 ///
 /// # Shapes
 /// - `features`, `target`: `[n, C]`

@@ -1,4 +1,4 @@
-//! On the host: sequences run in parallel, heads are the lanes of a vector.
+//! Host implementation. Sequences run in parallel; heads are the lanes of a vector.
 
 use super::Propagator;
 use crate::kernels::{PropagatorGradients, PropagatorSequence, propagator_backward};

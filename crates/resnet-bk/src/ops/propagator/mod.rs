@@ -1,8 +1,9 @@
 //! The propagator as a differentiable operation, with an exact O(T) backward pass.
 //!
-//! Forward as in [`resnet_bk_runtime::internal::resolvent`]: `psi_t = g_t q_t`, `q_t = w_t + s_t
-//! psi_{t-1}`, `g_t = 1 / D_t`, `D_t = a_t - i eta - s_t^2 g_{t-1}`. Backwards in time, where `x'`
-//! is `dL/dRe x + i dL/dIm x` and `*` the conjugate:
+//! Forward as in [`resnet_bk_runtime::internal::resolvent`]: `psi_t = g_t q_t`,
+//! `q_t = w_t + s_t psi_{t-1}`, `g_t = 1 / D_t`, `D_t = a_t - i eta - s_t^2 g_{t-1}`.
+//!
+//! Backward in time, where `x'` is `dL/dRe x + i dL/dIm x` and `*` the conjugate:
 //!
 //! ```text
 //! q' = g* psi'       g' += q* psi'           w' = q'        psi'_{t-1} += s q'
@@ -19,7 +20,7 @@ use crate::tape::{HostOp, Tensor};
 struct Propagator {
     /// Length `T` of a sequence.
     length: usize,
-    /// `g_t` of every position, `[B T, 2H]`, from the forward pass.
+    /// `g_t` of every position, `[B T, 2H]`, saved by the forward pass.
     ratios: Vec<f32>,
 }
 
@@ -29,7 +30,7 @@ impl Propagator {
     }
 }
 
-/// Waves of sequences of `length` tokens that lie one after another.
+/// Waves of consecutive sequences of `length` tokens.
 ///
 /// # Shapes
 /// - `hopping`, `barrier`: `[B T, H]`, before their nonlinearities
@@ -58,8 +59,8 @@ mod tests {
         }
     }
 
-    /// Double precision, one head: every `psi_t` by eliminating its leading block from the last row
-    /// upwards, which uses none of the ratios under test.
+    /// Double-precision reference for one head. Each `psi_t` is computed by eliminating its leading
+    /// block from the last row upwards, which uses none of the tested ratios.
     fn objective(hopping: &[f64], barrier: &[f64], source: &[f64], eta: f64, weights: &[f32]) -> f64 {
         type Complex = (f64, f64);
         let mul = |a: Complex, b: Complex| (a.0 * b.0 - a.1 * b.1, a.0 * b.1 + a.1 * b.0);
@@ -99,7 +100,7 @@ mod tests {
                 let (_, gradients) = forward_and_backward(Propagator::new(length), slices, &weights);
                 for (which, gradient) in gradients.iter().enumerate() {
                     let largest = gradient.iter().fold(0.0, |max: f64, g| max.max(f64::from(g.abs())));
-                    // A difference costs the square of the length: the longest sequence is sampled.
+                    // The cost is quadratic in the length, so the longest sequence is sampled.
                     for i in (0..gradient.len()).step_by(if length == 1000 { 201 } else { 1 }) {
                         let shifted = |by: f64| {
                             let mut wide =

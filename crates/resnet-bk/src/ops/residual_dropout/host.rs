@@ -1,11 +1,11 @@
-//! On the host: parts of the mask are drawn in parallel.
+//! Host implementation. Parts of the mask are computed in parallel.
 
 use super::AddDropped;
 use crate::tape::HostOp;
 use rayon::prelude::*;
 use resnet_bk_runtime::internal::kernels::add_row;
 
-/// Elements of one task.
+/// Elements per task.
 const CHUNK: usize = 1 << 14;
 
 impl HostOp<2> for AddDropped {

@@ -12,11 +12,11 @@ use crate::tape::{HostOp, Tensor};
 
 #[derive(Debug)]
 struct AddDropped {
-    /// None for a mask of ones.
+    /// `None` for no dropout.
     mask: Option<DropoutMask>,
 }
 
-/// `x` plus `y` with some of its elements dropped. Shapes: any `[n, D]`.
+/// `x` plus `y` with dropout. Shapes: any `[n, D]`.
 pub fn add_dropped(x: &Tensor, y: &Tensor, mask: Option<DropoutMask>) -> Tensor {
     AddDropped { mask }.apply([x, y], x.shape())
 }

@@ -12,16 +12,16 @@
 //! both           dv_t = -Re X_t                                   deta = -sum_t Im X_t
 //! ```
 //!
-//! The blended gradient is that of the system this project follows, kept for comparison. It looks
-//! at one entry of the resolvent only, and multiplies by the feature's gradient itself where the
-//! chain rule asks for its conjugate:
+//! The blended gradient is that of the followed project, kept for comparison. It uses one entry of
+//! the resolvent only, and it multiplies by the gradient of the feature instead of the conjugate
+//! that the chain rule requires:
 //!
 //! ```text
 //! dv = (1 - b) (-Re(G^2 u*)) + b (-Re(u* / G^2))
 //! ```
 //!
-//! It is not the gradient of the loss: `blended_gradient_has_the_documented_cosine` measures its
-//! cosine with it on random potentials: 0.389 causal, 0.516 bidirectional.
+//! It is not the gradient of the loss. The test `blended_gradient_has_the_documented_cosine`
+//! measures the cosine between the two on random potentials: 0.389 causal, 0.516 bidirectional.
 
 mod host;
 
@@ -40,9 +40,9 @@ pub struct ResolventOp {
     pub hopping: Vec<f32>,
     /// Length `T` of a sequence.
     pub length: usize,
-    /// Which entries a position sees.
+    /// Which positions a position can see.
     pub causality: Causality,
-    /// Which gradient the potential gets.
+    /// The gradient of the potential: exact or blended.
     pub gradient: Gradient,
 }
 
@@ -52,7 +52,7 @@ impl ResolventOp {
     }
 }
 
-/// Diagonal features of sequences that lie one after another.
+/// Diagonal features of consecutive sequences.
 ///
 /// # Shapes
 /// - `potential`: `[B T, H]`

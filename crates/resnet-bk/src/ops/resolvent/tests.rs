@@ -15,7 +15,7 @@ fn gradients_match_finite_differences() {
     }
 }
 
-/// Double-precision oracle by the chain rule through a dense inverse: `dG_ii/da_j = -G_ij G_ji`.
+/// Double-precision reference, by the chain rule on a dense inverse: `dG_ii/da_j = -G_ij G_ji`.
 #[test]
 fn gradients_match_the_dense_inverse() {
     // Single precision against double, relative to the largest gradient.
@@ -71,8 +71,8 @@ mod dense {
         mul(a, (b.0 / n, -b.1 / n))
     }
 
-    /// Column `j` of the inverse of the leading `n x n` block, by elimination without any use of
-    /// the ratios under test.
+    /// Column `j` of the inverse of the leading `n x n` block, by elimination, without using the
+    /// tested ratios.
     fn column(a: &[Complex], n: usize, j: usize) -> Vec<Complex> {
         let mut pivot = a[..n].to_vec();
         let mut x = vec![(0.0, 0.0); n];
@@ -90,8 +90,8 @@ mod dense {
         x
     }
 
-    /// `dL/dv_j = sum_i Re(conj-gradient_i * dG_ii/dv_j)`, where `G` is the whole matrix's or each
-    /// leading block's.
+    /// `dL/dv_j = sum_i Re(conj-gradient_i * dG_ii/dv_j)`, where `G` is the inverse of the whole
+    /// matrix or of each leading block.
     pub fn gradient(v: &[f32], weights: &[f32], causality: Causality) -> Vec<f64> {
         let n = v.len();
         let a: Vec<Complex> = v.iter().map(|&v| (f64::from(v) - 2.0, -1.0)).collect();

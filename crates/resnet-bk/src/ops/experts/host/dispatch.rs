@@ -1,23 +1,22 @@
-//! Tokens grouped by expert: a row for each pair of a token and an expert it is routed to, those of
-//! the first expert first.
+//! Tokens grouped by expert: one row for each pair of a token and an expert that it is routed to,
+//! sorted by expert.
 
 use resnet_bk_runtime::internal::router::assignments;
 
-/// Which token each row is of, and which rows each token has.
+/// The token of each row, and the rows of each token.
 #[derive(Debug, Default)]
 pub struct Dispatch {
     /// Token of each row.
     pub tokens: Vec<u32>,
-    /// First row of each expert, and the number of rows.
+    /// First row of each expert, then the number of rows.
     pub starts: Vec<usize>,
-    /// Rows of each token: `rows[row_starts[t]..row_starts[t + 1]]`, in the order of the experts.
+    /// Rows of each token, `rows[row_starts[t]..row_starts[t + 1]]`, sorted by expert.
     rows: Vec<u32>,
     row_starts: Vec<usize>,
 }
 
 impl Dispatch {
-    /// Groups the tokens. Shapes: `weights` `[n, E]`, zero where a token is not routed to an
-    /// expert.
+    /// Groups the tokens. Shapes: `weights` `[n, E]`, zero if a token is not routed to an expert.
     pub fn new(weights: &[f32], experts: usize) -> Self {
         let lists = assignments(weights, experts);
         let count = weights.len() / experts;
@@ -38,8 +37,8 @@ impl Dispatch {
         Self { tokens, starts, rows, row_starts }
     }
 
-    /// Cuts an array `[rows, width]` into tasks of at most `limit` rows of one expert: (expert,
-    /// first row of the expert's, part).
+    /// Splits an array `[rows, width]` into tasks of at most `limit` rows of one expert: (expert,
+    /// index of the first row within the expert, part).
     pub fn tasks<'a>(
         &self,
         mut array: &'a mut [f32],
@@ -58,7 +57,7 @@ impl Dispatch {
         tasks
     }
 
-    /// Tokens of `rows` rows of an expert from `first` on.
+    /// Tokens of `rows` rows of an expert, beginning with its row `first`.
     pub fn tokens_of(&self, expert: usize, first: usize, rows: usize) -> &[u32] {
         &self.tokens[self.starts[expert] + first..][..rows]
     }
@@ -74,7 +73,7 @@ impl Dispatch {
     }
 }
 
-/// The rows of `x` `[n, width]` at these tokens.
+/// Copies the rows of `x` `[n, width]` at these tokens.
 pub fn gather(x: &[f32], tokens: &[u32], width: usize) -> Vec<f32> {
     let mut rows = Vec::with_capacity(tokens.len() * width);
     for &token in tokens {

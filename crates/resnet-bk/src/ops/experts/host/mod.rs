@@ -1,4 +1,4 @@
-//! On the host: tokens are grouped by expert once, and parts of the groups run in parallel.
+//! Host implementation. Tokens are grouped by expert once; parts of the groups run in parallel.
 
 mod dispatch;
 
@@ -10,16 +10,16 @@ use dispatch::{Dispatch, gather};
 use rayon::prelude::*;
 use resnet_bk_runtime::internal::kernels::{Matrix, Threads, Write, add_row, linear, matmul};
 
-/// Tokens of one task; a multiple of 4, where a dropout mask can be entered.
+/// Tokens per task; a multiple of 4, where the dropout mask can be entered.
 const ROWS: usize = 256;
 
-/// What the forward pass keeps.
+/// Saved by the forward pass.
 #[derive(Debug, Default)]
 pub(super) struct Forwarded {
     dispatch: Dispatch,
-    /// Hidden states after the dropout, `[rows, F]`.
+    /// Hidden states after dropout, `[rows, F]`.
     hidden: Vec<f32>,
-    /// Outputs before they are weighted, `[rows, D]`.
+    /// Outputs before weighting, `[rows, D]`.
     outputs: Vec<f32>,
 }
 
@@ -85,7 +85,7 @@ impl HostOp<3> for Experts {
         let size = packed.len() / self.count;
         // Gradients of the gathered inputs.
         let mut dgathered = vec![0.0; dispatch.tokens.len() * d];
-        // Of each task: the expert, the gradients of its parameters, and those of the weights.
+        // For each task: the expert, the gradients of its parameters, and those of the weights.
         let found: Vec<(usize, Vec<f32>, Vec<f32>)> = dispatch
             .tasks(&mut dgathered, d, ROWS)
             .into_par_iter()
@@ -95,7 +95,8 @@ impl HostOp<3> for Experts {
                 let tokens = dispatch.tokens_of(expert, first, rows);
                 let parameters = self.parameters(packed, expert);
                 let hidden = &hidden[start * f..][..rows * f];
-                // From the weighted sum to the expert's output and its weight.
+                // From the gradient of the weighted sum to those of the expert's output and its
+                // weight.
                 let mut doutputs = gather(&gradient, tokens, d);
                 let mut dweights = vec![0.0; rows];
                 let outputs = outputs[start * d..].chunks(d);
@@ -114,7 +115,7 @@ impl HostOp<3> for Experts {
                 matmul(&mut dhidden, Write::Overwrite, output_side, down, Threads::One);
                 matmul(ddown, Write::Overwrite, Matrix::new(hidden, rows, f).transposed(), output_side, Threads::One);
                 doutputs.chunks(d).for_each(|row| add_row(ddown_bias, row));
-                // A hidden state above zero was neither cut off nor dropped.
+                // A hidden state above zero was neither clipped by relu nor dropped.
                 let keep = self.mask(expert).map_or(1.0, |mask| mask.keep());
                 for (dh, h) in dhidden.iter_mut().zip(hidden) {
                     *dh = if *h > 0.0 { *dh * keep } else { 0.0 };

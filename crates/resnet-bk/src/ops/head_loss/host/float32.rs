@@ -15,10 +15,9 @@ pub struct Float32Tiles<'a>(pub Problem<'a>);
 /// Logits of a group of tokens.
 pub struct Held {
     words: Range<usize>,
-    /// Tiles of words one after another, `[tokens, words of the tile]`, each with room for a whole
-    /// group.
+    /// Tiles of words, `[tokens, words of the tile]` each, with space for a whole group.
     logits: Vec<f32>,
-    /// The teacher's; empty without one.
+    /// The teacher's logits; empty without a teacher.
     teacher: Vec<f32>,
 }
 

@@ -10,8 +10,8 @@ use std::ops::Range;
 
 /// The number of words in a thread's share is a multiple of this.
 const WORD_BLOCK: usize = 32;
-/// Tokens of a group. With more of them the table's gradient passes through the caches less often,
-/// but what is kept of their logits grows.
+/// Tokens of a group. Larger groups read the table's gradient less often, but need more memory for
+/// logits.
 pub(super) const TOKENS: usize = 256;
 
 /// A thread's share of the vocabulary, with the gradients that only it writes.
@@ -23,20 +23,20 @@ pub(super) struct Share<'a> {
     pub dbias: &'a mut [f32],
 }
 
-/// How a thread computes sums and gradients of its words of a problem.
+/// Computes sums and gradients for a thread's words of a problem.
 pub(super) trait Tiles: Sync {
-    /// What it keeps: packed parameters and gradients during the pass, logits or exponentials
+    /// Data of a thread: packed parameters and gradients for the whole pass, logits or exponentials
     /// from a group's sums to its gradients.
     type Held: Send;
 
     /// Called before the first group.
     fn hold(&self, words: Range<usize>) -> Self::Held;
 
-    /// A group's sums over these words, one for each token.
+    /// Sums of a group over these words, one per token.
     fn sums(&self, held: &mut Self::Held, tokens: Range<usize>) -> Vec<TokenSums>;
 
-    /// The gradients of the group whose sums were computed last, given the sums over all words;
-    /// returns these words' part of the hidden states' gradient.
+    /// Gradients of the group whose sums were computed last, from the sums over all words. Returns
+    /// these words' part of the hidden states' gradient.
     fn gradients(&self, held: &mut Self::Held, share: &mut Share, tokens: Range<usize>, sums: &[TokenSums])
     -> Vec<f32>;
 
@@ -51,7 +51,7 @@ struct Piece<'a, T: Tiles> {
     held: T::Held,
 }
 
-/// The mean loss and the gradients of hidden states, packed table and bias.
+/// Mean loss, and gradients of hidden states, packed table and bias.
 pub(super) fn run<'a, T: Tiles>(
     loss: &HeadLoss,
     hidden: &[f32],
@@ -73,8 +73,8 @@ pub(super) fn run<'a, T: Tiles>(
     ((total / loss.targets.len() as f64) as f32, [dhidden, dtable, dbias])
 }
 
-/// Every thread passes over its shares, group by group; returns the sum of the losses. The parts of
-/// the narrow hidden states' gradients go to `add(problem, group, part)`.
+/// Every thread processes its shares, one group at a time. Returns the sum of the losses. Parts of
+/// the narrow hidden states' gradients are passed to `add(problem, group, part)`.
 fn pass<T: Tiles>(
     loss: &HeadLoss,
     tiles: &[T],
@@ -113,8 +113,8 @@ fn pass<T: Tiles>(
     total
 }
 
-/// The gradient of the hidden states `[n, D]` from those of the narrow ones; writes those of the
-/// projections as well.
+/// The gradient of the hidden states `[n, D]` from those of the narrow ones. Also writes the
+/// gradients of the projections.
 fn widen(hidden: &[f32], student: &Narrowed, dnarrow: &[Vec<f32>], dprojections: Vec<&mut [f32]>) -> Vec<f32> {
     let mut dhidden = vec![0.0; hidden.len()];
     for (((bin, _), dnarrow), dprojection) in student.bins.iter().zip(dnarrow).zip(dprojections) {
@@ -137,8 +137,8 @@ fn widen(hidden: &[f32], student: &Narrowed, dnarrow: &[Vec<f32>], dprojections:
 /// A thread's share of every problem, with the problem's number.
 type ThreadShares<'a> = Vec<(usize, Share<'a>)>;
 
-/// Cuts the gradients of packed table and bias: for each thread a share of every problem, for each
-/// bin the gradient of its projection.
+/// Splits the gradients of packed table and bias: a share of every problem for each thread, and a
+/// projection gradient for each bin.
 fn cut<'a>(
     student: &Narrowed,
     problems: &[(usize, Problem)],
@@ -163,7 +163,7 @@ fn cut<'a>(
     (threads, projections)
 }
 
-/// Shares of a problem's words, one for each thread.
+/// Splits the words of a problem into one share per thread.
 fn shares<'a>(words: usize, mut dtable: &'a mut [f32], mut dbias: &'a mut [f32]) -> impl Iterator<Item = Share<'a>> {
     let width = dtable.len() / words;
     words_of_threads(words).map(move |words| Share {
@@ -173,7 +173,7 @@ fn shares<'a>(words: usize, mut dtable: &'a mut [f32], mut dbias: &'a mut [f32])
     })
 }
 
-/// Cuts words into parts, one for each thread.
+/// Splits words into one range per thread.
 pub(super) fn words_of_threads(words: usize) -> impl Iterator<Item = Range<usize>> {
     let part = words.div_ceil(rayon::current_num_threads()).next_multiple_of(WORD_BLOCK);
     (0..words).step_by(part).map(move |start| start..words.min(start + part))

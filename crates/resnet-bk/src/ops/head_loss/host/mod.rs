@@ -1,4 +1,4 @@
-//! On the host: one pass over the vocabulary for each group of tokens.
+//! Host implementation: one pass over the vocabulary for each group of tokens.
 //!
 //! Each thread owns a disjoint slice of the vocabulary, and so of the table's gradient. It computes
 //! the logits of its slice, adds them to the normalizers, and keeps them or their exponentials.
@@ -42,7 +42,7 @@ impl HostOp<3> for HeadLossOp {
     }
 }
 
-/// The mean loss and the gradients of hidden states `[n, D]`, packed table and bias.
+/// Mean loss, and gradients of hidden states `[n, D]`, packed table and bias.
 pub(crate) fn loss_and_gradients(loss: &HeadLoss, hidden: &[f32], head: &Head) -> (f32, [Vec<f32>; 3]) {
     let student = Narrowed::new(head, hidden);
     let teacher_head = loss.soft.as_ref().map(|soft| (soft.head.view(), &soft.hidden));
@@ -60,10 +60,10 @@ pub(crate) fn loss_and_gradients(loss: &HeadLoss, hidden: &[f32], head: &Head) -
 
 /// `-ln p(target)` of every token, in nats.
 ///
-/// With a tile unit (AMX on Linux) every factor is a pair of bf16, `x = h + l`, and three of the
-/// four products are summed in float32: 16 bits of a factor's mantissa count, where float32 has 24.
-/// Without one the factors are float32. The decoded artifact is evaluated in float32 by the
-/// runtime, and a run fails where the two perplexities differ by more than 1e-4 of their size.
+/// With AMX (on Linux) every factor is a pair of bf16, `x = h + l`, and three of the four products
+/// are summed in float32. So factors have 16 bits of mantissa; float32 has 24. Without AMX the
+/// factors are float32. The runtime evaluates the decoded artifact in float32, and a run fails if
+/// the two perplexities differ by more than 1e-4 relative.
 ///
 /// # Shapes
 /// - `hidden`: `[n, D]`

@@ -1,25 +1,25 @@
-//! The vocabulary cut into ranges of words that lie in one frequency bin of the student's table and
-//! in one of the teacher's.
+//! The vocabulary, split into ranges of words that lie in one frequency bin of the student's table
+//! and in one of the teacher's.
 
 use crate::ops::head_loss::HeadLoss;
 use resnet_bk_runtime::internal::head::{Head, HeadBin, Rows};
 use std::borrow::Cow;
 use std::ops::Range;
 
-/// Some words of a head: all in one bin.
+/// A range of words of a head, all in one bin.
 #[derive(Clone, Copy)]
 pub(super) struct Side<'a> {
-    /// Hidden states as the bin takes them, `[n, d]`.
+    /// Hidden states in the width of the bin, `[n, d]`.
     pub hidden: &'a [f32],
     pub rows: Rows<'a>,
 }
 
-/// The loss on a range of words, all in one bin of the student's table and in one of the teacher's.
-/// Words are counted from the first of them.
+/// The loss over a range of words, all in one bin of the student's table and one of the teacher's.
+/// Words are counted from the first of the range.
 #[derive(Clone, Copy)]
 pub(super) struct Problem<'a> {
     pub loss: &'a HeadLoss,
-    /// The first word's id.
+    /// Id of the first word.
     pub first: usize,
     pub student: Side<'a>,
     pub teacher: Option<Side<'a>>,
@@ -30,13 +30,13 @@ impl Problem<'_> {
         self.student.rows.bias.len()
     }
 
-    /// A token's target, if it is among these words.
+    /// The target of a token, if it is in this range.
     pub fn target(&self, token: usize) -> Option<usize> {
         (self.loss.targets[token] as usize).checked_sub(self.first).filter(|&word| word < self.words())
     }
 }
 
-/// A head's bins beside the hidden states that each takes.
+/// The bins of a head with the narrowed hidden states for each.
 pub(super) struct Narrowed<'a> {
     pub bins: Vec<(HeadBin<'a>, Cow<'a, [f32]>)>,
 }
@@ -46,7 +46,7 @@ impl<'a> Narrowed<'a> {
         Self { bins: head.bins.iter().map(|bin| (*bin, bin.table.narrow(hidden))).collect() }
     }
 
-    /// The part of these words, which lie in one bin.
+    /// The part for these words, which lie in one bin.
     fn side(&self, words: &Range<usize>) -> (usize, Side<'_>) {
         let holds = |(bin, _): &(HeadBin, _)| bin.table.words().contains(&words.start);
         let index = self.bins.iter().position(holds).expect("a word of the table");
@@ -60,7 +60,7 @@ impl<'a> Narrowed<'a> {
     }
 }
 
-/// A problem for each range of words that share both bins, with the number of the student's bin.
+/// A problem for each range of words, with the index of the student's bin.
 pub(super) fn problems<'a>(
     loss: &'a HeadLoss,
     student: &'a Narrowed,

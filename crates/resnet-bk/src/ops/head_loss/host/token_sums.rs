@@ -1,17 +1,17 @@
-//! What a pass over the vocabulary sums for each token, and the loss from it.
+//! Sums of a pass over the vocabulary for each token, and the loss computed from them.
 
 use crate::ops::head_loss::HeadLoss;
 use resnet_bk_runtime::internal::kernels::{Normalizer, exp};
 
-/// One token's sums over words.
+/// Sums of one token over words.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct TokenSums {
     pub hard: Normalizer,
     pub student: Normalizer,
     pub teacher: Normalizer,
-    /// The teacher's sum with every term times `(l' - l) / tau`.
+    /// The teacher's sum with each term multiplied by `(l' - l) / tau`.
     pub difference: f32,
-    /// The target's logit; 0 where the target is not among the words.
+    /// Logit of the target; 0 if the target is not among the words.
     pub target: f32,
 }
 
@@ -38,14 +38,14 @@ impl TokenSums {
         self.teacher.merge(teacher);
     }
 
-    /// `KL(softmax(l' / tau) || softmax(l / tau))`: the mean difference of the logits less that of
+    /// `KL(softmax(l' / tau) || softmax(l / tau))`: the mean difference of the logits minus that of
     /// the normalizers.
     pub fn divergence(&self) -> f32 {
         self.difference / self.teacher.sum - (self.teacher.ln() - self.student.ln())
     }
 }
 
-/// Sums over all of several parts of the words.
+/// Sums over all words from those over parts of them.
 pub(super) fn merged(parts: impl IntoIterator<Item = Vec<TokenSums>>, tokens: usize) -> Vec<TokenSums> {
     let mut sums = vec![TokenSums::EMPTY; tokens];
     for part in parts {

@@ -1,10 +1,10 @@
-//! The bidirectional form of one sequence, backwards: two passes, one along the sequence and one
-//! against it.
+//! Backward pass of the bidirectional form for one sequence: one pass forward and one backward in
+//! time.
 
 use super::{multiply, square};
 use resnet_bk_runtime::internal::resolvent::Chain;
 
-/// Gradients of potential and eta of one sequence. Shapes: `v`, `dv` `[T, H]`, `dv` overwritten;
+/// Gradients of potential and eta for one sequence. Shapes: `v`, `dv` `[T, H]`, `dv` overwritten;
 /// `features`, `gradient` `[T, 2H]`; returns `[H]`.
 pub fn backward(chain: Chain, v: &[f32], features: &[f32], gradient: &[f32], dv: &mut [f32]) -> Vec<f32> {
     let heads = chain.heads();
@@ -19,7 +19,7 @@ pub fn backward(chain: Chain, v: &[f32], features: &[f32], gradient: &[f32], dv:
             let (g, u) = (at(&features[2 * heads * t..], h), at(&gradient[2 * heads * t..], h));
             multiply((u.0, -u.1), square(g))
         };
-        // A minus w: what the earlier positions send.
+        // A minus w: the part from earlier positions.
         let mut sent = (0.0, 0.0);
         for t in 0..dv.len() / heads {
             dv[heads * t + h] = -sent.0;
@@ -33,7 +33,7 @@ pub fn backward(chain: Chain, v: &[f32], features: &[f32], gradient: &[f32], dv:
         }
         let mut b = (0.0, 0.0);
         for t in (0..dv.len() / heads).rev() {
-            // B_t takes s^2 g_t^2 B_{t+1}.
+            // B_t += s^2 g_t^2 B_{t+1}.
             let x = multiply(square(at(&left[2 * heads * t..], h)), b);
             b = (w(t).0 + s2 * x.0, w(t).1 + s2 * x.1);
             dv[heads * t + h] -= b.0;

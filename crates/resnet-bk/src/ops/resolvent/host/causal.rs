@@ -1,6 +1,8 @@
-//! The causal form of a batch. Sequences go through the kernels in parallel; where they are few and
-//! long, stretches of each do: a first pass finds each stretch's map, the maps give the state at
-//! its start, a second pass fills in the stretch.
+//! The causal form for a batch.
+//!
+//! Sequences run through the kernels in parallel. A few long sequences are split into stretches
+//! that run in parallel: a first pass computes the map of each stretch, the maps give the state at
+//! its start, and a second pass computes its values.
 
 use crate::kernels::{Affine, LeftBackward, add_per_head, compose_left_backward, left_backward, left_backward_block};
 use crate::ops::sum_rows;
@@ -10,18 +12,18 @@ use resnet_bk_runtime::internal::kernels::{Moebius, compose_left, left_ratios, l
 use resnet_bk_runtime::internal::resolvent::Chain;
 use std::ops::Range;
 
-/// Shortest sequence that is cut into stretches. The first state of a stretch is rounded otherwise
-/// than without the cut.
+/// Shortest sequence to split. The first state of a stretch is rounded differently than without the
+/// split.
 const LONG: usize = 1024;
 /// Shortest stretch.
 const STRETCH: usize = 32;
 
-/// How a sequence is cut, and how many chains are one task.
+/// How a sequence is split, and the number of chains per task.
 struct Cut {
     strips: Strips,
-    /// Stretches; the steps that are left after the last are fewer than there are stretches.
+    /// Number of stretches. After the last one, fewer steps remain than there are stretches.
     count: usize,
-    /// Chains of a task: as many as fill the lanes, fewer where a thread would have none.
+    /// Chains per task: enough to fill the lanes, fewer if threads would be idle.
     lanes: usize,
 }
 
@@ -30,22 +32,21 @@ impl Cut {
         let (threads, chains) = (rayon::current_num_threads(), sequences * heads);
         let wanted = if length < LONG { 1 } else { threads * LANES / chains };
         let count = wanted.min(length / STRETCH).max(1);
-        // Stretches of different sequences do not share lanes, as uncut chains do; and there are
-        // two passes over them.
+        // Stretches of different sequences do not share lanes, and there are two passes over them.
         let blocks = sequences * (count * heads).div_ceil(LANES);
         let count = if 2 * blocks.div_ceil(threads) < count { count } else { 1 };
         let lanes = (count * chains).div_ceil(threads).min(LANES);
         Self { strips: Strips { length: length / count, heads }, count, lanes }
     }
 
-    /// A task's part of numbers that are one a chain, and its chains.
+    /// Splits per-chain data into one part per task, with the task's chains.
     fn tasks<'a, T>(&self, mut of_chains: &'a mut [T]) -> Vec<(Range<usize>, &'a mut [T])> {
         let blocks = self.strips.blocks(of_chains.len(), self.lanes);
         blocks.map(|block| (block.clone(), of_chains.split_off_mut(..block.len()).expect("a number a chain"))).collect()
     }
 }
 
-/// Ratios of every position. Shapes: `v` `[B, T, H]`, `ratios` `[B, T, 2H]`, overwritten.
+/// Ratios of every position. Shapes: `v` `[B, T, H]`; `ratios` `[B, T, 2H]`, overwritten.
 pub fn forward(chain: Chain, length: usize, v: &[f32], ratios: &mut [f32]) {
     let heads = chain.heads();
     let sequences = v.len() / (length * heads).max(1);
@@ -71,7 +72,8 @@ fn forward_stretches(chain: Chain, cut: &Cut, v: &[f32], ratios: &mut [f32]) {
     let heads = cut.strips.heads;
     let (stretched, rest) = v.split_at(cut.count * cut.strips.length * heads);
     let (stretched_ratios, rest_ratios) = ratios.split_at_mut(2 * stretched.len());
-    // The last stretch needs no map: only the rest follows it, and starts from its ratios.
+    // The last stretch needs no map: only the remaining steps follow it, and they start from its
+    // ratios.
     let mut maps = vec![Moebius::default(); (cut.count - 1) * heads];
     let tasks = cut.tasks(&mut maps).into_par_iter();
     tasks.for_each(|(chains, maps)| compose_left(stretched, cut.strips, chain, chains.start, maps));
@@ -142,7 +144,7 @@ fn backward_stretches(input: LeftBackward, cut: &Cut, dv: &mut [f32]) -> Vec<f32
         deta = left_backward(rest, &mut carries[chains - heads..], rest_dv);
     }
     let input = LeftBackward { ratios, gradient, ..input };
-    // Nothing comes before the first stretch.
+    // Nothing precedes the first stretch.
     let mut maps = vec![Affine::default(); chains - heads];
     let tasks = cut.tasks(&mut maps).into_par_iter();
     tasks.for_each(|(chains, maps)| compose_left_backward(input, heads + chains.start, maps));
@@ -168,7 +170,7 @@ mod tests {
         [per_head(-2.0, 1.0), per_head(0.7, 1.1), per_head(0.6, 1.0)]
     }
 
-    /// The formulas, one element at a time: ratios, then gradients of potential and eta.
+    /// Reference: the formulas, one element at a time. Ratios, then gradients of potential and eta.
     fn slow(chain: Chain, length: usize, v: &[f32], gradient: &[f32]) -> [Vec<f32>; 3] {
         let heads = chain.heads();
         let (mut g, mut dv, mut deta) = (vec![0.0; 2 * v.len()], vec![0.0; v.len()], vec![0.0f32; heads]);
@@ -202,8 +204,8 @@ mod tests {
 
     #[test]
     fn lanes_and_stretches_equal_the_formulas_over_awkward_sizes() {
-        // A stretch's first state is rounded otherwise; the error does not grow along it. Eta's
-        // gradient is a sum over a sequence.
+        // The first state of a stretch is rounded differently; the error does not grow along the
+        // stretch. The gradient of eta is a sum over a sequence.
         const ABSOLUTE: f32 = 2e-5;
         for heads in [1, 3, 12, 31, 32, 33, 40, 64] {
             for (sequences, length) in

@@ -1,5 +1,5 @@
-//! On the host: the causal form runs many chains as the lanes of a vector; of the bidirectional
-//! one, sequences run in parallel.
+//! Host implementation. In the causal form, many chains run as the lanes of a vector. In the
+//! bidirectional form, sequences run in parallel.
 
 mod bidirectional;
 pub(crate) mod causal;

@@ -1,12 +1,12 @@
-//! Tiles of logits in bf16 on the tile unit, with words down and tokens across.
+//! Tiles of logits in bf16 on AMX. Rows are words, columns are tokens.
 //!
 //! ```text
 //! l^T [words, tokens] = W x^T      dW [words, D] += g x      dx^T [D, tokens] += W^T g
 //! g = dl^T, rounded
 //! ```
 //!
-//! The exponentials of a group of tokens are kept in half precision. The target's part of the
-//! gradient, one word for each token, is added in float32 apart from the products.
+//! The exponentials of a group of tokens are stored in half precision. The target's part of the
+//! gradient concerns one word per token. It is added in float32, separately from the products.
 
 mod packed;
 mod tile;
@@ -21,12 +21,12 @@ use resnet_bk_runtime::internal::kernels::Write;
 use std::ops::Range;
 use tile::{Held, Logits, Sums, ThreadWords, normalizers};
 
-/// Blocks of words, and of tokens, of a tile: its gradient, twice 128 kB, stays in a core's cache.
+/// Blocks of words, and of tokens, in a tile. Its gradient, twice 128 kB, stays in a core's cache.
 const TILE: usize = 8;
-/// Blocks of logits that are computed at once: they stay in the first-level cache until they are
+/// Blocks of logits that are computed at once. They stay in the first-level cache until they are
 /// used.
 const STRIP: usize = 4;
-/// Logit of a word that is not there: its exponential vanishes.
+/// Logit of a missing word: its exponential underflows to zero.
 const ABSENT: f32 = -1e4;
 
 const _: () = assert!(TOKENS == TILE * BLOCK, "a group of tokens is one tile wide");
@@ -39,8 +39,8 @@ pub struct Bf16Tiles<'a> {
     teacher: Option<Packed>,
 }
 
-/// Every token's hard normalizer and target over all words of some problems without a teacher. The
-/// factors are pairs of bf16.
+/// Hard normalizer and target logit of every token over all words, for problems without a teacher.
+/// The factors are pairs of bf16.
 pub fn evaluated<'a>(amx: Amx, problems: impl Iterator<Item = Problem<'a>>, tokens: usize) -> Vec<TokenSums> {
     let sums_of = |problem: Problem<'a>| {
         let tiles = Bf16Tiles::packed(amx, problem, Factors::Pairs);
@@ -52,7 +52,7 @@ pub fn evaluated<'a>(amx: Amx, problems: impl Iterator<Item = Problem<'a>>, toke
 }
 
 impl<'a> Bf16Tiles<'a> {
-    /// For training.
+    /// Tiles for training.
     pub fn new(amx: Amx, problem: Problem<'a>) -> Self {
         Self::packed(amx, problem, Factors::Rounded)
     }
@@ -63,7 +63,7 @@ impl<'a> Bf16Tiles<'a> {
         Self { amx, problem, hidden: pack(problem.student), teacher: problem.teacher.map(pack) }
     }
 
-    /// Every token's sums over some words, with nothing kept.
+    /// Sums of every token over some words; stores nothing.
     fn sums_alone(&self, words: Range<usize>) -> Vec<TokenSums> {
         let words = self.words(words);
         let mut logits = Logits::new(self, &words);
@@ -84,8 +84,8 @@ impl<'a> Bf16Tiles<'a> {
         }
     }
 
-    /// The tokens' sums over a thread's words, which `visit(tile, column, block of tokens, sums)`
-    /// extends; a column is a block of tokens, counted from the first of these tokens.
+    /// Sums of the tokens over a thread's words. `visit(tile, column, block of tokens, sums)`
+    /// extends them; `column` counts the blocks of tokens from the first of these tokens.
     fn sums_by(
         &self,
         words: &ThreadWords,
@@ -111,8 +111,8 @@ impl<'a> Bf16Tiles<'a> {
         sums
     }
 
-    /// A group's hidden states over the number of all tokens, tokens along the inner dimension:
-    /// `[D / 32][group / 32]`.
+    /// Hidden states of a group, divided by the number of all tokens, with tokens as the inner
+    /// dimension: `[D / 32][group / 32]`.
     fn scaled_hidden(&self, tokens: Range<usize>) -> Vec<Operand> {
         let Problem { loss, student: Side { hidden, rows: head }, .. } = self.problem;
         let (width, blocks) = (head.width(), tokens.len().div_ceil(BLOCK));
@@ -126,14 +126,14 @@ impl<'a> Bf16Tiles<'a> {
         operands
     }
 
-    /// Index and target of the tokens whose target is among some words.
+    /// Index and target of the tokens whose target is in `words`.
     fn targets_in(&self, tokens: Range<usize>, words: &Range<usize>) -> impl Iterator<Item = (usize, usize)> {
         let (problem, words) = (self.problem, words.clone());
         let targets = tokens.filter_map(move |token| Some((token, problem.target(token)?)));
         targets.filter(move |(_, target)| words.contains(target))
     }
 
-    /// The target's part of a logit's gradient, with its sign.
+    /// The target's part of a logit's gradient, with sign.
     fn target_weight(&self) -> f32 {
         let loss = self.problem.loss;
         -loss.weights().1 / loss.targets.len() as f32

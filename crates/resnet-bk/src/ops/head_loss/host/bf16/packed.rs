@@ -1,4 +1,4 @@
-//! Both factors of the logits' product as bf16 operands.
+//! The factors of the logits' product as bf16 operands.
 
 use super::ABSENT;
 use crate::kernels::amx::{BLOCK, Lanes, Layout, Operand, Part, Source};
@@ -6,13 +6,13 @@ use rayon::prelude::*;
 use resnet_bk_runtime::internal::head::Rows;
 use std::ops::Range;
 
-/// How a float32 factor becomes bf16.
+/// How to convert a float32 factor to bf16.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Factors {
-    /// Rounded: 8 bits are left.
+    /// Rounded to 8 bits.
     Rounded,
-    /// As the sum of two, `x = h + l`, which leaves 16 bits; `h h' + h l' + l h'` is a product of
-    /// three times the depth.
+    /// As the sum of two bf16 numbers, `x = h + l`, with 16 bits. The product `h h' + h l' + l h'`
+    /// has three times the inner dimension.
     Pairs,
 }
 
@@ -26,10 +26,10 @@ impl Factors {
     }
 }
 
-/// Hidden states as right factor of the logits' product: `[n / 32][depth]`.
+/// Hidden states as the right factor of the logits' product: `[n / 32][depth]`.
 pub(super) struct Packed {
     operands: Vec<Operand>,
-    /// Blocks along the inner dimension: those of the width, for each part.
+    /// Blocks along the inner dimension: those of the width, times the number of parts.
     depth: usize,
     factors: Factors,
 }
@@ -53,7 +53,7 @@ impl Packed {
     }
 }
 
-/// Some words of a head, as left factor of the logits' product.
+/// Some words of a head as the left factor of the logits' product.
 pub(super) struct Words {
     /// `[words / 32][depth]`.
     operands: Vec<Operand>,
@@ -63,7 +63,7 @@ pub(super) struct Words {
 }
 
 impl Words {
-    /// Packs words that go with these tokens.
+    /// Packs words with the same parts as these tokens.
     pub fn new(head: Rows, words: Range<usize>, tokens: &Packed) -> Self {
         let values = &head.table[..words.end * head.width()];
         let (parts, _) = tokens.factors.parts();

@@ -1,4 +1,4 @@
-//! What a thread keeps of its words: logits, running sums, exponentials, and gradients.
+//! The data of a thread's words: logits, running sums, exponentials and gradients.
 
 use super::packed::{Packed, Words};
 use super::{ABSENT, Bf16Tiles, STRIP, TILE};
@@ -13,30 +13,30 @@ use std::ops::Range;
 
 /// A thread's words of a problem.
 pub(super) struct ThreadWords {
-    /// Counted from the problem's first.
+    /// Relative to the problem's first word.
     pub words: Range<usize>,
     pub student: Words,
     pub teacher: Option<Words>,
 }
 
 impl ThreadWords {
-    /// Blocks of words.
+    /// Number of blocks of words.
     pub fn blocks(&self) -> usize {
         self.words.len().div_ceil(BLOCK)
     }
 
-    /// Blocks of words, a tile at a time.
+    /// Blocks of words, one tile at a time.
     pub fn tiles(&self) -> impl Iterator<Item = Range<usize>> + use<> {
         let blocks = self.blocks();
         (0..blocks).step_by(TILE).map(move |start| start..blocks.min(start + TILE))
     }
 }
 
-/// A thread's words of a problem, and what it needs for their gradients.
+/// A thread's words of a problem, with the data for their gradients.
 pub struct Held {
     pub(super) words: ThreadWords,
     pub(super) kept: Kept,
-    /// The words' table, words along the inner dimension: `[D / 32][words / 32]`.
+    /// The words' table with words as the inner dimension: `[D / 32][words / 32]`.
     pub(super) table: Vec<Operand>,
     /// `[words / 32][D / 32]`.
     pub(super) dtable: Vec<Block>,
@@ -64,21 +64,21 @@ pub(super) struct Kept {
 }
 
 impl Kept {
-    /// The planes of one block of logits; `columns` are the group's token blocks.
+    /// The planes of one block of logits. `columns` is the number of token blocks in the group.
     pub fn of(&mut self, tile: &Range<usize>, word_block: usize, column: usize, columns: usize) -> &mut [Exponentials] {
         let place = tile.start * columns + column * tile.len() + word_block - tile.start;
         &mut self.blocks[place * self.planes..][..self.planes]
     }
 }
 
-/// A thread's blocks of logits: some words of a tile, one block of tokens.
+/// Logits of some words of a tile for one block of tokens.
 pub(super) struct Logits<'a> {
     pub session: Session,
     pub student: HeadLogits<'a>,
     pub teacher: Option<HeadLogits<'a>>,
 }
 
-/// Those of one head.
+/// The logits of one head.
 pub(super) struct HeadLogits<'a> {
     words: &'a Words,
     hidden: &'a Packed,
@@ -96,7 +96,7 @@ impl<'a> HeadLogits<'a> {
         session.multiply_each(out, self.words.blocks(word_blocks), self.hidden.token_block(token_block));
     }
 
-    /// The block at a place among those computed, and its words' bias.
+    /// A computed block and the bias of its words.
     pub fn block(&self, word_block: usize, place: usize) -> (&Block, &Lanes) {
         (&self.blocks[place], &self.words.bias[word_block])
     }
@@ -112,8 +112,8 @@ impl<'a> Logits<'a> {
         }
     }
 
-    /// Computes the logits of a tile for a block of tokens, and calls `visit(logits, word block,
-    /// its place among the blocks computed)`.
+    /// Computes the logits of a tile for a block of tokens and calls
+    /// `visit(logits, word block, index among the computed blocks)`.
     pub fn for_each_block(
         &mut self,
         tile: Range<usize>,
@@ -141,7 +141,7 @@ pub(super) enum Sums {
 }
 
 impl Sums {
-    /// Of no words.
+    /// Sums over no words.
     pub fn new(loss: &HeadLoss) -> Self {
         loss.soft.as_ref().map_or(Self::Plain(PlainSums::EMPTY), |soft| Self::Mixed(MixedSums::EMPTY, soft.temperature))
     }
@@ -153,7 +153,7 @@ impl Sums {
         logits.session.extend(block, bias, sums);
     }
 
-    /// Adds the blocks of logits at `place`, and keeps their exponentials.
+    /// Adds the blocks of logits at `place` and stores their exponentials.
     pub fn extend_and_keep(&mut self, logits: &Logits, word_block: usize, place: usize, kept: &mut [Exponentials]) {
         let student = logits.student.block(word_block, place);
         match (self, &logits.teacher) {
@@ -166,7 +166,7 @@ impl Sums {
         }
     }
 
-    /// Those of one token; the target's logit is not known here.
+    /// Sums of one token. The target's logit is not known here.
     pub fn of_token(&self, lane: usize) -> TokenSums {
         let lowered = |largest: &Lanes, sum: &Lanes, tau: f32, lift: f32| Normalizer {
             largest: largest[lane] / tau,
@@ -185,7 +185,8 @@ impl Sums {
     }
 }
 
-/// `log2 sum` of a block's tokens. Beyond the last token it is so large that the gradient vanishes.
+/// `log2 sum` of a block's tokens. For missing tokens it is so large that the gradient becomes
+/// zero.
 fn log2_sums(sums: &[TokenSums], normalizer: impl Fn(&TokenSums) -> Normalizer) -> Lanes {
     let mut lanes = [-ABSENT; BLOCK];
     for (lane, sum) in lanes.iter_mut().zip(sums) {
@@ -203,7 +204,7 @@ pub(super) fn normalizers(sums: &[TokenSums]) -> TokenNormalizers {
     }
 }
 
-/// The logits' gradient of a tile.
+/// Gradient of a tile of logits.
 pub(super) struct TileGradient {
     /// `[word block][token block]`, left factor of the table's gradient.
     pub left: Vec<Operand>,
@@ -219,7 +220,7 @@ impl TileGradient {
         Self { left: operands.clone(), right: operands, bias: vec![[[0.0; 16]; BLOCK]; TILE] }
     }
 
-    /// Of a block of the tile's words and one of the tokens.
+    /// The outputs for one block of words and one block of tokens.
     pub fn block(&mut self, word_block: usize, token_block: usize) -> GradientBlock<'_> {
         GradientBlock {
             left: &mut self.left[word_block * TILE + token_block],
