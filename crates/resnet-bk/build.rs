@@ -1,5 +1,5 @@
-//! Tells the tests what some of them need: `cfg(has_corpora)` and `cfg(has_amx)`. Those whose need
-//! is not met are ignored.
+//! Sets `cfg(has_corpora)` and `cfg(has_amx)`. Tests that need a missing corpus or processor
+//! feature are ignored.
 
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 #[path = "src/kernels/amx/permission.rs"]

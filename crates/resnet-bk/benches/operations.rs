@@ -1,8 +1,8 @@
-//! The operations that training spends its time in, forward and backward. `cargo bench --workspace
-//! --bench operations`
+//! The operations that dominate training, forward and backward. Run with
+//! `cargo bench --workspace --bench operations`.
 //!
-//! `resnet-bk bench kernel` measures the same at the seed model's full size, beside the machine's
-//! own ceilings.
+//! `resnet-bk bench kernel` measures the same at the seed model's full size, compared with the
+//! machine's limits.
 
 use divan::Bencher;
 use divan::counter::ItemsCount;
@@ -23,7 +23,7 @@ fn values(n: usize) -> Buffer {
     (0..n).map(|i| (i * 7919 % 2003) as f32 / 1001.0 - 1.0).collect::<Vec<f32>>().into()
 }
 
-/// Leaves of a fresh tape.
+/// Leaves of a new tape.
 fn leaves<const N: usize>(values: &[(Buffer, [usize; 2]); N]) -> [Tensor; N] {
     let tape = Tape::default();
     values.each_ref().map(|(values, shape)| tape.leaf(values.clone(), *shape))
@@ -47,7 +47,7 @@ fn head(bencher: Bencher, precision: Precision) {
     });
 }
 
-/// Four experts of width 128, a token to one of them.
+/// Four experts of width 128; each token uses one.
 #[divan::bench]
 fn mixture_of_experts(bencher: Bencher) {
     const EXPERTS: usize = 4;

@@ -1,4 +1,4 @@
-//! Tokens to training batches and evaluation windows.
+//! Cuts tokens into training batches and evaluation windows.
 //!
 //! ```text
 //! tokens    t0 t1 t2 t3 t4 t5 t6 t7 t8 t9 ...        n_seq = 4, phase = 1
@@ -7,18 +7,18 @@
 //! window 1                 [t5 t6 t7 t8]
 //! ```
 //!
-//! Each epoch visits the windows in another order and moves their borders by another phase, both
-//! drawn from (seed, epoch) alone: any step of any epoch can be computed by itself, so a resumed
-//! run sees what an uninterrupted one would have seen.
+//! Each epoch has its own order of windows and its own phase, both drawn from (seed, epoch) alone.
+//! So any step of any epoch can be computed independently, and a resumed run sees the same batches
+//! as an uninterrupted one.
 
 use crate::random::Random;
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 
-/// Batches that wait for their step.
+/// Batches prepared in advance.
 const PREPARED: usize = 2;
 
-/// Why a token stream cannot be cut into batches.
+/// Why batches cannot be made.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BatchError {
     /// A size is zero.
@@ -29,7 +29,7 @@ pub enum BatchError {
         /// Windows of a batch.
         batch_size: usize,
     },
-    /// Not one batch fits.
+    /// The stream is too short for one batch.
     #[error(
         "{tokens} tokens are too few for one batch of {batch_size} x {n_seq}, which needs {needed}: use a longer text or a smaller batch"
     )]
@@ -40,7 +40,7 @@ pub enum BatchError {
         batch_size: usize,
         /// Tokens of a window.
         n_seq: usize,
-        /// Length of the shortest stream that would do.
+        /// Least length of the stream.
         needed: usize,
     },
 }
@@ -65,7 +65,7 @@ pub struct Batches {
     n_seq: usize,
     batch_size: usize,
     phase: usize,
-    /// Window numbers in the order of this epoch.
+    /// Indices of the windows in the order of this epoch.
     order: Vec<u32>,
 }
 
@@ -86,8 +86,8 @@ impl Batches {
         if n_seq == 0 || batch_size == 0 {
             return Err(BatchError::ZeroSize { n_seq, batch_size });
         }
-        // The last window must end one token before the stream for the largest phase, n_seq - 1,
-        // too.
+        // With the largest phase, n_seq - 1, the last window must still end one token before the
+        // stream.
         let windows = (tokens.len() / n_seq).saturating_sub(1);
         if windows < batch_size {
             let needed = (batch_size + 1) * n_seq;
@@ -100,11 +100,11 @@ impl Batches {
         Ok(Self { tokens, n_seq, batch_size, phase, order })
     }
 
-    /// Batches in an epoch, the same for every epoch and seed: `floor(floor((tokens - n_seq) /
-    /// n_seq) / batch_size)`.
+    /// Batches per epoch, equal for all epochs and seeds:
+    /// `floor(floor((tokens - n_seq) / n_seq) / batch_size)`.
     ///
-    /// An epoch leaves out the windows that do not fill a batch, other ones each time, and less
-    /// than a window at each end.
+    /// An epoch skips the windows that do not fill a batch, different ones each time, and less than
+    /// a window at each end.
     pub fn steps(&self) -> usize {
         self.order.len() / self.batch_size
     }
@@ -127,11 +127,11 @@ impl Batches {
         Batch { inputs, targets, batch_size: self.batch_size, n_seq: self.n_seq }
     }
 
-    /// All batches of the epoch, prepared by a thread of their own while others are used.
+    /// All batches of the epoch, prepared in advance by another thread.
     pub fn ahead(self) -> impl ExactSizeIterator<Item = Batch> {
         let (sender, receiver) = sync_channel(PREPARED);
         let steps = self.steps();
-        // It ends with the epoch, or when nobody wants a batch any more.
+        // The thread ends with the epoch, or when the receiver is dropped.
         std::thread::spawn(move || self.iter().try_for_each(|batch| sender.send(batch)));
         (0..steps).map(move |_| receiver.recv().expect("the thread prepares every batch"))
     }
@@ -158,7 +158,7 @@ mod tests {
 
     #[test]
     fn every_target_is_the_next_word_of_its_input() {
-        // A corpus whose next word is known: word w is followed by (5 w + 3) mod 64, a cycle
+        // In this text the next word is known: word w is followed by (5 w + 3) mod 64, a cycle
         // through all 64 words.
         let next = |word: u32| (5 * word + 3) % 64;
         let text: Vec<u32> = std::iter::successors(Some(0), |&word| Some(next(word))).take(5_000).collect();
@@ -208,7 +208,7 @@ mod tests {
             seen.extend(batches.iter().flat_map(|batch| batch.targets));
         }
         assert_eq!(phases.len(), 4);
-        // 43 tokens are ten whole windows and three tokens more.
+        // 43 tokens are ten whole windows and three more tokens.
         assert_eq!(seen, (1..40).collect(), "over the epochs all of them but the first are targets");
         let first = |seed, epoch| Batches::new(counting(5_000), 4, 8, seed, epoch).expect("long enough").batch(0);
         assert_eq!(first(1, 1), first(1, 1));

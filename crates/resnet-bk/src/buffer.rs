@@ -1,12 +1,12 @@
-//! Numbers that many hold and one at a time changes: parameters, and the tensors made of them.
+//! Shared arrays with copy on write, for parameters and tensors.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
-/// A shared array of float32 numbers in host memory, copied when one of several holders changes it.
+/// A shared array of float32 numbers in host memory. A change copies it if there are other owners.
 ///
-/// A training step reads the parameters where they lie, and the optimizer, which runs when the step
-/// has let go of them, changes them in place.
+/// A training step shares the parameters without copies. The optimizer runs after the step has
+/// released them, so it changes them in place.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Buffer(Arc<Vec<f32>>);
 
@@ -16,7 +16,7 @@ impl Buffer {
         &self.0
     }
 
-    /// The numbers, without a copy where nobody else holds them.
+    /// The numbers, without a copy if there is no other owner.
     pub fn into_vec(self) -> Vec<f32> {
         Arc::unwrap_or_clone(self.0)
     }

@@ -1,5 +1,5 @@
-//! What a run's bits depend on besides its recipe and text: this build, the threads and the kind of
-//! processor.
+//! The environment of a run: everything besides recipe and text that its bits depend on. That is
+//! the build, the number of threads and the type of processor.
 
 use crate::config::StageConfig;
 use crate::numerics::Precision;
@@ -7,22 +7,22 @@ use crate::numerics::Precision;
 use resnet_bk_runtime::internal::kernels::InstructionSet;
 use serde::{Deserialize, Serialize};
 
-/// Where a run was made.
+/// The environment of a run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Environment {
     /// Version of this crate.
     pub version: String,
-    /// Threads that computed. The head's threads split the vocabulary, so another number gives
-    /// other bits.
+    /// Number of threads. The head's threads split the vocabulary, so results with another number
+    /// differ in their last bits.
     pub threads: usize,
-    /// Instruction set and the extensions that kernels choose by.
+    /// Instruction set and the extensions that kernels use.
     pub processor: String,
     /// Number format of the head's products in training.
     pub precision: String,
 }
 
 impl Environment {
-    /// Of this process, for a run of these stages.
+    /// The environment of this process, for a run with these stages.
     pub fn present(stages: &[&StageConfig]) -> Self {
         let uses_bf16 = stages.iter().any(|stage| stage.schedule().precision == Precision::Bf16);
         let precision = if uses_bf16 { Precision::Bf16 } else { Precision::Float32 };
@@ -34,8 +34,7 @@ impl Environment {
         }
     }
 
-    /// One sentence where a run that was trained in `self` has other bits when it goes on in
-    /// `other`.
+    /// A warning if a run from `self` is resumed in `other` and its bits will differ.
     pub fn difference(&self, other: &Self) -> Option<String> {
         let parts = [
             ("threads", self.threads.to_string(), other.threads.to_string()),

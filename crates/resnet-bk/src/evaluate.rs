@@ -1,7 +1,8 @@
 //! Perplexity of held-out text.
 //!
-//! `exp( - 1/N sum ln p(w_t | w_<t) )` over every token of the stream but the first, in consecutive
-//! windows of `n_seq` tokens with the state reset at each; the last, shorter window counts too.
+//! `exp( - 1/N sum ln p(w_t | w_<t) )` over every token of the stream but the first. The stream is
+//! cut into consecutive windows of `n_seq` tokens, with the state reset at each. The last window
+//! may be shorter.
 
 use crate::model::{LanguageModel, Leaves, Mode, Output};
 use crate::numerics::Gradient;
@@ -10,7 +11,7 @@ use crate::parameters::Parameters;
 use resnet_bk_runtime::internal::model::Model;
 use resnet_bk_runtime::internal::score::{self, windows};
 
-/// Windows that go through the model in training at once.
+/// Windows per forward pass of the training model.
 const WINDOWS: usize = 64;
 
 /// Result of an evaluation.
@@ -29,9 +30,9 @@ impl Evaluation {
     }
 }
 
-/// Evaluates the model in training, with its fake quantization. Logits exist a tile at a time.
-/// Where the processor has a tile unit (AMX) every factor of the head's products is a pair of bf16,
-/// whatever `schedule.precision` says; elsewhere it is float32. See [`negative_log_likelihoods`].
+/// Evaluates the training model, with its fake quantization. Logits are computed one tile at a
+/// time. With AMX, every factor of the head's products is a pair of bf16, independent of
+/// `schedule.precision`; otherwise it is float32. See [`negative_log_likelihoods`].
 pub fn evaluate_parameters(parameters: &Parameters, tokens: &[u32]) -> Evaluation {
     let (mut nats, mut head) = (0.0, None);
     run_model(parameters, tokens, |model, output, targets| {
@@ -42,7 +43,7 @@ pub fn evaluate_parameters(parameters: &Parameters, tokens: &[u32]) -> Evaluatio
     Evaluation { tokens: tokens.len().saturating_sub(1), nats }
 }
 
-/// Share of the tokens that go through each expert, by block.
+/// Share of the tokens routed to each expert, for each block.
 pub fn expert_usage(parameters: &Parameters, tokens: &[u32]) -> Vec<Vec<f64>> {
     let mut usage: Vec<Vec<f64>> = parameters.architecture().experts.iter().map(|&count| vec![0.0; count]).collect();
     let predicted = tokens.len().saturating_sub(1) as f64;
@@ -62,7 +63,8 @@ fn run_model(parameters: &Parameters, tokens: &[u32], mut visit: impl FnMut(&Lan
     let leaves = Leaves::plain(parameters);
     let model = LanguageModel::bind(architecture, Gradient::Exact, &leaves);
     let all: Vec<(&[u32], &[u32])> = windows(tokens, architecture.n_seq).collect();
-    // Only the last window can be shorter; chunks of one length keep each batch rectangular.
+    // Only the last window can be shorter. Group windows of equal length, so that batches are
+    // rectangular.
     for group in all.chunk_by(|a, b| a.0.len() == b.0.len()).flat_map(|same| same.chunks(WINDOWS)) {
         let inputs: Vec<u32> = group.iter().flat_map(|window| window.0).copied().collect();
         let targets: Vec<u32> = group.iter().flat_map(|window| window.1).copied().collect();
@@ -75,9 +77,9 @@ pub fn evaluate_model(model: &Model, tokens: &[u32]) -> Evaluation {
     Evaluation { tokens: tokens.len().saturating_sub(1), nats: score::nats(model, tokens) }
 }
 
-/// Evaluates a decoded model with the state carried from window to window.
+/// Evaluates a decoded model, keeping the state between windows.
 ///
-/// Only for models that can run on past `n_seq` tokens: causal, without position embeddings.
+/// The model must be able to run beyond `n_seq` tokens: causal, without position embeddings.
 pub fn evaluate_streaming(model: &Model, tokens: &[u32]) -> Evaluation {
     let mut state = model.start();
     let nats = windows(tokens, model.architecture().n_seq)

@@ -1,4 +1,4 @@
-//! From a checkpoint to the artifact that runs.
+//! Packs a checkpoint into an artifact, and loads either.
 
 use crate::checkpoint::{Checkpoint, CheckpointError, ModelState};
 use crate::parameters::Parameters;
@@ -12,12 +12,12 @@ use thiserror::Error;
 
 /// First bytes of an artifact.
 const ARTIFACT_MAGIC: &[u8] = b"\x89RBK";
-/// Longest header that a safetensors file may have, in bytes.
+/// Longest header of a safetensors file, in bytes.
 const MAX_HEADER: u64 = 100_000_000;
-/// Bytes by which a kind of file is told.
+/// Number of bytes that identify a file type.
 const START: u64 = 512;
 
-/// A model that cannot be loaded.
+/// Why a model cannot be loaded.
 #[derive(Debug, Error)]
 pub enum LoadError {
     /// The file cannot be read.
@@ -28,7 +28,7 @@ pub enum LoadError {
         /// Why.
         source: std::io::Error,
     },
-    /// It is an artifact, but not a sound one.
+    /// The file is a damaged artifact.
     #[error("{path} is not a sound artifact")]
     Artifact {
         /// The file.
@@ -36,7 +36,7 @@ pub enum LoadError {
         /// Why.
         source: ArtifactError,
     },
-    /// It is a checkpoint, but not a sound one.
+    /// The file is a damaged checkpoint.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
     /// It is something else.
@@ -44,23 +44,23 @@ pub enum LoadError {
     Neither {
         /// The file.
         path: PathBuf,
-        /// What shows of it.
+        /// What the file looks like.
         found: String,
     },
 }
 
-/// What a file holds.
+/// The type of a model file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ModelFile {
     /// A packed model.
     Artifact,
-    /// A model that training can go on from.
+    /// A training checkpoint.
     Checkpoint,
 }
 
 impl ModelFile {
-    /// By the file's first bytes, and where they are of no known kind by its name: a damaged file
-    /// is reported as what it should be.
+    /// Detects the type by the first bytes, or else by the file's name, so that a damaged file is
+    /// reported as what it should be.
     ///
     /// # Errors
     /// [`LoadError::Read`] and [`LoadError::Neither`].
@@ -87,7 +87,7 @@ impl ModelFile {
     }
 }
 
-/// Length of the JSON header in 64 bits, then the header.
+/// A safetensors file: the length of the JSON header in 64 bits, then the header.
 fn is_safetensors(start: &[u8]) -> bool {
     let Some((length, header)) = start.split_first_chunk::<8>() else { return false };
     header.first() == Some(&b'{') && u64::from_le_bytes(*length) <= MAX_HEADER
@@ -96,16 +96,16 @@ fn is_safetensors(start: &[u8]) -> bool {
 /// Packs a model.
 ///
 /// # Errors
-/// Values that are not finite.
+/// If values are not finite.
 pub fn pack(model: &ModelState) -> Result<Artifact, ArtifactError> {
     let architecture = model.parameters.architecture().clone();
     Artifact::quantize(architecture, Vocabulary::clone(&model.vocabulary), values(&model.parameters))
 }
 
-/// Length of the section of weights that a model would be packed into, in bytes.
+/// Length of the weights section of the packed model, in bytes.
 ///
 /// # Errors
-/// Values that are not finite.
+/// If values are not finite.
 pub fn weights_bytes(parameters: &Parameters) -> Result<u64, ArtifactError> {
     artifact::weights_bytes(parameters.architecture(), values(parameters))
 }
@@ -114,10 +114,10 @@ fn values<'a>(parameters: &'a Parameters) -> impl Fn(TensorId) -> Option<&'a [f3
     |id| parameters.get(id).map(|parameter| parameter.values.as_slice())
 }
 
-/// Reads a model: an artifact, or a checkpoint, which is packed in memory.
+/// Loads a model: an artifact, or a checkpoint, which is packed in memory.
 ///
 /// # Errors
-/// [`LoadError`], naming the file.
+/// [`LoadError`], with the file.
 pub fn load(path: &Path) -> Result<Artifact, LoadError> {
     let refused = |source| LoadError::Artifact { path: path.to_owned(), source };
     match ModelFile::of(path)? {

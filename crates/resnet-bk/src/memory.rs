@@ -1,18 +1,19 @@
-//! How much memory a run needs, at least, and how much there is: sizes that no machine holds are
-//! refused with their names, where the allocator would end the program.
+//! Estimates the memory of a run and compares it with the available memory. Sizes that are too
+//! large are refused with their names, before an allocation fails.
 //!
 //! ```text
-//! step        20 P + 8 P_teacher + 4 N L A + head                    bytes
-//! checkpoint  36 P                                                   values and moments, as tensors and as the file
-//! A           diagonal 4 D + k F + 3 H + E;  propagator 6 D + k F + 9 H + E      floats that a block keeps for each token
-//! head        2 G V  (twice with a teacher)                          a group's logits, in half precision
-//! window      4 n (3 D + k F + 4 H)                                  bytes of a block while it evaluates n tokens
+//! step        20 P + 8 P_teacher + 4 N L A + head                             bytes
+//! checkpoint  36 P                                                            values and moments, as tensors and as the file
+//! A           diagonal 4 D + k F + 3 H + E;  propagator 6 D + k F + 9 H + E   floats per token in a block
+//! head        2 G V  (twice with a teacher)                                   logits of a group, in half precision
+//! window      4 n (3 D + k F + 4 H)                                           bytes of a block evaluating n tokens
 //! ```
 //!
-//! P parameters: a value, a copy of it on the tape, a gradient and two moments. N tokens of a
-//! batch, L blocks, D width, F width of an expert, k experts a token, H heads, E experts, V words,
-//! G = 256 tokens. What a kernel allocates for a moment is left out, so a run may need half as much
-//! again; what is counted is there all at once.
+//! P is the number of parameters; each has a value, a copy on the tape, a gradient and two moments.
+//! N is the number of tokens in a batch, L of blocks, D the width, F the width of an expert, k the
+//! experts per token, H the number of heads, E of experts, V of words, and G = 256 tokens.
+//! Temporary buffers of kernels are not counted, so a run may need half as much again. Everything
+//! counted is in memory at the same time.
 
 use crate::config::{ModelConfig, StageConfig, StageKind};
 use resnet_bk_runtime::internal::architecture::{Architecture, Mixer};
@@ -20,32 +21,32 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use thiserror::Error;
 
-/// Tokens whose logits the head's loss keeps.
+/// Tokens of a group in the head's loss.
 const GROUP: u64 = 256;
-/// Least share of the memory that halving a size must save for the size to be named.
+/// A size is named if halving it saves at least this share of the memory.
 const WORTH_NAMING: f64 = 0.1;
 
-/// More memory than there is.
+/// A run that needs more memory than is available.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum MemoryError {
-    /// A stage does not fit.
+    /// A stage needs too much memory.
     #[error(
         "stage {stage} ({kind}) needs at least {} bytes of memory, but {} are available: lower {sizes}",
         grouped(*needed), grouped(*available)
     )]
     Stage {
-        /// Its number among those that run, from 1.
+        /// Number of the stage among those that run, from 1.
         stage: usize,
-        /// Its kind.
+        /// Kind of the stage.
         kind: StageKind,
-        /// Bytes that it needs.
+        /// Needed bytes.
         needed: u64,
-        /// Bytes that there are.
+        /// Available bytes.
         available: u64,
-        /// The sizes that most of it comes from, with their values.
+        /// The sizes that use most of the memory, with their values.
         sizes: String,
     },
-    /// A window of a text does not fit.
+    /// A window of a text needs too much memory.
     #[error(
         "evaluating windows of {window} tokens needs at least {} bytes of memory, but {} are available: the model has {heads} heads and width {width}",
         grouped(*needed), grouped(*available)
@@ -53,9 +54,9 @@ pub enum MemoryError {
     Window {
         /// Tokens of a window.
         window: usize,
-        /// Bytes that it needs.
+        /// Needed bytes.
         needed: u64,
-        /// Bytes that there are.
+        /// Available bytes.
         available: u64,
         /// Resolvent heads.
         heads: usize,
@@ -71,7 +72,7 @@ fn grouped(number: u64) -> String {
     groups.join(",")
 }
 
-/// A product that stays at the largest number.
+/// A product that saturates.
 fn product(factors: &[u64]) -> u64 {
     factors.iter().fold(1, |product, &factor| product.saturating_mul(factor))
 }
@@ -80,7 +81,7 @@ fn sum(terms: &[u64]) -> u64 {
     terms.iter().fold(0, |sum, &term| sum.saturating_add(term))
 }
 
-/// Bytes that training needs, at least.
+/// Least memory of training, in bytes.
 pub fn training_bytes(model: &ModelConfig, teacher: Option<&ModelConfig>, batch_size: usize) -> u64 {
     let count = |model: &ModelConfig| model.architecture().parameter_count() as u64;
     let parameters = count(model);
@@ -100,7 +101,7 @@ pub fn training_bytes(model: &ModelConfig, teacher: Option<&ModelConfig>, batch_
     step.max(product(&[36, parameters]))
 }
 
-/// Bytes that evaluating windows of a text needs, at least, one window a thread.
+/// Least memory of evaluating a text, in bytes, with one window per thread.
 pub fn evaluation_bytes(architecture: &Architecture, tokens: usize, threads: usize) -> u64 {
     let Architecture { n_seq, d_model, d_ff, heads, top_k, .. } = *architecture;
     let windows = tokens.div_ceil(n_seq).min(threads);
@@ -108,8 +109,8 @@ pub fn evaluation_bytes(architecture: &Architecture, tokens: usize, threads: usi
     product(&[4, windows as u64, tokens.min(n_seq) as u64, widths])
 }
 
-/// Checks that every stage fits in the memory that is available, for a model like `first` before
-/// the first of them. Where it is not known how much there is, all fit.
+/// Checks that every stage fits in the available memory. `first` is the model before the first
+/// stage. If the available memory is unknown, every stage fits.
 ///
 /// # Errors
 /// The first stage that does not fit.
@@ -120,7 +121,7 @@ pub fn check_stages(stages: &[&StageConfig], first: &ModelConfig) -> Result<(), 
 fn fit_stages(stages: &[&StageConfig], first: &ModelConfig, available: u64) -> Result<(), MemoryError> {
     let mut model = first.clone();
     for (index, stage) in stages.iter().enumerate() {
-        // A text has the words that it has: the sizes that a stage brings do not change that.
+        // The vocabulary is that of the text, whatever size a stage's model has.
         let after = ModelConfig { vocab_size: first.vocab_size, ..stage.model_after(&model) };
         let teacher = (stage.kind() != StageKind::Train).then_some(&model);
         let batch_size = stage.schedule().batch_size;
@@ -134,7 +135,7 @@ fn fit_stages(stages: &[&StageConfig], first: &ModelConfig, available: u64) -> R
     Ok(())
 }
 
-/// The sizes that most memory comes from: those whose half would save the most.
+/// The sizes that use most of the memory: those whose halving saves most.
 fn sizes(model: &ModelConfig, teacher: Option<&ModelConfig>, batch_size: usize, needed: u64) -> String {
     let half = |change: fn(&mut ModelConfig)| {
         let mut smaller = model.clone();
@@ -161,7 +162,7 @@ fn sizes(model: &ModelConfig, teacher: Option<&ModelConfig>, batch_size: usize, 
     if named.is_empty() { "the sizes of the model".to_owned() } else { named.join(", ") }
 }
 
-/// Checks that windows of a text fit in the memory that is available.
+/// Checks that windows of a text fit in the available memory.
 ///
 /// # Errors
 /// [`MemoryError::Window`].
@@ -179,8 +180,8 @@ pub fn check_evaluation(architecture: &Architecture, tokens: usize, threads: usi
     }
 }
 
-/// Bytes of memory that this process can still get: those of the machine, or fewer where a control
-/// group limits it. `None` where the system does not tell.
+/// Memory in bytes that this process can still allocate, limited by machine and control groups.
+/// `None` if the system does not report it.
 pub fn available() -> Option<u64> {
     let machine = fs::read_to_string("/proc/meminfo").ok().and_then(|text| of_meminfo(&text));
     let groups = fs::read_to_string("/proc/self/cgroup").ok();
@@ -194,8 +195,8 @@ fn of_meminfo(text: &str) -> Option<u64> {
     kilobytes.checked_mul(1024)
 }
 
-/// The least that the process's control groups and those around them leave; `groups` is
-/// `/proc/self/cgroup`.
+/// The least memory that the process's control groups and their parents leave. `groups` is the
+/// content of `/proc/self/cgroup`.
 fn of_groups(groups: &str, root: &Path) -> Option<u64> {
     let left = groups.lines().filter_map(|line| {
         let (controllers, path) = line.split_once(':')?.1.split_once(':')?;
@@ -212,11 +213,11 @@ fn of_groups(groups: &str, root: &Path) -> Option<u64> {
     left.min()
 }
 
-/// What a control group leaves: its limit less what is used. Pages of files that nobody uses can be
-/// had back.
+/// Memory left in a control group: its limit minus the used memory. Unused pages of the file cache
+/// are reclaimable, so they do not count as used.
 fn left_in(group: &Path, [limit, used, reclaimable]: [&str; 3]) -> Option<u64> {
     let number = |path: PathBuf| fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
-    // `max` is no number: no limit.
+    // `max` is not a number and means no limit.
     let (limit, used) = (number(group.join(limit))?, number(group.join(used))?);
     let stat = fs::read_to_string(group.join("memory.stat")).unwrap_or_default();
     let reclaimable = stat.lines().find_map(|line| line.strip_prefix(reclaimable)?.trim().parse().ok()).unwrap_or(0);

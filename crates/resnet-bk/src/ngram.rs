@@ -1,35 +1,34 @@
-//! n-gram baselines: the perplexities of models that only count, which a trained model must beat.
+//! n-gram baselines: perplexities of count-based models, which a trained model must beat.
 //!
 //! ```text
-//! unigram   p(w) = (c(w) + 1) / (N + V)                                            add-one smoothing
+//! unigram   p(w) = (c(w) + 1) / (N + V)                                     add-one smoothing
 //!
-//! bigram and trigram: interpolated modified Kneser-Ney. One level an order:
+//! bigram and trigram: interpolated modified Kneser-Ney, one level per order
 //!
-//! p(w | h)  = (c(h w) - D(c(h w))) / c(h .)  +  b(h) p(w | h')                      h' is h without its first word
-//! b(h)      = (D1 n1(h .) + D2 n2(h .) + D3 n3(h .)) / c(h .)                       what the discounts took from h
+//! p(w | h)  = (c(h w) - D(c(h w))) / c(h .)  +  b(h) p(w | h')              h' is h without its first word
+//! b(h)      = (D1 n1(h .) + D2 n2(h .) + D3 n3(h .)) / c(h .)               the discounted mass of h
 //! D(0) = 0    D(1) = D1 = 1 - 2 Y n_2 / n_1    D(2) = D2 = 2 - 3 Y n_3 / n_2
-//!             D(3 or more) = D3 = 3 - 4 Y n_4 / n_3                                 Y = n_1 / (n_1 + 2 n_2)
+//!             D(3 or more) = D3 = 3 - 4 Y n_4 / n_3                         Y = n_1 / (n_1 + 2 n_2)
 //! ```
 //!
-//! In the highest order c counts occurrences in the train stream. In the lower orders it counts the
-//! distinct words before: c(h w) is the number of words v for which v h w occurs. n_k is the number
-//! of an order's n-grams with c = k; n1(h .), n2(h .) and n3(h .) are the numbers of words after h
-//! with c = 1, c = 2 and c of at least 3. A context that nothing follows, c(h .) = 0, leaves all to
-//! h'. The empty context interpolates with the uniform 1 / V, so every word can occur. N is the
-//! length of the train stream and V the size of the vocabulary.
+//! In the highest order, c counts occurrences in the training stream. In the lower orders it counts
+//! distinct preceding words: c(h w) is the number of words v for which v h w occurs. n_k is the
+//! number of n-grams of an order with c = k. n1(h .), n2(h .) and n3(h .) are the numbers of words
+//! after h with c = 1, c = 2 and c of at least 3. If nothing follows a context, c(h .) = 0, then
+//! p(w | h) = p(w | h'). The empty context interpolates with the uniform 1 / V, so every word has a
+//! probability above 0. N is the length of the training stream and V the size of the vocabulary.
 //!
-//! In a small text discounts cannot be estimated: n_1, n_2 or n_3 of an order is zero, or a D_k is
-//! not between 0 and k. As KenLM does with `--discount_fallback`, that order uses 0.5, 1 and 1.5.
+//! In a small text, discounts may be undefined: n_1, n_2 or n_3 of an order is zero, or a D_k is
+//! not between 0 and k. That order then uses 0.5, 1 and 1.5, like KenLM with `--discount_fallback`.
 //!
-//! A stream is one sequence without sentence boundaries; `<eos>` is a word like others. Perplexity
-//! is `exp(-mean ln p)` over every token of the valid stream but the first. The context is as long
-//! as the order allows and the stream has, and is never cut. Our models start every window of
-//! `n_seq` tokens without a context, so the n-grams know more than they do at the first tokens of
-//! each window: the comparison favors the n-grams.
+//! A stream is one sequence without sentence boundaries; `<eos>` is a normal word. Perplexity is
+//! `exp(-mean ln p)` over every token of the valid stream but the first. The context is as long as
+//! the order and the stream allow; it is never reset. Our models start every window of `n_seq`
+//! tokens without context, so the comparison favors the n-grams.
 //!
 //! Sources: Chen and Goodman, An empirical study of smoothing techniques for language modeling,
 //! 1999, equations 25 and 26; Heafield and others, Scalable modified Kneser-Ney language model
-//! estimation, 2013 (KenLM). `tests/wikitext.rs` compares the two programs.
+//! estimation, 2013 (KenLM). `tests/wikitext.rs` compares with KenLM.
 
 #[cfg(test)]
 mod tests;
@@ -37,24 +36,24 @@ mod tests;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-/// Discounts of an order whose counts give none.
+/// Discounts of an order whose counts do not define them.
 const FALLBACK: [f64; 3] = [0.5, 1.0, 1.5];
 
-/// Perplexities of the valid stream under counts of the train stream.
+/// Perplexities of the valid stream for counts from the training stream.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct NgramBaselines {
-    /// From the frequency of each word.
+    /// From the word's frequency, with add-one smoothing.
     pub unigram: f64,
-    /// From the word before, by modified Kneser-Ney.
+    /// From the previous word, by modified Kneser-Ney.
     pub bigram: f64,
-    /// From the two words before, by modified Kneser-Ney.
+    /// From the two previous words, by modified Kneser-Ney.
     pub trigram: f64,
 }
 
 /// Why n-gram baselines cannot be measured.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NgramError {
-    /// A stream has no token that follows another.
+    /// A stream is too short.
     #[error("the {split} stream has {tokens} tokens, at least 2 are needed")]
     TooFewTokens {
         /// `train` or `valid`.
@@ -99,7 +98,7 @@ impl NgramBaselines {
     }
 }
 
-/// Over every token but the first; `probability` gets all tokens before a word as its context.
+/// Perplexity of every token but the first. `probability` gets all previous tokens as context.
 fn perplexity(stream: &[u32], probability: impl Fn(&[u32], u32) -> f64) -> f64 {
     let surprise: f64 = (1..stream.len()).map(|at| -probability(&stream[..at], stream[at]).ln()).sum();
     (surprise / (stream.len() - 1) as f64).exp()
@@ -124,17 +123,17 @@ impl Unigram {
     }
 }
 
-/// The bigram and the trigram model of one stream. They share their lowest level.
+/// The bigram and the trigram model of one stream. They share the lowest level.
 struct KneserNey {
     bigrams: Ngrams,
     trigrams: Ngrams,
-    /// Words, by the words before them.
+    /// Words, counted by distinct previous words.
     words: Level,
-    /// Bigrams by their occurrences: the highest level of the bigram model.
+    /// Bigrams, counted by occurrences: the highest level of the bigram model.
     pairs: Level,
-    /// Bigrams by the words before them: the middle level of the trigram model.
+    /// Bigrams, counted by distinct previous words: the middle level of the trigram model.
     continued_pairs: Level,
-    /// Trigrams by their occurrences.
+    /// Trigrams, counted by occurrences.
     triples: Level,
     vocabulary: usize,
 }
@@ -170,12 +169,12 @@ impl KneserNey {
         }
     }
 
-    /// Probability of a word after the last word of a context.
+    /// Probability of a word given the last word of a context.
     fn bigram(&self, context: &[u32], word: u32) -> f64 {
         self.two_words(&self.pairs, context, word)
     }
 
-    /// Probability of a word after the last two words of a context, or after the one that there is.
+    /// Probability of a word given the last two words of a context, or the only one.
     fn trigram(&self, context: &[u32], word: u32) -> f64 {
         let lower = self.two_words(&self.continued_pairs, context, word);
         let before = match context {
@@ -192,14 +191,14 @@ impl KneserNey {
     }
 }
 
-/// The distinct n-grams of one order, sorted: the context, as its index in the order below, and the
-/// last word.
+/// The distinct n-grams of one order, sorted. An n-gram is the index of its context in the next
+/// lower order and its last word.
 struct Ngrams {
     list: Vec<(u32, u32)>,
 }
 
 impl Ngrams {
-    /// The distinct ones of all n-grams of a stream, and how often each occurs.
+    /// The distinct n-grams among all of a stream, and their numbers of occurrences.
     fn count(mut all: Vec<(u32, u32)>) -> (Self, Vec<u32>) {
         all.par_sort_unstable();
         let (list, counts) = all.chunk_by(|a, b| a == b).map(|same| (same[0], same.len() as u32)).unzip();
@@ -212,7 +211,7 @@ impl Ngrams {
     }
 }
 
-/// One level of the interpolation: the counts of one order, and what they leave to the level below.
+/// One level of the interpolation: the counts of one order and the mass left to the lower level.
 struct Level {
     /// c(h w) of each n-gram.
     counts: Vec<u32>,
@@ -257,9 +256,9 @@ fn discount(discounts: &[f64; 3], count: u32) -> f64 {
     if count == 0 { 0.0 } else { discounts[count.min(3) as usize - 1] }
 }
 
-/// D1, D2 and D3 of an order's counts.
+/// D1, D2 and D3 for the counts of an order.
 fn discounts(counts: &[u32]) -> [f64; 3] {
-    // n[k] n-grams have a count of k.
+    // n[k] is the number of n-grams with count k.
     let mut n = [0.0; 5];
     for &count in counts.iter().filter(|&&count| count <= 4) {
         n[count as usize] += 1.0;

@@ -1,14 +1,14 @@
-//! Choices of a configuration that change how a step computes.
+//! Settings that change the arithmetic of a training step.
 
 use serde::{Deserialize, Serialize};
 
 /// Number format of the factors in the head's matrix products during training. Sums are float32 in
-/// both. Evaluation does not follow it: see
+/// both cases. Evaluation does not use this setting; see
 /// [`negative_log_likelihoods`](crate::ops::negative_log_likelihoods).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
-    /// bf16 where the processor multiplies it in hardware (AMX on Linux), float32 elsewhere.
+    /// bf16 if the processor multiplies it in hardware (AMX on Linux), otherwise float32.
     #[default]
     Bf16,
     /// float32 everywhere.
@@ -16,7 +16,7 @@ pub enum Precision {
 }
 
 impl Precision {
-    /// What multiplies the head's matrices on this machine.
+    /// The unit that multiplies the head's matrices on this machine.
     pub fn unit(self) -> &'static str {
         #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
         if self == Self::Bf16 && crate::kernels::amx::Amx::detect().is_some() {
@@ -26,14 +26,13 @@ impl Precision {
     }
 }
 
-/// Which gradient the diagonal mixer sends to its potential.
+/// The gradient of the diagonal mixer's potential.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Gradient {
-    /// That of the loss.
+    /// The gradient of the loss.
     #[default]
     Exact,
-    /// The approximation of the system that this project follows, with its blend factor in `[0,
-    /// 1]`.
+    /// The approximation of the followed project, with its blend factor in `[0, 1]`.
     Blended(f32),
 }

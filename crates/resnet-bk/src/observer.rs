@@ -1,27 +1,27 @@
-//! What a run tells while it works. The library reports; progress bars, log files and silence are
-//! observers.
+//! The events of a run. The library only reports events. Observers show progress bars, write log
+//! files, or do nothing.
 
 use crate::config::StageKind;
 use crate::summary::{Removal, Trial};
 use serde::{Deserialize, Serialize};
 
-/// Something that happened. Serialized, one a line, they make `metrics.jsonl`.
+/// An event. Serialized events, one per line, make up `metrics.jsonl`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
-    /// A stage begins, or goes on after an interruption.
+    /// A stage begins or is resumed.
     StageStarted {
-        /// Its number, from 1.
+        /// Number of the stage, from 1.
         stage: usize,
-        /// Its kind.
+        /// Kind of the stage.
         kind: StageKind,
-        /// Its number of epochs.
+        /// Number of epochs.
         epochs: usize,
-        /// Optimizer steps of an epoch.
+        /// Optimizer steps per epoch.
         steps_per_epoch: usize,
-        /// The step it goes on from; 0 for a fresh start.
+        /// The first step of this session; 0 unless resumed.
         first_step: usize,
-        /// Trained parameters of the model that it trains.
+        /// Number of trained parameters.
         parameters: usize,
     },
     /// An optimizer step.
@@ -30,16 +30,16 @@ pub enum Event {
         stage: usize,
         /// The step, from 0, over all epochs of the stage.
         step: usize,
-        /// Mean loss over the batch, in nats per token, the stage's extra terms included.
+        /// Mean loss of the batch, in nats per token, including the stage's extra terms.
         loss: f64,
         /// Learning rate of the step.
         learning_rate: f64,
         /// Global gradient norm before clipping.
         gradient_norm: f64,
-        /// Tokens of the step over its wall time.
+        /// Tokens per second of wall time in this step.
         tokens_per_second: f64,
     },
-    /// The end of an epoch.
+    /// An epoch has ended.
     EpochEnded {
         /// The stage's number.
         stage: usize,
@@ -49,66 +49,66 @@ pub enum Event {
         train_loss: f64,
         /// Perplexity of the held-out text.
         valid_perplexity: f64,
-        /// Perplexity of the dev slice, where there is one.
+        /// Perplexity of the dev slice, if there is one.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         dev_perplexity: Option<f64>,
-        /// Bytes of the weights section, as last measured, where the stage keeps to a size.
+        /// Bytes of the weights section at the last measurement, if the stage has a goal in bytes.
         weights_bytes: Option<u64>,
-        /// Seconds since the stage began, or went on.
+        /// Wall time of the stage so far, in seconds.
         seconds: f64,
     },
-    /// Something that the user should know, and that stops nothing.
+    /// A warning to the user; the run continues.
     Warning {
         /// One sentence.
         message: String,
     },
     /// An expert was removed.
     ExpertRemoved(Removal),
-    /// Weights were set to zero for good.
+    /// Weights were pruned.
     WeightsMasked {
         /// The stage's number.
         stage: usize,
-        /// Share of the matrices' elements that are zero now.
+        /// Share of the matrices' elements that are now pruned.
         sparsity: f64,
     },
-    /// Quantizers were put in.
+    /// Quantizers were added.
     Quantized {
         /// The stage's number.
         stage: usize,
-        /// Windows that calibrated the activations; 0 where activations stay float.
+        /// Windows used to calibrate the activations; 0 if activations stay float.
         calibration_samples: usize,
     },
-    /// A planner has tried a student.
+    /// A trial of the planner has ended.
     TrialEnded {
         /// The stage's number.
         stage: usize,
-        /// Its number in its round, from 1.
+        /// Number of the trial in its round, from 1.
         trial: usize,
-        /// Trials of the round.
+        /// Trials in the round.
         trials: usize,
-        /// What it gave.
+        /// Result of the trial.
         result: Trial,
     },
-    /// A stage is done.
+    /// A stage has ended.
     StageEnded {
         /// The stage's number.
         stage: usize,
-        /// Its kind.
+        /// Kind of the stage.
         kind: StageKind,
         /// Perplexity of the held-out text.
         valid_perplexity: f64,
-        /// Its wall time in seconds.
+        /// Wall time of the stage in seconds.
         seconds: f64,
     },
 }
 
 /// Receives the events of a run.
 pub trait Observer {
-    /// Something happened.
+    /// Called for every event.
     fn event(&mut self, event: &Event);
 }
 
-/// Hears everything and does nothing.
+/// Ignores all events.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Silent;
 

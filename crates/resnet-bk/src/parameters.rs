@@ -1,8 +1,8 @@
-//! The trained values of a model: arrays in the canonical order of [`Architecture::tensors`].
+//! The parameters of a model: arrays in the order of [`Architecture::tensors`].
 //!
-//! Values, pruning masks and optimizer moments live side by side in plain memory, so checkpoints,
-//! pruning, the optimizer and the export see one thing. A step makes tensors of them (see
-//! [`crate::model`]).
+//! Values, pruning masks and optimizer moments are stored side by side in plain memory.
+//! Checkpoints, pruning, the optimizer and the export all use them. A training step makes tensors
+//! of the values (see [`crate::model`]).
 
 use crate::buffer::Buffer;
 use crate::random::Random;
@@ -15,35 +15,35 @@ use resnet_bk_runtime::internal::tensor_spec::{Role, TensorSpec};
 use std::cmp::Ordering;
 use std::collections::HashMap;
 
-/// Adam's running means of one tensor.
+/// Adam moments of one tensor.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Moments {
-    /// Of the gradient.
+    /// Mean of the gradient.
     pub first: Vec<f32>,
-    /// Of its square.
+    /// Mean of the squared gradient.
     pub second: Vec<f32>,
-    /// Steps that they are means of.
+    /// Number of steps in these means.
     pub steps: u64,
 }
 
-/// One tensor and what belongs to it.
+/// One tensor with its mask and moments.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Parameter {
-    /// Name, shape and role.
+    /// Identity, shape and role.
     pub spec: TensorSpec,
     /// Row-major values.
     pub values: Buffer,
-    /// `false` where magnitude pruning holds a value at zero.
+    /// `false` for pruned values, which are held at zero.
     pub mask: Option<Vec<bool>>,
-    /// The optimizer's memory; empty until the first step of a stage.
+    /// Optimizer state; empty before the first step of a stage.
     pub moments: Moments,
 }
 
 impl Parameter {
-    /// A fresh parameter without mask or moments.
+    /// A new parameter without mask or moments.
     ///
     /// # Panics
-    /// If the values do not fill the shape.
+    /// If the number of values does not match the shape.
     pub fn new(spec: TensorSpec, values: impl Into<Buffer>) -> Self {
         let values = values.into();
         assert_eq!(values.len(), spec.len(), "values of {}", spec.id);
@@ -61,7 +61,7 @@ impl Parameter {
         }
     }
 
-    /// Drops one of `columns` columns from values, mask and moments.
+    /// Removes one of `columns` columns from values, mask and moments.
     fn remove_column(&mut self, column: usize, columns: usize) {
         fn without<T: Copy>(values: &mut Vec<T>, column: usize, columns: usize) {
             let mut index = 0;
@@ -79,10 +79,10 @@ impl Parameter {
     }
 }
 
-/// How one parameter is rounded.
+/// The quantizer of one parameter.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Quantizer {
-    /// Levels, and where scales come from.
+    /// Levels and scale mode.
     pub scheme: Scheme,
     /// The scales.
     pub scales: Vec<f16>,
@@ -96,7 +96,7 @@ pub struct Parameters {
 }
 
 impl Parameters {
-    /// Freshly initialized parameters; each tensor draws from a stream of its own.
+    /// Initial parameters. Each tensor has its own random stream.
     pub fn initialize(architecture: Architecture, seed: u64) -> Self {
         let list = architecture
             .tensors()
@@ -110,10 +110,10 @@ impl Parameters {
         Self { architecture, list }
     }
 
-    /// Parameters found by name, in canonical order.
+    /// Parameters in canonical order, taken from `find`.
     ///
     /// # Errors
-    /// [`ModelError::Tensor`] where one is missing or has a wrong size.
+    /// [`ModelError::Tensor`] if a tensor is missing or has a wrong size.
     pub fn from_found(
         architecture: Architecture,
         mut find: impl FnMut(&TensorSpec) -> Option<Parameter>,
@@ -133,7 +133,7 @@ impl Parameters {
         Ok(Self { architecture, list })
     }
 
-    /// What the model is made of.
+    /// Architecture of the model.
     pub fn architecture(&self) -> &Architecture {
         &self.architecture
     }
@@ -148,23 +148,22 @@ impl Parameters {
         &mut self.list
     }
 
-    /// The parameter of this identity.
+    /// The parameter with this identity.
     pub fn get(&self, id: impl Into<TensorId>) -> Option<&Parameter> {
         let id = id.into();
         self.list.iter().find(|parameter| parameter.spec.id == id)
     }
 
-    /// The parameter of this identity.
+    /// The parameter with this identity.
     pub fn get_mut(&mut self, id: impl Into<TensorId>) -> Option<&mut Parameter> {
         let id = id.into();
         self.list.iter_mut().find(|parameter| parameter.spec.id == id)
     }
 
-    /// Replaces the architecture; tensors keep their values where the new list has their name, and
-    /// new ones are zero.
+    /// Changes the architecture. Tensors in both lists keep their values; new ones are zero.
     ///
     /// # Panics
-    /// If a tensor that stays has another size.
+    /// If a tensor in both lists has different sizes.
     pub fn with_architecture(self, architecture: Architecture) -> Self {
         let mut old = by_id(self.list);
         let list = architecture
@@ -184,10 +183,11 @@ impl Parameters {
         Self { architecture, list }
     }
 
-    /// Removes an expert: its tensors go, later experts move up, and the router loses its column.
+    /// Removes an expert: drops its tensors, renumbers later experts, and removes its column of the
+    /// router.
     ///
     /// # Panics
-    /// If there is no such expert, or it is the block's last.
+    /// If there is no such expert, or it is the only one of the block.
     pub fn remove_expert(self, block: usize, expert: usize) -> Self {
         let mut architecture = self.architecture;
         let experts = architecture.experts[block];
@@ -206,7 +206,7 @@ impl Parameters {
                         TensorId::LogScales(_) => TensorId::LogScales(moved),
                     };
                 }
-                // A vector's trained scale has no column for each expert.
+                // The single learned scale of a vector has no column per expert.
                 ModelTensor::Block(of, BlockTensor::Router(_))
                     if of == block && parameter.spec.shape.last() == Some(&experts) =>
                 {
@@ -225,7 +225,7 @@ impl Parameters {
         Self { architecture, list }
     }
 
-    /// Values as the runtime will see them: quantized and dequantized where a scheme says so.
+    /// Values as in the runtime: quantized and dequantized if the parameter has a quantizer.
     pub fn rounded(&self, parameter: &Parameter) -> Vec<f32> {
         let mut values = parameter.values.to_vec();
         if let Some(quantizer) = self.quantizer(parameter) {
@@ -234,28 +234,28 @@ impl Parameters {
         values
     }
 
-    /// Whether a parameter's quantizer is trained with it.
+    /// Whether the parameter has learned scales.
     pub fn has_learned_scales(&self, parameter: &Parameter) -> bool {
         self.architecture.scheme(&parameter.spec).is_some_and(|scheme| matches!(scheme.mode, ScaleMode::Learned(_)))
     }
 
-    /// A parameter's quantizer with its present scales.
+    /// The quantizer of a parameter with its current scales.
     pub fn quantizer(&self, parameter: &Parameter) -> Option<Quantizer> {
         let scheme = self.architecture.scheme(&parameter.spec)?;
         let log_scales = match scheme.mode {
             ScaleMode::AbsMax(_) => None,
-            ScaleMode::Learned(_) => self.get(parameter.spec.id.log_scales()).map(|steps| steps.values.as_slice()),
+            ScaleMode::Learned(_) => self.get(parameter.spec.id.log_scales()).map(|scales| scales.values.as_slice()),
         };
         Some(Quantizer { scheme, scales: scheme.scales(&parameter.values, log_scales) })
     }
 
-    /// The model that runs with these values.
+    /// The runtime's model with these values.
     pub fn to_model(&self) -> Model {
         Model::new(self.architecture.clone(), |id| self.get(id).map(|parameter| self.rounded(parameter)))
             .expect("the parameters follow the architecture's own list")
     }
 
-    /// Trained values that no mask holds at zero.
+    /// Number of trained values that are not pruned.
     pub fn nonzero_count(&self) -> usize {
         let masked = |p: &Parameter| p.mask.as_ref().map_or(0, |mask| mask.iter().filter(|keep| !**keep).count());
         self.list.iter().filter(|p| p.spec.is_trained()).map(|p| p.spec.len() - masked(p)).sum()
@@ -266,16 +266,17 @@ fn by_id(list: impl IntoIterator<Item = Parameter>) -> HashMap<TensorId, Paramet
     list.into_iter().map(|parameter| (parameter.spec.id, parameter)).collect()
 }
 
-/// Standard deviation of position embeddings: larger ones drown the tokens in the first norm.
+/// Standard deviation of position embeddings. With larger ones, the first norm would suppress the
+/// tokens.
 const POSITION_STD: f32 = 0.02;
 /// Standard deviation of a tied embedding table, which is also the head.
 const TIED_STD: f32 = 0.05;
-/// Scale of the barrier's weights against the usual initialization: a large potential scrambles the
-/// phases.
+/// Scale of the barrier's weights relative to the usual initialization. Larger potentials randomize
+/// the phases.
 const BARRIER_SCALE: f32 = 0.1;
-/// Start of the barrier's bias: `softplus(-4) = 0.018`.
+/// Initial bias of the barrier: `softplus(-4) = 0.018`.
 const BARRIER_BIAS: f32 = -4.0;
-/// First and last head's start of the hopping's bias: from forgetful to remembering.
+/// Initial bias of the hopping for the first and the last head: from short to long memory.
 const HOPPING_BIAS: [f32; 2] = [-1.0, 3.0];
 
 fn initial_values(architecture: &Architecture, spec: &TensorSpec, random: &mut Random) -> Vec<f32> {
@@ -283,7 +284,7 @@ fn initial_values(architecture: &Architecture, spec: &TensorSpec, random: &mut R
     let mut normal = |std: f32| (0..len).map(|_| random.normal() * std).collect::<Vec<f32>>();
     match spec.role {
         Role::Embedding if architecture.tied_embeddings => normal(TIED_STD),
-        // Widened rows are as large as full ones.
+        // Projected rows then have the same size as full rows.
         Role::Projection => normal((spec.shape[0] as f32).powf(-0.5)),
         Role::Embedding | Role::Head => normal((architecture.d_model as f32).powf(-0.5)),
         Role::Positions => normal(POSITION_STD),

@@ -1,11 +1,12 @@
-//! Plain post-training quantization: what a user would do first, and so a baseline.
+//! Plain post-training quantization to int8, as a baseline.
 //!
 //! ```text
-//! row r of a matrix    scale_r = max |w| / 127        w -> scale_r round(w / scale_r)        a byte a weight, four a scale
+//! row r of a matrix    scale_r = max |w| / 127        w -> scale_r round(w / scale_r)
 //! ```
 //!
-//! Nothing is trained and nothing is entropy-coded. Vectors (biases, gains of norms) stay in
-//! float32, and so do activations: int8 products would lose a little more.
+//! A weight takes one byte, a scale four. There is no training and no entropy coding. Vectors
+//! (biases, gains of norms) and activations stay in float32; int8 activations would lose a little
+//! more.
 
 use crate::parameters::Parameters;
 use resnet_bk_runtime::internal::model::Model;
@@ -13,10 +14,10 @@ use resnet_bk_runtime::internal::model::Model;
 /// Largest code.
 const QMAX: f32 = 127.0;
 
-/// A float model with its matrices rounded, and the bytes that they take.
+/// A float model with rounded matrices, and its size in bytes.
 ///
 /// # Panics
-/// If the model has quantizers already.
+/// If the model already has quantizers.
 pub fn int8(parameters: &Parameters) -> (Model, u64) {
     let (rounded, bytes) = round(parameters);
     (rounded.to_model(), bytes)

@@ -5,14 +5,14 @@
 //! mix(z):  z ^= z >> 30;  z *= 0xBF58476D1CE4E5B9;  z ^= z >> 27;  z *= 0x94D049BB133111EB;  z ^= z >> 31
 //! ```
 //!
-//! Own code, because a run must give the same numbers on every platform and with every version of a
-//! dependency. [`Random::keyed`] makes a stream from what a number is *for*, such as (seed, epoch)
-//! or (seed, step, layer): nothing has to be saved to resume, and no stream depends on how much
-//! another one was used.
+//! Implemented here, because a run must draw the same numbers on every platform and with every
+//! version of a dependency. [`Random::keyed`] derives a stream from the purpose of its numbers,
+//! such as (seed, epoch) or (seed, step, layer). So resuming needs no saved state, and streams do
+//! not depend on how much other streams were used.
 
 const INCREMENT: u64 = 0x9E37_79B9_7F4A_7C15;
 
-/// A stream of random numbers. Not for cryptography.
+/// A stream of random numbers. Not cryptographically secure.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Random {
     state: u64,
@@ -24,8 +24,7 @@ impl Random {
         Self { state: seed }
     }
 
-    /// The stream of a key. Keys that differ in a part, in the order of their parts or in length
-    /// have unrelated streams.
+    /// The stream of a key. Keys with different parts, order or length have unrelated streams.
     pub fn keyed(key: &[u64]) -> Self {
         let state =
             key.iter().fold(mix(key.len() as u64), |state, &part| mix(state.wrapping_add(INCREMENT) ^ mix(part)));
@@ -50,7 +49,7 @@ impl Random {
     /// If `bound` is 0.
     pub fn below(&mut self, bound: u64) -> u64 {
         assert!(bound > 0, "no number is below 0");
-        // The first 2^64 mod bound low halves are one too many.
+        // The first 2^64 mod bound low halves would introduce a bias.
         let excess = bound.wrapping_neg() % bound;
         loop {
             let product = u128::from(self.next_u64()) * u128::from(bound);
@@ -60,15 +59,16 @@ impl Random {
         }
     }
 
-    /// Standard normal, by Box and Muller: `sqrt(-2 ln u) cos(2 pi v)`. At most 8.6 in size.
+    /// Standard normal, by Box and Muller: `sqrt(-2 ln u) cos(2 pi v)`. The magnitude is at most
+    /// 8.6.
     pub fn normal(&mut self) -> f32 {
-        // 53 bits, moved by half a step away from 0, where the logarithm ends.
+        // 53 bits, shifted by half a unit, because the logarithm is undefined at 0.
         let mut uniform = || ((self.next_u64() >> 11) as f64 + 0.5) / (1u64 << 53) as f64;
         let radius = (-2.0 * uniform().ln()).sqrt();
         (radius * (std::f64::consts::TAU * uniform()).cos()) as f32
     }
 
-    /// Brings `items` into a uniformly random order (Fisher and Yates).
+    /// Shuffles `items` uniformly (Fisher and Yates).
     pub fn shuffle<T>(&mut self, items: &mut [T]) {
         for last in (1..items.len()).rev() {
             items.swap(last, self.below(last as u64 + 1) as usize);
@@ -76,13 +76,13 @@ impl Random {
     }
 }
 
-/// A bijection of 64 bits in which every input bit changes half of the output bits.
-/// The output `index`, from 0, of the stream that [`Random::new`] makes of `seed`.
+/// Output `index`, from 0, of the stream of [`Random::new`] with `seed`.
 #[inline(always)]
 pub fn stream_word(seed: u64, index: u64) -> u64 {
     mix(seed.wrapping_add(INCREMENT.wrapping_mul(index.wrapping_add(1))))
 }
 
+/// A bijection of 64 bits: on average, every input bit changes half of the output bits.
 #[inline(always)]
 fn mix(mut z: u64) -> u64 {
     z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -108,7 +108,7 @@ mod tests {
 
     #[test]
     fn matches_the_published_stream() {
-        // The reference implementation's first outputs for seed 1234567.
+        // First outputs of the reference implementation for seed 1234567.
         let mut random = Random::new(1_234_567);
         let expected = [6_457_827_717_110_365_317, 3_203_168_211_198_807_973, 9_817_491_932_198_370_423];
         assert_eq!([(); 3].map(|()| random.next_u64()), expected);
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn neighbouring_keys_are_uncorrelated() {
+    fn neighboring_keys_are_uncorrelated() {
         // Counter-style use: one draw from each of many streams must look like many draws from one.
         let mean: f64 = (0..DRAWS as u64).map(|step| f64::from(Random::keyed(&[42, step]).normal())).sum::<f64>();
         assert!((mean / DRAWS as f64).abs() < FIVE_SIGMA);

@@ -1,38 +1,37 @@
-//! Reverse-mode differentiation by a Wengert list: operations are recorded as they run, and their
-//! gradients are taken from the last one back to the first.
+//! Reverse-mode differentiation with a Wengert list. Operations are recorded as they run. Gradients
+//! are computed from the last operation to the first.
 //!
 //! ```text
-//! forward    y = f(a, b)           recorded: f, what it keeps, and where a and b were recorded
-//! backward   (da, db) = f'(dy)     added to what the later users of a and b have sent already
+//! forward    y = f(a, b)           record f, its saved values, and the positions of a and b
+//! backward   (da, db) = f'(dy)     add to the gradients from later uses of a and b
 //! ```
 //!
-//! A [`Tensor`] is a shared buffer with a shape. It knows its place on a [`Tape`] if a gradient may
-//! be asked for, and is a constant otherwise. An operation of constants is not recorded, so that
-//! evaluation and training run the same code (Bartholomew-Biggs and others, "Automatic
-//! differentiation of algorithms", J. Comput. Appl. Math. 124, 2000, describes the method).
+//! A [`Tensor`] is a shared buffer with a shape. It has a position on a [`Tape`] if it needs a
+//! gradient; otherwise it is a constant. Operations on constants are not recorded, so evaluation
+//! and training use the same code (method: Bartholomew-Biggs and others, "Automatic differentiation
+//! of algorithms", J. Comput. Appl. Math. 124, 2000).
 
 use crate::buffer::Buffer;
 use std::fmt::{self, Debug};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// An operation of `N` tensors on the host; all are row-major.
+/// An operation with `N` input tensors on the host; all are row-major.
 pub trait HostOp<const N: usize>: Debug + Send + 'static {
-    /// Computes the output, and keeps in `self` what only the forward pass knows and the backward
-    /// pass needs.
+    /// Computes the output. Saves values for the backward pass in `self`.
     fn forward(&mut self, inputs: [&[f32]; N]) -> Vec<f32>;
 
-    /// Gradients of the inputs from the gradient of the output. The operation owns the latter: it
-    /// may overwrite it, or return it where an input has the same gradient. Where `needed` is
-    /// false, an empty vector will do.
+    /// Gradients of the inputs from the gradient of the output. `gradient` may be overwritten, or
+    /// returned for an input with the same gradient. If `needed` is false for an input, an empty
+    /// vector is enough.
     fn backward(self, inputs: [&[f32]; N], output: &[f32], gradient: Vec<f32>, needed: [bool; N]) -> [Vec<f32>; N];
 
-    /// Runs the operation and records it if a gradient of an input may be asked for.
+    /// Runs the operation, and records it if an input needs a gradient.
     ///
     /// # Shapes
     /// - `shape`: rows and columns of the output
     ///
     /// # Panics
-    /// If the output does not fill `shape`, or inputs were recorded on different tapes.
+    /// If the length of the output does not match `shape`, or inputs are on different tapes.
     fn apply(mut self, inputs: [&Tensor; N], shape: [usize; 2]) -> Tensor
     where
         Self: Sized,
@@ -56,27 +55,27 @@ pub trait HostOp<const N: usize>: Debug + Send + 'static {
     }
 }
 
-/// What an operation does with the gradient of its output.
+/// Computes the gradients of the inputs from the gradient of the output.
 type Backward = Box<dyn FnOnce(Vec<f32>) -> Vec<Vec<f32>> + Send>;
 
 struct Operation {
-    /// Places of the inputs; `None` for constants.
+    /// Positions of the inputs; `None` for constants.
     parents: Vec<Option<usize>>,
     backward: Backward,
 }
 
-/// The operations of one forward pass, in their order.
+/// The operations of one forward pass, in order.
 #[derive(Clone, Default)]
 pub struct Tape {
-    /// `None` for leaves, whose gradients are what is asked for.
+    /// `None` for leaves, whose gradients are the result.
     operations: Arc<Mutex<Vec<Option<Operation>>>>,
 }
 
 impl Tape {
-    /// A tensor whose gradient can be asked for after the backward pass.
+    /// A tensor whose gradient is computed by the backward pass.
     ///
     /// # Panics
-    /// If the buffer does not fill the shape.
+    /// If the length of the buffer does not match the shape.
     pub fn leaf(&self, buffer: Buffer, shape: [usize; 2]) -> Tensor {
         self.record(buffer, shape, None)
     }
@@ -88,7 +87,8 @@ impl Tape {
         Tensor { place: Some(place), ..Tensor::constant(buffer, shape) }
     }
 
-    /// A thread that panicked while it held the list has recorded its operation or has not.
+    /// If a thread panicked while it held the lock, the list is still consistent: the operation is
+    /// recorded or not.
     fn lock(&self) -> MutexGuard<'_, Vec<Option<Operation>>> {
         self.operations.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -104,7 +104,7 @@ impl Debug for Tape {
     }
 }
 
-/// Where a tensor was recorded.
+/// Position of a recorded tensor.
 #[derive(Clone, Debug)]
 struct Place {
     tape: Tape,
@@ -120,10 +120,10 @@ pub struct Tensor {
 }
 
 impl Tensor {
-    /// A tensor that no gradient is asked for.
+    /// A tensor without a gradient.
     ///
     /// # Panics
-    /// If the buffer does not fill the shape.
+    /// If the length of the buffer does not match the shape.
     pub fn constant(buffer: Buffer, shape: [usize; 2]) -> Self {
         assert_eq!(buffer.len(), shape[0] * shape[1], "numbers of a tensor {shape:?}");
         Self { buffer, shape, place: None }
@@ -149,12 +149,12 @@ impl Tensor {
         &self.buffer
     }
 
-    /// The numbers, shared.
+    /// The numbers as a shared buffer.
     pub fn into_buffer(self) -> Buffer {
         self.buffer
     }
 
-    /// Gradients of this tensor's sum. The tape is empty afterwards.
+    /// Gradients of the sum of this tensor's elements. Clears the tape.
     pub fn backward(&self) -> Gradients {
         let Some(Place { tape, index: last }) = &self.place else { return Gradients::default() };
         let mut operations = std::mem::take(&mut *tape.lock());
@@ -163,7 +163,7 @@ impl Tensor {
         gradients[*last] = Some(vec![1.0; self.values().len()]);
         while let Some(operation) = operations.pop() {
             let index = operations.len();
-            // A leaf keeps its gradient; an operation that the result does not depend on has none.
+            // Keep the gradient of a leaf. Skip operations that the result does not depend on.
             let Some(Operation { parents, backward }) = operation else { continue };
             let Some(gradient) = gradients[index].take() else { continue };
             for (parent, gradient) in parents.into_iter().zip(backward(gradient)) {
@@ -185,7 +185,7 @@ pub struct Gradients {
 }
 
 impl Gradients {
-    /// Takes the gradient of a leaf; `None` where the result does not depend on it.
+    /// Takes the gradient of a leaf. `None` if the result does not depend on it.
     pub fn take(&mut self, leaf: &Tensor) -> Option<Vec<f32>> {
         let place = leaf.place.as_ref()?;
         self.of.get_mut(place.index)?.take()

@@ -1,20 +1,19 @@
-//! How many threads compute.
+//! Number of threads.
 //!
-//! Everything that runs on several threads, the matrix products of `gemm` included, runs on rayon's
-//! global pool.
+//! All parallel work, including the matrix products of `gemm`, runs on rayon's global pool.
 
 use rayon::{ThreadPoolBuildError, ThreadPoolBuilder};
 
-/// Computes on `threads` threads from now on, instead of as many as the machine runs at once. At
-/// least 1.
+/// Sets the number of threads, at least 1. The default is the number that the machine runs at once.
 ///
 /// # Errors
-/// A pool that exists already (this comes before any work), or threads that the system refuses.
+/// If the pool already exists (so call this before any work), or the system cannot create the
+/// threads.
 pub fn use_threads(threads: usize) -> Result<(), ThreadPoolBuildError> {
     ThreadPoolBuilder::new().num_threads(threads).build_global()
 }
 
-/// The threads that compute.
+/// The number of threads.
 pub fn threads() -> usize {
     rayon::current_num_threads()
 }

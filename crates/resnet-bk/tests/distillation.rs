@@ -1,4 +1,4 @@
-//! What a student's gradients are made of.
+//! Tests of the parts of a student's gradients.
 
 mod common;
 
@@ -12,8 +12,8 @@ use resnet_bk::train::{Objective, Stage};
 use resnet_bk_runtime::internal::architecture::Mixer;
 use std::collections::HashMap;
 
-/// Gradients of a fresh student's first batch by the names of its parameters; those that the loss
-/// does not depend on are missing.
+/// Gradients for the first batch of a new student, by parameter name. Parameters that the loss does
+/// not depend on are missing.
 fn student_gradients(mixer: Mixer, change: impl Fn(&mut DistillConfig)) -> HashMap<String, Vec<f32>> {
     let mut distill = DistillConfig::default();
     change(&mut distill);
@@ -51,7 +51,7 @@ fn features_of_the_teacher_change_the_students_gradients() {
         let with = student_gradients(mixer, |distill| distill.feature_weight = 1.0);
         let difference = relative_difference(&with[name], &without[name]);
         assert!(difference > 0.01, "{mixer:?}: {name} changed by {difference}");
-        // The head only sees the words, whatever the features do.
+        // The bias of the head does not depend on the features.
         assert!(relative_difference(&with["head.bias"], &without["head.bias"]) < 1e-6, "{mixer:?}");
     }
 }

@@ -1,4 +1,4 @@
-//! The model in training and the decoded artifact are one model.
+//! The training model and the decoded artifact compute the same.
 
 mod common;
 
@@ -15,7 +15,7 @@ use resnet_bk_runtime::internal::architecture::{Causality, Mixer};
 use resnet_bk_runtime::internal::artifact::Artifact;
 use resnet_bk_runtime::internal::embedding::EmbeddingBin;
 
-/// Trained, then quantized: weights and activations.
+/// A trained model with quantized weights and activations.
 fn quantized(config: ModelConfig) -> Checkpoint {
     let (streams, mut checkpoint) = streams_and_checkpoint(config);
     for (index, config) in recipe(&[("train", ""), ("qat", "")]).stages.iter().enumerate() {
@@ -38,7 +38,7 @@ fn quantized(config: ModelConfig) -> Checkpoint {
     checkpoint
 }
 
-/// Log-probabilities of every word after every token, by the model in training: `[n, V]`.
+/// Log-probabilities of every word after every token, from the training model: `[n, V]`.
 fn training_log_probabilities(checkpoint: &Checkpoint, tokens: &[u32], length: usize) -> Vec<f64> {
     let leaves = Leaves::plain(&checkpoint.model.parameters);
     let model = LanguageModel::bind(checkpoint.model.parameters.architecture(), Gradient::Exact, &leaves);
@@ -59,7 +59,7 @@ fn log_softmax(logits: &[f32], words: usize) -> Vec<f64> {
 
 #[test]
 fn fake_quantized_model_and_decoded_artifact_agree_on_ten_thousand_tokens() {
-    // The head's sums are the only ones whose order may differ.
+    // Only the order of the head's sums may differ.
     const TOLERANCE: f64 = 1e-4;
     let learned_eta = ModelConfig { learned_eta: true, ..config(Mixer::Diagonal) };
     let both = ModelConfig { top_k: 2, ..config(Mixer::Propagator) };

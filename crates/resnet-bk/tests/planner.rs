@@ -1,4 +1,4 @@
-//! The planner, and stages that bring models of their own.
+//! Tests of the planner, and of stages with their own models.
 
 mod common;
 
@@ -37,8 +37,8 @@ fn a_planned_student_keeps_to_its_budget_and_its_prediction() {
     let list = recipe(&[("train", ""), ("train", TEACHER), ("plan", PLAN)]);
     let summary = run(&request(list, bytes(BUDGET), folder.path()), &mut Silent).unwrap();
     assert!(summary.artifact.bytes_total <= BUDGET, "{} bytes", summary.artifact.bytes_total);
-    // Pairs of words say all that there is to say of this grammar, so counting them is not beaten,
-    // and no target is reached.
+    // In this grammar the next word depends on one word only, so no model beats bigram counts and
+    // no target is reached.
     assert!(summary.worse_than_counting().is_some() && summary.target_reached == Some(false));
     let plan = summary.plan.unwrap();
     let error = summary.artifact.bytes_weights as f64 / plan.predicted_bytes as f64 - 1.0;
@@ -49,7 +49,7 @@ fn a_planned_student_keeps_to_its_budget_and_its_prediction() {
     let front = plan.front();
     assert!(front.windows(2).all(|w| plan.trials[w[0]].perplexity > plan.trials[w[1]].perplexity), "{front:?}");
 
-    // The choice is a recipe that says the same without a planner.
+    // The choice is written as a recipe without a planner.
     let planned = Recipe::read(&folder.path().join("03-planned.toml"), &[]).unwrap();
     let kinds: Vec<StageKind> = planned.stages.iter().map(|stage| stage.kind()).collect();
     assert_eq!(kinds, [StageKind::Train, StageKind::Train, StageKind::Distill]);
@@ -118,7 +118,7 @@ fn trials_that_the_text_cannot_make_longer_are_not_run_again() {
     for trial in &plan.trials {
         assert_eq!((trial.round, trial.tokens), (1, summary.corpus.train_tokens), "{}", trial.student);
     }
-    // The trial that shows what less would give is not chosen, whatever it is worth.
+    // A trial that does not spend the budget is never chosen.
     let better = plan.trials.iter().filter(|trial| trial.perplexity < plan.trials[plan.chosen].perplexity);
     assert!(
         better.clone().all(|trial| trial.bytes < plan.trials[plan.chosen].bytes),
@@ -126,7 +126,7 @@ fn trials_that_the_text_cannot_make_longer_are_not_run_again() {
         better.collect::<Vec<_>>()
     );
 
-    // A text that has some more tokens, though not three times as many, has longer trials.
+    // With somewhat more tokens, though fewer than three times as many, there is a second round.
     let folder = tempfile::tempdir().unwrap();
     let most = "schedule.epochs = 1\ntrial_tokens = 4_000\nfinalists = 2";
     let list = recipe(&[("train", ""), ("plan", most)]);
@@ -176,8 +176,8 @@ fn a_plan_without_a_budget_or_with_an_impossible_one_is_refused_before_anything_
 
 #[test]
 fn the_budget_that_is_checked_is_the_budget_that_is_planned_with() {
-    // With less than the smallest student's bytes there is none, and with hardly more there is one:
-    // the check before the run and the planner in it agree.
+    // Slightly below the smallest student's size there is none, slightly above there is one. The
+    // check before the run and the planner agree on this.
     let folder = tempfile::tempdir().unwrap();
     let short = "schedule.epochs = 1\ntrial_tokens = 400\nfinalists = 1";
     let list = || recipe(&[("train", ""), ("train", TEACHER), ("plan", short)]);

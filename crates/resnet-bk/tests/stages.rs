@@ -1,4 +1,4 @@
-//! Stages compose: whatever the order, what one achieved holds to the end.
+//! Stages can run in any order, and the result of each is kept by later ones.
 
 mod common;
 
@@ -33,15 +33,15 @@ fn run_all(checkpoint: &mut Checkpoint, streams: &TokenStreams, recipe: &Recipe)
 }
 
 const PRUNE: &str = "magnitude.sparsity = 0.5\nexperts.milestones = [{ step = 3, experts = 1 }]";
-/// Everything that a pruning stage can do.
+/// All features of a pruning stage.
 const PRUNE_SLOWLY: &str = "schedule.epochs = 2\nmagnitude.sparsity = 0.5\nmagnitude_over = 0.7\nalpha = 0.5\n\
     experts.removal = 'merge'\nexperts.milestones = [{ step = 3, experts = 1 }]";
 const DISTILL: &str = "student.d_model = 12\nschedule.epochs = 2";
 
 #[test]
 fn the_model_learns_a_language_whose_next_word_is_known() {
-    // The grammar offers two words after each: perplexity 2 inside a line, 20 words to begin one.
-    // Inputs that were not aligned with their targets would leave it at the unigram perplexity,
+    // The grammar allows two words after each: perplexity 2 inside a line, and 20 words at its
+    // start. Inputs that are not aligned with their targets would give the unigram perplexity,
     // about 20.
     for mixer in [Mixer::Diagonal, Mixer::Propagator] {
         let (streams, mut checkpoint) = streams_and_checkpoint(config(mixer));
@@ -127,7 +127,7 @@ fn sparsity_rises_along_a_cubic_and_ends_where_it_should() {
     for (step, expected) in [(0, 0.0), (STEPS / 2, 0.525), (STEPS, 0.6), (2 * STEPS - 1, 0.6)] {
         assert!((rising[step] - expected).abs() < 0.02, "{} at step {step}", rising[step]);
     }
-    // A rise as long as the stage ends with its last step.
+    // A rise over the whole stage ends at its last step.
     let whole = sparsities("1.0");
     for (step, expected) in [(0, 0.0), (STEPS, 0.525), (2 * STEPS - 2, 0.599), (2 * STEPS - 1, 0.6)] {
         assert!((whole[step] - expected).abs() < 0.02, "{} at step {step}", whole[step]);
@@ -135,7 +135,7 @@ fn sparsity_rises_along_a_cubic_and_ends_where_it_should() {
     assert!((whole[2 * STEPS - 1] - rising[2 * STEPS - 1]).abs() < 1e-9, "{}", whole[2 * STEPS - 1]);
 }
 
-/// Share of zeros in the table before each step of a stage of two epochs.
+/// Share of zeros in the table before each step of a stage with two epochs.
 fn sparsities(magnitude_over: &str) -> Vec<f64> {
     let (streams, mut checkpoint) = streams_and_checkpoint(config(Mixer::Diagonal));
     let stage = format!("schedule.epochs = 2\nmagnitude.sparsity = 0.6\nmagnitude_over = {magnitude_over}");
@@ -167,8 +167,8 @@ fn a_pruned_model_learns_from_the_model_that_it_was() {
     let perplexity = |alpha: &str| {
         let (streams, mut checkpoint) = streams_and_checkpoint(config(Mixer::Diagonal));
         run_all(&mut checkpoint, &streams, &recipe(&[("train", "schedule.epochs = 3")]));
-        // Words in the order of their ids teach nothing that is true of the language; only the
-        // teacher knows better.
+        // A stream of words in the order of their ids contradicts the language. Only the teacher
+        // knows the language.
         let mut wrong: Vec<u32> = streams.train.to_vec();
         wrong.sort_unstable();
         let misled = TokenStreams { train: wrong.into(), dev: None, valid: streams.valid.clone() };
@@ -245,7 +245,7 @@ fn request(out: &Path, resume: bool) -> RunRequest {
         ("distill", "student.heads = 1\nschedule.epochs = 3"),
     ];
     let mut recipe = recipe(&stages);
-    // Dropout and Gumbel noise must be drawn again as they would have been.
+    // Dropout and Gumbel noise must be drawn again identically.
     (recipe.model.dropout, recipe.model.gumbel_noise) = (0.1, 0.5);
     RunRequest { recipe, corpus: corpus(), out: out.to_owned(), resume, model: None, baseline: None }
 }
@@ -295,7 +295,7 @@ fn a_run_of_another_recipe_is_not_resumed_and_a_first_stage_needs_a_model() {
     let mut other = request(folder.path(), true);
     other.recipe.seed = 2;
     assert!(matches!(run(&other, &mut Silent), Err(RunError::OtherRecipe { .. })));
-    // A longer recipe with the same beginning goes on.
+    // A longer recipe with the same beginning resumes the run.
     let summary = run(&request(folder.path(), true), &mut Silent).unwrap();
     assert_eq!(summary.stages.len(), 4);
     let mut headless = request(&folder.path().join("b"), false);
@@ -304,7 +304,7 @@ fn a_run_of_another_recipe_is_not_resumed_and_a_first_stage_needs_a_model() {
     headless.model = Some(folder.path().join("01-train/model.safetensors"));
     let summary = run(&headless, &mut Silent).unwrap();
     assert_eq!(summary.stages.len(), 4, "the trained stage and three more");
-    // A recipe that begins with training does not train a given model again.
+    // A given model replaces the training at the beginning of a recipe.
     let mut whole = request(&folder.path().join("c"), false);
     whole.model = headless.model.clone();
     let again = run(&whole, &mut Silent).unwrap();
@@ -326,9 +326,9 @@ fn a_size_is_refused_where_nothing_would_keep_to_it() {
     let refused = run(&request("a", &[("train", size), ("prune", size), ("distill", "")], None), &mut Silent);
     assert!(matches!(refused, Err(RunError::SizeOfFloats { bytes: 3000 })), "{refused:?}");
     let quantized = format!("{size}\nquantization.learned = {{}}");
-    // As a default of all stages it is kept by the one that can.
+    // As a default for all stages, it applies to the stage that can control its size.
     run(&request("b", &[("train", size), ("qat", &quantized)], None), &mut Silent).unwrap();
-    // A model that is given may have learned scales already.
+    // A given model may already have learned scales.
     let given = request("c", &[("train", ""), ("prune", size)], Some("b/02-qat/model.safetensors"));
     run(&given, &mut Silent).unwrap();
 }

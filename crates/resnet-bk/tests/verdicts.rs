@@ -1,4 +1,4 @@
-//! What a run says of itself: what it is compared with, what it refuses, what it warns of.
+//! Tests of baselines, refusals and warnings of a run.
 
 mod common;
 
@@ -13,7 +13,7 @@ use resnet_bk::summary::{Baseline, Summary};
 use resnet_bk_runtime::internal::artifact::Artifact;
 use std::path::Path;
 
-/// A better and larger model than the tiny preset.
+/// A better and larger model than the preset `tiny`.
 const TEACHER: &str = "schedule.epochs = 4\nmodel = { d_model = 24, d_ff = 48 }";
 
 fn request(stages: &[(&str, &str)], out: &Path) -> RunRequest {
@@ -27,7 +27,7 @@ fn request(stages: &[(&str, &str)], out: &Path) -> RunRequest {
     }
 }
 
-/// Keeps what it hears.
+/// Records events.
 #[derive(Default)]
 struct Events(Vec<Event>);
 
@@ -63,7 +63,7 @@ fn three_baselines_stand_beside_the_artifact() {
     assert_eq!(best.weights_bytes, 4 * best.parameters as u64);
     assert!(int8.weights_bytes < best.weights_bytes / 2 && int8.weights_bytes > best.parameters as u64);
     assert!((int8.valid_perplexity / best.valid_perplexity - 1.0).abs() < 0.02 && int8 != best);
-    // By default against the best one.
+    // The default is the best model.
     let (bytes, perplexity) = (summary.artifact.bytes_weights as f64, summary.artifact.valid_perplexity);
     assert_eq!(summary.ratio, Some(best.weights_bytes as f64 / bytes));
     assert_eq!(summary.loss, Some(perplexity / best.valid_perplexity - 1.0));
@@ -86,7 +86,7 @@ fn a_model_that_counting_beats_reaches_no_target() {
     assert_eq!((summary.target_reached, summary.succeeded()), (Some(false), false));
     let sentence = summary.worse_than_counting().unwrap();
     assert!(sentence.contains("no better than counting words") && sentence.contains("unigram"), "{sentence}");
-    // Nothing was asked for, and still it is no success.
+    // A run without a target does not succeed either.
     request.recipe.target = Target::default();
     request.resume = true;
     let summary = run(&request, &mut Silent).unwrap();
@@ -123,7 +123,7 @@ fn a_run_goes_on_with_its_own_text_only() {
     let stages = [("train", ""), ("train", "")];
     let first = RunRequest { recipe: recipe(&stages[..1]), ..request(&stages, folder.path()) };
     run(&first, &mut Silent).unwrap();
-    // The same sentences in another order: the same vocabulary.
+    // The same sentences in another order have the same vocabulary.
     let train: String = corpus().train.lines().rev().flat_map(|line| [line, "\n"]).collect();
     let valid = common::text(60, 9);
     let other = |corpus: Corpus| RunRequest { corpus, resume: true, ..request(&stages, folder.path()) };
@@ -149,7 +149,7 @@ fn a_longer_run_is_not_cut_back_by_a_shorter_recipe() {
     assert!(matches!(shorter, Err(RunError::OtherRecipe { .. })), "{shorter:?}");
 }
 
-/// A rate that stays too high for a text too small: later epochs learn it by heart.
+/// A high constant learning rate on a small text: later epochs overfit.
 const OVERFITS: &str = "schedule.epochs = 6\nschedule.learning_rate = 0.05\nschedule.shape = \"constant\"\n\
     schedule.keep_best_epoch = true";
 
@@ -157,7 +157,7 @@ fn random_words() -> Corpus {
     Corpus { train: unrelated(5_200, 1), valid: unrelated(400, 2), ..corpus() }
 }
 
-/// Words without any order, which can only be learned by heart.
+/// Random words, which a model can only memorize.
 fn unrelated(words: usize, seed: u64) -> String {
     let mut random = resnet_bk::random::Random::new(seed);
     let mut text = String::new();
@@ -188,7 +188,8 @@ fn the_best_epoch_is_kept_and_named() {
     assert!(stage.trained_to_end, "the best epoch is not the last one: {dev:?}");
 
     let out = folder.path().join("parts");
-    // 41 batches an epoch, not the grammar's 40: the interruption is a step before an epoch's end.
+    // 41 batches per epoch, not the grammar's 40: the interruption is one step before the end of an
+    // epoch.
     let broken = std::panic::catch_unwind(|| {
         let _ = run(&request("parts"), &mut Interrupt { stage: 1, epoch: best + 2 });
     });
@@ -196,7 +197,7 @@ fn the_best_epoch_is_kept_and_named() {
     let unfinished = out.join("01-train/model.safetensors");
     let progress = Checkpoint::read(&unfinished).unwrap().training.progress.unwrap();
     assert_eq!((progress.epochs.len(), progress.best_epoch), (best + 1, Some(best)));
-    // Neither it nor its best epoch is a model to begin with.
+    // Neither the checkpoint nor its best epoch can be the start of another run.
     for file in [unfinished, out.join("01-train/best-epoch.safetensors")] {
         let mut begun = request("begun");
         begun.recipe = recipe(&[("qat", "")]);
@@ -266,7 +267,7 @@ fn a_given_model_is_compared_on_this_text_or_not_at_all() {
     assert_eq!(found.baselines.first.measured().unwrap().valid_perplexity, first.valid_perplexity);
     assert!(found.baselines.int8.measured().is_some() && found.ratio.is_some());
 
-    // A run goes on with the model that it began with.
+    // A run is resumed with the same given model only.
     let mut other_model = request(&[("qat", "")], &folder.path().join("here"));
     (other_model.recipe.model.d_model, other_model.resume) = (20, true);
     other_model.model = Some(quantized.clone());
@@ -280,17 +281,17 @@ fn a_given_model_is_compared_on_this_text_or_not_at_all() {
     (without.model, without.resume) = (None, true);
     assert!(matches!(run(&without, &mut Silent), Err(RunError::OtherModel { .. })));
 
-    // A target that cannot be judged is not reached.
+    // A target without its baseline is not reached.
     let mut unjudged = request(&[("qat", "")], &folder.path().join("unjudged"));
     (unjudged.corpus, unjudged.model) = (other, Some(quantized.clone()));
     unjudged.recipe.target = Target { ratio: Some(0.1), ..Target::default() };
     assert_eq!(run(&unjudged, &mut Silent).unwrap().target_reached, Some(false));
-    // A planner cannot work towards it either, and says so before it trains.
+    // A planner cannot work toward it either, and fails before it trains.
     let mut planned = request(&[("plan", "schedule.epochs = 1\ntrial_tokens = 400")], &folder.path().join("planned"));
     (planned.corpus, planned.model) = (unjudged.corpus.clone(), Some(quantized.clone()));
     planned.recipe.target = unjudged.recipe.target;
     assert!(matches!(run(&planned, &mut Silent), Err(RunError::NoBaseline { .. })));
-    // What is no float model is no baseline.
+    // A quantized model cannot be a baseline.
     (unjudged.baseline, unjudged.out) = (Some(quantized), folder.path().join("refused"));
     assert!(matches!(run(&unjudged, &mut Silent), Err(RunError::QuantizedBaseline { .. })));
 }
@@ -305,18 +306,18 @@ fn a_resume_with_other_threads_is_warned_of() {
     let stages = [("train", ""), ("train", "")];
     let begun = RunRequest { recipe: recipe(&stages[..1]), ..request(&stages, folder.path()) };
     let summary = with_threads(2, &begun);
-    let told = |summary: &Summary| summary.warnings.iter().any(|warning| warning.contains("threads 2 then, 3 now"));
-    assert!(summary.environment.threads == 2 && !told(&summary), "{:?}", summary.warnings);
+    let has_warning = |summary: &Summary| summary.warnings.iter().any(|warning| warning.contains("threads 2 then, 3 now"));
+    assert!(summary.environment.threads == 2 && !has_warning(&summary), "{:?}", summary.warnings);
     let resumed = RunRequest { resume: true, ..request(&stages, folder.path()) };
     let summary = with_threads(3, &resumed);
-    assert!(told(&summary), "{:?}", summary.warnings);
-    // A finished run keeps what it was made by, wherever its summary is written again.
+    assert!(has_warning(&summary), "{:?}", summary.warnings);
+    // A finished run keeps its environment when its summary is written again.
     let again = with_threads(1, &resumed);
     assert_eq!((again.environment.threads, &again.warnings), (3, &summary.warnings));
 }
 
 #[test]
-fn a_given_model_that_knows_the_dev_slice_by_heart_is_warned_of_and_not_judged_by_it() {
+fn a_given_model_that_trained_on_the_dev_slice_gives_a_warning_and_is_not_measured_on_it() {
     let folder = tempfile::tempdir().unwrap();
     let long = Corpus { train: common::text(600, 1), ..corpus() };
     let out = |name: &str| folder.path().join(name);
@@ -325,13 +326,13 @@ fn a_given_model_that_knows_the_dev_slice_by_heart_is_warned_of_and_not_judged_b
     let choosing = "schedule.epochs = 2\nschedule.keep_best_epoch = true";
     run(&with("held-out", &[("train", choosing)]), &mut Silent).unwrap();
     let model = |name: &str| Some(out(name).join("01-train/model.safetensors"));
-    let told = |summary: &Summary| summary.warnings.iter().any(|warning| warning.contains("by heart"));
+    let has_warning = |summary: &Summary| summary.warnings.iter().any(|warning| warning.contains("memorized"));
 
     let prune = [("prune", choosing)];
     let knows = run(&RunRequest { model: model("whole"), ..with("a", &prune) }, &mut Silent).unwrap();
-    assert!(told(&knows) && knows.stages[0].dev_perplexity.is_none(), "{:?}", knows.warnings);
+    assert!(has_warning(&knows) && knows.stages[0].dev_perplexity.is_none(), "{:?}", knows.warnings);
     let honest = run(&RunRequest { model: model("held-out"), ..with("b", &prune) }, &mut Silent).unwrap();
-    assert!(!told(&honest) && honest.stages[0].dev_perplexity.is_some(), "{:?}", honest.warnings);
+    assert!(!has_warning(&honest) && honest.stages[0].dev_perplexity.is_some(), "{:?}", honest.warnings);
     let train = [("train", choosing)];
     let beside = |name: &str, baseline: &str| {
         let request = RunRequest { baseline: model(baseline), ..with(name, &train) };

@@ -1,5 +1,6 @@
-//! What WikiText-2 must give. These tests need the corpus: set `RESNET_BK_CORPORA` to a folder that
-//! holds `wikitext-2/train.txt` and `wikitext-2/valid.txt`. Without it they are ignored (build.rs).
+//! Results that WikiText-2 must give. These tests need the corpus: set `RESNET_BK_CORPORA` to a
+//! folder that contains `wikitext-2/train.txt` and `wikitext-2/valid.txt`. Otherwise they are
+//! ignored (build.rs).
 
 use resnet_bk::batch::limit_tokens;
 use resnet_bk::corpus::{Corpus, build_vocabulary, load};
@@ -7,19 +8,18 @@ use resnet_bk::ngram::NgramBaselines;
 use resnet_bk_runtime::internal::tokenizer::{BlankLines, Pretokenizer};
 use std::path::Path;
 
-/// Perplexities of valid by KenLM (github.com/kpu/kenlm: `lmplz -o 2`, `lmplz -o 3`, nothing
-/// pruned): train and valid in this project's protocol, each written as one line, with plain words
-/// in the place of `<unk>` and `<eos>`. Summed in double precision over what `query -v word` prints
-/// for each token, without the first one and the `</s>` at the end, which this program does not
-/// score.
+/// Perplexities of valid by KenLM (github.com/kpu/kenlm: `lmplz -o 2`, `lmplz -o 3`, without
+/// pruning). Train and valid follow this project's protocol, each as one line, with plain words in
+/// place of `<unk>` and `<eos>`. The output of `query -v word` for each token is summed in double
+/// precision, without the first token and the final `</s>`, which this program does not score.
 const KENLM_BIGRAM: f64 = 278.5634;
 const KENLM_TRIGRAM: f64 = 236.9752;
-/// KenLM computes in single precision, counts an `<s>` and a `</s>`, and its vocabulary has 2 words
-/// more. 2e-6 and 3e-6 were found.
+/// KenLM uses single precision, counts an `<s>` and a `</s>`, and has 2 more words in its
+/// vocabulary. The observed differences are 2e-6 and 3e-6.
 const KENLM: f64 = 1e-5;
-/// The reference's unigram was measured by another program, with other smoothing.
+/// The unigram of the reference was measured by another program with other smoothing.
 const UNIGRAM: f64 = 0.015;
-/// The same program on the same text: the figures are given to four digits.
+/// The same program on the same text; the figures have four digits.
 const REPEATED: f64 = 0.001;
 const DATA_LIMIT: usize = 500_000;
 const VOCABULARY: usize = 30_000;
@@ -41,7 +41,7 @@ fn the_protocol_gives_the_published_counts() {
     let vocabulary = build_vocabulary(&corpus.train, usize::MAX, Pretokenizer::Whitespace, BlankLines::Dropped)
         .expect("a vocabulary");
     assert_eq!(vocabulary.len(), 33_278);
-    // The published counts give blank lines an `<eos>` too, which this protocol drops.
+    // The published counts include an `<eos>` for blank lines, which this protocol drops.
     let tokens_and_blanks = |text: &str| {
         let blank = text.lines().filter(|line| line.trim().is_empty()).count();
         (vocabulary.encode(text).len(), vocabulary.encode(text).len() + blank)

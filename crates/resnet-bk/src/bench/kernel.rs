@@ -1,4 +1,4 @@
-//! The kernels that a training step spends its time in, beside what the machine could do.
+//! Benchmarks of the kernels that dominate a training step, compared with the machine's limits.
 
 use super::{Timing, measure};
 use crate::kernels::{LeftBackward, left_backward};
@@ -14,22 +14,22 @@ use resnet_bk_runtime::internal::resolvent::Chain;
 use serde::Serialize;
 use std::sync::Arc;
 
-/// Tokens, width and words of the seed model's head.
+/// Tokens, width and vocabulary of the seed model's head.
 const HEAD: (usize, usize, usize) = (2_560, 64, 30_000);
-/// Width of the distillation case's student.
+/// Width of the student in the distillation case.
 const STUDENT: usize = 32;
-/// Rows of the square product that measures the float32 rate.
+/// Rows of the square matrix product that measures the float32 rate.
 const SQUARE: usize = 2_048;
-/// Bytes of the copy that measures the memory's bandwidth: far more than the caches hold.
+/// Bytes of the copy that measures the memory bandwidth: far more than the caches hold.
 const COPY: usize = 1 << 28;
-/// Float32 numbers that the resolvent moves per element: forward reads v and writes Re g, Im g;
-/// backward reads g and its gradient and writes that of v.
+/// Float32 numbers read and written per element of the resolvent. Forward reads v and writes Re g
+/// and Im g; backward reads g and its gradient and writes the gradient of v.
 const RESOLVENT_TRAFFIC: usize = 3 + 5;
 
-/// What the kernels take.
+/// Times of the kernels.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct KernelReport {
-    /// Threads.
+    /// Number of threads.
     pub threads: usize,
     /// Rate of a large float32 product, in GFLOP/s.
     pub sgemm_gflops: f64,
@@ -44,24 +44,24 @@ pub struct KernelReport {
 pub struct HeadCase {
     /// `cross_entropy` or `distillation`.
     pub loss: &'static str,
-    /// Number format of the products, and what multiplies them.
+    /// Number format of the products, and the unit that computes them.
     pub head_products: &'static str,
     /// Tokens.
     pub tokens: usize,
     /// Width.
     pub width: usize,
-    /// Words.
+    /// Words of the vocabulary.
     pub words: usize,
-    /// What its products would take at the rate of the large float32 product, in milliseconds.
-    /// Logits are counted once.
+    /// Time of its products at the rate of the large float32 product, in milliseconds. Logits are
+    /// counted once.
     pub float32_floor_ms: f64,
-    /// What it takes.
+    /// Measured time.
     pub time: Timing,
-    /// Median over floor.
+    /// Median over `float32_floor_ms`.
     pub over_floor: f64,
 }
 
-/// Forward and backward of the causal resolvent, into buffers that stay.
+/// Forward and backward of the causal resolvent, into reused buffers.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ResolventCase {
     /// Sequences.
@@ -70,24 +70,24 @@ pub struct ResolventCase {
     pub heads: usize,
     /// Tokens in a sequence.
     pub length: usize,
-    /// Whether few long sequences are cut.
+    /// Whether few long sequences are split into stretches.
     pub stretches: Stretches,
-    /// What it takes.
+    /// Measured time.
     pub time: Timing,
-    /// Median over elements.
+    /// Median time per element.
     pub ns_per_element: f64,
-    /// Bytes read and written a second by a large copy just before and after, in GB/s; the mean of
-    /// both.
+    /// Bytes read and written per second by a large copy, in GB/s: the mean of one copy before and
+    /// one after.
     pub copy_gbps: f64,
-    /// Bytes moved a second over those of the copy.
+    /// Bytes moved per second, over those of the copy.
     pub share_of_copy: f64,
 }
 
-/// Whether few long sequences are cut into stretches that run side by side.
+/// Whether few long sequences are split into stretches that run in parallel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Stretches {
-    /// Where that keeps more lanes busy.
+    /// Where this uses more lanes.
     Allowed,
     /// Never, and on one thread: the plain recurrence.
     Never,
@@ -125,7 +125,7 @@ fn sgemm_gflops(runs: usize) -> f64 {
     2.0 * (SQUARE as f64).powi(3) / (time.median_ms * 1e6)
 }
 
-/// A copy between two places in memory.
+/// A large copy in memory.
 struct LargeCopy {
     from: Vec<f32>,
     to: Vec<f32>,
@@ -171,7 +171,7 @@ fn head_case(soft: bool, precision: Precision, sgemm_gflops: f64, runs: usize) -
     let time = measure(runs, || {
         std::hint::black_box(loss_and_gradients(&loss, &hidden, &Head::new(&layout, &table, &bias)));
     });
-    // Logits, and the gradients of hidden states and table; the teacher's logits.
+    // Logits, and gradients of hidden states and table; also the teacher's logits.
     let widths = 3 * width + if soft { teacher_width } else { 0 };
     let float32_floor_ms = 2.0 * (tokens * words * widths) as f64 / (sgemm_gflops * 1e6);
     HeadCase {
@@ -198,7 +198,7 @@ fn resolvent_case(
     let (diagonal, hopping, eta) = (vec![-2.0; heads], vec![1.0; heads], vec![1.0; heads]);
     let chain = Chain { diagonal: &diagonal, hopping: &hopping, eta: &eta };
     let (mut features, mut dv) = (vec![0.0; 2 * elements], vec![0.0; elements]);
-    // Short runs are repeated, so that the clock has something to measure.
+    // Repeat short runs, so that they are long enough for the clock.
     let repeats = (1 << 18) / elements + 1;
     let copy_before = copy.gbps(runs.div_ceil(4));
     let mut time = measure(runs, || {

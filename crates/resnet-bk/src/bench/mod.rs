@@ -1,7 +1,7 @@
 //! Measurements of the training step and its kernels, for the `bench` command.
 //!
-//! Every report holds the machine's own ceilings, measured in the same run: a time says little
-//! without them.
+//! Every report also holds the machine's limits, measured in the same run. Times can only be
+//! compared relative to them.
 
 mod kernel;
 mod step;
@@ -12,18 +12,18 @@ pub use step::{StepReport, bench_step};
 use serde::Serialize;
 use std::time::Instant;
 
-/// Wall times of some runs of one thing.
+/// Wall times of repeated runs.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Timing {
-    /// Half of the runs took at most this, in milliseconds.
+    /// Median, in milliseconds.
     pub median_ms: f64,
     /// The fastest run, in milliseconds.
     pub fastest_ms: f64,
-    /// Runs that were timed.
+    /// Number of timed runs.
     pub runs: usize,
 }
 
-/// Times `runs` runs, after two that are not counted. `runs` is at least 1.
+/// Times `runs` runs after two warm-up runs. `runs` is at least 1.
 fn measure(runs: usize, mut body: impl FnMut()) -> Timing {
     for _ in 0..2 {
         body();
@@ -39,7 +39,7 @@ fn measure(runs: usize, mut body: impl FnMut()) -> Timing {
     Timing { median_ms: times[runs / 2], fastest_ms: times[0], runs }
 }
 
-/// Largest resident set of this process so far, in bytes, where the system tells.
+/// Largest resident set of this process so far, in bytes, if the system reports it.
 fn peak_memory() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;

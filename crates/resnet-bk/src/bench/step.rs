@@ -1,4 +1,4 @@
-//! The training step of the seed model.
+//! Benchmark of the training step.
 
 use super::{Timing, measure, peak_memory};
 use crate::batch::Batch;
@@ -12,30 +12,30 @@ use resnet_bk_runtime::internal::tokenizer::{END_OF_LINE, Pretokenizer, UNKNOWN,
 use serde::Serialize;
 use std::sync::Arc;
 
-/// What a step takes.
+/// Time of a training step.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct StepReport {
     /// Preset of the model.
     pub preset: String,
-    /// Its parameters.
+    /// Parameters of the model.
     pub parameters: usize,
     /// Windows in the batch.
     pub batch_size: usize,
     /// Tokens in a window.
     pub n_seq: usize,
-    /// Threads.
+    /// Number of threads.
     pub threads: usize,
-    /// Number format of the head's products, and what multiplies them.
+    /// Number format of the head's products, and the unit that computes them.
     pub head_products: &'static str,
     /// Forward, backward, clipping and optimizer.
     pub step: Timing,
-    /// Tokens trained on in a second, by the median.
+    /// Tokens per second, from the median.
     pub tokens_per_second: f64,
-    /// Largest resident set of the process, in bytes, where the system tells.
+    /// Largest resident set of the process, in bytes, if the system reports it.
     pub peak_memory: Option<u64>,
 }
 
-/// Times whole training steps of a preset, on random tokens.
+/// Times training steps of a preset on random tokens.
 ///
 /// # Errors
 /// If there is no such preset.

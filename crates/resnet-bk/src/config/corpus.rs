@@ -1,40 +1,40 @@
-//! How a text becomes tokens.
+//! Settings of tokenization.
 
 use resnet_bk_runtime::internal::tokenizer::{BlankLines, Pretokenizer};
 use serde::{Deserialize, Serialize};
 
-/// How a text becomes tokens.
+/// Settings of tokenization.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct CorpusConfig {
-    /// Trains on this many training tokens only, the first ones. The vocabulary is counted on all.
+    /// Uses only the first training tokens, this many. The vocabulary is counted on all tokens.
     pub data_limit: Option<usize>,
-    /// Which tokens a text gives. Perplexities of different protocols cannot be compared.
+    /// The tokens of a text. Perplexities of different protocols cannot be compared.
     pub protocol: Protocol,
-    /// How a line is split into words. Without it, the corpus decides: `words` for `embedded` and
+    /// The split of a line into words. Without it, the corpus decides: `words` for `embedded` and
     /// `openwebtext`, `whitespace` for the others.
     pub pretokenizer: Option<Pretokenizer>,
-    /// Whether the dev slice is held out of the training text even where no stage chooses by it. A
-    /// planner's recipe has it, so that a run of that recipe trains on the same tokens.
+    /// Whether the dev slice is held out of the training text even if no stage chooses by it. The
+    /// recipe that a planner writes sets it, so that a run of that recipe trains on the same
+    /// tokens.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub hold_out_dev: bool,
 }
 
-/// Which tokens a text comes to. Perplexities of one protocol cannot be compared with those of the
-/// other.
+/// The tokens of a text. Perplexities of different protocols cannot be compared.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Protocol {
-    /// Blank lines are dropped, and the vocabulary is cut to `model.vocab_size` words.
+    /// Blank lines are dropped, and the vocabulary is limited to `model.vocab_size` words.
     #[default]
     Compact,
     /// Every line ends with `<eos>`, blank ones too, and every word of the training text is in the
-    /// vocabulary: how the literature counts WikiText.
+    /// vocabulary. This is how the literature counts WikiText.
     Published,
 }
 
 impl Protocol {
-    /// What becomes of blank lines.
+    /// Treatment of blank lines.
     pub fn blank_lines(self) -> BlankLines {
         match self {
             Self::Compact => BlankLines::Dropped,
@@ -42,7 +42,7 @@ impl Protocol {
         }
     }
 
-    /// Most words of a vocabulary.
+    /// Largest size of the vocabulary.
     pub fn vocab_size(self, asked: usize) -> usize {
         match self {
             Self::Compact => asked,

@@ -1,11 +1,11 @@
-//! What a recipe's text goes through before it is read: assignments, presets and shared schedules.
+//! Preprocessing of a recipe: assignments, presets and shared schedules.
 
 use super::sources::value;
 use super::values::{ValueError, meant};
 use super::{ModelConfig, parse_loss};
 use toml::{Table, Value};
 
-/// Puts the value of `key=value` at the dotted key; stages are numbered from 0.
+/// Sets the dotted key of `key=value`. Stages are numbered from 0.
 pub(super) fn assign(table: &mut Table, assignment: &str) -> Result<(), String> {
     let (key, text) = assignment.split_once('=').ok_or("expected key=value, for example model.d_model=32")?;
     let value = value(text)?;
@@ -38,8 +38,8 @@ pub(super) fn assign(table: &mut Table, assignment: &str) -> Result<(), String> 
     Ok(())
 }
 
-/// Replaces `model.preset` by the preset's fields, which the other fields override; in a stage's
-/// own model, the recipe's model stands for a preset that is not named.
+/// Replaces `model.preset` by the fields of the preset; other fields override them. In a stage's
+/// model without a preset, the recipe's model is used instead.
 pub(super) fn expand_presets(table: &mut Table) -> Result<(), ValueError> {
     let base = match table.get_mut("model") {
         Some(Value::Table(model)) => {
@@ -81,8 +81,8 @@ fn expand_preset(model: &mut Table) -> Result<(), ValueError> {
     Ok(())
 }
 
-/// Merges the top-level `[schedule]` under every stage's own. A schedule that is no table stays
-/// where it is, for the reader to refuse.
+/// Merges the top-level `[schedule]` under the schedule of every stage. A schedule that is not a
+/// table stays in place and is refused by the reader.
 pub(super) fn expand_schedules(table: &mut Table) -> Result<(), ValueError> {
     let defaults = match table.remove("schedule") {
         Some(Value::Table(defaults)) => defaults,
@@ -104,7 +104,7 @@ pub(super) fn expand_schedules(table: &mut Table) -> Result<(), ValueError> {
     Ok(())
 }
 
-/// Reads `target.max_loss` as `--max-loss` does: a text such as `15%`, or a share.
+/// Reads `target.max_loss` like `--max-loss`: a string such as `15%`, or a share.
 pub(super) fn expand_loss(table: &mut Table) -> Result<(), ValueError> {
     let Some(loss) =
         table.get_mut("target").and_then(Value::as_table_mut).and_then(|target| target.get_mut("max_loss"))

@@ -1,4 +1,4 @@
-//! What a run depends on: the model's configuration, and the recipe that trains and compresses it.
+//! Configuration of a run: the model, and the recipe that trains and compresses it.
 
 mod corpus;
 mod expand;

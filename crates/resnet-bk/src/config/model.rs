@@ -1,5 +1,4 @@
-//! The model's configuration: its sizes, and how it is trained and compressed where a recipe says
-//! nothing else.
+//! Configuration of the model: its sizes, and default settings of training and compression.
 
 use crate::numerics::Gradient;
 use resnet_bk_runtime::internal::architecture::{Architecture, Causality, Mixer, ResolventConstants};
@@ -21,7 +20,7 @@ pub enum PerHead {
     Each(Vec<f32>),
 }
 
-/// By hand: what serde derives cannot say which value of a list is wrong.
+/// Written by hand, because the derived implementation cannot say which value of a list is wrong.
 impl<'de> Deserialize<'de> for PerHead {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct OneOrList;
@@ -88,12 +87,12 @@ pub struct ModelConfig {
     pub embedding_dropout: f32,
     /// How a block mixes over time.
     pub mixer: Mixer,
-    /// Which tokens a position sees.
+    /// Which tokens a position can see.
     pub causality: Causality,
     /// Resolvent heads `H`.
     pub heads: usize,
-    /// Gradient of the diagonal mixer's potential: exact, or an approximation that the followed
-    /// project uses.
+    /// Gradient of the diagonal mixer's potential: exact, or the approximation of the followed
+    /// project.
     pub gradient: Gradient,
     /// Constant part of the tridiagonal matrix's diagonal (diagonal mixer).
     pub a0: PerHead,
@@ -116,11 +115,11 @@ pub struct ModelConfig {
     /// need `tied_embeddings = true`.
     #[serde(default)]
     pub embedding_bins: Vec<EmbeddingBin>,
-    /// Knots of a smooth curve over the words' frequency ranks, which is a part of the head's bias;
-    /// 0 for none.
+    /// Knots of the bias curve, a smooth part of the head's bias over the words' frequency ranks; 0
+    /// for none.
     #[serde(default)]
     pub bias_knots: usize,
-    /// Largest norm of all gradients together; larger gradients are scaled down to it.
+    /// Largest global norm of the gradients; larger gradients are scaled down to it.
     pub grad_clip: f32,
     /// Weight of the load-balancing loss.
     pub load_balancing: f32,
@@ -128,19 +127,18 @@ pub struct ModelConfig {
     pub gumbel_noise: f32,
     /// Whether `qat` stages run.
     pub use_quantization: bool,
-    /// Bits of the embedding and head tables where a `qat` stage has no `quantization`; 32 for
-    /// float.
+    /// Bits of the embedding and head tables if a `qat` stage has no `quantization`; 32 for float.
     pub quantization_bits: u8,
     /// Whether `prune` stages run.
     pub use_pruning: bool,
-    /// Experts that are used for a smaller share of the training tokens are removed, where a
-    /// `prune` stage has no `experts.threshold`.
+    /// Experts with a smaller share of the training tokens are removed, if a `prune` stage has no
+    /// `experts.threshold`.
     pub prune_threshold: f64,
     /// Whether `distill` stages run.
     pub use_distillation: bool,
 }
 
-/// A configuration that cannot be used.
+/// An invalid configuration.
 #[derive(Clone, Debug, PartialEq, Error)]
 pub enum ConfigError {
     /// A field is outside its range.
@@ -148,12 +146,12 @@ pub enum ConfigError {
     Range {
         /// The field.
         field: &'static str,
-        /// What it holds.
+        /// Its value.
         value: String,
-        /// What it may hold.
+        /// The allowed values.
         allowed: &'static str,
     },
-    /// The sizes do not make a model.
+    /// The sizes do not fit together.
     #[error(transparent)]
     Architecture(#[from] ArchitectureError),
     /// There is no such preset.
@@ -162,7 +160,7 @@ pub enum ConfigError {
 }
 
 impl ConfigError {
-    /// The keys of a `[model]` that may hold what is wrong, the likeliest first.
+    /// Keys of `[model]` that may have the wrong value, the most likely first.
     pub(super) fn fields(&self) -> impl Iterator<Item = String> {
         let (field, also) = match self {
             Self::Range { field, .. } => ((*field).to_owned(), None),
@@ -188,17 +186,17 @@ impl ConfigError {
 }
 
 impl ModelConfig {
-    /// Names of the configurations that [`preset`](Self::preset) knows.
+    /// Names for [`preset`](Self::preset).
     pub const PRESETS: [&str; 3] = ["seed", "memory", "tiny"];
 
     /// A named configuration.
     ///
-    /// - `seed`: the system this project follows, 4,146,120 parameters
-    /// - `memory`: the propagator, which remembers content
+    /// - `seed`: the configuration of the followed project, 4,146,120 parameters
+    /// - `memory`: with the propagator, which can remember content
     /// - `tiny`: for tests
     ///
     /// # Errors
-    /// [`ConfigError::Preset`] for another name.
+    /// [`ConfigError::Preset`] for any other name.
     pub fn preset(name: &str) -> Result<Self, ConfigError> {
         match name {
             "seed" => Ok(Self::seed()),
@@ -282,13 +280,13 @@ impl ModelConfig {
             self.embedding_dropout,
             "at least 0 and below 1",
         )?;
-        // Their lists are written out below, so their lengths come first.
+        // The lists are expanded below, so check their lengths first.
         require((1..=MAX_HEADS).contains(&self.heads), "heads", self.heads, "from 1 to 65,536")?;
         require((1..=MAX_BLOCKS).contains(&self.n_layers), "n_layers", self.n_layers, "from 1 to 256")?;
         require(self.vocab_size >= 2, "vocab_size", self.vocab_size, "at least 2: `<unk>` and `<eos>`")?;
         require(self.num_experts >= 1, "num_experts", self.num_experts, "at least 1")?;
         require((1..=self.num_experts).contains(&self.top_k), "top_k", self.top_k, "from 1 to num_experts")?;
-        // JSON has no infinity, so a checkpoint could not hold one.
+        // JSON cannot represent infinity, so a checkpoint could not store it.
         for (field, value) in
             [("grad_clip", self.grad_clip), ("v_max", self.v_max), ("feature_clamp", self.feature_clamp)]
         {
@@ -332,7 +330,7 @@ impl ModelConfig {
         }
     }
 
-    /// The bins, cut to the vocabulary.
+    /// The bins, limited to the vocabulary.
     fn fitted_bins(&self) -> Vec<EmbeddingBin> {
         let mut left = self.vocab_size;
         let mut bins: Vec<EmbeddingBin> = Vec::new();

@@ -1,4 +1,4 @@
-//! Settings of a planned distillation.
+//! Settings of a `plan` stage.
 
 use super::{DistillConfig, ModelConfig, PerHead, Schedule};
 use crate::numerics::Gradient;
@@ -6,23 +6,23 @@ use resnet_bk_runtime::internal::architecture::{Causality, Mixer};
 use resnet_bk_runtime::internal::quantization::QuantizationPolicy;
 use serde::{Deserialize, Serialize};
 
-/// A distillation whose student is searched for: its sizes and levels, under a budget of bytes.
+/// Distillation of a student that the planner searches for within a budget of bytes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PlanConfig {
-    /// The optimizer's schedule for the student that was chosen.
+    /// The optimizer's schedule for the chosen student.
     pub schedule: Schedule,
-    /// What every student has in common, such as dropout. Sizes, frequency bins and experts are
+    /// Settings that all students share, such as dropout. Sizes, frequency bins and experts are
     /// searched for.
     pub model: Option<ModelConfig>,
     /// Training tokens of a trial in the first round. A trial in the second round has three times
-    /// as many, as far as the text goes. Trials are compared on the dev slice.
+    /// as many, or all tokens of the text. Trials are compared on the dev slice.
     pub trial_tokens: usize,
     /// Number of trials in the second round.
     pub finalists: usize,
     /// Temperature of the soft targets.
     pub temperature: f32,
-    /// Weight of the soft targets; the hard targets have the rest.
+    /// Weight of the soft targets. The hard targets have weight `1 - alpha`.
     pub alpha: f32,
     /// Share of the stage after which the student is quantized.
     pub compress_at: f64,
@@ -36,13 +36,13 @@ impl Default for PlanConfig {
 }
 
 impl PlanConfig {
-    /// What students have in common, for students of this teacher: all but their sizes.
+    /// Configuration that all students of this teacher share: everything but the sizes.
     pub fn common(&self, teacher: &ModelConfig) -> ModelConfig {
         ModelConfig {
             mixer: Mixer::Propagator,
             causality: Causality::Causal,
             gradient: Gradient::Exact,
-            // The propagator makes its matrix from its input, and needs no shift.
+            // The propagator computes its matrix from its input and needs no shift.
             a0: PerHead::All(0.0),
             s: PerHead::All(1.0),
             eta: PerHead::All(0.0),
@@ -54,7 +54,7 @@ impl PlanConfig {
         }
     }
 
-    /// The distillation of one student.
+    /// The configuration of one student's distillation.
     pub fn distillation(&self, schedule: Schedule, model: ModelConfig, policy: QuantizationPolicy) -> DistillConfig {
         DistillConfig {
             schedule,

@@ -1,10 +1,10 @@
-//! Where a recipe's value was written: in the file, or in a `--set`.
+//! Finds where a value of a recipe was written: in the file or in a `--set`.
 
 use std::fmt;
 use toml::Table;
 use toml::de::{DeTable, DeValue};
 
-/// Where a value was written.
+/// The place where a value was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Place {
     /// A line of a file, from 1.
@@ -16,7 +16,7 @@ pub enum Place {
     },
     /// A file.
     File(String),
-    /// A `--set`, as it was given.
+    /// A `--set`, as given.
     Assignment(String),
 }
 
@@ -30,21 +30,21 @@ impl fmt::Display for Place {
     }
 }
 
-/// What a recipe is made from.
+/// The inputs of a recipe.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sources<'a> {
     /// Name of the file.
     pub file: &'a str,
-    /// Its text.
+    /// Text of the file.
     pub text: &'a str,
-    /// What changes it, in order.
+    /// The `--set` values, in order.
     pub assignments: &'a [String],
 }
 
 impl Sources<'_> {
-    /// Where the value at `path` of the finished recipe was written, and its path there: a stage
-    /// takes what it does not say itself from the recipe's `[schedule]` and `[model]`. `None` where
-    /// it was written nowhere, as a preset's and a default.
+    /// Where the value at `path` of the resolved recipe was written, and its path there. A stage
+    /// takes missing values from `[schedule]` and `[model]`. `None` if it was not written, for
+    /// example a default or a preset's value.
     pub fn find(&self, path: &[String]) -> Option<(Place, Vec<String>)> {
         let mut candidates = vec![path.to_vec()];
         if let [first, _, part, ..] = path
@@ -59,7 +59,7 @@ impl Sources<'_> {
         })
     }
 
-    /// As [`find`](Self::find), or where the tables around the value were written.
+    /// Like [`find`](Self::find), but falls back to the tables that contain the value.
     pub fn near(&self, path: &[String]) -> Place {
         if let Some((place, _)) = self.find(path) {
             return place;
@@ -69,7 +69,7 @@ impl Sources<'_> {
         inside.or_else(around).unwrap_or_else(|| Place::File(self.file.to_owned()))
     }
 
-    /// The last assignment with such a key.
+    /// The last assignment whose key fits.
     fn assignment(&self, fits: impl Fn(&[String]) -> bool) -> Option<Place> {
         let found = self.assignments.iter().rev().find(|assignment| {
             let key = assignment.split_once('=').map_or("", |(key, _)| key);
@@ -84,8 +84,7 @@ impl Sources<'_> {
         Some(Place::Line { file: self.file.to_owned(), line: line_of(self.text, offset) })
     }
 
-    /// The first whole number of the file that is too large for TOML, as it is written, and its
-    /// line.
+    /// The first integer of the file that is too large for TOML, with its line.
     pub fn too_large(&self) -> Option<(Place, String)> {
         let document = DeTable::parse(self.text).ok()?;
         let (text, offset) =
@@ -98,7 +97,7 @@ fn line_of(text: &str, offset: usize) -> usize {
     1 + text.as_bytes()[..offset.min(text.len())].iter().filter(|&&byte| byte == b'\n').count()
 }
 
-/// Where the key of a value stands, or, in a list, the value.
+/// Offset of a value's key, or, in a list, of the value.
 fn offset(table: &DeTable, path: &[String]) -> Option<usize> {
     let (key, mut rest) = path.split_first()?;
     let (name, value) = table.iter().find(|(name, _)| name.get_ref().as_ref() == key)?;
@@ -127,10 +126,10 @@ fn too_large(value: &DeValue, at: usize) -> Option<(String, usize)> {
     }
 }
 
-/// The largest whole number of TOML.
+/// The largest integer in TOML.
 const LARGEST: &str = "9,223,372,036,854,775,807";
 
-/// What is wrong with a whole number that TOML cannot hold.
+/// Error message for an integer that TOML cannot hold.
 pub(super) fn too_large_message(number: &str) -> String {
     if number.starts_with('-') {
         format!("{number} is too small: the smallest whole number is -9,223,372,036,854,775,808")
@@ -139,13 +138,13 @@ pub(super) fn too_large_message(number: &str) -> String {
     }
 }
 
-/// Whether the text is a whole number, of any size.
+/// Whether the text is an integer of any size.
 pub(super) fn is_whole_number(text: &str) -> bool {
     let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
     digits.starts_with(|c: char| c.is_ascii_digit()) && digits.chars().all(|c| c.is_ascii_digit() || c == '_')
 }
 
-/// The value of an assignment: TOML, or else a text without its quotes.
+/// The value of an assignment: TOML, or else an unquoted string.
 pub(super) fn value(text: &str) -> Result<toml::Value, String> {
     let parsed = format!("x = {text}").parse::<Table>().ok().filter(|table| table.len() == 1);
     let text = text.trim();

@@ -1,4 +1,4 @@
-//! What the stages can be told.
+//! Settings of the stages.
 
 use super::{ModelConfig, PlanConfig};
 use crate::numerics::Precision;
@@ -11,14 +11,14 @@ use serde::{Deserialize, Serialize};
 pub enum StageConfig {
     /// Trains the model in float.
     Train(TrainConfig),
-    /// Quantization-aware training: goes on training the model with its weights and activations
-    /// rounded.
+    /// Quantization-aware training: continues to train the model with rounded weights and
+    /// activations.
     Qat(QatConfig),
-    /// Removes experts and single weights, and goes on training.
+    /// Removes experts and single weights, and continues to train.
     Prune(PruneConfig),
-    /// Distillation: a new model, the student, learns from the model before, the teacher.
+    /// Distillation: a new model, the student, learns from the previous model, the teacher.
     Distill(DistillConfig),
-    /// Distillation of a student that a planner searches for, under the target's budget of bytes.
+    /// Distillation of a student that the planner finds within the target's budget of bytes.
     Plan(PlanConfig),
 }
 
@@ -34,7 +34,7 @@ pub enum StageKind {
     Prune,
     /// Distillation.
     Distill,
-    /// Distillation of a student that is searched for.
+    /// Distillation of a student that the planner finds.
     Plan,
 }
 
@@ -50,13 +50,13 @@ impl std::fmt::Display for StageKind {
     }
 }
 
-/// How the learning rate goes on after the warm-up.
+/// Learning rate after the warm-up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LearningRateShape {
-    /// Half a cosine from the peak to `min_lr_ratio` of it.
+    /// Falls along half a cosine from the peak to `min_lr_ratio` times the peak.
     Cosine,
-    /// It stays at the peak.
+    /// Stays at the peak.
     Constant,
 }
 
@@ -70,32 +70,32 @@ pub struct Schedule {
     pub batch_size: usize,
     /// Peak learning rate.
     pub learning_rate: f64,
-    /// How the learning rate goes on after the warm-up.
+    /// Learning rate after the warm-up.
     pub shape: LearningRateShape,
     /// Share of the stage's steps over which the learning rate rises linearly from zero.
     pub warmup: f64,
-    /// Last rate over the peak (cosine).
+    /// Last learning rate over the peak (cosine).
     pub min_lr_ratio: f64,
     /// Decoupled weight decay of matrices and tables; biases and norms have none.
     pub weight_decay: f64,
-    /// AdamW's decay of the running mean of gradients.
+    /// AdamW's decay rate of the mean of gradients.
     pub beta1: f64,
-    /// AdamW's decay of the running mean of squared gradients.
+    /// AdamW's decay rate of the mean of squared gradients.
     pub beta2: f64,
-    /// Rate-distortion multiplier lambda, in nats of loss per token and coded bit. The loss of a
-    /// step is its own loss plus lambda times the coded size of the weights, where weights have
-    /// learned scales. 1e-7 makes 100 kB cost 0.08 nats. 0 for none.
+    /// Rate-distortion multiplier lambda, in nats of loss per token and coded bit. If weights have
+    /// learned scales, lambda times their coded size is added to the loss. 1e-7 adds 0.08 nats for
+    /// 100 kB. 0 for none.
     pub lambda: f64,
-    /// Goal for the length of the weights section, in bytes. Where weights have learned scales, a
-    /// PI controller changes lambda until the section has that length; it starts from `lambda`, or
-    /// from 1e-7 where that is 0.
+    /// Goal for the length of the weights section, in bytes. If weights have learned scales, a PI
+    /// controller changes lambda until the section has that length. It starts from `lambda`, or
+    /// from 1e-7 if that is 0.
     pub weights_bytes: Option<u64>,
     /// Whether the epoch with the lowest perplexity on the dev slice is kept instead of the last
     /// one. The dev slice is the last 2 % of the training tokens, at most 50,000. It is then held
     /// out of training.
     pub keep_best_epoch: bool,
-    /// Number format of the head's matrix products in training: `bf16` where the processor
-    /// multiplies it in hardware, or `float32`.
+    /// Number format of the head's matrix products in training: `bf16` if the processor multiplies
+    /// it in hardware, or `float32`.
     pub precision: Precision,
 }
 
@@ -125,9 +125,9 @@ impl Default for Schedule {
 pub struct TrainConfig {
     /// The optimizer's schedule.
     pub schedule: Schedule,
-    /// A new model, which replaces the one before; for example a teacher. Without it, the stage
-    /// goes on with the model before, and the first stage trains the recipe's `[model]`. The run's
-    /// first baseline does not change.
+    /// A new model that replaces the previous one, for example a teacher. Without it, the stage
+    /// continues with the previous model, and the first stage trains the recipe's `[model]`. The
+    /// run's first baseline does not change.
     pub model: Option<ModelConfig>,
 }
 
@@ -137,10 +137,10 @@ pub struct TrainConfig {
 pub struct QatConfig {
     /// The optimizer's schedule.
     pub schedule: Schedule,
-    /// Quantizers for each part of the model. Without it, tables have the model's
-    /// `quantization_bits` and all else the defaults below.
+    /// Quantizers of each part of the model. Without it, tables have the model's
+    /// `quantization_bits`, and everything else the defaults below.
     pub quantization: Option<QuantizationPolicy>,
-    /// Windows of training text that calibrate the scales of the activations.
+    /// Windows of training text for the calibration of activation scales.
     pub calibration_samples: usize,
 }
 
@@ -160,13 +160,12 @@ pub struct PruneConfig {
     pub experts: ExpertPruning,
     /// Which single weights are held at zero: the smallest of each matrix.
     pub magnitude: Option<MagnitudePruning>,
-    /// Share of the stage over which the share of pruned weights rises, along a cubic; 0 prunes at
-    /// once.
+    /// Share of the stage over which the sparsity rises along a cubic; 0 prunes at once.
     pub magnitude_over: f64,
     /// Temperature of the soft targets.
     pub temperature: f32,
     /// Weight of the soft targets, which come from the model before the stage; 0 for none. The hard
-    /// targets have the rest.
+    /// targets have weight `1 - alpha`.
     pub alpha: f32,
 }
 
@@ -187,27 +186,28 @@ impl Default for PruneConfig {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ExpertPruning {
-    /// An expert that is used for a smaller share of the training tokens is removed. Without it,
-    /// the model's `prune_threshold` holds.
+    /// An expert with a smaller share of the training tokens is removed. Without it, the model's
+    /// `prune_threshold` is used.
     pub threshold: Option<f64>,
-    /// What becomes of the weights of an expert that is removed.
+    /// Removal mode: what happens to the weights of a removed expert.
     pub removal: RemovalMode,
-    /// How many experts of each block stay from a point of the stage on. The most used ones stay.
+    /// Numbers of experts that each block keeps from some point of the stage on. The most used
+    /// experts are kept.
     pub milestones: Vec<Milestone>,
 }
 
-/// What becomes of the weights of an expert that is removed.
+/// Removal mode: what happens to the weights of a removed expert.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum RemovalMode {
-    /// They are lost.
+    /// They are dropped.
     #[default]
     Drop,
     /// They are averaged into the most similar expert, unit by unit.
     Merge,
 }
 
-/// A point of a progressive schedule, by step or by epoch.
+/// A point of a pruning schedule, given by step or by epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Milestone {
@@ -215,11 +215,11 @@ pub struct Milestone {
     pub step: Option<usize>,
     /// Before this epoch of the stage, counted from 0; below `schedule.epochs`.
     pub epoch: Option<usize>,
-    /// Experts of each block that stay, at least `top_k`.
+    /// Experts that each block keeps, at least `top_k`.
     pub experts: usize,
 }
 
-/// Which weights are held at zero: a matrix's smallest.
+/// Which weights are held at zero: the smallest of each matrix.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum MagnitudePruning {
@@ -235,21 +235,21 @@ pub enum MagnitudePruning {
 pub struct DistillConfig {
     /// The optimizer's schedule.
     pub schedule: Schedule,
-    /// The student's sizes, relative to its teacher. Not together with `model`.
+    /// Sizes of the student relative to its teacher. Cannot be combined with `model`.
     pub student: StudentConfig,
-    /// A whole configuration for the student, instead of `student`.
+    /// A complete configuration of the student, instead of `student`.
     pub model: Option<ModelConfig>,
     /// Quantizers of the student. Without it, the student has its teacher's.
     pub quantization: Option<QuantizationPolicy>,
     /// Temperature of the soft targets.
     pub temperature: f32,
-    /// Weight of the soft targets; the hard targets have the rest.
+    /// Weight of the soft targets. The hard targets have weight `1 - alpha`.
     pub alpha: f32,
-    /// Weight of the squared difference between the resolvent features of student and teacher in
-    /// matching blocks, relative to the teacher's square; 0 for none.
+    /// Weight of the feature loss: the squared difference of the resolvent features of student and
+    /// teacher in matching blocks, relative to the teacher's square; 0 for none.
     pub feature_weight: f32,
-    /// Share of the stage after which the student is quantized and pruned as its teacher was, or by
-    /// `quantization`.
+    /// Share of the stage after which the student is pruned like its teacher, and quantized like it
+    /// or by `quantization`.
     pub compress_at: f64,
 }
 
@@ -268,7 +268,7 @@ impl Default for DistillConfig {
     }
 }
 
-/// Sizes of a student; what is not said follows from the teacher.
+/// Sizes of a student. Missing ones are derived from the teacher.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct StudentConfig {
@@ -312,7 +312,7 @@ impl DistillConfig {
 }
 
 impl StageConfig {
-    /// Which kind it is.
+    /// Kind of the stage.
     pub fn kind(&self) -> StageKind {
         match self {
             Self::Train(_) => StageKind::Train,
@@ -323,7 +323,7 @@ impl StageConfig {
         }
     }
 
-    /// The configuration of the model after the stage, for that of the model before it.
+    /// Configuration of the model after the stage, given the one before it.
     pub fn model_after(&self, before: &ModelConfig) -> ModelConfig {
         match self {
             Self::Train(config) => config.model.as_ref().unwrap_or(before).clone(),
@@ -333,7 +333,7 @@ impl StageConfig {
         }
     }
 
-    /// Whether it puts a fresh model in the place of the one before.
+    /// Whether the stage replaces the model by a new one.
     pub fn brings_model(&self) -> bool {
         match self {
             Self::Train(config) => config.model.is_some(),
@@ -342,8 +342,8 @@ impl StageConfig {
         }
     }
 
-    /// Whether the model's quantizers have learned scales at the stage's end, where `before` says
-    /// so of the model before it.
+    /// Whether the model has learned scales at the end of the stage, given whether it had them
+    /// before.
     pub fn has_learned_scales(&self, before: bool) -> bool {
         let policy = match self {
             Self::Train(_) => return before && !self.brings_model(),
@@ -356,18 +356,17 @@ impl StageConfig {
         policy.is_some_and(|policy| policy.learned.is_some())
     }
 
-    /// Checks that a model that learns from another has no longer windows than that one has
-    /// positions.
+    /// Checks that a student's windows are not longer than its teacher's position embeddings.
     ///
     /// # Errors
-    /// The length of the windows that is too long.
+    /// The length of the windows if it is too large.
     pub fn check_windows(&self, before: &ModelConfig) -> Result<(), usize> {
         let windows = self.model_after(before).n_seq;
         let learns = matches!(self, Self::Distill(_) | Self::Plan(_));
         if learns && before.positions && windows > before.n_seq { Err(windows) } else { Ok(()) }
     }
 
-    /// Whether something is chosen in it by text that was not trained on.
+    /// Whether the stage chooses something on the dev slice.
     pub fn needs_dev_slice(&self) -> bool {
         self.schedule().keep_best_epoch || self.kind() == StageKind::Plan
     }

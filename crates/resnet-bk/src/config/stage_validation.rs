@@ -1,4 +1,4 @@
-//! What a stage's fields may hold.
+//! Valid ranges of a stage's fields.
 
 use super::{
     DistillConfig, MagnitudePruning, Milestone, ModelConfig, PlanConfig, PruneConfig, QatConfig, Schedule, StageConfig,
@@ -6,7 +6,7 @@ use super::{
 };
 use std::fmt::Display;
 
-/// A field that holds something else than it may: its name, its value, what it may hold.
+/// An invalid field: its name, its value, the allowed values.
 pub(super) type Fault = (&'static str, String, &'static str);
 
 fn require(holds: bool, field: &'static str, value: impl Display, allowed: &'static str) -> Result<(), Fault> {
@@ -31,7 +31,7 @@ fn not_negative(field: &'static str, value: impl Copy + Display + Into<f64>) -> 
     require(number.is_finite() && number >= 0.0, field, value, "finite and at least 0")
 }
 
-/// Bounds keep products of counts, such as the steps of a stage, in their type.
+/// The bound prevents overflow in products of counts, such as the number of steps.
 fn count(field: &'static str, value: usize) -> Result<(), Fault> {
     require((1..=1 << 20).contains(&value), field, value, "from 1 to 1,048,576")
 }
@@ -46,7 +46,7 @@ fn shown(milestone: &Milestone) -> &'static str {
 }
 
 impl StageConfig {
-    /// Checks every field; the first fault.
+    /// Checks every field and returns the first fault.
     pub(super) fn validate(&self, model: &ModelConfig) -> Result<(), Fault> {
         self.schedule().validate()?;
         match self {
@@ -114,7 +114,7 @@ impl DistillConfig {
 
 impl PlanConfig {
     fn validate(&self) -> Result<(), Fault> {
-        // Later rounds train on multiples of it.
+        // Later rounds use multiples of it.
         require((1..=1 << 40).contains(&self.trial_tokens), "trial_tokens", self.trial_tokens, "from 1 to 2^40")?;
         count("finalists", self.finalists)?;
         soft_targets(self.temperature, self.alpha)?;

@@ -1,8 +1,8 @@
-//! What a target may ask for: one rule for recipes, `--set` and the command's own options.
+//! The target of a run. Recipes, `--set` and command-line options use the same rules.
 
 use serde::{Deserialize, Serialize};
 
-/// Which baseline a target is measured against.
+/// The baseline of a target.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Against {
@@ -22,7 +22,7 @@ impl std::fmt::Display for Against {
     }
 }
 
-/// What a run must reach.
+/// The goals of a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Target {
@@ -30,25 +30,26 @@ pub struct Target {
     pub against: Against,
     /// Least ratio of the baseline's float32 bytes to the bytes of the artifact's weights section.
     pub ratio: Option<f64>,
-    /// Largest increase of perplexity against the baseline, as a share or a percentage: 0.15 and
-    /// "15%" allow 15 % more. At least 0; above 1 it is written as a percentage, "250%".
+    /// Largest increase of perplexity over the baseline, as a share or a percentage: 0.15 and "15%"
+    /// allow 15 % more. At least 0. Above 1 it must be a percentage, such as "250%".
     pub max_loss: Option<f64>,
     /// Largest length of the artifact's file, in bytes.
     pub bytes: Option<u64>,
 }
 
 impl Target {
-    /// Whether it asks for something.
+    /// Whether any goal is set.
     pub fn asks(&self) -> bool {
         self.ratio.is_some() || self.max_loss.is_some() || self.bytes.is_some()
     }
 }
 
-/// A target that nothing could reach, or everything: the field, its value, what it may hold.
+/// A target that nothing can reach, or that everything reaches: the field, its value, the allowed
+/// values.
 pub(super) type TargetFault = (&'static str, String, &'static str);
 
 impl Target {
-    /// Checks every part that is set.
+    /// Checks every goal that is set.
     pub(super) fn validate(&self) -> Result<(), TargetFault> {
         let fault = |field, value: String, allowed| Err((field, value, allowed));
         match *self {
@@ -58,7 +59,7 @@ impl Target {
             Self { max_loss: Some(loss), .. } if !(loss.is_finite() && loss >= 0.0) => {
                 fault("max_loss", loss.to_string(), "finite and at least 0")
             }
-            // A recipe's file cannot hold more.
+            // TOML integers end here.
             Self { bytes: Some(bytes), .. } if !(1..=i64::MAX as u64).contains(&bytes) => {
                 fault("bytes", bytes.to_string(), "from 1 to 9,223,372,036,854,775,807")
             }
@@ -67,11 +68,11 @@ impl Target {
     }
 }
 
-/// A loss of perplexity, `15%` or `0.15`, as a share. A share above 1 was probably meant as a
-/// percentage: it is refused, and written with its sign.
+/// Parses a loss of perplexity, `15%` or `0.15`, as a share. A share above 1 was probably meant as
+/// a percentage, so it is refused.
 ///
 /// # Errors
-/// What to write instead.
+/// The form to write instead.
 pub fn parse_loss(text: &str) -> Result<f64, String> {
     let form = || "write a share such as 15% or 0.15".to_owned();
     let (number, is_percentage) = text.strip_suffix('%').map_or((text, false), |number| (number, true));
@@ -88,13 +89,13 @@ pub fn parse_loss(text: &str) -> Result<f64, String> {
     Ok(number)
 }
 
-/// A loss as [`parse_loss`] reads it back: above 1 with its sign.
+/// Formats a loss so that [`parse_loss`] reads it back: as a percentage if it is above 1.
 pub(super) fn written_loss(loss: f64) -> toml::Value {
     if loss <= 1.0 {
         return toml::Value::Float(loss);
     }
     let percent = 100.0 * loss;
-    // A product may be rounded to the neighbour of the number that was divided.
+    // The product may be rounded, so the neighbors are tried too.
     let exact = [percent, percent.next_down(), percent.next_up()].into_iter().find(|number| number / 100.0 == loss);
     toml::Value::String(format!("{}%", exact.unwrap_or(percent)))
 }

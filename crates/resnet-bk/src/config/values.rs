@@ -1,5 +1,5 @@
-//! Plain data out of TOML values. An error knows where the value is and says what it must be, in
-//! words that need no Rust.
+//! Reads plain data from TOML values. Errors give the path of the value and describe the expected
+//! type without Rust terms.
 
 use crate::spelling::nearest;
 use serde::de::value::{MapAccessDeserializer, StringDeserializer};
@@ -11,22 +11,22 @@ use serde::forward_to_deserialize_any;
 use std::fmt::{self, Display};
 use toml::{Table, Value};
 
-/// A value that cannot be taken.
+/// An invalid value.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct ValueError {
-    /// Where it is: keys of tables, indices of lists.
+    /// Its path: keys of tables, indices of lists.
     pub path: Vec<String>,
-    /// What is wrong: the rest of a sentence that begins with the path.
+    /// The rest of a sentence that begins with the path.
     pub message: String,
 }
 
 impl ValueError {
-    /// A value at a path.
+    /// An error about the value at a path.
     pub fn new(path: &[&str], message: impl Into<String>) -> Self {
         Self { path: path.iter().map(|&part| part.to_owned()).collect(), message: message.into() }
     }
 
-    /// The same error, of a value inside `key`.
+    /// The same error for a value inside `key`.
     pub fn under(mut self, key: impl Into<String>) -> Self {
         self.path.insert(0, key.into());
         self
@@ -50,7 +50,7 @@ impl de::Error for ValueError {
         Self::new(&[], format!("must be {}, but is {}", kind(&expected.to_string()), shown(found)))
     }
 
-    /// Of the right kind, but outside its range.
+    /// The type is right, but the value is out of range.
     fn invalid_value(found: Unexpected, expected: &dyn Expected) -> Self {
         Self::new(&[], format!("must be {}, but is {}", range(&expected.to_string()), shown(found)))
     }
@@ -77,11 +77,11 @@ impl de::Error for ValueError {
     }
 }
 
-/// Keys of earlier versions and what they are called now.
+/// Keys of earlier versions with their new names.
 const RENAMED: [(&str, &str); 3] =
     [("min_lr_ratio", "min_lr_ratio"), ("lambda", "lambda"), ("merge", "removal = \"merge\"")];
 
-/// A key that stands for nothing.
+/// An unknown key.
 pub(super) fn unknown_key(found: &str, known: &[&str]) -> ValueError {
     let renamed = RENAMED.iter().find(|(old, new)| *old == found && known.iter().any(|key| new.starts_with(key)));
     if let Some((_, new)) = renamed {
@@ -94,12 +94,12 @@ pub(super) fn unknown_key(found: &str, known: &[&str]) -> ValueError {
     ValueError::new(&[found], message)
 }
 
-/// The known name that was probably meant, as the end of a message.
+/// A suggestion of the nearest known name, as the end of a message.
 pub(super) fn meant(found: &str, known: &[&str]) -> String {
     nearest(found, known.iter().copied()).map_or(String::new(), |near| format!(": did you mean {near}?"))
 }
 
-/// What serde expects, in plain words.
+/// The type that serde expects, without Rust terms.
 fn kind(expected: &str) -> &str {
     match expected {
         "usize" | "u8" | "u16" | "u32" | "u64" | "isize" | "i8" | "i16" | "i32" | "i64" => "a whole number",
@@ -112,7 +112,7 @@ fn kind(expected: &str) -> &str {
     }
 }
 
-/// The range of a type of numbers.
+/// The range of a number type.
 fn range(expected: &str) -> &str {
     match expected {
         "u8" => "from 0 to 255",
@@ -128,7 +128,7 @@ fn shown(found: Unexpected) -> String {
         Unexpected::Bool(value) => value.to_string(),
         Unexpected::Unsigned(value) => value.to_string(),
         Unexpected::Signed(value) => value.to_string(),
-        // With its point, where it has no fraction: 3.0 is no whole number in TOML.
+        // Debug format keeps the decimal point: 3.0 is not an integer in TOML.
         Unexpected::Float(value) => format!("{value:?}"),
         Unexpected::Str(text) => format!("the text {text:?}"),
         Unexpected::Seq => "a list".to_owned(),
@@ -153,7 +153,7 @@ fn unexpected(value: &Value) -> Unexpected<'_> {
 /// Reads plain data.
 ///
 /// # Errors
-/// The first value of a wrong kind, a key that is unknown or missing.
+/// The first value of a wrong type, or key that is unknown or missing.
 pub(super) fn read<T: DeserializeOwned>(value: Value) -> Result<T, ValueError> {
     T::deserialize(Reader(value))
 }
@@ -179,7 +179,7 @@ impl<'de> Deserializer<'de> for Reader {
         visitor.visit_some(self)
     }
 
-    /// Serde would also take a list of the fields in their order.
+    /// serde would also accept a list of the fields in order.
     fn deserialize_struct<V: Visitor<'de>>(
         self,
         _: &'static str,
@@ -231,7 +231,7 @@ impl<'de> SeqAccess<'de> for Items {
 
 struct Entries {
     rest: <Table as IntoIterator>::IntoIter,
-    /// The value of the key that was read last.
+    /// The value of the last key.
     value: Option<(String, Value)>,
 }
 

@@ -1,4 +1,4 @@
-//! The vocabulary of a text: its most frequent words.
+//! Builds the vocabulary of a text from its most frequent words.
 
 use super::CorpusError;
 use resnet_bk_runtime::internal::tokenizer::{BlankLines, END_OF_LINE, Pretokenizer, UNKNOWN, Vocabulary};
@@ -7,10 +7,10 @@ use std::collections::HashMap;
 
 /// The `size - 1` most frequent words of `train_text`, after `<unk>` with id 0.
 ///
-/// Words are in the order of their counts, the most frequent first, and in byte order where counts
-/// are equal. `<eos>` is counted once for every line that is not blank, or for every line where
-/// blank lines are kept; a `<unk>` in the text is not counted. A text with fewer distinct words
-/// gives a smaller vocabulary. `<eos>` is always kept, in the last place if it is too rare.
+/// Words are sorted by count, the most frequent first, then by bytes. `<eos>` is counted once for
+/// every line, except for blank lines if they are dropped. An `<unk>` in the text is not counted. A
+/// text with fewer distinct words gives a smaller vocabulary. `<eos>` is always kept; if it is too
+/// rare, it is the last word.
 ///
 /// # Errors
 ///
@@ -35,7 +35,7 @@ pub fn build_vocabulary(
             *counts.entry(END_OF_LINE).or_default() += 1;
         }
     }
-    // `<eos>` alone is no word.
+    // `<eos>` alone does not count.
     if counts.keys().all(|&word| word == END_OF_LINE) {
         return Err(CorpusError::NoWords { bytes: train_text.len() });
     }

@@ -1,11 +1,13 @@
-//! The corpus that is compiled in: the English sentences of the Tanaka Corpus.
+//! The embedded corpus: English sentences of the Tanaka Corpus.
 //!
-//! About 139,000 different sentences of a collection made for learners of English and Japanese,
-//! compressed in `data/tanaka`; its README says where they come from, and holds their license and
-//! the Japanese sentences. Many differ by a word or two, so the split is made between groups of
-//! near-duplicates, by a hash of each group. The sentences stand in a fixed order that is drawn
-//! once: in the original order a sentence's neighbours repeat its words, which would reward a model
-//! for copying across lines that have nothing to do with each other.
+//! It has about 139,000 distinct sentences of a collection for learners of English and Japanese,
+//! compressed in `data/tanaka`. The README there names the source and the license, and documents
+//! the Japanese sentences.
+//!
+//! Many sentences differ by a word or two. So groups of near-duplicates are split between training
+//! and held-out text, by a hash of each group. The sentences are in a fixed shuffled order: in the
+//! original order, neighbors share words, which would favor models that copy between unrelated
+//! lines.
 
 use super::Corpus;
 use super::near_duplicates;
@@ -16,19 +18,19 @@ use resnet_bk_runtime::internal::tokenizer::Pretokenizer;
 use std::collections::{HashMap, HashSet};
 use std::io::Read;
 
-/// One English sentence a line, in the order of the collection.
+/// One English sentence per line, in the order of the collection.
 const ENGLISH: &[u8] = include_bytes!("../../data/tanaka/english.txt.gz");
 
-/// What the corpus is loaded as.
+/// Name of the corpus.
 pub(super) const NAME: &str = "embedded";
 
-/// Groups of 1,000 held out for each of valid and test.
+/// Groups per 1,000 that are held out for each of valid and test.
 const HELD_OUT: u64 = 50;
-/// Sentences of the largest group that may be held out: one big family of sentences would not be a
-/// sample of the language.
+/// Size of the largest group that may be held out. A larger family of similar sentences would not
+/// be a representative sample.
 const LARGEST_HELD_OUT_GROUP: usize = 50;
 
-/// Groups, splits and joins the sentences.
+/// Groups, shuffles and splits the sentences.
 pub(super) fn load() -> Corpus {
     let text = decompress(ENGLISH);
     let sentences = sentences(&text);
@@ -54,20 +56,20 @@ pub(super) fn load() -> Corpus {
     }
 }
 
-/// The text of a file that is compiled in.
+/// Decompresses an embedded file.
 fn decompress(file: &[u8]) -> String {
     let mut text = String::new();
     GzDecoder::new(file).read_to_string(&mut text).expect("a test reads every compiled-in file");
     text
 }
 
-/// Every different sentence of a text, in the order of this corpus.
+/// All distinct sentences of a text, in the order of this corpus.
 fn sentences(text: &str) -> Vec<&str> {
     let mut seen = HashSet::new();
     let mut sentences: Vec<&str> = text
         .lines()
         .map(str::trim)
-        // A few translations hold remarks in Japanese.
+        // A few translations contain remarks in Japanese.
         .filter(|sentence| !sentence.is_empty() && sentence.chars().all(|c| c < '\u{2E80}'))
         .filter(|sentence| seen.insert(*sentence))
         .collect();
@@ -75,10 +77,10 @@ fn sentences(text: &str) -> Vec<&str> {
     sentences
 }
 
-/// The side of each sentence: that of its group of near-duplicates.
+/// The side of each sentence, which is the side of its group.
 fn sides(sentences: &[&str]) -> Vec<Side> {
     let groups = near_duplicates::group(sentences);
-    // The least fingerprint names a group whatever the order of its sentences.
+    // The least hash identifies a group independently of the order of its sentences.
     let mut names: HashMap<usize, (u64, usize)> = HashMap::new();
     for (sentence, &group) in sentences.iter().zip(&groups) {
         let (least, size) = names.entry(group).or_insert((u64::MAX, 0));
@@ -112,7 +114,7 @@ mod tests {
             assert!(row.contains(&sha256(text.as_bytes())), "{name}: {}", sha256(text.as_bytes()));
         }
         assert_eq!([&english, &japanese].map(|text| text.lines().count()), [147_893; 2]);
-        // Sentences of the same number are translations of each other.
+        // Sentences with the same line number are translations of each other.
         let number = english.lines().position(|line| line == "Is he busy?").expect("a sentence of the corpus");
         assert_eq!(japanese.lines().nth(number), Some("彼は忙しいですか。"));
     }
@@ -143,8 +145,8 @@ mod tests {
 
     #[test]
     fn no_near_duplicate_straddles_the_split() {
-        // The slow twin: a sample of held-out sentences against every sentence of the other sides,
-        // without any filter.
+        // Slow reference: a sample of held-out sentences against every sentence of the other sides,
+        // without filtering.
         let sets = |text: &'static str| -> Vec<(Vec<String>, &'static str)> {
             let lines = text.lines().map(|line| {
                 let mut words = near_duplicates::normalised_words(line);
@@ -180,8 +182,7 @@ mod tests {
         let unknown = valid.iter().filter(|&&id| id == vocabulary.unknown()).count() as f64 / valid.len() as f64;
         assert!(unknown < 0.03, "{unknown}");
         let measured = NgramBaselines::measure(&train, &valid, vocabulary.len()).expect("sound streams");
-        // Measured for this split; sentences that leak into it would lower the bigram and the
-        // trigram.
+        // Measured for this split. Leaked sentences would lower bigram and trigram.
         let is_near = |measured: f64, expected: f64| (measured / expected - 1.0).abs() < 0.001;
         assert!(is_near(measured.unigram, 360.37), "{measured:?}");
         assert!(is_near(measured.bigram, 62.187) && is_near(measured.trigram, 46.610), "{measured:?}");

@@ -1,29 +1,29 @@
-//! What can go wrong between the name of a corpus and its text.
+//! Errors of loading a corpus.
 
 use std::path::PathBuf;
 
-/// Why a corpus cannot be loaded. Each message names the place and the fix.
+/// Why a corpus cannot be loaded. Each message names the place and a fix.
 #[derive(Debug, thiserror::Error)]
 pub enum CorpusError {
-    /// Neither a known name nor a folder.
+    /// The source is neither a known name nor a folder.
     #[error(
         "there is no corpus or folder {source_name:?}: use a folder with train.txt and valid.txt, or one of {known}{hint}"
     )]
     Unknown {
-        /// What was asked for.
+        /// The requested source.
         source_name: String,
         /// The known names.
         known: String,
-        /// Folders with a similar name; empty if there are none.
+        /// Suggestion of similar folders; empty if there are none.
         hint: String,
     },
-    /// A path which is not a folder.
+    /// The path is not a folder.
     #[error("{path} is a file: pass the folder that holds it, with train.txt and valid.txt in it", path = path.display())]
     NotAFolder {
         /// The path.
         path: PathBuf,
     },
-    /// A folder without one of its files.
+    /// The folder lacks a file.
     #[error("{path} is missing: a corpus folder holds train.txt, valid.txt and optionally test.txt", path = path.display())]
     Missing {
         /// The file.
@@ -34,7 +34,7 @@ pub enum CorpusError {
     Read {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// Error of the system.
         source: std::io::Error,
     },
     /// A file is not UTF-8.
@@ -49,7 +49,7 @@ pub enum CorpusError {
         /// Its value.
         byte: u8,
     },
-    /// A file holds no text.
+    /// A file contains no words.
     #[error("{path} holds no words in its {bytes} bytes: put one sentence or paragraph a line", path = path.display())]
     Empty {
         /// The file.
@@ -57,32 +57,32 @@ pub enum CorpusError {
         /// Its length.
         bytes: usize,
     },
-    /// A text whose vocabulary was asked for holds no words.
+    /// The training text contains no words.
     #[error("the training text holds no words in its {bytes} bytes: a vocabulary needs at least one")]
     NoWords {
         /// Its length.
         bytes: usize,
     },
-    /// A vocabulary too small for the two words that every vocabulary has.
+    /// The requested vocabulary is too small for `<unk>` and `<eos>`.
     #[error("a vocabulary of {size} words is too small: at least 2 are needed, <unk> and <eos>")]
     VocabularyTooSmall {
         /// The size.
         size: usize,
     },
-    /// The words of a text do not make a vocabulary.
+    /// The words do not form a valid vocabulary.
     #[error(transparent)]
     Vocabulary(#[from] resnet_bk_runtime::internal::tokenizer::VocabularyError),
-    /// The build leaves the hub out.
+    /// This build has no support for the hub.
     #[error(
         "corpus {name} comes from the Hugging Face hub, which this build leaves out: build with `--features hub`, or {manual}"
     )]
     HubDisabled {
         /// The corpus.
         name: &'static str,
-        /// How to do without the hub.
+        /// How to get the corpus manually.
         manual: String,
     },
-    /// No cache folder is known.
+    /// There is no folder for downloads.
     #[error("no folder to keep downloads in: set HF_HOME to one (there is no home directory)")]
     NoCacheFolder,
     /// A file could not be downloaded.
@@ -92,14 +92,14 @@ pub enum CorpusError {
         file: String,
         /// The data set on the hub.
         dataset: &'static str,
-        /// Where the hub was looked for.
+        /// Address of the hub.
         endpoint: String,
-        /// What the client said.
+        /// Error of the client.
         reason: String,
-        /// How to do without the hub.
+        /// How to get the corpus manually.
         manual: String,
     },
-    /// A split of a hub corpus holds no text.
+    /// A split of a hub corpus contains no text.
     #[error("the {split} text of {name} is empty: take more rows of it")]
     NothingOnASide {
         /// The corpus.
@@ -107,12 +107,12 @@ pub enum CorpusError {
         /// `train`, `valid` or `test`.
         split: &'static str,
     },
-    /// A downloaded file is not what it should be.
+    /// A downloaded file is not a valid Parquet file.
     #[error("{path} is not a Parquet file with a text column: {reason}; delete it to download it again", path = path.display())]
     Parquet {
         /// The file.
         path: PathBuf,
-        /// What the reader said.
+        /// Error of the reader.
         reason: String,
     },
 }

@@ -1,4 +1,4 @@
-//! What a perplexity belongs to: text, vocabulary and tokenizer.
+//! Fingerprint of text, vocabulary and tokenizer.
 
 use hmac_sha256::Hash;
 use resnet_bk_runtime::internal::tokenizer::Vocabulary;
@@ -10,25 +10,25 @@ use std::{
     path::Path,
 };
 
-/// SHA-256 of everything that decides which tokens are trained on and measured, in hexadecimal. Two
-/// perplexities may be compared where all of it is equal.
+/// SHA-256 of everything that determines the tokens, in hexadecimal. Two perplexities can be
+/// compared only if all fields are equal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TextFingerprint {
-    /// Of the training tokens, the dev slice included.
+    /// Hash of the training tokens, dev slice included.
     pub train: String,
-    /// Of the held-out tokens.
+    /// Hash of the held-out tokens.
     pub valid: String,
-    /// Of the words, one a line in the order of their ids.
+    /// Hash of the words, one per line in order of their ids.
     pub vocabulary: String,
-    /// Of the tokenizer's settings.
+    /// Hash of the tokenizer's settings.
     pub tokenizer: String,
 }
 
 impl TextFingerprint {
-    /// Of encoded texts and the vocabulary that encoded them. Texts are hashed as the words that
-    /// their tokens stand for, so that the same text under another vocabulary differs in
-    /// `vocabulary` and where words are unknown, not in every byte.
+    /// The fingerprint of encoded texts and their vocabulary. Tokens are hashed as words. So with
+    /// another vocabulary, the same text differs in `vocabulary` and at unknown words only, not
+    /// everywhere.
     pub fn of(train: &[u32], valid: &[u32], vocabulary: &Vocabulary) -> Self {
         let text = |tokens: &[u32]| {
             let mut hash = Hash::new();
@@ -46,7 +46,7 @@ impl TextFingerprint {
         }
     }
 
-    /// What differs, in words; `None` where nothing does.
+    /// The difference in words; `None` if there is none.
     pub fn difference(&self, other: &Self) -> Option<&'static str> {
         if self.tokenizer != other.tokenizer {
             Some("another tokenizer")
@@ -101,7 +101,7 @@ mod tests {
     fn a_fingerprint_is_the_sha_256_of_its_words() {
         let words = vocabulary("<unk> <eos> a b");
         let fingerprint = TextFingerprint::of(&[2, 1], &[3], &words);
-        // printf 'a\n<eos>\n' | sha256sum, and the same of 'b\n'.
+        // printf 'a\n<eos>\n' | sha256sum, and the same for 'b\n'.
         assert_eq!(fingerprint.train, "892bef7aa262cabad550fd84f2010e846eac2aedb108f7851b7eb98031e9e8ef");
         assert_eq!(fingerprint.valid, "0263829989b6fd954f72baaf2fc64bc2e2f01d692d4de72986ea808f6e99813f");
     }

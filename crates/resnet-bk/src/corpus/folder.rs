@@ -1,4 +1,4 @@
-//! A corpus in a folder: train.txt, valid.txt, and test.txt if it exists.
+//! A corpus in a folder: train.txt, valid.txt and optionally test.txt.
 
 use super::{Corpus, CorpusError};
 use crate::spelling::edit_distance;
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 /// Reads the texts of `folder`.
 ///
-/// A folder holds tokenized text unless a recipe's `corpus.pretokenizer` says otherwise.
+/// Texts are assumed to be tokenized unless a recipe sets `corpus.pretokenizer`.
 pub(super) fn load(folder: &Path) -> Result<Corpus, CorpusError> {
     if !folder.is_dir() {
         return Err(CorpusError::NotAFolder { path: folder.to_owned() });
@@ -35,7 +35,7 @@ fn read(path: PathBuf) -> Result<String, CorpusError> {
         let line = 1 + bytes[..offset].iter().filter(|&&byte| byte == b'\n').count();
         CorpusError::NotUtf8 { path: path.clone(), line, offset, byte: bytes[offset] }
     })?;
-    // Editors on Windows put a byte-order mark first, which would become part of the first word.
+    // Editors on Windows write a byte-order mark, which would become part of the first word.
     let text = text.strip_prefix('\u{FEFF}').map(str::to_owned).unwrap_or(text);
     if text.trim().is_empty() {
         return Err(CorpusError::Empty { path, bytes: text.len() });
@@ -43,8 +43,8 @@ fn read(path: PathBuf) -> Result<String, CorpusError> {
     Ok(text)
 }
 
-/// `; did you mean ...?` with the corpus folders beside `missing` whose names are like its own, or
-/// nothing.
+/// `; did you mean ...?` with corpus folders next to `missing` that have similar names; empty if
+/// there are none.
 pub(super) fn hint(missing: &Path) -> String {
     let Some(name) = missing.file_name().map(|name| name.to_string_lossy().to_lowercase()) else {
         return String::new();
@@ -63,7 +63,7 @@ pub(super) fn hint(missing: &Path) -> String {
     if close.is_empty() { String::new() } else { format!("; did you mean {}?", close.join(" or ")) }
 }
 
-/// Whether one name is part of the other or a third of the longer one at most has to be edited.
+/// Whether one name contains the other, or the edit distance is at most a third of the longer one.
 fn is_like(a: &str, b: &str) -> bool {
     let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
     let longer = a.len().max(b.len());

@@ -1,12 +1,11 @@
-//! Corpora of the Hugging Face hub.
+//! Corpora from the Hugging Face hub.
 //!
 //! ```text
-//! <endpoint>/datasets/<data set>/resolve/main/<file>.parquet     column `text`, one row a line or a document
-//! <cache>/datasets--<owner>--<name>/snapshots/<commit>/<file>    where it is kept; other programs use the same place
+//! <endpoint>/datasets/<data set>/resolve/main/<file>.parquet     column `text`, one row per line or document
+//! <cache>/datasets--<owner>--<name>/snapshots/<commit>/<file>    the cache; shared with other programs
 //! ```
 //!
-//! A file that is in the cache is never asked for again. The data sets are public: no token is
-//! sent.
+//! A file in the cache is not requested again. The data sets are public, so no token is sent.
 
 mod download;
 mod repository;
@@ -20,31 +19,32 @@ use repository::Repository;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-/// Documents of 1,000 held out for each of valid and test, where the hub has a training file only.
+/// Documents per 1,000 that are held out for each of valid and test, if the hub only has a training
+/// file.
 const HELD_OUT: u64 = 5;
 /// The Hugging Face hub.
 const HUGGING_FACE: &str = "https://huggingface.co";
 /// Rows read at a time.
 const ROWS: usize = 1_024;
 
-/// Where the hub is and where its files are kept.
+/// Address of the hub and folder of the cache.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HubSettings {
-    /// Address of the hub; `None` for the Hugging Face hub itself.
+    /// Address of the hub; `None` for the Hugging Face hub.
     pub endpoint: Option<String>,
     /// Folder of the downloads.
     pub cache: PathBuf,
-    /// Rows to take of each training file; `None` for all of them.
+    /// Rows to use of each training file; `None` for all.
     pub row_limit: Option<usize>,
 }
 
 impl HubSettings {
-    /// Reads `HF_ENDPOINT` and `HF_HOME`, with the hub's own defaults: the Hugging Face hub and
-    /// `~/.cache/huggingface`.
+    /// Reads `HF_ENDPOINT` and `HF_HOME`. The defaults are those of other hub clients: the Hugging
+    /// Face hub and `~/.cache/huggingface`.
     ///
     /// # Errors
     ///
-    /// If neither `HF_HOME` nor a home directory is known.
+    /// If neither `HF_HOME` nor a home directory is set.
     pub fn from_env() -> Result<Self, CorpusError> {
         let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
         let home = variable("HF_HOME")
@@ -57,13 +57,13 @@ impl HubSettings {
 
     /// Loads `wikitext-2`, `wikitext-103` or `openwebtext`.
     ///
-    /// Of OpenWebText it takes the first of 80 shards (303 MB to download, 100,173 documents) and
-    /// holds out five documents of 1,000 for each of valid and test, by a hash of the document.
+    /// For OpenWebText it uses the first of 80 shards (a download of 303 MB with 100,173
+    /// documents). By a hash of the document, it holds out five of 1,000 documents for each of
+    /// valid and test.
     ///
     /// # Errors
     ///
-    /// If there is no such corpus, or a file is neither in the cache nor to be had from the
-    /// endpoint.
+    /// If there is no such corpus, or a file is neither in the cache nor available at the endpoint.
     pub fn load(&self, name: &str) -> Result<Corpus, CorpusError> {
         match HUB_CORPORA.iter().find(|corpus| corpus.name == name) {
             Some(corpus) => load(corpus, self),
@@ -76,7 +76,7 @@ impl HubSettings {
     }
 }
 
-/// Downloads what is not in the cache and joins the rows.
+/// Downloads the files that are not in the cache and joins the rows.
 pub(super) fn load(corpus: &HubCorpus, settings: &HubSettings) -> Result<Corpus, CorpusError> {
     let endpoint = settings.endpoint.as_deref();
     let repository = Repository::new(endpoint.unwrap_or(HUGGING_FACE), &settings.cache, corpus.dataset);
@@ -153,7 +153,7 @@ fn read_text_column(file: File, limit: usize, mut visit: impl FnMut(&str)) -> Re
                 break;
             }
             left -= read;
-            // A missing text has a definition level but no value.
+            // A null text has a definition level but no value.
             for value in values.drain(..) {
                 visit(value.as_utf8()?);
             }

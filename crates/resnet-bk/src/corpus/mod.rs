@@ -1,14 +1,14 @@
 //! Sources of text.
 //!
 //! ```text
-//! "embedded"                      sentences that are compiled in                       words are split from punctuation
-//! "wikitext-2", "wikitext-103"    Hugging Face hub, kept in its cache                  tokenized already
-//! "openwebtext"                   the same; the first shard of it                      words are split from punctuation
-//! a folder                        train.txt, valid.txt, and test.txt if it exists      taken as tokenized already
+//! "embedded"                      sentences in the binary                         split into words
+//! "wikitext-2", "wikitext-103"    Hugging Face hub, cached                        already tokenized
+//! "openwebtext"                   the same; the first shard                       split into words
+//! a folder                        train.txt, valid.txt and optionally test.txt    assumed tokenized
 //! ```
 //!
-//! A corpus has a training text, a validation text that shares no document with it, and perhaps a
-//! test text.
+//! A corpus has a training text, a validation text without common documents, and optionally a test
+//! text.
 
 mod build_vocabulary;
 mod embedded;
@@ -36,7 +36,7 @@ struct HubCorpus {
     name: &'static str,
     dataset: &'static str,
     train: &'static [&'static str],
-    /// Validation and test files; none if they are held out of `train`.
+    /// Validation and test files; `None` if these texts are held out of `train`.
     held_out: Option<[&'static str; 2]>,
     pretokenizer: Pretokenizer,
     license: &'static str,
@@ -71,7 +71,7 @@ const HUB_CORPORA: [HubCorpus; 3] = [
     HubCorpus {
         name: "openwebtext",
         dataset: "Skylion007/openwebtext",
-        // 303 MB and 100,173 documents a shard: one is more than this trainer reads in a day on a
+        // One shard has 303 MB and 100,173 documents: more than training can use in a day on a
         // small machine.
         train: &["plain_text/train-00000-of-00080.parquet"],
         held_out: None,
@@ -81,7 +81,7 @@ const HUB_CORPORA: [HubCorpus; 3] = [
 ];
 
 impl HubCorpus {
-    /// What to do without the hub.
+    /// How to get the corpus without the hub.
     fn manual(&self) -> String {
         let Self { dataset, train, held_out, .. } = self;
         let folder = train[0].split_once('/').map_or("", |(folder, _)| folder);
@@ -93,32 +93,32 @@ impl HubCorpus {
     }
 }
 
-/// Text to train on and text to measure with.
+/// Training and held-out texts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Corpus {
-    /// What it was loaded as.
+    /// Name of the corpus.
     pub name: String,
-    /// Text to train on.
+    /// Training text.
     pub train: String,
-    /// Held-out text to report by. Nothing is chosen by it.
+    /// Held-out text for the report. Nothing is chosen by it.
     pub valid: String,
-    /// Held-out text to report, looked at once.
+    /// Held-out text for a final measurement.
     pub test: Option<String>,
-    /// How lines are cut into words.
+    /// The split of lines into words.
     pub pretokenizer: Pretokenizer,
-    /// License and credit, where known.
+    /// License and attribution, if known.
     pub license: Option<String>,
 }
 
-/// Loads the corpus `source`: `embedded`, a named corpus of the Hugging Face hub, or a folder.
+/// Loads the corpus `source`: `embedded`, a name of a hub corpus, or a folder.
 ///
-/// A name wins over a folder of that name; write `./wikitext-2` for the folder. The first use of a
-/// hub corpus downloads it; `HF_ENDPOINT` says from where and `HF_HOME` where to keep it, as for
-/// other programs that use the hub.
+/// A name takes precedence over a folder of that name; write `./wikitext-2` for the folder. The
+/// first use of a hub corpus downloads it. `HF_ENDPOINT` sets the address of the hub and `HF_HOME`
+/// the cache, as for other hub clients.
 ///
 /// # Errors
 ///
-/// If there is no such source, a file of it is missing, empty or not UTF-8, or a download fails.
+/// If there is no such source, a file is missing, empty or not UTF-8, or a download fails.
 pub fn load(source: &str) -> Result<Corpus, CorpusError> {
     if source == embedded::NAME {
         return Ok(embedded::load());

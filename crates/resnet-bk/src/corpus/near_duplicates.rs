@@ -1,31 +1,31 @@
-//! Groups of sentences that say almost the same, so that a split can keep each group on one side.
+//! Groups of near-duplicate sentences, so that a split can keep each group on one side.
 //!
-//! Two sentences are near-duplicates if the sets of their words are alike:
+//! Two sentences are near-duplicates if the Jaccard similarity of their sets of words is at least
+//! 3/5:
 //!
 //! ```text
 //! |A n B| / |A u B| >= 3/5        words in lower case, without punctuation and digits
 //! ```
 //!
-//! One word of four may differ, or two of eight. A group is what a chain of near-duplicates
-//! connects.
+//! One word of four may differ, or two of eight. Groups are the connected components of this
+//! relation.
 //!
-//! All pairs are found, not a sample of them, by prefix filtering (Chaudhuri, Ganti, Kaushik 2006):
-//! with words ordered from rare to common, two sets that are alike share one of their first few
-//! words.
+//! Prefix filtering finds all pairs, not only a sample (Chaudhuri, Ganti, Kaushik 2006): with words
+//! sorted from rare to common, two similar sets share one of their first few words.
 
 use std::collections::HashMap;
 
-/// The least similarity of near-duplicates, as a fraction.
+/// Least similarity of near-duplicates, as a fraction.
 const SIMILARITY: (usize, usize) = (3, 5);
 
-/// The words of a sentence that count for its similarity to others, in lower case.
-pub(super) fn normalised_words(sentence: &str) -> Vec<String> {
+/// The words of a sentence for comparisons, in lower case.
+pub(super) fn normalized_words(sentence: &str) -> Vec<String> {
     let parts = sentence.split(|c: char| !c.is_alphabetic() && c != '\'');
     let words = parts.map(|word| word.trim_matches('\'').to_lowercase());
     words.filter(|word| !word.is_empty()).collect()
 }
 
-/// Whether two sets of words, each sorted and without repeats, are alike.
+/// Whether two sorted sets of words are similar.
 pub(super) fn alike<T: Ord>(a: &[T], b: &[T]) -> bool {
     let shared = shared(a, b);
     shared * SIMILARITY.1 >= (a.len() + b.len() - shared) * SIMILARITY.0
@@ -46,19 +46,19 @@ fn shared<T: Ord>(mut a: &[T], mut b: &[T]) -> usize {
     shared
 }
 
-/// The group of each sentence, as the index of the group's first sentence.
+/// The group of each sentence, as the index of its first sentence.
 pub(super) fn group(sentences: &[&str]) -> Vec<usize> {
     let sets = ranked_word_sets(sentences);
     let mut groups = Groups { parent: (0..sets.len()).collect() };
 
-    // Equal sets first: one of them stands for all.
+    // Equal sets are represented by one of them.
     let mut by_set: HashMap<&[u32], usize> = HashMap::new();
     for (sentence, set) in sets.iter().enumerate() {
         let first = *by_set.entry(set).or_insert(sentence);
         groups.join(first, sentence);
     }
     let mut distinct: Vec<usize> = by_set.into_values().collect();
-    // From short to long, so that a candidate is never longer than the set which looks for it.
+    // From short to long, so that candidates are never longer than the current set.
     distinct.sort_unstable_by_key(|&sentence| (sets[sentence].len(), sentence));
 
     let words = sets.iter().flatten().max().map_or(0, |&rank| rank as usize + 1);
@@ -77,8 +77,8 @@ pub(super) fn group(sentences: &[&str]) -> Vec<usize> {
                 }
             }
         }
-        // A longer set which is like this one shares 2s/(1+s) of this one's words, so a shorter
-        // prefix will do.
+        // A longer similar set shares at least 2s/(1+s) of this set's words, so a shorter prefix is
+        // enough.
         let (numerator, denominator) = SIMILARITY;
         let least = (set.len() * 2 * numerator).div_ceil(numerator + denominator);
         for &word in &set[..prefix(set.len(), least)] {
@@ -88,12 +88,12 @@ pub(super) fn group(sentences: &[&str]) -> Vec<usize> {
     (0..sets.len()).map(|sentence| groups.find(sentence)).collect()
 }
 
-/// How many of the first words of a set of `length` include one of any `least` of its words.
+/// Length of a prefix that contains one of any `least` words of a set of `length`.
 fn prefix(length: usize, least: usize) -> usize {
     if length == 0 { 0 } else { length - least + 1 }
 }
 
-/// A set which a longer one may be alike, with what is needed to rule it out quickly.
+/// A set that a longer one may be similar to, with data for a quick test.
 #[derive(Clone, Copy)]
 struct Candidate {
     sentence: u32,
@@ -102,8 +102,8 @@ struct Candidate {
 }
 
 impl Candidate {
-    /// False only if the two sets are not alike: each bit in which the signatures differ is a word
-    /// that one of them lacks.
+    /// `false` only if the sets are not similar. Each differing bit of the signatures is a word
+    /// that one set lacks.
     fn may_be_alike(&self, other: &Self) -> bool {
         let apart = (self.signature ^ other.signature).count_ones();
         let total = self.length + other.length;
@@ -112,19 +112,18 @@ impl Candidate {
     }
 }
 
-/// One of 64 bits for each word.
+/// A bit set with one of 64 bits per word.
 fn signature(set: &[u32]) -> u64 {
     set.iter().fold(0, |bits, &word| bits | 1 << (word.wrapping_mul(0x9E37_79B1) >> 26))
 }
 
-/// The words of each sentence as ranks, the rarest word of all sentences having rank 0; sorted,
-/// without repeats.
+/// The words of each sentence as ranks, from rank 0 for the rarest word; sorted, without repeats.
 fn ranked_word_sets(sentences: &[&str]) -> Vec<Vec<u32>> {
     let mut ids: HashMap<String, u32> = HashMap::new();
     let mut counts: Vec<u32> = Vec::new();
     let mut sets: Vec<Vec<u32>> = Vec::with_capacity(sentences.len());
     for sentence in sentences {
-        let words = normalised_words(sentence).into_iter();
+        let words = normalized_words(sentence).into_iter();
         let set = words.map(|word| {
             let next = counts.len() as u32;
             let id = *ids.entry(word).or_insert(next);
@@ -152,7 +151,7 @@ fn ranked_word_sets(sentences: &[&str]) -> Vec<Vec<u32>> {
     sets
 }
 
-/// Disjoint groups of numbers; a group's name is its smallest number.
+/// Disjoint sets of numbers. Each set is named by its smallest number.
 struct Groups {
     parent: Vec<usize>,
 }
@@ -160,7 +159,7 @@ struct Groups {
 impl Groups {
     fn find(&mut self, mut member: usize) -> usize {
         while self.parent[member] != member {
-            // Halving the path keeps the trees flat.
+            // Path halving keeps the trees flat.
             self.parent[member] = self.parent[self.parent[member]];
             member = self.parent[member];
         }
@@ -188,7 +187,7 @@ mod tests {
             "She is very kind to him.",
             "The weather turned fine yesterday evening.",
         ];
-        // 4 is tied to 2 by 4 words of 8 only.
+        // Sentence 4 shares only 4 of 8 words with sentence 2.
         assert_eq!(group(&sentences), [0, 1, 0, 0, 4, 5]);
     }
 
@@ -199,8 +198,8 @@ mod tests {
     }
 
     #[test]
-    fn words_are_normalised() {
-        assert_eq!(normalised_words("'Don't!' said 2 MEN—twice."), ["don't", "said", "men", "twice"]);
+    fn words_are_normalized() {
+        assert_eq!(normalized_words("'Don't!' said 2 MEN—twice."), ["don't", "said", "men", "twice"]);
     }
 
     #[test]

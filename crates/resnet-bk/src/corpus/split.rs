@@ -1,5 +1,5 @@
-//! Which side of a split a text falls on: decided by a hash of the text, so that neither its place
-//! in a file nor what else is in the file matters.
+//! Assigns texts to the sides of a split by a hash of the text. So the side depends neither on the
+//! position in the file nor on other texts.
 
 use crate::random::Random;
 
@@ -11,7 +11,7 @@ pub(super) enum Side {
     Test,
 }
 
-/// Sends `held_out` of 1,000 fingerprints to each of valid and test.
+/// Assigns `held_out` of 1,000 hashes to each of valid and test.
 pub(super) fn side(fingerprint: u64, held_out: u64) -> Side {
     match Random::keyed(&[fingerprint]).below(1_000) {
         draw if draw < held_out => Side::Valid,
@@ -20,7 +20,7 @@ pub(super) fn side(fingerprint: u64, held_out: u64) -> Side {
     }
 }
 
-/// FNV-1a, 64 bits: the same on every platform and for every version of the standard library.
+/// FNV-1a, 64 bits: equal on all platforms and versions of the standard library.
 pub(super) fn fingerprint(text: &str) -> u64 {
     text.bytes().fold(0xCBF2_9CE4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3))
 }

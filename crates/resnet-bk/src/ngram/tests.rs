@@ -2,19 +2,19 @@ use super::*;
 use crate::random::Random;
 use std::collections::{HashMap, HashSet};
 
-/// Rounding of sums of a few hundred doubles.
+/// Rounding error of sums of a few hundred doubles.
 const ROUNDING: f64 = 1e-12;
 
 fn stream(length: usize, vocabulary: u64, seed: u64) -> Vec<u32> {
     let mut random = Random::new(seed);
-    // The smallest of three draws: a skewed distribution, with words that never occur.
+    // The least of three draws: a skewed distribution, in which some words never occur.
     let mut draw = || random.below(vocabulary);
     (0..length).map(|_| draw().min(draw()).min(draw()) as u32).collect()
 }
 
-/// The slow twin: the formulas of the module's header over hash maps, for any order.
+/// Slow reference: the formulas of the module header on hash maps, for any order.
 struct Oracle {
-    /// c of the n-grams of each order, from 1.
+    /// c of the n-grams of each order, from order 1.
     counts: Vec<HashMap<Vec<u32>, usize>>,
     vocabulary: usize,
 }
@@ -53,7 +53,7 @@ impl Oracle {
         }
     }
 
-    /// `context` is at most as long as the order allows.
+    /// `context` has at most as many words as the order allows.
     fn probability(&self, context: &[u32], word: u32) -> f64 {
         let lower =
             || if context.is_empty() { 1.0 / self.vocabulary as f64 } else { self.probability(&context[1..], word) };
@@ -102,7 +102,7 @@ fn the_fast_one_equals_the_formulas() {
                 assert!((discount(&level.discounts, count) - expected).abs() < ROUNDING, "order {order}, seed {seed}");
             }
         }
-        // Every context of one word and a sample of those of two, seen and unseen.
+        // Every context of one word, and a sample of contexts of two words, seen and unseen.
         for word in 0..vocabulary as u32 {
             for second in 0..vocabulary as u32 {
                 let near = |a: f64, b: f64| assert!((a - b).abs() < ROUNDING, "seed {seed}: {a} and {b}");
@@ -123,7 +123,7 @@ fn the_fast_one_equals_the_formulas() {
 #[test]
 fn probabilities_sum_to_one() {
     let vocabulary = 60;
-    // The last word occurs once, at the end: a context that nothing follows.
+    // The last word occurs once, at the end, so nothing follows it.
     let train: Vec<u32> = stream(300, 50, 1).into_iter().chain([55]).collect();
     let unigram = Unigram::count(&train, vocabulary);
     let fast = KneserNey::count(&train, vocabulary);
@@ -145,27 +145,27 @@ fn probabilities_sum_to_one() {
 
 #[test]
 fn matches_counting_by_hand() {
-    // 0 1 0 1 2 of three words. Bigrams: 01 twice, 10 once, 12 once. Trigrams: 010, 101 and 012
+    // 0 1 0 1 2 over three words. Bigrams: 01 twice, 10 once, 12 once. Trigrams: 010, 101 and 012
     // once.
     let model = KneserNey::count(&[0, 1, 0, 1, 2], 3);
     let near = |measured: f64, expected: f64| assert!((measured - expected).abs() < ROUNDING, "{measured} {expected}");
-    // No order has an n-gram that counts three: all discounts are 0.5, 1, 1.5.
+    // No order has an n-gram with count three, so all discounts are 0.5, 1, 1.5.
     // Each word follows one other word: (1 - 0.5) / 3, and 3 * 0.5 / 3 of the uniform 1 / 3.
     let word = 0.5 / 3.0 + 0.5 / 3.0;
-    // Bigram: 01 loses 1 of 2; 10 and 12 lose 0.5 each of 1 + 1; nothing follows 2.
+    // Bigram: 01 is discounted by 1 of 2; 10 and 12 by 0.5 each of 1 + 1; nothing follows 2.
     near(model.bigram(&[0], 1), 0.5 + 0.5 * word);
     near(model.bigram(&[0], 2), 0.5 * word);
     near(model.bigram(&[1], 0), 0.25 + 0.5 * word);
     near(model.bigram(&[2], 0), word);
-    // In the middle of the trigram model 01 counts once, for 1 comes before it both times that
-    // anything does; 10 and 12 follow 0.
+    // In the middle level of the trigram model, 01 counts once, because only 1 precedes it; 10 and
+    // 12 are preceded by 0.
     let [after_0, after_1] = [0.5 + 0.5 * word, 0.25 + 0.5 * word];
     near(model.trigram(&[0], 1), after_0);
     near(model.trigram(&[1, 0], 1), 0.5 + 0.5 * after_0);
-    // After 01 come 0 and 2, once each.
+    // 0 and 2 follow 01, once each.
     near(model.trigram(&[0, 1], 2), 0.25 + 0.5 * after_1);
     near(model.trigram(&[0, 1], 1), 0.5 * (0.5 * word));
-    // 12 is followed by nothing, and 20 does not occur.
+    // Nothing follows 12, and 20 does not occur.
     near(model.trigram(&[1, 2], 0), word);
     near(model.trigram(&[2, 0], 1), after_0);
     // Words 1 and 2 are scored, the first with one word of context.
@@ -180,8 +180,8 @@ fn discounts_are_those_of_chen_and_goodman() {
     // n_1 = 8, n_2 = 4, n_3 = 2, n_4 = 1: Y = 8 / 16.
     let counts: Vec<u32> = [[1; 8].as_slice(), &[2; 4], &[3; 2], &[4], &[9, 0]].concat();
     assert_eq!(discounts(&counts), [1.0 - 0.5, 2.0 - 0.75, 3.0 - 1.0]);
-    // No n-gram that counts four: D3 is 3, as KenLM has it. No n-gram that counts three: none is
-    // estimated.
+    // Without n-grams of count four, D3 is 3, as in KenLM. Without n-grams of count three, no
+    // discount is estimated.
     assert_eq!(discounts(&[1, 1, 1, 1, 2, 2, 3])[2], 3.0);
     assert_eq!(discounts(&[1, 1, 1, 1, 2, 2, 4]), FALLBACK);
     // D2 = 2 - 3 * (1 / 3) * 3 < 0.
@@ -199,7 +199,7 @@ fn a_text_with_a_known_next_word_has_a_bigram_baseline_near_one() {
 
 #[test]
 fn two_words_of_context_tell_more_than_one() {
-    // The next word is the sum of the last two, and one in eight is random.
+    // The next word is the sum of the last two, except for one random word in eight.
     let mut random = Random::new(5);
     let mut text = vec![0, 1];
     for at in 2..20_000 {

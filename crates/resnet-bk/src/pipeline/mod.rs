@@ -146,15 +146,15 @@ impl<'a> Run<'a> {
     fn check_stages(&self, stages: &[&StageConfig]) -> Result<(), RunError> {
         let mut model = self.checkpoint.model.config.clone();
         let quantization = self.checkpoint.model.parameters.architecture().quantization.as_ref();
-        let mut steps = quantization.is_some_and(|policy| policy.learned.is_some());
+        let mut has_learned_scales = quantization.is_some_and(|policy| policy.learned.is_some());
         let (mut asked, mut kept) = (None, false);
         // Float32 bytes of the models that are trained.
         let mut trained = Vec::new();
         for stage in stages {
-            steps = stage.has_learned_scales(steps);
+            has_learned_scales = stage.has_learned_scales(has_learned_scales);
             if let Some(bytes) = stage.schedule().weights_bytes {
                 asked = Some(bytes);
-                kept |= steps;
+                kept |= has_learned_scales;
             }
             stage.check_windows(&model).map_err(|windows| RunError::Windows {
                 windows,

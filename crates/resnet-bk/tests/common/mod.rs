@@ -1,4 +1,4 @@
-//! A small language, small models and small stages that the integration tests share.
+//! A small language, small models and short stages for the integration tests.
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
@@ -12,7 +12,7 @@ use resnet_bk_runtime::internal::architecture::Mixer;
 use resnet_bk_runtime::internal::tokenizer::{BlankLines, Pretokenizer};
 use std::sync::Arc;
 
-/// Sentences of a small grammar: the next word follows from the last one, with some choice.
+/// Sentences of a small grammar: each word determines a few possible next words.
 pub fn text(lines: usize, seed: u64) -> String {
     let mut random = Random::new(seed);
     let mut text = String::new();
@@ -59,7 +59,7 @@ pub fn streams_and_checkpoint(config: ModelConfig) -> (TokenStreams, Checkpoint)
     (streams, Checkpoint::new(ModelState::initialize(config, Arc::new(vocabulary), 1)))
 }
 
-/// A recipe over the tiny model with the given stages, each `kind` with more TOML lines.
+/// A recipe for the tiny model with these stages, each with its `kind` and more TOML lines.
 pub fn recipe(stages: &[(&str, &str)]) -> Recipe {
     let mut text =
         "seed = 1\n[model]\npreset = \"tiny\"\n[schedule]\nbatch_size = 8\nlearning_rate = 1e-2\n".to_owned();
@@ -69,7 +69,7 @@ pub fn recipe(stages: &[(&str, &str)]) -> Recipe {
     Recipe::parse(&text, "test", &[]).unwrap()
 }
 
-/// Gives up, as an interruption would, after some epochs of a stage.
+/// Panics after some epochs of a stage, like an interruption.
 pub struct Interrupt {
     pub stage: usize,
     pub epoch: usize,
@@ -77,13 +77,13 @@ pub struct Interrupt {
 
 impl Observer for Interrupt {
     fn event(&mut self, event: &Event) {
-        // The checkpoint of an epoch is written after its event, so the first step of the next
-        // epoch is the place to stop.
+        // The checkpoint of an epoch is written after its event, so stop at the first step of the
+        // next epoch.
         if let Event::Step { stage, step, .. } = event {
             assert!(*stage < self.stage || *step < self.epoch * STEPS, "interrupted");
         }
     }
 }
 
-/// Steps of an epoch of the grammar with batches of 8 windows of 16.
+/// Steps per epoch of the grammar with batches of 8 windows of 16 tokens.
 pub const STEPS: usize = 40;

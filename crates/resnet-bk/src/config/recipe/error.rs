@@ -1,10 +1,10 @@
-//! What can be wrong with a recipe.
+//! Errors of recipes.
 
 use crate::config::{ConfigError, Place, StageKind};
 use std::path::PathBuf;
 use thiserror::Error;
 
-/// A recipe that cannot be used.
+/// An invalid recipe.
 #[derive(Debug, Error)]
 pub enum RecipeError {
     /// The file cannot be read.
@@ -18,12 +18,12 @@ pub enum RecipeError {
     /// The file is not TOML.
     #[error("{place}: {message}")]
     Format {
-        /// File and, where known, line.
+        /// File and, if known, line.
         place: String,
         /// What is wrong.
         message: String,
     },
-    /// A key is unknown or missing, or its value of the wrong kind.
+    /// A key is unknown or missing, or its value has the wrong type.
     #[error("{place}: {key} {message}")]
     Value {
         /// Where it was written.
@@ -33,7 +33,7 @@ pub enum RecipeError {
         /// What is wrong.
         message: String,
     },
-    /// A value that can be read, but is wrong, and where it was written.
+    /// An invalid value, with the place where it was written.
     #[error("{place}: {source}")]
     Placed {
         /// Where it was written.
@@ -41,17 +41,17 @@ pub enum RecipeError {
         /// What is wrong with it.
         source: Box<RecipeError>,
     },
-    /// A target that nothing could reach, or everything.
+    /// A target that nothing can reach, or that everything reaches.
     #[error("[target] {field} is {value}, but must be {allowed}")]
     Target {
         /// The field.
         field: &'static str,
-        /// What it holds.
+        /// Its value.
         value: String,
-        /// What it may hold.
+        /// The allowed values.
         allowed: &'static str,
     },
-    /// A `--set` that is not `key=value`, or whose key does not exist.
+    /// A `--set` that is not `key=value`, or with an unknown key.
     #[error("--set {assignment}: {message}")]
     Assignment {
         /// As it was given.
@@ -59,7 +59,7 @@ pub enum RecipeError {
         /// What is wrong.
         message: String,
     },
-    /// The model's configuration is wrong.
+    /// The model's configuration is invalid.
     #[error("[model] {0}")]
     Model(#[from] ConfigError),
     /// A stage's field is outside its range.
@@ -71,12 +71,12 @@ pub enum RecipeError {
         kind: StageKind,
         /// The field.
         field: &'static str,
-        /// What it holds.
+        /// Its value.
         value: String,
-        /// What it may hold.
+        /// The allowed values.
         allowed: &'static str,
     },
-    /// A student's sizes or a quantization policy do not make a model.
+    /// A student's sizes or quantization policy are invalid.
     #[error("[[stage]] {stage} ({kind}): {source}")]
     Sizes {
         /// Its number, from 1.
@@ -86,7 +86,7 @@ pub enum RecipeError {
         /// What is wrong.
         source: ConfigError,
     },
-    /// No stage would run.
+    /// The recipe has no stage.
     #[error("the recipe has no [[stage]]; the first must be of kind \"train\", unless a model is given")]
     Empty,
 }

@@ -1,4 +1,4 @@
-//! A recipe: every number that a run depends on, as a TOML file.
+//! A recipe: a TOML file with every number that a run depends on.
 //!
 //! ```toml
 //! seed = 1
@@ -25,24 +25,24 @@ use serde::{Deserialize, Serialize};
 use std::path::Path;
 use toml::{Table, Value};
 
-/// What a recipe's file may hold.
+/// Top-level keys of a recipe.
 pub(super) const KEYS: [&str; 6] = ["seed", "corpus", "model", "target", "schedule", "stage"];
 
-/// Everything a run depends on but the text.
+/// Everything that a run depends on, except the text.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Recipe {
     /// Seed of initialization, shuffling and dropout. It is at least 0.
     pub seed: u64,
-    /// How much of the text is used, and how it becomes tokens.
+    /// The part of the text that is used, and its tokenization.
     #[serde(default)]
     pub corpus: CorpusConfig,
     /// The model that the first stage trains.
     pub model: ModelConfig,
-    /// What must be reached.
+    /// The goals of the run.
     #[serde(default)]
     pub target: Target,
-    /// The stages, in order.
+    /// The stages, in the order in which they run.
     #[serde(rename = "stage")]
     pub stages: Vec<StageConfig>,
 }
@@ -52,14 +52,14 @@ impl Recipe {
     /// `stage.0.schedule.epochs=1`.
     ///
     /// # Errors
-    /// [`RecipeError`], naming the file and the field.
+    /// [`RecipeError`], with file and field.
     pub fn read(path: &Path, assignments: &[String]) -> Result<Self, RecipeError> {
         let text =
             std::fs::read_to_string(path).map_err(|source| RecipeError::Read { path: path.to_owned(), source })?;
         Self::parse(&text, &path.display().to_string(), assignments)
     }
 
-    /// Parses a recipe; `place` names it in errors.
+    /// Parses a recipe. `place` names it in errors.
     ///
     /// # Errors
     /// As [`Recipe::read`].
@@ -87,14 +87,14 @@ impl Recipe {
     }
 
     fn from_table(mut table: Table) -> Result<Self, ValueError> {
-        // `schedule` is merged into the stages before Serde sees the keys.
+        // `schedule` is merged into the stages before serde reads the keys.
         if let Some(key) = table.keys().find(|key| !KEYS.contains(&key.as_str())) {
             return Err(unknown_key(key, &KEYS));
         }
         expand_presets(&mut table)?;
         expand_schedules(&mut table)?;
         expand_loss(&mut table)?;
-        // Serde would lose the place of what is wrong in a stage: it looks for the kind first.
+        // serde would lose the place of an error in a stage, because it reads the kind first.
         let stages = match table.get_mut("stage") {
             Some(Value::Array(stages)) => std::mem::take(stages).into_iter().enumerate(),
             _ => Vec::new().into_iter().enumerate(),
@@ -105,7 +105,7 @@ impl Recipe {
         Ok(Self { stages, ..read(Value::Table(table))? })
     }
 
-    /// The recipe with all its values, as TOML that [`Recipe::parse`] reads back.
+    /// The recipe with all its values, as TOML for [`Recipe::parse`].
     pub fn to_toml(&self) -> String {
         let mut table = Table::try_from(self).expect("a recipe is made of tables, numbers and strings");
         if let (Some(loss), Some(target)) =
@@ -126,7 +126,7 @@ impl Recipe {
         if self.stages.is_empty() {
             return Err(RecipeError::Empty);
         }
-        // A student is the model of the stages after it.
+        // After a `distill` stage, the student is the model.
         let mut model = self.model.clone();
         for (index, stage) in self.stages.iter().enumerate() {
             let (number, kind) = (index + 1, stage.kind());
@@ -181,9 +181,9 @@ fn read_stage(stage: Value) -> Result<StageConfig, ValueError> {
 }
 
 impl ValueError {
-    /// The error of a recipe, with the place where the value was written.
+    /// Converts to a recipe error, with the place where the value was written.
     fn at(mut self, sources: &Sources) -> RecipeError {
-        // What is taken out of the tables before they are read.
+        // Keys that are removed from the tables before they are read.
         let path: Vec<&str> = self.path.iter().map(String::as_str).collect();
         let taken: &[&str] = match path.as_slice() {
             [_] => &["schedule", "stage"],
@@ -204,7 +204,7 @@ impl ValueError {
         };
         let key = path.join(".");
         match &place {
-            // The assignment names the key already.
+            // The assignment already names the key.
             Place::Assignment(assignment)
                 if self.message.starts_with("must")
                     && assignment.split_once('=').is_some_and(|(name, _)| name.trim() == key) =>
@@ -217,7 +217,7 @@ impl ValueError {
 }
 
 impl RecipeError {
-    /// The same error with the place where the value was written, where it was.
+    /// Adds the place where the value was written, if it was written.
     fn at(self, sources: &Sources) -> Self {
         let found = self.paths().into_iter().find_map(|path| {
             let path: Vec<String> = path.split('.').map(str::to_owned).collect();
@@ -229,7 +229,7 @@ impl RecipeError {
         }
     }
 
-    /// Where the value that is wrong may stand, the likeliest first.
+    /// Paths of values that may be wrong, the most likely first.
     fn paths(&self) -> Vec<String> {
         match self {
             Self::Target { field, .. } => vec![format!("target.{field}")],

@@ -1,4 +1,4 @@
-//! Recipes are read as they are meant, and mistakes are named.
+//! Tests of reading recipes and of error messages.
 
 use super::*;
 use crate::config::{MagnitudePruning, Schedule};

@@ -3,12 +3,12 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-/// Doc comments of the fields and variants of public types, by `Type.name`; the second name is in
+/// Doc comments of the fields and variants of public types, by `Type.name`. The member's name is in
 /// lower case.
 pub(super) struct Docs(HashMap<String, String>);
 
 impl Docs {
-    /// Of the configuration, and of the crates' types that it holds.
+    /// Reads the sources of the configuration and of types in other crates that it contains.
     pub fn read() -> Self {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let mut docs = Self(HashMap::new());
@@ -18,10 +18,10 @@ impl Docs {
         docs
     }
 
-    /// The first paragraph of the comment of a field or variant, as one line.
+    /// The first paragraph of the doc comment of a field or variant, as one line.
     ///
     /// # Panics
-    /// If it has none.
+    /// If it has no doc comment.
     pub fn of_member(&self, name: &str, member: &str) -> &str {
         let comment = self.0.get(&format!("{name}.{}", member.to_lowercase()));
         comment.unwrap_or_else(|| panic!("{name}.{member} has no doc comment"))
@@ -72,7 +72,7 @@ impl Docs {
     fn keep(&mut self, name: String, comment: &str) {
         if !comment.is_empty() {
             let comment = comment.trim();
-            // A sentence that introduces a list says nothing without it.
+            // A sentence that introduces a list is useless without the list.
             let whole = match comment.rsplit_once(". ") {
                 Some((before, last)) if last.ends_with(':') => format!("{before}."),
                 _ => comment.to_owned(),

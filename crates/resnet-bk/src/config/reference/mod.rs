@@ -1,13 +1,13 @@
-//! docs/recipes.md, made from the code and compared with the file.
+//! Generates docs/recipes.md from the code and compares it with the file.
 //!
 //! ```text
-//! keys, types   what serde asks for when it reads a recipe     trace.rs
+//! keys, types   requests of serde when it reads a recipe        trace.rs
 //! defaults      `Default` and the presets, as TOML
-//! ranges        what the reader answers to a wrong value
-//! meanings      the doc comments                               docs.rs
+//! ranges        error messages of the reader for wrong values
+//! meanings      doc comments                                    docs.rs
 //! ```
 //!
-//! `UPDATE_DOCS=1 cargo test -p resnet-bk recipes_md` writes the file anew.
+//! `UPDATE_DOCS=1 cargo test -p resnet-bk recipes_md` rewrites the file.
 
 mod docs;
 mod render;

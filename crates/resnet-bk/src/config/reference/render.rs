@@ -1,4 +1,4 @@
-//! The page: a table for each table of a recipe.
+//! The page: one table of keys for each table of a recipe.
 
 use super::docs::Docs;
 use super::trace::{Kind, is_optional, kind_at};
@@ -33,7 +33,7 @@ In the tables, a default of `-` means that the key is not set. A range is the an
 to a value outside of it.
 ";
 
-/// A base recipe for the questions about ranges: a stage of each kind.
+/// A valid recipe with a stage of each kind. Ranges are found by changing its values.
 const BASE: &str = r#"
     seed = 1
     [model]
@@ -148,7 +148,7 @@ impl Page {
         }
     }
 
-    /// All keys of a table and of the tables in it.
+    /// All keys of a table and of its subtables.
     fn table<T: DeserializeOwned>(&mut self, prefix: &str, columns: &[(&str, &Table)]) {
         self.text.push_str("\n| key | type |");
         columns.iter().for_each(|(title, _)| write!(self.text, " {title} |").expect("a string takes all text"));
@@ -163,7 +163,7 @@ impl Page {
             let path = [path, &[key]].concat();
             let kind = kind_at::<T>(&path);
             let inner = match &kind {
-                // They have sections of their own.
+                // These have their own sections.
                 Kind::Table { name: "Schedule" | "ModelConfig" | "QuantizationPolicy", .. } => None,
                 Kind::Table { .. } => Some(path.clone()),
                 Kind::List => Some([&path[..], &["[]"]].concat()),
@@ -173,9 +173,9 @@ impl Page {
             let shown_key = path.join(".").replace(".[]", "[]");
             write!(self.text, "| `{shown_key}` | {} |", self.shown::<T>(&path, &kind)).expect("a string");
             for (_, values) in columns {
-                // Tables have no default of their own: their keys do.
+                // Tables have no defaults; their keys do.
                 let value = if matches!(kind, Kind::Table { .. }) { None } else { at(values, &path) };
-                // A flag that is off may be left out where a recipe is written.
+                // A flag that is off may be missing in a written recipe.
                 let absent = if kind == Kind::Flag && !is_optional::<T>(&path) { "false" } else { "-" };
                 write!(self.text, " {} |", value.map_or(absent.to_owned(), shown_value)).expect("a string");
             }
@@ -188,7 +188,7 @@ impl Page {
         }
     }
 
-    /// A kind in words.
+    /// Name of a kind of values.
     fn shown<T: DeserializeOwned>(&self, path: &[&str], kind: &Kind) -> String {
         match kind {
             Kind::Flag => "true or false".to_owned(),
@@ -211,7 +211,7 @@ impl Page {
         }
     }
 
-    /// What the names of an enumeration mean.
+    /// The names of an enumeration with their meanings.
     fn names(&self, kind: &Kind) -> String {
         let Kind::OneOf { name, names } = kind else { return String::new() };
         let meaning = |member: &&str| format!(" `{member}`: {}", cell(self.docs.of_member(name, member)));
@@ -241,14 +241,14 @@ fn at<'a>(table: &'a Table, path: &[&str]) -> Option<&'a Value> {
 
 fn shown_value(value: &Value) -> String {
     match value {
-        // Single precision has fewer digits.
+        // Print single-precision numbers with their own digits.
         Value::Float(number) if f64::from(*number as f32) == *number => format!("{:?}", *number as f32),
         Value::Float(number) => format!("{number:?}"),
         value => with_separators(&value.to_string()),
     }
 }
 
-/// What the reader says that a key may hold, when it is given values that it may not.
+/// The range of a key, from the error messages for wrong values.
 fn range(key: &str, kind: &Kind) -> String {
     let wrong: &[&str] = match kind {
         _ if key.contains("[]") => &[],
@@ -261,7 +261,7 @@ fn range(key: &str, kind: &Kind) -> String {
     for value in wrong {
         let Err(error) = Recipe::parse(BASE, "base", &[format!("{key}={value}")]) else { continue };
         let error = error.to_string();
-        // What the reader calls it.
+        // The reader's name of the key.
         let name = match key.rsplit('.').next().unwrap_or(key) {
             "num_experts" => "experts",
             "a0" => "resolvent.diagonal",
@@ -269,14 +269,14 @@ fn range(key: &str, kind: &Kind) -> String {
             name => name,
         };
         let Some((place, allowed)) = error.split_once("but must be ") else { continue };
-        // Other keys may be wrong because of this one: they have rows of their own.
+        // Skip other keys that become invalid too; they have their own rows.
         let allowed = with_separators(allowed.split(": ").next().unwrap_or(allowed));
         let is_this = [format!("{name} is "), format!("{name}["), "levels of".to_owned()];
         if is_this.iter().any(|name| place.contains(name)) && !found.contains(&allowed) {
             found.push(allowed);
         }
     }
-    // What is wrong below the least value may be told in two ways.
+    // Two messages may describe what is below the least value.
     let ranges: Vec<String> =
         found.iter().filter_map(|range| range.strip_prefix("from ")?.split(' ').next().map(str::to_owned)).collect();
     found
@@ -290,7 +290,7 @@ fn range(key: &str, kind: &Kind) -> String {
     found.join("; ")
 }
 
-/// Whole numbers of a text, 65536 as 65,536.
+/// Adds separators to whole numbers in a text: 65536 becomes 65,536.
 fn with_separators(text: &str) -> String {
     let mut out = String::new();
     let mut digits = String::new();
@@ -311,7 +311,7 @@ fn with_separators(text: &str) -> String {
     out.trim_end().to_owned()
 }
 
-/// Text in a table's cell: no links into the code, no line of the table.
+/// Escapes text for a table cell: removes links into the code and escapes `|`.
 fn cell(text: &str) -> String {
     text.replace('|', "\\|").replace("[`", "`").replace("`]", "`")
 }

@@ -1,7 +1,7 @@
-//! What serde asks for when it reads a type: kinds of values, and the keys of tables.
+//! Finds the types and keys that serde requests when it reads a type.
 //!
-//! A value of the type is never made. The deserializer walks down one path, notes what is asked for
-//! at its end, and fails.
+//! No value of the type is created. The deserializer follows one path, records the request at its
+//! end, and fails.
 
 use serde::de::value::StrDeserializer;
 use serde::de::{
@@ -11,7 +11,7 @@ use serde::de::{
 use std::cell::RefCell;
 use std::fmt::{self, Display};
 
-/// What a value must be.
+/// The type of a value.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Kind {
     Flag,
@@ -29,19 +29,19 @@ pub(super) enum Kind {
     },
     /// A name without a value.
     Alone,
-    /// In the reader's words.
+    /// A description by the reader.
     Described(String),
 }
 
-/// The kind of value that `T` has at a path: keys of tables, `[]` for the entries of a list, names
-/// of an enumeration.
+/// The kind of value at a path of `T`. The path has keys of tables, `[]` for list entries, and
+/// names of an enumeration.
 pub(super) fn kind_at<T: DeserializeOwned>(path: &[&str]) -> Kind {
     let found = RefCell::new(None);
     let _ = T::deserialize(Tracer { path, found: &found, stops_at_options: false });
     found.into_inner().unwrap_or_else(|| panic!("{path:?} is not read as a key"))
 }
 
-/// Whether the value at a path may be absent, and is then not set.
+/// Whether the value at a path is optional.
 pub(super) fn is_optional<T: DeserializeOwned>(path: &[&str]) -> bool {
     let found = RefCell::new(None);
     let _ = T::deserialize(Tracer { path, found: &found, stops_at_options: true });
@@ -57,7 +57,7 @@ struct Tracer<'a> {
 
 impl<'a> Tracer<'a> {
     fn stop<T>(self, kind: Kind) -> Result<T, Stop> {
-        // A path that goes on where a value ends is found nowhere.
+        // Nothing matches a path that continues below a plain value.
         if self.path.is_empty() {
             *self.found.borrow_mut() = Some(kind);
         }
@@ -69,7 +69,7 @@ impl<'a> Tracer<'a> {
     }
 }
 
-/// The end of every path.
+/// The error that ends every path.
 #[derive(Debug)]
 struct Stop;
 

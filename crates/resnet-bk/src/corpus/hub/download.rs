@@ -1,8 +1,8 @@
-//! The two requests that a file of the hub takes: which version it is, and its bytes.
+//! Downloads a file of the hub with two requests: one for its version, one for its bytes.
 //!
 //! ```text
-//! GET <file>, one byte      x-repo-commit, and x-linked-etag or etag; perhaps a redirect to where the bytes are
-//! GET <file>, from byte N   the rest, by any redirect
+//! GET <file>, one byte      headers x-repo-commit, and x-linked-etag or etag; possibly a redirect
+//! GET <file>, from byte N   the remaining bytes, following redirects
 //! ```
 
 use std::fs::{File, OpenOptions};
@@ -12,61 +12,61 @@ use std::time::Duration;
 use ureq::http::{HeaderMap, StatusCode, header};
 use ureq::{Agent, Body};
 
-/// Attempts to continue a download that broke off.
+/// Attempts to continue an interrupted download.
 const RETRIES: u32 = 3;
-/// Time before the first of them; it doubles with each.
+/// Wait before the first attempt; it doubles for each.
 const FIRST_WAIT: Duration = Duration::from_millis(300);
-/// Time to connect.
+/// Timeout for connecting.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
-/// Time without a byte after which a connection counts as broken.
+/// Timeout without data, after which a connection counts as broken.
 const READ_TIMEOUT: Duration = Duration::from_secs(60);
-/// Redirects to follow within the hub: a data set that was renamed has one.
+/// Redirects within the hub to follow; a renamed data set has one.
 const REDIRECTS: usize = 5;
-/// Bytes that are read at a time.
+/// Bytes per read.
 const BUFFER: usize = 1 << 16;
 const USER_AGENT: &str = concat!("resnet-bk/", env!("CARGO_PKG_VERSION"));
 
-/// Why a file of the hub could not be had.
+/// Why a file could not be downloaded.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum DownloadError {
-    /// The hub does not answer, or with an error.
+    /// The hub does not answer, or answers with an error.
     #[error("{0}")]
     Http(#[from] ureq::Error),
     /// The connection ended early.
     #[error("the connection broke off after {bytes} of {total} bytes")]
     Short {
-        /// Bytes that have arrived, earlier ones included.
+        /// Bytes received so far, including earlier attempts.
         bytes: u64,
-        /// Bytes of the file.
+        /// Length of the file.
         total: u64,
     },
-    /// An answer lacks something.
+    /// A header is missing or invalid.
     #[error("the answer has no usable header `{0}`")]
     Header(&'static str),
-    /// What arrived is something else.
+    /// The file has a wrong hash.
     #[error("its SHA-256 is {found}, but the hub's is {expected}")]
     Checksum {
-        /// What the hub says.
+        /// Hash given by the hub.
         expected: String,
-        /// Of what arrived.
+        /// Hash of the received bytes.
         found: String,
     },
     /// A file of the cache cannot be written or read.
     #[error("{path}: {source}", path = path.display())]
     File {
-        /// The file.
+        /// Error of the system.
         path: PathBuf,
         /// What the system said.
         source: io::Error,
     },
 }
 
-/// What the hub calls the file as it is now.
+/// The current version of a file on the hub.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Version {
-    /// The data set's commit.
+    /// Commit of the data set.
     pub(super) commit: String,
-    /// The same for the same bytes.
+    /// Identifies the file's bytes.
     pub(super) etag: String,
 }
 
@@ -84,7 +84,7 @@ impl Hub {
         Self { agent: config.build().new_agent() }
     }
 
-    /// Asks for the version of the file at `url`.
+    /// Requests the version of the file at `url`.
     pub(super) fn version(&self, url: &str) -> Result<Version, DownloadError> {
         let mut url = url.to_owned();
         for _ in 0..REDIRECTS {
@@ -92,8 +92,8 @@ impl Hub {
             let response = request.call()?;
             let headers = response.headers();
             match text(headers, "location").filter(|_| response.status().is_redirection()) {
-                // The hub itself knows the file under another name. (Another host would not know
-                // its commit.)
+                // A redirect within the hub: the file has another name there. (Another host would
+                // not send the commit.)
                 Some(path) if path.starts_with('/') && !path.starts_with("//") => url = origin(&url).to_owned() + path,
                 _ => {
                     let etag = name(headers, "x-linked-etag").or_else(|| name(headers, "etag"));
@@ -107,7 +107,7 @@ impl Hub {
         Err(ureq::Error::TooManyRedirects.into())
     }
 
-    /// Downloads what `part` lacks of the file at `url`.
+    /// Downloads the bytes of the file at `url` that are missing in `part`.
     pub(super) fn download(&self, url: &str, part: &Path) -> Result<(), DownloadError> {
         let open = OpenOptions::new().create(true).truncate(false).write(true).open(part);
         let mut file = open.map_err(file_error(part))?;
@@ -123,11 +123,11 @@ impl Hub {
         }
     }
 
-    /// One attempt to append the bytes that are missing.
+    /// One attempt to append the missing bytes.
     fn append(&self, url: &str, file: &mut File, part: &Path) -> Result<(), DownloadError> {
         let start = file.seek(SeekFrom::End(0)).map_err(file_error(part))?;
         let mut response = match self.get_from(url, start) {
-            // All of it is there, or more: the bytes of some other file.
+            // `part` is complete, or longer because it has the bytes of another file.
             Err(ureq::Error::StatusCode(416)) => self.get_from(url, 0),
             response => response,
         }?;
@@ -137,7 +137,7 @@ impl Hub {
             None => (0, response.body().content_length()),
         };
         if first != start {
-            // The answer begins at the file's first byte.
+            // The server ignored the range and sends the whole file.
             if first != 0 {
                 return Err(DownloadError::Header("content-range"));
             }
@@ -164,13 +164,13 @@ impl Hub {
     }
 }
 
-/// An error of this file of the cache.
+/// An error about a file of the cache.
 pub(super) fn file_error(path: &Path) -> impl FnOnce(io::Error) -> DownloadError {
     let path = path.to_owned();
     |source| DownloadError::File { path, source }
 }
 
-/// Whether the same request may succeed a moment later.
+/// Whether a retry may succeed.
 fn may_pass(error: &DownloadError) -> bool {
     match error {
         DownloadError::Short { .. } => true,
@@ -180,7 +180,7 @@ fn may_pass(error: &DownloadError) -> bool {
     }
 }
 
-/// `https://host:port` of an address.
+/// `https://host:port` of a URL.
 fn origin(url: &str) -> &str {
     let host = url.find("://").map_or(0, |scheme| scheme + 3);
     url[host..].find('/').map_or(url, |path| &url[..host + path])
@@ -190,14 +190,14 @@ fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name)?.to_str().ok()
 }
 
-/// The value of a header if it can be the name of a file, without the quotes of an etag.
+/// The value of a header without the quotes of an etag, if it is usable as a file name.
 fn name(headers: &HeaderMap, name: &str) -> Option<String> {
     let value = text(headers, name)?.trim_start_matches("W/").trim_matches('"');
     let is_sound = value.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
     (is_sound && !value.is_empty() && !value.starts_with('.')).then(|| value.to_owned())
 }
 
-/// First byte and length of the file in `bytes FIRST-LAST/LENGTH`; the length may be unknown.
+/// First byte and length of the file from `bytes FIRST-LAST/LENGTH`. The length may be unknown.
 fn parse_range(range: &str) -> Option<(u64, Option<u64>)> {
     let (bytes, length) = range.strip_prefix("bytes ")?.split_once('/')?;
     let first = bytes.split_once('-')?.0.parse().ok()?;

@@ -1,16 +1,15 @@
-//! One data set of the hub, as a folder of the cache.
+//! One data set of the hub in the cache.
 //!
 //! ```text
-//! refs/main                    the commit that was seen last
+//! refs/main                    the latest known commit
 //! snapshots/<commit>/<file>    a link to a blob
 //! blobs/<etag>                 the file
-//! blobs/<etag>.part            what has been downloaded of it so far
-//! blobs/<etag>.lock            locked while a process downloads it
+//! blobs/<etag>.part            a partial download
+//! blobs/<etag>.lock            locked during the download
 //! ```
 //!
-//! The layout is that of Python's `huggingface_hub`. It is written by hand because the crate
-//! `hf-hub` brings eight packages more (random numbers, user folders) for what are two requests and
-//! a rename.
+//! The layout is that of Python's `huggingface_hub`. The crate `hf-hub` is not used: it would add
+//! eight packages for two requests and a rename.
 
 use super::download::{DownloadError, Hub, Version, file_error};
 use crate::corpus::fingerprint::sha256_of_file;
@@ -18,16 +17,16 @@ use resnet_bk_runtime::internal::replace_file::replace_file;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-/// A data set and where it is kept.
+/// A data set and its place in the cache.
 pub(super) struct Repository {
     hub: Hub,
-    /// Address of the files, without a slash at its end.
+    /// Base URL of the files, without a trailing slash.
     files: String,
     folder: PathBuf,
 }
 
 impl Repository {
-    /// The data set `OWNER/NAME` of the hub at `endpoint`, kept in `cache`.
+    /// The data set `OWNER/NAME` of the hub at `endpoint`, with the cache folder `cache`.
     pub(super) fn new(endpoint: &str, cache: &Path, dataset: &str) -> Self {
         Self {
             hub: Hub::new(),
@@ -36,12 +35,12 @@ impl Repository {
         }
     }
 
-    /// The path of `file`, after a download if need be.
+    /// The path of `file`. Downloads it if it is not in the cache.
     ///
     /// # Errors
     ///
-    /// If the file is not in the cache, and the hub does not answer, lacks it, or sends something
-    /// else.
+    /// If the file is not in the cache, and the hub does not answer, does not have it, or sends
+    /// wrong data.
     pub(super) fn get(&self, file: &str) -> Result<PathBuf, DownloadError> {
         match self.cached(file) {
             Some(path) => Ok(path),
@@ -71,14 +70,13 @@ impl Repository {
         Ok(path)
     }
 
-    /// The file of this version, after a download unless another commit or another process has
-    /// brought it.
+    /// The blob of this version. Downloads it unless another commit or process has already done so.
     fn blob(&self, url: &str, version: &Version) -> Result<PathBuf, DownloadError> {
         let blob = self.folder.join("blobs").join(&version.etag);
         create_parent(&blob)?;
         let beside = |suffix| blob.with_file_name(format!("{}.{suffix}", version.etag));
         let lock = File::create(beside("lock")).map_err(file_error(&blob))?;
-        // Some systems do not lock files; a download goes on there without.
+        // On systems that cannot lock files, the download continues without a lock.
         let _ = lock.lock();
         if !blob.exists() {
             let part = beside("part");
@@ -90,7 +88,7 @@ impl Repository {
     }
 }
 
-/// Compares a download with its etag, which is its SHA-256 where the hub stores the file outside of
+/// Compares a download with its etag. The etag is the SHA-256 if the hub stores the file outside of
 /// Git.
 fn check(part: &Path, version: &Version) -> Result<(), DownloadError> {
     if version.etag.len() != 64 || !version.etag.bytes().all(|byte| byte.is_ascii_hexdigit()) {
@@ -108,10 +106,11 @@ fn create_parent(path: &Path) -> Result<(), DownloadError> {
     path.parent().map_or(Ok(()), fs::create_dir_all).map_err(file_error(path))
 }
 
-/// Puts the blob at `path`, which is `file` in a snapshot. A link to nothing makes room.
+/// Links `path`, which is `file` in a snapshot, to the blob. Replaces a broken link.
 #[cfg(unix)]
 fn link(blob: &Path, path: &Path, file: &str) -> std::io::Result<()> {
-    // From the file's folder over its parents, `<commit>` and `snapshots` to the data set's folder.
+    // From the folder of the file through its parents, `<commit>` and `snapshots` up to the data
+    // set's folder.
     let up = "../".repeat(file.matches('/').count() + 2);
     let name = blob.file_name().unwrap_or_default();
     if path.is_symlink() {
@@ -120,7 +119,7 @@ fn link(blob: &Path, path: &Path, file: &str) -> std::io::Result<()> {
     std::os::unix::fs::symlink(Path::new(&up).join("blobs").join(name), path)
 }
 
-/// Puts the blob at `path`. Not every system lets every user make links.
+/// Links or copies the blob to `path`. Not every system allows every user to create links.
 #[cfg(not(unix))]
 fn link(blob: &Path, path: &Path, _file: &str) -> std::io::Result<()> {
     fs::rename(blob, path)

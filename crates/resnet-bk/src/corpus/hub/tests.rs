@@ -1,4 +1,4 @@
-//! Against a small hub on 127.0.0.1 which serves Parquet files that the tests write.
+//! Tests with a local hub on 127.0.0.1 that serves Parquet files written by the tests.
 
 mod downloads;
 mod local_hub;
@@ -14,7 +14,7 @@ use std::collections::HashMap;
 use std::net::TcpListener;
 use std::sync::Arc;
 
-/// A Snappy-compressed file in row groups of `rows_per_group`, with a second column beside the
+/// A Snappy-compressed file in row groups of `rows_per_group`, with a second column besides the
 /// text.
 fn parquet_file(rows: &[Option<&str>], rows_per_group: usize) -> Vec<u8> {
     let schema = parse_message_type("message schema { required binary id (UTF8); optional binary text (UTF8); }");
@@ -80,7 +80,7 @@ fn a_second_load_asks_for_nothing() {
 
 #[test]
 fn offline_the_error_tells_how_to_do_without() {
-    // A port that was free a moment ago and that nobody listens on.
+    // A port that was free a moment ago and has no listener.
     let address = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port");
     let cache = cache();
     let settings =

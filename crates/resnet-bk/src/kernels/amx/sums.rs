@@ -39,7 +39,7 @@ pub struct MixedSums {
 }
 
 impl PlainSums {
-    /// Of no words.
+    /// Sums over no words.
     pub const EMPTY: Self = Self { largest: [f32::MIN; BLOCK], sum: [0.0; BLOCK] };
 }
 

@@ -1,4 +1,4 @@
-//! How a file comes into the cache, by whatever way the hub sends it.
+//! Tests of downloads into the cache, for all responses that the hub sends.
 
 use super::super::repository::Repository;
 use super::cache;
@@ -29,12 +29,12 @@ fn blobs(cache: &Path) -> PathBuf {
     cache.join("datasets--owner--name/blobs")
 }
 
-/// The headers of a file that lies in Git.
+/// Headers of a file stored in Git.
 fn plain() -> String {
     format!("ETag: \"plain\"\r\nx-repo-commit: {COMMIT}\r\n")
 }
 
-/// A hub that keeps the bytes elsewhere and names their SHA-256.
+/// A hub that redirects to the bytes and gives their SHA-256.
 fn redirecting(sha256: String, stored: Vec<u8>) -> LocalHub {
     LocalHub::answering(move |request: &Request| match request.path.as_str() {
         URL => {
@@ -131,7 +131,7 @@ fn what_is_stored_elsewhere_is_checked() {
     let hub = redirecting(sha256(&bytes()), b"something else".to_vec());
     let error = repository(&hub, cache.path()).get(FILE).expect_err("other bytes").to_string();
     assert_eq!(error, format!("its SHA-256 is {}, but the hub's is {}", sha256(b"something else"), sha256(&bytes())));
-    // The wrong bytes are gone, so the next attempt begins anew.
+    // The wrong bytes were deleted, so the next attempt starts over.
     let hub = redirecting(sha256(&bytes()), bytes());
     assert_eq!(fs::read(repository(&hub, cache.path()).get(FILE).expect("served")).expect("a file"), bytes());
     assert!(blobs(cache.path()).join(sha256(&bytes())).exists());

@@ -1,4 +1,4 @@
-//! A small hub on 127.0.0.1.
+//! A local hub on 127.0.0.1 for tests.
 
 use crate::corpus::HubSettings;
 use std::collections::HashMap;
@@ -9,16 +9,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 
-/// The commit that every file belongs to.
+/// The commit of all files.
 pub const COMMIT: &str = "0123abc";
 
-/// What a client asks for.
+/// A request of a client.
 pub struct Request {
-    /// The path of the address.
+    /// Path of the URL.
     pub path: String,
-    /// Where the client thinks that it is.
+    /// The `Host` header.
     pub host: String,
-    /// First byte, and last byte if there is a limit.
+    /// First byte, and last byte if given.
     pub range: Option<(usize, Option<usize>)>,
 }
 
@@ -31,7 +31,7 @@ pub struct LocalHub {
 }
 
 impl LocalHub {
-    /// Serves files by path as the hub does those that lie in Git.
+    /// Serves files by path, with the headers of files stored in Git.
     pub fn serving(files: HashMap<String, Vec<u8>>) -> Self {
         Self::answering(move |request| match files.get(&request.path) {
             Some(file) => {
@@ -41,7 +41,7 @@ impl LocalHub {
         })
     }
 
-    /// Answers with the bytes that `answer` makes.
+    /// Answers with the bytes that `answer` returns.
     pub fn answering(answer: impl Fn(&Request) -> Vec<u8> + Send + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("an address");
@@ -56,7 +56,7 @@ impl LocalHub {
                     requests.fetch_add(1, Ordering::SeqCst);
                     let stream = stream.expect("a connection");
                     let answer = answer(&read_request(&stream));
-                    // A client may hang up when it has seen enough.
+                    // The client may close the connection early.
                     let _ = (&stream).write_all(&answer);
                 }
             }
@@ -64,12 +64,12 @@ impl LocalHub {
         Self { endpoint: format!("http://{address}"), requests, stopped, server: Some(server) }
     }
 
-    /// Requests so far.
+    /// Number of requests so far.
     pub fn requests(&self) -> usize {
         self.requests.load(Ordering::SeqCst)
     }
 
-    /// For this hub, with downloads in `cache`.
+    /// Settings for this hub, with `cache` as the cache folder.
     pub fn settings(&self, cache: &Path) -> HubSettings {
         HubSettings { endpoint: Some(self.endpoint.clone()), cache: cache.to_owned(), row_limit: None }
     }
@@ -78,7 +78,7 @@ impl LocalHub {
 impl Drop for LocalHub {
     fn drop(&mut self) {
         self.stopped.store(true, Ordering::SeqCst);
-        // One more connection wakes the server, which then sees that it has to stop.
+        // One more connection wakes the server, so that it can stop.
         let woken = TcpStream::connect(self.endpoint.trim_start_matches("http://"));
         if let (Ok(_), Some(server)) = (woken, self.server.take()) {
             let _ = server.join();
@@ -99,12 +99,12 @@ fn read_request(stream: &TcpStream) -> Request {
     Request { path, host: header("host: ").unwrap_or_default(), range }
 }
 
-/// The etag that `serving` gives a file.
+/// The etag of a file from `serving`.
 pub fn etag(path: &str) -> String {
     path.replace('/', "-")
 }
 
-/// An answer with the part of `file` that was asked for.
+/// A response with the requested range of `file`.
 pub fn part(file: &[u8], request: &Request, headers: &str) -> Vec<u8> {
     let (first, last) = request.range.unwrap_or_default();
     if first >= file.len() {
@@ -117,7 +117,7 @@ pub fn part(file: &[u8], request: &Request, headers: &str) -> Vec<u8> {
     [head.as_bytes(), &file[first..end]].concat()
 }
 
-/// An answer without a body.
+/// A response without a body.
 pub fn empty(status: &str, headers: &str) -> Vec<u8> {
     format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n{headers}Connection: close\r\n\r\n").into_bytes()
 }

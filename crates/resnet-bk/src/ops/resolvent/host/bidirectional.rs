@@ -25,7 +25,7 @@ pub fn backward(chain: Chain, v: &[f32], features: &[f32], gradient: &[f32], dv:
             dv[heads * t + h] = -sent.0;
             deta[h] -= sent.1;
             let a = (w(t).0 + sent.0, w(t).1 + sent.1);
-            // A_{t+1} takes s^2 h_{t+1}^2 A_t.
+            // A_{t+1} = w_{t+1} + s^2 h_{t+1}^2 A_t.
             if let Some(next) = right.get(2 * heads * (t + 1)..).filter(|rest| !rest.is_empty()) {
                 let x = multiply(square(at(next, h)), a);
                 sent = (s2 * x.0, s2 * x.1);
@@ -33,7 +33,7 @@ pub fn backward(chain: Chain, v: &[f32], features: &[f32], gradient: &[f32], dv:
         }
         let mut b = (0.0, 0.0);
         for t in (0..dv.len() / heads).rev() {
-            // B_t += s^2 g_t^2 B_{t+1}.
+            // B_t = w_t + s^2 g_t^2 B_{t+1}.
             let x = multiply(square(at(&left[2 * heads * t..], h)), b);
             b = (w(t).0 + s2 * x.0, w(t).1 + s2 * x.1);
             dv[heads * t + h] -= b.0;
