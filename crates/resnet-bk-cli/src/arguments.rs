@@ -1,14 +1,13 @@
-//! Numbers on the command line. What is wrong with one is said in plain words, without the names of
-//! types.
+//! Parsers of numbers on the command line. Their error messages do not use names of Rust types.
 
 use std::ops::RangeInclusive;
 
-/// Most threads.
+/// Largest number of threads.
 const MAX_THREADS: u64 = 1024;
-/// Most timed runs of a benchmark.
+/// Largest number of timed runs in a benchmark.
 const MAX_RUNS: u64 = 1_000_000;
 
-/// A whole number in a range.
+/// An integer within a range.
 fn whole(text: &str, range: RangeInclusive<u64>) -> Result<u64, String> {
     let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
     if digits.is_empty() || !digits.bytes().all(|digit| digit.is_ascii_digit()) {
@@ -28,17 +27,17 @@ fn size(text: &str, range: RangeInclusive<u64>) -> Result<usize, String> {
     usize::try_from(number).map_err(|_| format!("it must be at most {}", usize::MAX))
 }
 
-/// How many of something, at least one.
+/// A count, at least 1.
 pub fn count(text: &str) -> Result<usize, String> {
     size(text, 1..=u64::MAX)
 }
 
-/// Threads that compute.
+/// A number of threads.
 pub fn threads(text: &str) -> Result<usize, String> {
     size(text, 1..=MAX_THREADS)
 }
 
-/// Timed runs of a benchmark.
+/// A number of timed runs.
 pub fn runs(text: &str) -> Result<usize, String> {
     size(text, 1..=MAX_RUNS)
 }
@@ -58,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_out_of_range_are_told_the_range() {
+    fn errors_name_the_allowed_range() {
         assert_eq!(count("1"), Ok(1));
         assert_eq!(count("18446744073709551615"), Ok(usize::MAX));
         for (wrong, message) in [

@@ -1,4 +1,4 @@
-//! Ctrl-C during a run: one line that says what is kept and how to go on, then the end.
+//! Ctrl-C during a run: prints one line that says what is saved and how to resume, then exits.
 
 use crate::observers::Bar;
 use crate::printer::last_note;
@@ -9,18 +9,18 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Exit code of a program that Ctrl-C ended: 128 and the signal's number, as shells count.
+/// Exit code of a program ended by Ctrl-C: 128 plus the signal's number, as in shells.
 #[cfg(unix)]
 const INTERRUPTED: i32 = 130;
 
-/// From now on, Ctrl-C ends the run in `out` between two writes. A second one ends it at once.
+/// From now on, Ctrl-C ends the run in `out` between two writes. A second Ctrl-C ends it at once.
 #[cfg(unix)]
 pub fn watch(out: PathBuf, bar: Bar) {
     use signal_hook::consts::SIGINT;
     use signal_hook::iterator::Signals;
 
-    // A job in the background of a script goes on when the script is interrupted; without a
-    // handler, Ctrl-C ends the program as it always does.
+    // A background job of a script must continue when the script is interrupted. Without a handler,
+    // Ctrl-C has its usual effect.
     if is_ignored(SIGINT) {
         return;
     }
@@ -44,11 +44,11 @@ pub fn watch(out: PathBuf, bar: Bar) {
     });
 }
 
-/// Elsewhere Ctrl-C ends the program as it always does.
+/// On other systems Ctrl-C ends the program as usual.
 #[cfg(not(unix))]
 pub fn watch(_: PathBuf, _: Bar) {}
 
-/// Whether the process was started with a signal ignored, as far as the system tells.
+/// Whether the process was started with this signal ignored, if the system reports it.
 #[cfg(unix)]
 fn is_ignored(signal: i32) -> bool {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
@@ -57,7 +57,7 @@ fn is_ignored(signal: i32) -> bool {
     mask >> (signal - 1) & 1 == 1
 }
 
-/// What is kept of a run, and the command that goes on with it.
+/// What is saved of a run, and the command to resume it.
 fn message(out: &Path, command: impl Iterator<Item = OsString>) -> String {
     let begun = out.join(RECIPE).is_file();
     let kept = kept(out).unwrap_or_else(|| "nothing is kept: the first epoch was not done".to_owned());
@@ -65,7 +65,7 @@ fn message(out: &Path, command: impl Iterator<Item = OsString>) -> String {
     format!("interrupted; {kept}; {verb}: {}", again(command, begun))
 }
 
-/// What the last stage's file holds; `None` where no stage has one.
+/// The content of the last stage's file; `None` if no stage has one.
 fn kept(out: &Path) -> Option<String> {
     let mut stages: Vec<PathBuf> = fs::read_dir(out).ok()?.flatten().map(|entry| entry.path()).collect();
     stages.retain(|folder| folder.join(CHECKPOINT).is_file());
@@ -86,7 +86,7 @@ fn kept(out: &Path) -> Option<String> {
     })
 }
 
-/// The command as a line for a shell, with `--resume` where there is a run to go on with.
+/// The command as a line for a shell, with `--resume` if there is a run to resume.
 fn again(command: impl Iterator<Item = OsString>, resume: bool) -> String {
     let mut words: Vec<String> = command.map(|word| word.to_string_lossy().into_owned()).collect();
     if resume && !words.iter().any(|word| word == "--resume") {
@@ -108,7 +108,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_command_goes_on_and_can_be_pasted() {
+    fn the_resume_command_can_be_pasted_into_a_shell() {
         let command = |words: &[&str]| words.iter().map(OsString::from).collect::<Vec<_>>().into_iter();
         let words = ["resnet-bk", "train", "--corpus", "my texts", "--set", "model.mixer=\"diagonal\""];
         let line = again(command(&words), true);
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_kept_of_a_run_without_an_epoch() {
+    fn a_run_without_a_completed_epoch_keeps_nothing() {
         let out = tempfile::tempdir().expect("a folder");
         let command = || ["resnet-bk", "train"].iter().map(OsString::from);
         let none = "interrupted; nothing is kept: the first epoch was not done; begin again with: resnet-bk train";

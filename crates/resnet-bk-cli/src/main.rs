@@ -1,7 +1,7 @@
-//! The `resnet-bk` command: trains small language models, compresses them, and runs what comes out.
+//! The `resnet-bk` command: trains small language models, compresses them, and runs the result.
 //!
-//! stdout is data, stderr is everything else. Exit codes: 0 done, 1 a target was missed or counting
-//! predicts better, 2 an error, 130 interrupted.
+//! Results go to stdout, everything else to stderr. Exit codes: 0 done, 1 a target was missed or
+//! n-gram counts predict better, 2 an error, 130 interrupted.
 
 mod arguments;
 mod commands;
@@ -42,11 +42,11 @@ struct Arguments {
     threads: Option<usize>,
 }
 
-/// How a command that did not fail ended.
+/// Result of a command that did not fail.
 enum Outcome {
-    /// Everything that was asked for.
+    /// All requested work is done.
     Done,
-    /// The run is complete, but missed its target, or its model predicts no better than bigram
+    /// The run is complete, but it missed its target, or its model predicts no better than bigram
     /// counts.
     TargetMissed,
 }
@@ -56,7 +56,7 @@ fn main() -> ExitCode {
     let mut printer = Printer::stdout();
     let result = match Arguments::try_parse() {
         Ok(arguments) => run(arguments, &mut printer),
-        // Its own words echo what was typed, so they go the way of all others.
+        // Usage errors repeat what was typed, so they are escaped like other messages.
         Err(usage) if usage.use_stderr() => {
             printer::note(usage.render().to_string().trim_end());
             return ExitCode::from(2);

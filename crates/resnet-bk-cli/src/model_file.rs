@@ -1,4 +1,4 @@
-//! MODEL on the command line: a checkpoint or an artifact.
+//! The MODEL argument: a checkpoint or an artifact.
 
 use crate::failure::{Failure, system_message};
 use crate::run_folder::ARTIFACT;
@@ -13,13 +13,13 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-/// Reads a model.
+/// Loads a model.
 pub fn load(path: &Path) -> Result<Artifact> {
     check(path)?;
     Ok(export::load(path)?)
 }
 
-/// Reads a model that is to predict the next word.
+/// Loads a model and checks that it is causal.
 pub fn load_causal(path: &Path) -> Result<Artifact> {
     let artifact = load(path)?;
     if artifact.architecture.causality == Causality::Bidirectional {
@@ -28,15 +28,15 @@ pub fn load_causal(path: &Path) -> Result<Artifact> {
     Ok(artifact)
 }
 
-/// Refuses a prompt that would take more memory than there is.
+/// Refuses a prompt that needs more memory than is available.
 pub fn check_prompt(artifact: &Artifact, prompt: &str) -> Result<()> {
     let tokens = artifact.vocabulary.encode_prompt(prompt).len().max(1);
-    // A prompt is read as one window, however long it is.
+    // A prompt is processed as one window of its own length.
     let architecture = Architecture { n_seq: tokens, ..artifact.architecture.clone() };
     Ok(check_evaluation(&architecture, tokens, 1)?)
 }
 
-/// Refuses what no training can go on from, before anything slow begins.
+/// Refuses a file that is not a checkpoint before any slow work begins.
 pub fn check_checkpoint(path: &Path) -> Result<()> {
     if let (true, Some(checkpoint)) = (path.is_dir(), last_checkpoint(path)) {
         let hint = format!("pass the checkpoint of a stage, such as {}", checkpoint.display());
@@ -66,7 +66,7 @@ fn last_checkpoint(run: &Path) -> Option<PathBuf> {
     stages.filter(|checkpoint| checkpoint.is_file()).max()
 }
 
-/// Refuses a path that is no file, or one that may not be read.
+/// Refuses a path that is not a file or cannot be read.
 fn check(path: &Path) -> Result<()> {
     let name = path.display();
     let either = "pass an artifact (RUN/model.rbk) or a checkpoint (RUN/NN-stage/model.safetensors)";

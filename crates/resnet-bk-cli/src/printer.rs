@@ -1,4 +1,4 @@
-//! The one place that writes to stdout and stderr, and how numbers look there.
+//! All writes to stdout and stderr, and the format of numbers.
 
 use crate::failure::{Failure, system_message};
 use serde::Serialize;
@@ -8,8 +8,8 @@ use std::io::{self, BufWriter, ErrorKind, IsTerminal, Write};
 
 /// Writes results to stdout.
 ///
-/// A reader who closes the pipe has seen enough: what is printed after that goes nowhere, and the
-/// command goes on, so that its files and its exit code are those that it has earned.
+/// If the reader closes the pipe, further output is dropped and the command continues. So its files
+/// and its exit code do not depend on the reader.
 pub struct Printer {
     out: Box<dyn Write>,
     is_terminal: bool,
@@ -17,7 +17,7 @@ pub struct Printer {
 }
 
 impl Printer {
-    /// To the program's stdout.
+    /// A printer to the program's stdout.
     pub fn stdout() -> Self {
         let stdout = io::stdout();
         let is_terminal = stdout.is_terminal();
@@ -28,25 +28,25 @@ impl Printer {
         Self { out, is_terminal, is_closed: false }
     }
 
-    /// A line.
+    /// Prints a line.
     pub fn line(&mut self, line: impl Display) -> Result<(), Failure> {
         let line = format!("{line}\n");
         self.write(&line)
     }
 
-    /// A piece of text, shown at once.
+    /// Prints a piece of text immediately.
     pub fn stream(&mut self, text: &str) -> Result<(), Failure> {
         self.write(text)?;
         self.flush()
     }
 
-    /// A value as indented JSON.
+    /// Prints a value as indented JSON.
     pub fn json(&mut self, value: &impl Serialize) -> Result<(), Failure> {
         let json = serde_json::to_string_pretty(value).expect("results are plain data");
         if !self.is_terminal {
             return self.line(json);
         }
-        // In JSON's own form: what is shown can be copied.
+        // Escape as JSON does, so that the output stays valid JSON.
         let shown: String = json
             .chars()
             .map(|c| if steers_a_terminal(c) { format!("\\u{:04x}", u32::from(c)) } else { c.to_string() })
@@ -54,19 +54,19 @@ impl Printer {
         self.line(shown)
     }
 
-    /// Shows what was written so far.
+    /// Flushes the output.
     pub fn flush(&mut self) -> Result<(), Failure> {
         let flushed = self.out.flush();
         self.judge(flushed)
     }
 
-    /// How a text will look: what steers a terminal is escaped where stdout is one, and is left
-    /// alone elsewhere, where it is data.
+    /// The text as it will be printed. Control characters are escaped if stdout is a terminal;
+    /// otherwise the text is data and unchanged.
     pub fn shown<'a>(&self, text: &'a str) -> Cow<'a, str> {
         if self.is_terminal { escaped(text) } else { Cow::Borrowed(text) }
     }
 
-    /// Whether nobody reads stdout any more.
+    /// Whether the reader has closed stdout.
     pub fn is_closed(&self) -> bool {
         self.is_closed
     }
@@ -96,21 +96,21 @@ impl Printer {
     }
 }
 
-/// A message on stderr, with what steers a terminal escaped. Nothing can be done where even that
-/// fails.
+/// Prints a message on stderr with control characters escaped. A failure is ignored, because it
+/// cannot be reported.
 pub fn note(message: &str) {
     let _ = writeln!(io::stderr(), "{}", escaped(message));
 }
 
-/// The last message on stderr: no other follows while the lock is held.
+/// Prints the last message on stderr: no other can follow while the lock is held.
 pub fn last_note(message: &str) -> io::StderrLock<'static> {
     let mut stderr = io::stderr().lock();
     let _ = writeln!(stderr, "{}", escaped(message));
     stderr
 }
 
-/// The text with control characters and bidirectional overrides written out, such as `\u{1b}`. Line
-/// breaks and tabs stay.
+/// Escapes control characters and bidirectional overrides, for example as `\u{1b}`. Line breaks and
+/// tabs are kept.
 pub fn escaped(text: &str) -> Cow<'_, str> {
     if !text.contains(steers_a_terminal) {
         return Cow::Borrowed(text);
@@ -122,13 +122,13 @@ pub fn escaped(text: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// Control characters (C0, DEL, C1) but line breaks and tabs, and characters that turn the
-/// direction of what follows.
+/// Control characters (C0, DEL, C1) except line breaks and tabs, and characters that change the
+/// text direction.
 fn steers_a_terminal(c: char) -> bool {
     (c.is_control() && c != '\n' && c != '\t') || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// Rows of cells under a heading; the first column is flush left, numbers are flush right.
+/// A table with a heading. The first column is left-aligned, columns of numbers are right-aligned.
 pub struct Table {
     rows: Vec<Vec<String>>,
 }
@@ -144,7 +144,7 @@ impl Table {
         self.rows.push(cells.to_vec());
     }
 
-    /// The heading, then the rows.
+    /// Heading and rows.
     pub fn rows(&self) -> &[Vec<String>] {
         &self.rows
     }
@@ -181,7 +181,7 @@ pub fn grouped(number: u64) -> String {
     out
 }
 
-/// A perplexity, with two decimals while they mean something.
+/// A perplexity, with two decimals if they are significant.
 pub fn perplexity(value: f64) -> String {
     if value < 10_000.0 { format!("{value:.2}") } else { format!("{value:.3e}") }
 }
@@ -202,7 +202,7 @@ pub fn percent(value: f64) -> String {
     format!("{rounded} %")
 }
 
-/// Seconds of wall time.
+/// Wall time in seconds.
 pub fn seconds(value: f64) -> String {
     format!("{value:.1}")
 }
@@ -214,7 +214,7 @@ mod tests {
     use std::rc::Rc;
 
     #[test]
-    fn numbers_read_well() {
+    fn numbers_are_formatted() {
         assert_eq!([0, 999, 1_000, 16_584_480].map(grouped), ["0", "999", "1,000", "16,584,480"]);
         assert_eq!([7.125, 99.76].map(ratio), ["7.12x", "99.8x"]);
         assert_eq!([0.153, -0.02].map(change), ["+15.3 %", "-2.0 %"]);
@@ -222,7 +222,7 @@ mod tests {
         assert_eq!([278.3, 1e6].map(perplexity), ["278.30", "1.000e6"]);
     }
 
-    /// What a printer wrote.
+    /// Collects the output of a printer.
     #[derive(Clone, Default)]
     struct Written(Rc<RefCell<Vec<u8>>>);
 
@@ -237,7 +237,7 @@ mod tests {
         }
     }
 
-    /// A place that refuses every byte.
+    /// A writer that refuses every byte.
     struct Refusing(ErrorKind);
 
     impl Write for Refusing {
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn what_steers_a_terminal_is_escaped() {
+    fn control_characters_are_escaped() {
         let raw = "a\u{1b}[31mb\0c\u{7f}d\u{9b}e\u{202e}f\u{2066}g\rh";
         assert_eq!(escaped(raw), r"a\u{1b}[31mb\u{0}c\u{7f}d\u{9b}e\u{202e}f\u{2066}g\u{d}h");
         let text = "é\t日本語\nעברית\u{200f} 🙂";
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_terminal_gets_escapes() {
+    fn only_output_to_a_terminal_is_escaped() {
         let printed = |is_terminal: bool| {
             let written = Written::default();
             let mut printer = Printer::new(Box::new(written.clone()), is_terminal);
@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn a_closed_pipe_is_no_error_and_a_full_disk_is_stdouts() {
+    fn a_closed_pipe_is_not_an_error_and_a_full_disk_is() {
         let mut printer = Printer::new(Box::new(Refusing(ErrorKind::BrokenPipe)), false);
         printer.line("nobody reads this").expect("no error");
         assert!(printer.is_closed());
@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn columns_line_up() {
+    fn columns_are_aligned() {
         let mut table = Table::new(["stage", "bytes"]);
         table.row(["1 train".into(), "9".into()]);
         assert_eq!(table.to_string(), "stage    bytes\n1 train      9");

@@ -1,4 +1,4 @@
-//! Reads what a run wrote: `summary.json` and `metrics.jsonl`.
+//! Reads `summary.json` and `metrics.jsonl` of a run.
 
 use crate::failure::Failure;
 use anyhow::{Context, Result};
@@ -17,18 +17,18 @@ pub const METRICS: &str = "metrics.jsonl";
 /// Name of a run's packed model.
 pub const ARTIFACT: &str = "model.rbk";
 
-/// A stage's part of the log.
+/// The log of one stage.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StageLog {
-    /// Its number, from 1.
+    /// Number of the stage, from 1.
     pub stage: usize,
-    /// Its kind.
+    /// Kind of the stage.
     pub kind: StageKind,
-    /// Optimizer steps of an epoch.
+    /// Optimizer steps per epoch.
     pub steps_per_epoch: usize,
-    /// Step and loss, in nats per token.
+    /// Step and loss in nats per token.
     pub losses: Vec<(usize, f64)>,
-    /// Epoch, from 1, and perplexity of the held-out text after it.
+    /// Epoch, from 1, and perplexity of the held-out text.
     pub epochs: Vec<(usize, f64)>,
 }
 
@@ -68,12 +68,12 @@ fn unfinished(run: &Path) -> Failure {
     )
 }
 
-/// The recipe as it was run, if it is there.
+/// The resolved recipe, if it exists.
 pub fn read_recipe(run: &Path) -> Option<String> {
     fs::read_to_string(run.join(RECIPE)).ok()
 }
 
-/// The log, by stages; empty where there is none.
+/// The log, split by stage. Empty if there is no log.
 pub fn read_metrics(run: &Path) -> Result<Vec<StageLog>> {
     let path = run.join(METRICS);
     let text = match fs::read_to_string(&path) {
@@ -82,7 +82,7 @@ pub fn read_metrics(run: &Path) -> Result<Vec<StageLog>> {
         Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
     };
     let mut stages = Vec::new();
-    // What follows the last line break is half a line of an interrupted run.
+    // Text after the last line break is an incomplete line of an interrupted run.
     let whole = text.rfind('\n').map_or("", |end| &text[..end]);
     for (index, line) in whole.lines().enumerate() {
         let event: Event = serde_json::from_str(line).map_err(|error| {
@@ -96,8 +96,7 @@ pub fn read_metrics(run: &Path) -> Result<Vec<StageLog>> {
     Ok(stages)
 }
 
-/// Adds an event. What an interrupted session logged after its last checkpoint is forgotten when
-/// the stage goes on.
+/// Adds an event. When a stage is resumed, events after its last checkpoint are dropped.
 fn add(stages: &mut Vec<StageLog>, event: &Event) {
     match *event {
         Event::StageStarted { stage, kind, steps_per_epoch, first_step, .. } => {
@@ -150,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn a_resumed_stage_replaces_what_was_lost() {
+    fn a_resumed_stage_replaces_lost_events() {
         let first = [started(1, 0), step(1, 0, 5.0), step(1, 1, 4.0), ended(1, 1, 50.0), step(1, 2, 9.0)];
         let resumed =
             [started(1, 2), step(1, 2, 3.0), step(1, 3, 2.0), ended(1, 2, 20.0), started(2, 0), step(2, 0, 1.0)];
@@ -165,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn half_a_last_line_is_left_out_and_a_damaged_one_is_named() {
+    fn an_incomplete_last_line_is_skipped_and_a_damaged_one_is_an_error() {
         let folder = tempfile::tempdir().expect("a folder");
         assert_eq!(read_metrics(folder.path()).expect("no log is an empty one"), []);
         let path = folder.path().join(METRICS);

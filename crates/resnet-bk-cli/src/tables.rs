@@ -1,4 +1,4 @@
-//! What a summary says, as rows of text. The terminal and the page show the same.
+//! Text tables of a summary, for the terminal and the page.
 
 use crate::printer::{Table, change, grouped, percent, perplexity, ratio, seconds};
 use resnet_bk::ngram::NgramBaselines;
@@ -7,10 +7,10 @@ use resnet_bk::summary::{Baseline, Baselines, PlanSummary, StageSummary, Summary
 use resnet_bk_runtime::internal::architecture::Causality;
 use resnet_bk_runtime::internal::artifact::SizeBreakdown;
 
-/// How the perplexity of a model that sees the future is labelled.
+/// Label of a bidirectional model's perplexity.
 pub const NOT_CAUSAL: &str = "not a causal perplexity";
 
-/// The mark after every perplexity of a bidirectional model.
+/// Mark after every perplexity of a bidirectional model.
 pub fn mark(causality: Causality) -> &'static str {
     match causality {
         Causality::Causal => "",
@@ -18,7 +18,7 @@ pub fn mark(causality: Causality) -> &'static str {
     }
 }
 
-/// One row a stage, and the artifact's.
+/// One row per stage, and one for the artifact.
 pub fn stages(summary: &Summary) -> Table {
     let mut table =
         Table::new(["stage", "epochs", "seen in all", "parameters", "bytes if packed", "valid perplexity", "seconds"]);
@@ -48,7 +48,7 @@ pub fn stages(summary: &Summary) -> Table {
     table
 }
 
-/// Epochs of a stage, and the one that was kept where it is not the last.
+/// Epochs of a stage, and the kept epoch if it is not the last.
 fn epochs(stage: &StageSummary) -> String {
     if stage.kept_epoch == stage.epochs {
         stage.epochs.to_string()
@@ -57,8 +57,8 @@ fn epochs(stage: &StageSummary) -> String {
     }
 }
 
-/// One row a baseline: what it is, and how the artifact compares. Ratios are against float32; the
-/// same against bf16 stands beside it.
+/// One row per baseline: the baseline, and how the artifact compares. Ratios against float32, with
+/// those against bf16 beside them.
 pub fn comparison(summary: &Summary) -> Table {
     let mut table = Table::new([
         "model.rbk compared with",
@@ -101,7 +101,7 @@ pub fn comparison(summary: &Summary) -> Table {
             empty(),
             empty(),
             perplexity(count),
-            // A model that sees the future is not to be compared with counts that do not.
+            // A bidirectional model cannot be compared with causal n-gram baselines.
             match summary.causality {
                 Causality::Causal => change(artifact.valid_perplexity / count - 1.0),
                 Causality::Bidirectional => String::new(),
@@ -111,19 +111,19 @@ pub fn comparison(summary: &Summary) -> Table {
     table
 }
 
-/// The n-gram baselines by their names, the strongest first.
+/// The n-gram baselines with their names, the strongest first.
 pub fn ngrams(summary: &Summary) -> [(&'static str, f64); 3] {
     let NgramBaselines { unigram, bigram, trigram } = summary.ngrams;
     [("trigram", trigram), ("bigram", bigram), ("unigram", unigram)]
 }
 
-/// Trained parameters, and how many of them pruning leaves.
+/// Trained parameters, and the number that is not pruned.
 fn parameters(stage: &StageSummary) -> String {
     let (all, left) = (grouped(stage.parameters as u64), grouped(stage.nonzero_parameters as u64));
     if stage.nonzero_parameters == stage.parameters { all } else { format!("{left} not zero, of {all}") }
 }
 
-/// What is known besides: a name and a sentence each.
+/// Further facts: a name and a sentence each.
 pub fn facts(summary: &Summary) -> Vec<(&'static str, String)> {
     let (artifact, corpus) = (&summary.artifact, &summary.corpus);
     let mark = mark(summary.causality);
@@ -213,13 +213,13 @@ pub fn facts(summary: &Summary) -> Vec<(&'static str, String)> {
     facts
 }
 
-/// The name of the model that the target is measured against, in parentheses.
+/// The name of the target's baseline, in parentheses.
 fn named(summary: &Summary) -> String {
     let baseline = summary.baselines.of(summary.target.against).measured();
     baseline.map_or(String::new(), |baseline| format!(" ({})", baseline.name))
 }
 
-/// What must be said with a verdict for it to be true.
+/// Reservations that belong to a verdict.
 pub fn reservations(summary: &Summary) -> String {
     let mut reservations = Vec::new();
     if summary.causality == Causality::Bidirectional {
@@ -232,7 +232,7 @@ pub fn reservations(summary: &Summary) -> String {
     if reservations.is_empty() { String::new() } else { format!(" (but {})", reservations.join("; ")) }
 }
 
-/// The target, and whether each part of it was reached.
+/// The target, and whether each goal was reached.
 pub fn target(summary: &Summary) -> String {
     let against = summary.target.against;
     let mut parts = Vec::new();
@@ -261,14 +261,14 @@ pub fn target(summary: &Summary) -> String {
     if parts.is_empty() {
         return "none was set".to_owned();
     }
-    // Nothing counts as reached by a model that counting beats, whatever its size.
+    // A model that does not beat the n-gram baselines reaches no target.
     summary.worse_than_counting().map_or_else(
         || format!("{}{}", parts.join("; "), reservations(summary)),
         |sentence| format!("not reached: {sentence}"),
     )
 }
 
-/// What was missed and by how much; empty where the target was reached.
+/// The missed goals with the difference. Empty if the target was reached.
 pub fn missed(summary: &Summary) -> Vec<String> {
     let against = summary.target.against;
     let mut parts = Vec::new();
@@ -300,7 +300,7 @@ pub fn missed(summary: &Summary) -> Vec<String> {
     parts
 }
 
-/// The planner's trials; those of the front are marked.
+/// Trials of the planner, with marks for those on the Pareto front.
 pub fn trials(plan: &PlanSummary) -> Table {
     let mut table = Table::new(["round", "student", "tokens", "bytes of weights", "perplexity", ""]);
     let front = plan.front();
@@ -322,7 +322,7 @@ pub fn trials(plan: &PlanSummary) -> Table {
     table
 }
 
-/// Bytes by part and use, and their sums.
+/// Bytes by part and use, with sums.
 pub fn size_breakdown(size_breakdown: &SizeBreakdown) -> Table {
     let mut table = Table::new(["part", "kind", "bytes", "share"]);
     let total = size_breakdown.total_bytes();

@@ -1,5 +1,4 @@
-//! The whole command line on a tiny text: compress, then everything that can be done with what
-//! comes out.
+//! The whole command line on a tiny text: compress, then every command that uses the result.
 
 mod common;
 
@@ -55,14 +54,14 @@ fn a_model_is_compressed_measured_and_used() {
     assert!(generated.starts_with("the cat") && generated.ends_with('\n') && generated.len() > 12, "{generated}");
     assert_eq!(generated, generate("3"));
 
-    // A checkpoint does everything that an artifact does.
+    // A checkpoint can be used like an artifact.
     let checkpoint = run.join("01-train/model.safetensors");
     let inspection = json(&["inspect", text(&checkpoint), "--json"]);
     assert_eq!(inspection["bytes_weights"], summary["stages"][0]["weights_bytes"]);
     let compressed = place.compress("again", &["--model", text(&checkpoint), "--set", "model.use_distillation=false"]);
     assert!(stdout(&compressed, 0).contains("model.rbk"));
 
-    // Once more into the same folder: refused, unless it is to go on.
+    // The same folder again: refused, unless it is resumed.
     let refused = place.compress("run", &[]);
     assert_eq!(refused.status.code(), Some(2));
     assert!(stderr(&refused).contains("hint: `--resume`"), "{}", stderr(&refused));
@@ -72,7 +71,7 @@ fn a_model_is_compressed_measured_and_used() {
     let log = std::fs::read_to_string(run.join("metrics.jsonl")).expect("a log");
     assert!(log == metrics, "a finished run logs nothing more: {:?}", log.strip_prefix(&metrics));
 
-    // The same model against a target that it cannot reach.
+    // The same model with a target that it cannot reach.
     let missed = place.compress("run", &["--resume", "--target", "1e6", "--max-loss", "1000%"]);
     assert!(stdout(&missed, 1).contains("missed"));
     assert!(stderr(&missed).contains("target missed: the ratio to the best float model is"), "{}", stderr(&missed));

@@ -1,4 +1,4 @@
-//! What happens when a command is used in another way than it was meant to be.
+//! Tests of wrong or unusual use of the commands.
 
 mod common;
 
@@ -34,7 +34,7 @@ fn command(arguments: &[&str]) -> Command {
     command
 }
 
-/// The output of a command whose stdout is closed before it prints.
+/// Output of a command whose stdout is closed before it prints.
 fn with_closed_stdout(arguments: &[&str]) -> Output {
     let mut child = command(arguments).spawn().expect("the command runs");
     drop(child.stdout.take());
@@ -48,7 +48,7 @@ fn with_full_stdout(arguments: &[&str]) -> Output {
 }
 
 #[test]
-fn a_closed_or_full_stdout_takes_neither_files_nor_exit_code() {
+fn a_closed_or_full_stdout_changes_neither_files_nor_exit_code() {
     let place = Place::new();
     let (corpus, closed) = (place.path("corpus"), place.path("closed"));
     let run = |out: &Path| {
@@ -84,7 +84,7 @@ fn a_closed_or_full_stdout_takes_neither_files_nor_exit_code() {
 }
 
 #[test]
-fn threads_are_those_asked_for() {
+fn the_requested_number_of_threads_is_used() {
     for threads in ["1", "3"] {
         let before = ["--threads", threads, "bench", "step", "--preset", "tiny", "--runs", "1", "--json"];
         let after = ["bench", "step", "--preset", "tiny", "--runs", "1", "--json", "--threads", threads];
@@ -113,7 +113,7 @@ fn threads_are_those_asked_for() {
 }
 
 #[test]
-fn files_that_are_no_models_are_named_as_what_they_are() {
+fn files_that_are_not_models_are_described_in_errors() {
     let place = Place::new();
     let run = trained(&place, &[]);
     let (artifact, checkpoint) = (run.join("model.rbk"), run.join("01-train/model.safetensors"));
@@ -159,7 +159,7 @@ fn files_that_are_no_models_are_named_as_what_they_are() {
 }
 
 #[test]
-fn numbers_that_make_no_sense_are_refused_in_plain_words() {
+fn invalid_numbers_are_refused_with_plain_messages() {
     let place = Place::new();
     let run = trained(&place, &[]);
     let model = run.join("model.rbk");
@@ -199,7 +199,7 @@ fn sizes_that_do_not_fit_in_memory_are_refused_before_they_are_allocated() {
     let place = Place::new();
     let (corpus, out) = (place.path("corpus"), place.path("run"));
     let train = ["train", "--recipe", RECIPE, "--corpus", text(&corpus), "--out", text(&out)];
-    // Within the limits of a model; about 0.6 TB of activations.
+    // Within the limits of a model, but about 0.6 TB of activations.
     let sizes = [
         "--set",
         "model.heads=65536",
@@ -234,7 +234,7 @@ fn sizes_that_do_not_fit_in_memory_are_refused_before_they_are_allocated() {
 }
 
 #[test]
-fn steering_characters_of_names_are_escaped_on_stderr() {
+fn control_characters_in_names_are_escaped_on_stderr() {
     let named = "no\u{1b}[31msuch\u{202e}file\u{7f}";
     let shown = r"no\u{1b}[31msuch\u{202e}file\u{7f}";
     let set = format!("{named}=1");
@@ -249,13 +249,13 @@ fn steering_characters_of_names_are_escaped_on_stderr() {
     ] {
         let errors = stderr(&resnet_bk(&arguments));
         assert!(!errors.contains(['\u{1b}', '\u{202e}', '\u{7f}']), "{arguments:?}: {errors}");
-        // Debug output has escapes of its own for the same characters.
+        // Debug output escapes the same characters in its own way.
         assert!(errors.contains(shown), "{arguments:?}: {errors}");
     }
 }
 
 #[test]
-fn eval_reads_standard_input_and_warns_of_what_its_figure_is_worth() {
+fn eval_reads_standard_input_and_warns_about_unreliable_figures() {
     let place = Place::new();
     let run = trained(&place, &[]);
     let (model, corpus) = (run.join("model.rbk"), place.path("corpus"));
@@ -273,7 +273,7 @@ fn eval_reads_standard_input_and_warns_of_what_its_figure_is_worth() {
     let some: String = valid.lines().take(60).map(|line| format!("{line}\n")).collect();
     let rough = eval(&some);
     assert!(stderr(&rough).contains("warning: standard input has 420 tokens only"), "{}", stderr(&rough));
-    // A byte-order mark is no part of the first word.
+    // A byte-order mark is not part of the first word.
     assert_eq!(stdout(&eval(&format!("\u{feff}{valid}")), 0), stdout(&from_input, 0));
 
     let short = eval("the cat sees a fish .\n");
@@ -286,7 +286,7 @@ fn eval_reads_standard_input_and_warns_of_what_its_figure_is_worth() {
         assert_eq!(refused.status.code(), Some(2));
         assert!(stderr(&refused).contains("standard input has 0 tokens, but at least 2 are needed"));
     }
-    // The text of a corpus is a measurement.
+    // The text of a corpus must be long enough for a measurement.
     let tiny = place.path("tiny-corpus");
     std::fs::create_dir(&tiny).expect("a folder");
     for name in ["train.txt", "valid.txt"] {
@@ -298,7 +298,7 @@ fn eval_reads_standard_input_and_warns_of_what_its_figure_is_worth() {
     refused(&["eval", text(&model), "--text", text(&corpus)], &["cannot read", "is a directory"]);
 }
 
-/// Reads stderr until a line holds `part`, then goes on reading in the background.
+/// Reads stderr until a line contains `part`, then continues to read in the background.
 #[cfg(unix)]
 fn wait_for(child: &mut Child, part: &str) -> std::thread::JoinHandle<String> {
     let mut reader = BufReader::new(child.stderr.take().expect("a pipe"));
@@ -321,10 +321,10 @@ fn interrupt(child: &Child) {
 
 #[cfg(unix)]
 #[test]
-fn ctrl_c_says_what_is_kept_and_how_to_go_on() {
+fn ctrl_c_says_what_is_saved_and_how_to_resume() {
     let place = Place::new();
     let (corpus, out) = (place.path("corpus"), place.path("run"));
-    // Thousands of epochs: it ends when it is told to.
+    // Thousands of epochs: it runs until it is interrupted.
     let endless =
         ["train", "--recipe", RECIPE, "--corpus", text(&corpus), "--out", text(&out), "--set", "schedule.epochs=20000"];
     let mut child = command(&endless).spawn().expect("it runs");
@@ -345,7 +345,7 @@ fn ctrl_c_says_what_is_kept_and_how_to_go_on() {
         .collect();
     assert_eq!(names, ["model.safetensors"], "no half-written file is left");
 
-    // What it says is there is there: the run goes on from it.
+    // The file that the message names exists: the run can be resumed from it.
     let resumed = [&endless[..], &["--resume"]].concat();
     let mut child = command(&resumed).spawn().expect("it runs");
     let mut first = String::new();
@@ -366,9 +366,9 @@ fn ctrl_c_says_what_is_kept_and_how_to_go_on() {
 
 #[cfg(unix)]
 #[test]
-fn ctrl_c_before_the_first_epoch_keeps_nothing_and_says_so() {
+fn ctrl_c_before_the_first_epoch_says_that_nothing_is_saved() {
     let place = Place::new();
-    // An epoch that takes a while: a longer text, one window a step.
+    // A slow epoch: a longer text and one window per step.
     let valid = std::fs::read_to_string(place.path("corpus/train.txt")).expect("a text");
     std::fs::write(place.path("corpus/train.txt"), valid.repeat(20)).expect("written");
     let (corpus, out) = (place.path("corpus"), place.path("run"));

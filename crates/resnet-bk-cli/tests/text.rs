@@ -1,9 +1,9 @@
-//! Help and error texts, as a user sees them. `INSTA_UPDATE=always cargo test -p resnet-bk-cli
-//! --test text` takes new ones.
+//! Snapshots of help and error texts. `INSTA_UPDATE=always cargo test -p resnet-bk-cli --test text`
+//! updates them.
 
 use std::process::Command;
 
-/// The command, what it printed, and its exit code.
+/// The command, its output and its exit code.
 fn transcript(arguments: &str) -> String {
     let output = Command::new(env!("CARGO_BIN_EXE_resnet-bk"))
         .args(arguments.split_whitespace())
@@ -12,7 +12,7 @@ fn transcript(arguments: &str) -> String {
         .expect("the command runs");
     let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).expect("UTF-8")).concat();
     let code = output.status.code().expect("an exit code");
-    // Clap names the program after its file.
+    // Clap uses the file name as the program name.
     format!("$ resnet-bk {arguments}\n{}\n\nexit code {code}\n", text.replace("resnet-bk.exe", "resnet-bk").trim_end())
 }
 

@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn borders_and_order_move_with_the_epoch() {
+    fn phase_and_order_change_with_the_epoch() {
         let mut phases = BTreeSet::new();
         let mut seen = BTreeSet::new();
         for epoch in 0..200 {

@@ -47,7 +47,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_change_is_seen_by_its_maker_alone() {
+    fn a_change_is_not_visible_to_other_owners() {
         let mut changed = Buffer::from(vec![1.0, 2.0]);
         let place = changed.as_ptr();
         changed[0] = 3.0;

@@ -81,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_difference_names_what_changed() {
+    fn a_difference_names_the_changed_fields() {
         let environment = |threads: usize| Environment {
             version: "1".to_owned(),
             threads,

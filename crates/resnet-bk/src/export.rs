@@ -131,7 +131,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn files_are_told_by_their_first_bytes_and_then_by_their_name() {
+    fn file_types_are_detected_by_first_bytes_then_by_name() {
         let folder = tempfile::tempdir().expect("a folder");
         let kind = |name: &str, bytes: &[u8]| {
             let path = folder.path().join(name);

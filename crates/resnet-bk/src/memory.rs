@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn presets_fit_and_huge_sizes_are_named() {
+    fn presets_fit_and_large_sizes_are_named_in_errors() {
         for preset in ["seed", "memory", "tiny"] {
             let model = ModelConfig::preset(preset).expect("a preset");
             assert_eq!(
@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn a_window_is_no_longer_than_its_text() {
+    fn a_window_is_at_most_as_long_as_its_text() {
         let seed = ModelConfig::preset("seed").expect("a preset");
         let long = ModelConfig { n_seq: 1 << 20, ..seed.clone() }.architecture();
         assert_eq!(evaluation_bytes(&long, 1_000, 2), 4 * 1_000 * (3 * 64 + 128 + 4));
@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn the_least_of_machine_and_groups_is_available() {
+    fn available_memory_is_the_least_of_machine_and_control_groups() {
         assert_eq!(of_meminfo("MemTotal: 9 kB\nMemAvailable:    2048 kB\n"), Some(2048 * 1024));
         assert_eq!(of_meminfo("MemTotal: 9 kB\n"), None);
         let root = tempfile::tempdir().expect("a folder");

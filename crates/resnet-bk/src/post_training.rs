@@ -54,7 +54,7 @@ mod tests {
     use crate::config::ModelConfig;
 
     #[test]
-    fn rows_are_rounded_to_255_levels_of_their_own() {
+    fn each_row_is_rounded_to_255_levels_with_its_own_scale() {
         let mut row = [-2.54, 1.27, 0.014, 0.0];
         round_row(&mut row);
         let expected = [-2.54, 1.28, 0.02, 0.0];
@@ -65,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn matrices_take_a_byte_a_weight_and_vectors_stay() {
+    fn matrices_take_one_byte_per_weight_and_vectors_stay_float() {
         let parameters = Parameters::initialize(ModelConfig::preset("tiny").expect("a preset").architecture(), 1);
         let (rounded, bytes) = round(&parameters);
         let sizes = |matrix: bool| {

@@ -95,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_stream_can_be_entered_anywhere() {
+    fn a_stream_allows_random_access() {
         let mut random = Random::new(42);
         for index in 0..10 {
             assert_eq!(random.next_u64(), stream_word(42, index));

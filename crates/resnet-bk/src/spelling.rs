@@ -46,7 +46,7 @@ mod tests {
     }
 
     #[test]
-    fn the_nearest_name_is_near() {
+    fn nearest_returns_only_similar_names() {
         let known = ["d_model", "d_ff", "dropout", "top_k"];
         assert_eq!(nearest("d_modle", known), Some("d_model"));
         assert_eq!(nearest("D_Model", known), Some("d_model"));

@@ -57,7 +57,7 @@ fn features_of_the_teacher_change_the_students_gradients() {
 }
 
 #[test]
-fn features_of_another_size_are_projected_and_the_projection_learns() {
+fn features_of_different_size_use_a_trained_projection() {
     let heads = |distill: &mut DistillConfig| distill.student = StudentConfig { heads: Some(1), ..Default::default() };
     for (mixer, name) in POTENTIALS {
         let without = student_gradients(mixer, |distill| {
@@ -75,7 +75,7 @@ fn features_of_another_size_are_projected_and_the_projection_learns() {
 }
 
 #[test]
-fn soft_targets_and_hard_targets_pull_differently() {
+fn soft_and_hard_targets_give_different_gradients() {
     let soft = student_gradients(Mixer::Diagonal, |distill| distill.alpha = 1.0);
     let hard = student_gradients(Mixer::Diagonal, |distill| distill.alpha = 0.0);
     assert!(relative_difference(&soft["head.bias"], &hard["head.bias"]) > 0.1);

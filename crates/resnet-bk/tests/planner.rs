@@ -30,7 +30,7 @@ fn bytes(bytes: u64) -> Target {
 }
 
 #[test]
-fn a_planned_student_keeps_to_its_budget_and_its_prediction() {
+fn a_planned_student_meets_its_budget_and_predicted_size() {
     const PREDICTION: f64 = 0.03;
     const BUDGET: u64 = 8_000;
     let folder = tempfile::tempdir().unwrap();
@@ -81,7 +81,7 @@ fn a_resumed_plan_equals_an_uninterrupted_one() {
 }
 
 #[test]
-fn a_teacher_leaves_the_baseline_what_it_was() {
+fn a_teacher_stage_does_not_change_the_first_baseline() {
     let folder = tempfile::tempdir().unwrap();
     let list = recipe(&[("train", ""), ("train", TEACHER), ("train", "")]);
     let summary = run(&request(list, Target::default(), folder.path()), &mut Silent).unwrap();
@@ -93,7 +93,7 @@ fn a_teacher_leaves_the_baseline_what_it_was() {
 }
 
 #[test]
-fn a_generous_budget_takes_the_best_student_there_is() {
+fn a_large_budget_gives_the_best_student() {
     const PLAN: &str = "schedule.epochs = 1\ntrial_tokens = 400\nfinalists = 1";
     for target in [bytes(5_000_000), Target { ratio: Some(1.0), ..Target::default() }] {
         let folder = tempfile::tempdir().unwrap();
@@ -108,7 +108,7 @@ fn a_generous_budget_takes_the_best_student_there_is() {
 }
 
 #[test]
-fn trials_that_the_text_cannot_make_longer_are_not_run_again() {
+fn the_second_round_is_skipped_if_the_text_has_no_more_tokens() {
     let folder = tempfile::tempdir().unwrap();
     let all = "schedule.epochs = 1\ntrial_tokens = 100_000\nfinalists = 2";
     let list = recipe(&[("train", ""), ("plan", all)]);
@@ -152,7 +152,7 @@ fn trials_are_compared_on_the_dev_slice_and_train_on_the_rest() {
 }
 
 #[test]
-fn a_plan_without_a_budget_or_with_an_impossible_one_is_refused_before_anything_is_trained() {
+fn a_plan_without_a_feasible_budget_is_refused_before_training() {
     let folder = tempfile::tempdir().unwrap();
     let refuse = |stages: &[(&str, &str)], target: Target| {
         let error = run(&request(recipe(stages), target, folder.path()), &mut Silent).unwrap_err();
@@ -175,7 +175,7 @@ fn a_plan_without_a_budget_or_with_an_impossible_one_is_refused_before_anything_
 }
 
 #[test]
-fn the_budget_that_is_checked_is_the_budget_that_is_planned_with() {
+fn the_check_before_the_run_agrees_with_the_planner() {
     // Slightly below the smallest student's size there is none, slightly above there is one. The
     // check before the run and the planner agree on this.
     let folder = tempfile::tempdir().unwrap();

@@ -52,7 +52,7 @@ fn the_model_learns_a_language_whose_next_word_is_known() {
 }
 
 #[test]
-fn every_order_of_stages_leaves_a_quantized_pruned_student() {
+fn every_order_of_stages_gives_a_quantized_pruned_student() {
     let stages = [("qat", ""), ("prune", PRUNE), ("distill", DISTILL)];
     for order in [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]] {
         let mut list = vec![("train", "schedule.epochs = 2")];
@@ -108,7 +108,7 @@ fn masks_stay_zero_through_later_training_and_removals_are_recorded() {
 }
 
 #[test]
-fn weights_below_a_threshold_are_masked_and_no_others() {
+fn exactly_the_weights_below_a_threshold_are_masked() {
     let (streams, mut checkpoint) = streams_and_checkpoint(config(Mixer::Diagonal));
     let before = checkpoint.model.parameters.clone();
     run_all(&mut checkpoint, &streams, &recipe(&[("prune", "magnitude.threshold = 0.05\nexperts.threshold = 0.0")]));
@@ -122,7 +122,7 @@ fn weights_below_a_threshold_are_masked_and_no_others() {
 }
 
 #[test]
-fn sparsity_rises_along_a_cubic_and_ends_where_it_should() {
+fn sparsity_rises_along_a_cubic_to_its_final_value() {
     let rising = sparsities("0.5");
     for (step, expected) in [(0, 0.0), (STEPS / 2, 0.525), (STEPS, 0.6), (2 * STEPS - 1, 0.6)] {
         assert!((rising[step] - expected).abs() < 0.02, "{} at step {step}", rising[step]);
@@ -163,7 +163,7 @@ fn sparsities(magnitude_over: &str) -> Vec<f64> {
 }
 
 #[test]
-fn a_pruned_model_learns_from_the_model_that_it_was() {
+fn a_pruned_model_can_learn_from_the_model_before_pruning() {
     let perplexity = |alpha: &str| {
         let (streams, mut checkpoint) = streams_and_checkpoint(config(Mixer::Diagonal));
         run_all(&mut checkpoint, &streams, &recipe(&[("train", "schedule.epochs = 3")]));
@@ -182,7 +182,7 @@ fn a_pruned_model_learns_from_the_model_that_it_was() {
 }
 
 #[test]
-fn merged_experts_keep_their_trained_steps() {
+fn merged_experts_keep_learned_scales() {
     let (streams, mut checkpoint) = streams_and_checkpoint(config(Mixer::Diagonal));
     let merge = "experts.removal = 'merge'\nexperts.milestones = [{ step = 3, experts = 1 }]";
     run_all(
@@ -199,7 +199,7 @@ fn merged_experts_keep_their_trained_steps() {
 }
 
 #[test]
-fn experts_above_the_threshold_stay_and_at_least_top_k_do() {
+fn experts_above_the_threshold_and_at_least_top_k_stay() {
     let (streams, mut checkpoint) = streams_and_checkpoint(config(Mixer::Diagonal));
     run_all(&mut checkpoint, &streams, &recipe(&[("train", ""), ("prune", "experts.threshold = 0.0")]));
     assert_eq!(checkpoint.model.parameters.architecture().experts, [2, 2]);
@@ -213,7 +213,7 @@ fn experts_above_the_threshold_stay_and_at_least_top_k_do() {
 }
 
 #[test]
-fn a_cascade_makes_smaller_and_smaller_students() {
+fn successive_distillations_give_smaller_students() {
     let (streams, mut checkpoint) = streams_and_checkpoint(config(Mixer::Diagonal));
     let mut sizes = vec![checkpoint.model.parameters.architecture().parameter_count()];
     for (number, config) in
@@ -274,7 +274,7 @@ fn resume_equals_uninterrupted() {
 
 #[cfg(unix)]
 #[test]
-fn a_folder_has_one_run_at_a_time() {
+fn a_folder_has_only_one_run_at_a_time() {
     let folder = tempfile::tempdir().unwrap();
     let mut short = request(folder.path(), false);
     short.recipe.stages.truncate(1);
@@ -287,7 +287,7 @@ fn a_folder_has_one_run_at_a_time() {
 }
 
 #[test]
-fn a_run_of_another_recipe_is_not_resumed_and_a_first_stage_needs_a_model() {
+fn another_recipe_is_not_resumed_and_the_first_stage_needs_a_model() {
     let folder = tempfile::tempdir().unwrap();
     let mut first = request(folder.path(), false);
     first.recipe.stages.truncate(1);
@@ -312,7 +312,7 @@ fn a_run_of_another_recipe_is_not_resumed_and_a_first_stage_needs_a_model() {
 }
 
 #[test]
-fn a_size_is_refused_where_nothing_would_keep_to_it() {
+fn a_size_goal_without_learned_scales_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let request = |name: &str, stages: &[(&str, &str)], model: Option<&str>| RunRequest {
         recipe: recipe(stages),

@@ -48,7 +48,7 @@ impl Events {
 }
 
 #[test]
-fn three_baselines_stand_beside_the_artifact() {
+fn the_summary_has_three_baselines() {
     let folder = tempfile::tempdir().unwrap();
     let stages = [("train", ""), ("train", TEACHER), ("distill", "student.d_model = 12")];
     let mut request = request(&stages, folder.path());
@@ -77,7 +77,7 @@ fn three_baselines_stand_beside_the_artifact() {
 }
 
 #[test]
-fn a_model_that_counting_beats_reaches_no_target() {
+fn a_model_worse_than_ngrams_reaches_no_target() {
     let folder = tempfile::tempdir().unwrap();
     let mut request = request(&[("train", "schedule.learning_rate = 1e-6")], folder.path());
     request.recipe.target = Target { ratio: Some(0.1), ..Target::default() };
@@ -94,7 +94,7 @@ fn a_model_that_counting_beats_reaches_no_target() {
 }
 
 #[test]
-fn files_of_the_users_are_never_overwritten() {
+fn foreign_files_are_never_overwritten() {
     const OWN: &str = "written by hand";
     for name in ["report.html", "model.rbk", "summary.json", "metrics.jsonl", "recipe.toml", "notes.txt"] {
         for resume in [false, true] {
@@ -109,7 +109,7 @@ fn files_of_the_users_are_never_overwritten() {
 }
 
 #[test]
-fn a_mistyped_folder_has_nothing_to_resume() {
+fn resuming_an_empty_folder_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("rnu");
     let refused = run(&RunRequest { resume: true, ..request(&[("train", "")], &out) }, &mut Silent);
@@ -118,7 +118,7 @@ fn a_mistyped_folder_has_nothing_to_resume() {
 }
 
 #[test]
-fn a_run_goes_on_with_its_own_text_only() {
+fn a_run_resumes_with_the_same_text_only() {
     let folder = tempfile::tempdir().unwrap();
     let stages = [("train", ""), ("train", "")];
     let first = RunRequest { recipe: recipe(&stages[..1]), ..request(&stages, folder.path()) };
@@ -141,7 +141,7 @@ fn a_run_goes_on_with_its_own_text_only() {
 }
 
 #[test]
-fn a_longer_run_is_not_cut_back_by_a_shorter_recipe() {
+fn a_shorter_recipe_cannot_resume_a_longer_run() {
     let folder = tempfile::tempdir().unwrap();
     let stages = [("train", ""), ("qat", "")];
     run(&request(&stages, folder.path()), &mut Silent).unwrap();
@@ -169,7 +169,7 @@ fn unrelated(words: usize, seed: u64) -> String {
 }
 
 #[test]
-fn the_best_epoch_is_kept_and_named() {
+fn the_best_epoch_is_kept_and_reported() {
     let folder = tempfile::tempdir().unwrap();
     let request = |name: &str| RunRequest {
         corpus: random_words(),
@@ -213,7 +213,7 @@ fn the_best_epoch_is_kept_and_named() {
 }
 
 #[test]
-fn a_run_that_trained_on_the_dev_slice_cannot_choose_by_it_later() {
+fn a_run_that_trained_on_the_dev_slice_cannot_use_it_for_choices() {
     let folder = tempfile::tempdir().unwrap();
     let stages = [("train", ""), ("train", "schedule.keep_best_epoch = true")];
     run(&RunRequest { recipe: recipe(&stages[..1]), ..request(&stages, folder.path()) }, &mut Silent).unwrap();
@@ -222,7 +222,7 @@ fn a_run_that_trained_on_the_dev_slice_cannot_choose_by_it_later() {
 }
 
 #[test]
-fn a_model_before_its_quantizers_is_not_the_best_epoch_of_a_student() {
+fn an_epoch_before_quantization_is_not_the_best_epoch() {
     let folder = tempfile::tempdir().unwrap();
     let student = "schedule.epochs = 4\nschedule.keep_best_epoch = true\ncompress_at = 0.5\n\
         quantization.learned = { embedding = [3], expert = 3, mixer = 3 }";
@@ -232,7 +232,7 @@ fn a_model_before_its_quantizers_is_not_the_best_epoch_of_a_student() {
 }
 
 #[test]
-fn a_given_model_is_compared_on_this_text_or_not_at_all() {
+fn a_given_model_is_measured_on_the_text_of_the_run() {
     let folder = tempfile::tempdir().unwrap();
     let stages = [("train", "schedule.epochs = 2"), ("qat", "")];
     run(&request(&stages, &folder.path().join("one")), &mut Silent).unwrap();
@@ -297,7 +297,7 @@ fn a_given_model_is_compared_on_this_text_or_not_at_all() {
 }
 
 #[test]
-fn a_resume_with_other_threads_is_warned_of() {
+fn resuming_with_other_threads_gives_a_warning() {
     let folder = tempfile::tempdir().unwrap();
     let with_threads = |threads: usize, request: &RunRequest| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
@@ -306,7 +306,8 @@ fn a_resume_with_other_threads_is_warned_of() {
     let stages = [("train", ""), ("train", "")];
     let begun = RunRequest { recipe: recipe(&stages[..1]), ..request(&stages, folder.path()) };
     let summary = with_threads(2, &begun);
-    let has_warning = |summary: &Summary| summary.warnings.iter().any(|warning| warning.contains("threads 2 then, 3 now"));
+    let has_warning =
+        |summary: &Summary| summary.warnings.iter().any(|warning| warning.contains("threads 2 then, 3 now"));
     assert!(summary.environment.threads == 2 && !has_warning(&summary), "{:?}", summary.warnings);
     let resumed = RunRequest { resume: true, ..request(&stages, folder.path()) };
     let summary = with_threads(3, &resumed);
@@ -343,7 +344,7 @@ fn a_given_model_that_trained_on_the_dev_slice_gives_a_warning_and_is_not_measur
 }
 
 #[test]
-fn a_model_that_sees_the_future_is_no_baseline_of_one_that_does_not() {
+fn a_bidirectional_model_is_not_a_baseline_of_a_causal_one() {
     let folder = tempfile::tempdir().unwrap();
     let out = |name: &str| folder.path().join(name);
     let sees = "model = { causality = \"bidirectional\" }";
@@ -358,7 +359,7 @@ fn a_model_that_sees_the_future_is_no_baseline_of_one_that_does_not() {
 }
 
 #[test]
-fn a_baseline_of_other_words_is_refused_and_a_recipe_without_other_stages_says_so() {
+fn a_baseline_with_another_vocabulary_and_a_recipe_without_stages_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let out = |name: &str| folder.path().join(name);
     run(&request(&[("train", "")], &out("one")), &mut Silent).unwrap();

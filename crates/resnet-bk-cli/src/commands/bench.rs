@@ -1,4 +1,4 @@
-//! `resnet-bk bench`: how fast training is here, beside what the machine could do.
+//! `resnet-bk bench`: speed of training on this machine, compared with the machine's limits.
 
 use crate::printer::{Printer, Table, grouped};
 use crate::{Outcome, arguments};
@@ -54,7 +54,7 @@ enum Precision {
     Float32,
 }
 
-/// Measures and prints.
+/// Measures and prints the result.
 pub fn run(arguments: &Bench, printer: &mut Printer) -> Result<Outcome> {
     match &arguments.what {
         What::Kernel { options } => {

@@ -1,4 +1,4 @@
-//! `resnet-bk compress`: all of a recipe's stages, the artifact and the report.
+//! `resnet-bk compress`: runs all stages of a recipe, then writes the artifact and the report.
 
 use crate::failure::Failure;
 use crate::observers::{Fanout, MetricsLog, Progress};
@@ -12,7 +12,7 @@ use resnet_bk::corpus;
 use resnet_bk::pipeline::{self, RunRequest};
 use std::path::PathBuf;
 
-/// What runs without a recipe.
+/// The default recipe.
 const PLAN: &str = include_str!("../../../../recipes/plan.toml");
 
 /// Train and compress: all stages of a recipe, then the packed model and the report
@@ -48,7 +48,7 @@ pub struct Compress {
     bytes: Option<u64>,
 }
 
-/// The baselines by the names that recipes have for them.
+/// Baselines, with their names in recipes.
 #[derive(Clone, Copy, ValueEnum)]
 enum AgainstArgument {
     /// The recipe's first model
@@ -66,7 +66,7 @@ impl From<AgainstArgument> for Against {
     }
 }
 
-/// What `train` and `compress` share.
+/// Arguments of both `train` and `compress`.
 #[derive(Args)]
 pub struct RunArguments {
     /// The recipe, a TOML file
@@ -90,7 +90,7 @@ pub struct RunArguments {
 }
 
 impl RunArguments {
-    /// The recipe, or the planner's, with its `--set` values.
+    /// The given recipe, or the planner's, with the `--set` values.
     pub fn recipe(&self) -> Result<Recipe> {
         Ok(match &self.recipe {
             Some(path) => Recipe::read(path, &self.set)?,
@@ -103,8 +103,7 @@ impl RunArguments {
 pub fn run(arguments: &Compress, printer: &mut Printer) -> Result<Outcome> {
     let mut recipe = arguments.run.recipe()?;
     if arguments.run.recipe.is_none() && arguments.bytes.is_some() {
-        // A budget of bytes takes the place of what the planner's recipe asks for, but not of what
-        // --set does.
+        // A budget of bytes replaces the target of the planner's recipe, but not one from `--set`.
         let is_set = |key: &str| arguments.run.set.iter().any(|set| set.split('=').next().map(str::trim) == Some(key));
         recipe.target.ratio = recipe.target.ratio.filter(|_| is_set("target.ratio"));
         recipe.target.max_loss = recipe.target.max_loss.filter(|_| is_set("target.max_loss"));
@@ -120,20 +119,20 @@ pub fn run(arguments: &Compress, printer: &mut Printer) -> Result<Outcome> {
     Run { recipe, arguments: &arguments.run, model, baseline }.execute(printer)
 }
 
-/// A run that is about to begin.
+/// A run to execute.
 pub struct Run<'a> {
-    /// What it does.
+    /// Its recipe.
     pub recipe: Recipe,
-    /// Where.
+    /// Its arguments.
     pub arguments: &'a RunArguments,
-    /// The checkpoint that it starts from.
+    /// The checkpoint to start from.
     pub model: Option<PathBuf>,
-    /// The float checkpoint that it is compared with besides.
+    /// An additional float checkpoint to compare with.
     pub baseline: Option<PathBuf>,
 }
 
 impl Run<'_> {
-    /// Runs the stages, draws the report and prints the table.
+    /// Runs the stages, writes the report and prints the table.
     pub fn execute(self, printer: &mut Printer) -> Result<Outcome> {
         let RunArguments { out, resume, .. } = self.arguments;
         if out.exists() && !out.is_dir() {
@@ -156,7 +155,7 @@ impl Run<'_> {
         if let Err(error) = logged {
             note(&format!("warning: {} is not complete: {error}", out.join(METRICS).display()));
         }
-        // Files first: printing can fail.
+        // Write the files first, because printing can fail.
         if let Err(error) = report::write(out) {
             note(&format!("warning: the report was not written: {error:#}"));
         }
@@ -201,7 +200,7 @@ fn parse_bytes(text: &str) -> Result<u64, String> {
     if unit == 1.0 && number.fract() != 0.0 {
         return Err(form());
     }
-    // A recipe's file holds no larger number than i64 does.
+    // TOML integers end at i64::MAX.
     if (1.0..i64::MAX as f64).contains(&bytes) { Ok(bytes as u64) } else { Err(form()) }
 }
 
@@ -219,13 +218,13 @@ mod tests {
     }
 
     #[test]
-    fn the_planners_recipe_is_sound() {
+    fn the_planners_recipe_is_valid() {
         let recipe = Recipe::parse(PLAN, "plan.toml", &[]).expect("a recipe");
         assert_eq!(recipe.target.ratio, Some(100.0));
     }
 
     #[test]
-    fn a_ratio_may_have_its_sign() {
+    fn a_ratio_may_end_with_x() {
         assert_eq!([parse_ratio("100"), parse_ratio("99.5x")], [Ok(100.0), Ok(99.5)]);
         for wrong in ["0", "-3", "inf", "ten"] {
             assert!(parse_ratio(wrong).is_err(), "{wrong}");

@@ -1,4 +1,4 @@
-//! `resnet-bk eval`: perplexity of a text by a decoded model.
+//! `resnet-bk eval`: perplexity of a model on a text.
 
 use crate::failure::{Failure, system_message};
 use crate::printer::{Printer, grouped, note, percent, perplexity};
@@ -50,7 +50,7 @@ enum Split {
     Test,
 }
 
-/// What was measured. The names are a contract.
+/// The measurement. Its JSON keys are a stable interface.
 #[derive(Serialize)]
 struct Measurement {
     perplexity: f64,
@@ -65,7 +65,7 @@ struct Measurement {
     note: Option<&'static str>,
 }
 
-/// Measures and prints.
+/// Measures and prints the result.
 pub fn run(arguments: &Eval, printer: &mut Printer) -> Result<Outcome> {
     let artifact = model_file::load(&arguments.model)?;
     let architecture = &artifact.architecture;
@@ -74,7 +74,7 @@ pub fn run(arguments: &Eval, printer: &mut Printer) -> Result<Outcome> {
     }
     let (text, source) = arguments.text()?;
     let tokens = artifact.vocabulary.encode(&text);
-    // A text that was named itself is scored however short it is; a corpus's is a measurement.
+    // A given text may be short; the text of a corpus must be long enough for a measurement.
     let fewest = if arguments.text.is_some() { 2 } else { MIN_HELD_OUT };
     if tokens.len() < fewest {
         return Err(Failure::new(
@@ -111,7 +111,7 @@ pub fn run(arguments: &Eval, printer: &mut Printer) -> Result<Outcome> {
 }
 
 impl Eval {
-    /// The text, and what to call it.
+    /// The text and its name.
     fn text(&self) -> Result<(String, String)> {
         if let Some(path) = &self.text {
             return read_text(path);
@@ -128,7 +128,7 @@ impl Eval {
     }
 }
 
-/// The text of a file, or of standard input for `-`, and what to call it.
+/// The text of a file, or of standard input for `-`, with its name.
 fn read_text(path: &Path) -> Result<(String, String)> {
     let mut bytes = Vec::new();
     let (name, read) = if path == Path::new("-") {
@@ -145,12 +145,12 @@ fn read_text(path: &Path) -> Result<(String, String)> {
         let line = 1 + error.as_bytes()[..at].iter().filter(|&&byte| byte == b'\n').count();
         Failure::new(format!("{name} is not UTF-8 at line {line}, byte {at}"), "convert it to UTF-8")
     })?;
-    // Editors on Windows put a byte-order mark first, which would become part of the first word.
+    // Editors on Windows write a byte-order mark, which would become part of the first word.
     let text = text.strip_prefix('\u{FEFF}').map(str::to_owned).unwrap_or(text);
     Ok((text, name))
 }
 
-/// What a reader of the perplexity must know.
+/// Warnings about the perplexity.
 fn warnings(measurement: &Measurement, tokens: usize, source: &str) -> Vec<String> {
     let mut warnings = Vec::new();
     if tokens < FEW_HELD_OUT {

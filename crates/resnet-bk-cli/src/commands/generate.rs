@@ -1,4 +1,4 @@
-//! `resnet-bk generate`: text, word by word.
+//! `resnet-bk generate`: generates text word by word.
 
 use crate::printer::Printer;
 use crate::{Outcome, arguments, model_file};
@@ -38,7 +38,7 @@ pub struct Generate {
     seed: u64,
 }
 
-/// Prints the prompt and what follows, as it comes.
+/// Prints the prompt and its continuation, word by word.
 pub fn run(arguments: &Generate, printer: &mut Printer) -> Result<Outcome> {
     let Generate { temperature, top_k, top_p, repetition_penalty, seed, .. } = *arguments;
     let sampler = Sampler { temperature, top_k, top_p, repetition_penalty, seed };
@@ -53,7 +53,7 @@ pub fn run(arguments: &Generate, printer: &mut Printer) -> Result<Outcome> {
     let mut pieces = Pieces::after(vocabulary, prompt);
     for token in words.take(arguments.tokens) {
         printer.stream(pieces.push(token))?;
-        // Whoever reads has seen enough: `resnet-bk generate ... | head -1`.
+        // The reader has closed the pipe: `resnet-bk generate ... | head -1`.
         if printer.is_closed() {
             break;
         }
@@ -62,8 +62,7 @@ pub fn run(arguments: &Generate, printer: &mut Printer) -> Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-/// The text that is being written. Whether a space precedes a word depends on the words of the line
-/// before it.
+/// The text so far. Whether a space precedes a word depends on the previous words of the line.
 struct Pieces<'a> {
     vocabulary: &'a Vocabulary,
     detokenizer: Detokenizer,
@@ -71,7 +70,7 @@ struct Pieces<'a> {
 }
 
 impl<'a> Pieces<'a> {
-    /// What follows a prompt.
+    /// The text that follows a prompt.
     fn after(vocabulary: &'a Vocabulary, prompt: &str) -> Self {
         let mut pieces = Self { vocabulary, detokenizer: Detokenizer::START_OF_LINE, text: String::new() };
         for token in vocabulary.encode_prompt(prompt.lines().last().unwrap_or_default()) {
@@ -80,7 +79,7 @@ impl<'a> Pieces<'a> {
         pieces
     }
 
-    /// Adds a token; the piece of text that it adds.
+    /// Adds a token and returns the added text.
     fn push(&mut self, token: u32) -> &str {
         self.text.clear();
         self.detokenizer.push(self.vocabulary, token, &mut self.text);

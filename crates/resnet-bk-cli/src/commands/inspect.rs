@@ -1,4 +1,4 @@
-//! `resnet-bk inspect`: what a model is made of, and where its bytes go.
+//! `resnet-bk inspect`: a model's configuration and its size breakdown.
 
 use crate::printer::{Printer, grouped};
 use crate::{Outcome, model_file, tables};
@@ -35,7 +35,7 @@ struct Inspection<'a> {
     size_breakdown: SizeBreakdown,
 }
 
-/// Reads the model and prints it.
+/// Reads the model and prints the result.
 pub fn run(arguments: &Inspect, printer: &mut Printer) -> Result<Outcome> {
     let path = &arguments.model;
     let artifact = model_file::load(path)?;

@@ -1,4 +1,4 @@
-//! The subcommands: one file each, its arguments on top.
+//! The subcommands, one per file. Each file begins with the arguments.
 
 mod bench;
 mod compress;
@@ -14,7 +14,7 @@ use crate::printer::Printer;
 use anyhow::Result;
 use clap::Subcommand;
 
-/// What to do.
+/// The subcommand.
 #[derive(Subcommand)]
 pub enum Command {
     Train(train::Train),
@@ -27,7 +27,7 @@ pub enum Command {
     Bench(bench::Bench),
 }
 
-/// Runs a command.
+/// Runs a subcommand.
 pub fn run(command: Command, printer: &mut Printer) -> Result<Outcome> {
     match command {
         Command::Train(arguments) => train::run(&arguments, printer),

@@ -1,4 +1,4 @@
-//! `resnet-bk report`: the page and the pictures of a finished run.
+//! `resnet-bk report`: page and pictures of a finished run.
 
 use crate::printer::note;
 use crate::{Outcome, report};

@@ -1,4 +1,4 @@
-//! `resnet-bk suggest`: the words that probably come next.
+//! `resnet-bk suggest`: the most probable next words.
 
 use crate::printer::Printer;
 use crate::{Outcome, arguments, model_file};

@@ -1,4 +1,4 @@
-//! `resnet-bk train`: the recipe's `train` stages.
+//! `resnet-bk train`: runs the `train` stages of a recipe.
 
 use super::compress::{Run, RunArguments};
 use crate::Outcome;
@@ -32,7 +32,7 @@ pub fn run(arguments: &Train, printer: &mut Printer) -> Result<Outcome> {
         )
         .into());
     }
-    // The target is one of compression.
+    // The target concerns compression.
     recipe.target = Target::default();
     Run { recipe, arguments: &arguments.run, model: None, baseline: None }.execute(printer)
 }

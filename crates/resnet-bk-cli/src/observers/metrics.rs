@@ -1,12 +1,11 @@
-//! `metrics.jsonl`: every event of a run, one a line.
+//! Writes `metrics.jsonl`: all events of a run, one per line.
 
 use resnet_bk::observer::{Event, Observer};
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Read, Seek, Write};
 use std::path::PathBuf;
 
-/// Writes events to a file, which is opened at the first one: a run that is refused leaves no
-/// trace.
+/// Writes events to a file. The file is opened at the first event, so a refused run leaves no file.
 pub struct MetricsLog {
     path: PathBuf,
     append: bool,
@@ -15,17 +14,17 @@ pub struct MetricsLog {
 }
 
 impl MetricsLog {
-    /// A log at `path`.
+    /// A new log at `path`.
     pub fn create(path: PathBuf) -> Self {
         Self { path, append: false, file: None, failure: None }
     }
 
-    /// A log that goes on where an interrupted run stopped.
+    /// A log that continues the log of an interrupted run.
     pub fn append(path: PathBuf) -> Self {
         Self { append: true, ..Self::create(path) }
     }
 
-    /// Writes out what is left; the first error of all the log's life.
+    /// Writes the remaining data and returns the first error of the log.
     pub fn finish(mut self) -> io::Result<()> {
         match (self.failure.take(), self.file.as_mut()) {
             (Some(error), _) => Err(error),
@@ -41,15 +40,15 @@ impl MetricsLog {
         };
         serde_json::to_writer(&mut *file, event)?;
         file.write_all(b"\n")?;
-        // Steps are many and cheap to lose; whatever else happens should be on disk when a run is
-        // interrupted.
+        // Steps are frequent and unimportant. Other events are written at once, so that they
+        // survive an interruption.
         if matches!(event, Event::Step { .. }) { Ok(()) } else { file.flush() }
     }
 }
 
 impl Observer for MetricsLog {
     fn event(&mut self, event: &Event) {
-        // Hours of training must not end because a log cannot be written.
+        // A log that cannot be written must not end a long training.
         if self.failure.is_none() {
             self.failure = self.write(event).err();
         }
@@ -64,7 +63,7 @@ fn open(path: &std::path::Path, append: bool) -> io::Result<File> {
         return File::create(path);
     }
     let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
-    // An interruption can leave half a line.
+    // An interruption can leave an incomplete line.
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes)?;
     let whole = bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |last| last + 1);
@@ -80,7 +79,7 @@ mod tests {
     const EVENT: Event = Event::WeightsMasked { stage: 1, sparsity: 0.5 };
 
     #[test]
-    fn an_appended_log_drops_half_a_line_and_goes_on() {
+    fn an_appended_log_drops_an_incomplete_line_and_continues() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("run/metrics.jsonl");
         let mut log = MetricsLog::create(path.clone());
@@ -95,14 +94,14 @@ mod tests {
     }
 
     #[test]
-    fn no_event_leaves_no_file() {
+    fn without_events_no_file_is_created() {
         let folder = tempfile::tempdir().expect("a folder");
         MetricsLog::create(folder.path().join("metrics.jsonl")).finish().expect("nothing to do");
         assert!(!folder.path().join("metrics.jsonl").exists());
     }
 
     #[test]
-    fn a_log_that_cannot_be_written_says_so_at_the_end() {
+    fn a_write_error_is_reported_at_the_end() {
         let folder = tempfile::tempdir().expect("a folder");
         let mut log = MetricsLog::create(folder.path().to_owned());
         log.event(&EVENT);

@@ -1,4 +1,4 @@
-//! Who hears the events of a run: the progress display and the log.
+//! Observers of a run: the progress display and the log.
 
 mod metrics;
 mod progress;
@@ -8,7 +8,7 @@ pub use progress::{Bar, Progress};
 
 use resnet_bk::observer::{Event, Observer};
 
-/// Passes every event on to all of its observers, in their order.
+/// Passes every event to all observers, in order.
 pub struct Fanout<'a>(pub Vec<&'a mut dyn Observer>);
 
 impl Observer for Fanout<'_> {

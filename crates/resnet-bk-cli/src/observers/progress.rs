@@ -1,4 +1,4 @@
-//! How far a run is: a bar where stderr is a terminal, one line an epoch everywhere.
+//! Progress of a run: a bar if stderr is a terminal, and one line per epoch.
 
 use crate::printer::{grouped, note, percent, perplexity, seconds};
 use crate::tables::mark;
@@ -10,15 +10,15 @@ use std::io::{IsTerminal, stderr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// Weight of the newest step in the loss and speed that the bar shows.
+/// Weight of the newest step in the averages of loss and speed.
 const SMOOTHING: f64 = 0.1;
 
-/// The bar of the running stage, if one is shown; whoever has to leave the line clean can clear it.
+/// The bar of the running stage, if shown. It is shared, so that others can clear the line.
 #[derive(Clone, Default)]
 pub struct Bar(Arc<Mutex<Option<ProgressBar>>>);
 
 impl Bar {
-    /// Takes the bar off the screen.
+    /// Removes the bar from the screen.
     pub fn clear(&self) {
         if let Some(bar) = self.get().take() {
             bar.finish_and_clear();
@@ -29,7 +29,7 @@ impl Bar {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A line on stderr, above the bar.
+    /// Prints a line on stderr above the bar.
     fn note(&self, line: &str) {
         match self.get().as_ref() {
             Some(bar) => bar.suspend(|| note(line)),
@@ -57,7 +57,7 @@ struct Stage {
 }
 
 impl Progress {
-    /// For a model of this causality, which its perplexities are marked with.
+    /// Progress of a run whose model has this causality; perplexities are marked with it.
     pub fn new(causality: Causality) -> Self {
         let stage = Stage {
             number: 0,
@@ -90,9 +90,9 @@ impl Progress {
         let bar = ProgressBar::new(steps as u64).with_style(style);
         bar.set_prefix(format!("stage {} {}", self.stage.number, self.stage.kind));
         bar.set_position(first_step as u64);
-        // Time left is judged by the steps of this session.
+        // Estimate the remaining time from the steps of this session only.
         bar.reset_eta();
-        // The clock moves on while an epoch's held-out text is measured.
+        // Update the clock while held-out text is measured.
         bar.enable_steady_tick(Duration::from_millis(500));
         *self.bar.get() = Some(bar);
     }
@@ -184,7 +184,7 @@ impl Observer for Progress {
 }
 
 impl Drop for Progress {
-    /// After an error the bar would stay under the message.
+    /// Otherwise the bar would stay below an error message.
     fn drop(&mut self) {
         self.bar.clear();
     }

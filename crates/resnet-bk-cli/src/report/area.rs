@@ -1,12 +1,12 @@
-//! Rectangles of pixels, straight lines, and whether they meet.
+//! Rectangles of pixels, line segments, and their intersections.
 
-/// A place in pixels, from the upper left corner.
+/// Column and row, from the upper left corner.
 pub type Pixel = (i32, i32);
 
-/// A straight line between two places.
+/// A line segment.
 pub type Segment = (Pixel, Pixel);
 
-/// A rectangle; the right column and the last row are not in it.
+/// A rectangle, without the column `right` and the row `bottom`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Area {
     /// First column.
@@ -20,12 +20,12 @@ pub struct Area {
 }
 
 impl Area {
-    /// A square around a place.
+    /// A square around a pixel.
     pub fn around((x, y): Pixel, radius: i32) -> Self {
         Self { left: x - radius, top: y - radius, right: x + radius, bottom: y + radius }
     }
 
-    /// With a margin on all sides.
+    /// The rectangle with a margin on all sides.
     pub fn grown(&self, margin: i32) -> Self {
         Self {
             left: self.left - margin,
@@ -35,22 +35,22 @@ impl Area {
         }
     }
 
-    /// Whether the two share a pixel.
+    /// Whether the two rectangles share a pixel.
     pub fn meets(&self, other: &Self) -> bool {
         self.left < other.right && other.left < self.right && self.top < other.bottom && other.top < self.bottom
     }
 
-    /// Whether the other one lies within this one.
+    /// Whether the other rectangle is inside this one.
     pub fn holds(&self, other: &Self) -> bool {
         self.left <= other.left && self.top <= other.top && self.right >= other.right && self.bottom >= other.bottom
     }
 
-    /// The place of the rectangle that is nearest.
+    /// The nearest pixel of the rectangle.
     pub fn nearest(&self, (x, y): Pixel) -> Pixel {
         (x.clamp(self.left, self.right), y.clamp(self.top, self.bottom))
     }
 
-    /// Whether a line runs through the inside (Liang and Barsky 1984).
+    /// Whether a segment crosses the inside (Liang and Barsky 1984).
     pub fn is_crossed(&self, (from, to): Segment) -> bool {
         let (dx, dy) = (f64::from(to.0 - from.0), f64::from(to.1 - from.1));
         let (mut enter, mut leave) = (0.0f64, 1.0f64);
@@ -72,12 +72,12 @@ impl Area {
     }
 }
 
-/// Length of the line.
+/// Distance of two pixels.
 pub fn distance(a: Pixel, b: Pixel) -> f64 {
     f64::from(a.0 - b.0).hypot(f64::from(a.1 - b.1))
 }
 
-/// Whether two lines cross.
+/// Whether two segments cross.
 pub fn cross(a: Segment, b: Segment) -> bool {
     let side = |(from, to): Segment, place: Pixel| {
         let (dx, dy) = (i64::from(to.0 - from.0), i64::from(to.1 - from.1));
@@ -93,7 +93,7 @@ mod tests {
     const AREA: Area = Area { left: 10, top: 10, right: 30, bottom: 20 };
 
     #[test]
-    fn lines_cross_inside_only() {
+    fn only_lines_through_the_inside_cross_an_area() {
         for crossing in [((0, 15), (40, 15)), ((20, 0), (20, 40)), ((0, 0), (40, 30)), ((12, 12), (13, 13))] {
             assert!(AREA.is_crossed(crossing), "{crossing:?}");
         }
@@ -105,13 +105,13 @@ mod tests {
     }
 
     #[test]
-    fn lines_cross_where_each_has_the_other_on_both_sides() {
+    fn lines_cross_if_each_separates_the_ends_of_the_other() {
         assert!(cross(((0, 0), (10, 10)), ((0, 10), (10, 0))));
         assert!(!cross(((0, 0), (10, 10)), ((0, 10), (4, 6))) && !cross(((0, 0), (10, 0)), ((0, 5), (10, 5))));
     }
 
     #[test]
-    fn neighbors_do_not_meet() {
+    fn adjacent_areas_do_not_meet() {
         assert!(
             !AREA.meets(&Area { left: 30, right: 40, ..AREA }) && AREA.meets(&Area { left: 29, right: 40, ..AREA })
         );

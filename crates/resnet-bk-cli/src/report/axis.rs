@@ -1,11 +1,11 @@
-//! From values to pixels, and where the ticks are.
+//! Axes: the map from values to pixels, and the positions of ticks.
 
 /// One axis of a picture.
 #[derive(Clone, Debug)]
 pub struct Axis {
-    /// Values at the ends.
+    /// Values at both ends.
     range: (f64, f64),
-    /// Pixels at the ends.
+    /// Pixels at both ends.
     pixels: (i32, i32),
     logarithmic: bool,
 }
@@ -18,19 +18,19 @@ impl Axis {
         Self { range: (low - margin, high + margin), pixels: (0, 1), logarithmic: false }
     }
 
-    /// A linear axis from exactly one value to another.
+    /// A linear axis between two values, without a margin.
     pub fn exact(low: f64, high: f64) -> Self {
         Self { range: (low, high.max(low + 1.0)), pixels: (0, 1), logarithmic: false }
     }
 
-    /// A logarithmic axis over the values, which are above 0, with a margin.
+    /// A logarithmic axis over positive values, with a margin.
     pub fn logarithmic(values: impl Iterator<Item = f64>) -> Self {
         let (low, high) = bounds(values.filter(|&x| x > 0.0), (1.0, 10.0));
         let margin = (high / low).powf(0.08).max(1.1);
         Self { range: (low / margin, high * margin), pixels: (0, 1), logarithmic: true }
     }
 
-    /// The same from one pixel to another.
+    /// The same axis between two pixels.
     pub fn over(&self, pixels: (i32, i32)) -> Self {
         Self { pixels, ..self.clone() }
     }
@@ -43,10 +43,10 @@ impl Axis {
         (f64::from(self.pixels.0) + share * f64::from(self.pixels.1 - self.pixels.0)).round() as i32
     }
 
-    /// Round values inside the axis, about `count` of them.
+    /// About `count` round values inside the axis.
     pub fn ticks(&self, count: usize) -> Vec<f64> {
         let (low, high) = self.range;
-        // A short logarithmic axis has few powers of ten to mark; round steps serve it better.
+        // A short logarithmic axis contains few powers of ten, so equal distances are better.
         if self.logarithmic && high / low > 8.0 {
             for steps in [&[1.0, 2.0, 5.0][..], &[1.0, 3.0], &[1.0]] {
                 let ticks = decades(low, high, steps);
@@ -54,7 +54,7 @@ impl Axis {
                     return ticks;
                 }
             }
-            // A long one has too many of them.
+            // A long one contains too many.
             let powers = decades(low, high, &[1.0]);
             let every = powers.len().div_ceil(count.max(1));
             return powers.into_iter().step_by(every).collect();
@@ -71,7 +71,7 @@ fn bounds(values: impl Iterator<Item = f64>, default: (f64, f64)) -> (f64, f64) 
     if low <= high { (low, high) } else { default }
 }
 
-/// The least of 1, 2, 5 times a power of ten that is not below `x`.
+/// The least of 1, 2, 5 times a power of ten that is at least `x`.
 fn round_step(x: f64) -> f64 {
     let power = 10f64.powf(x.log10().floor());
     [1.0, 2.0, 5.0].map(|step| step * power).into_iter().find(|&step| step >= x * 0.999).unwrap_or(10.0 * power)
@@ -88,14 +88,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ends_are_where_they_should_be() {
+    fn the_ends_map_to_the_first_and_last_pixel() {
         let axis = Axis::exact(0.0, 10.0).over((100, 300));
         assert_eq!([0.0, 5.0, 10.0].map(|x| axis.pixel(x)), [100, 200, 300]);
         assert_eq!(axis.ticks(5), [0.0, 2.0, 4.0, 6.0, 8.0, 10.0]);
     }
 
     #[test]
-    fn a_logarithmic_axis_gives_factors_the_same_length() {
+    fn equal_factors_have_equal_lengths_on_a_logarithmic_axis() {
         let axis = Axis::logarithmic([100.0, 10_000.0].into_iter()).over((0, 1_000));
         let [a, b, c] = [100.0, 1_000.0, 10_000.0].map(|x| axis.pixel(x));
         assert!(((b - a) - (c - b)).abs() <= 1 && a > 0 && c < 1_000);
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn one_value_and_none_make_axes_too() {
+    fn axes_of_one_or_no_value_are_valid() {
         for values in [vec![], vec![7.0], vec![f64::NAN]] {
             let linear = Axis::linear(values.iter().copied());
             let logarithmic = Axis::logarithmic(values.iter().copied());

@@ -1,4 +1,4 @@
-//! A picture in memory: lines, marks and text, without a font or an image library on the machine.
+//! A picture in memory: lines, marks and text. It needs no installed fonts or image libraries.
 
 use super::area::{Area, Pixel, Segment};
 use super::palette::{INK, PAPER};
@@ -9,7 +9,7 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 use std::f64::consts::TAU;
 
-/// What a picture is drawn for. Sizes are in pixels, twice those of the page, for sharp screens.
+/// Size of a picture in pixels, which is twice the size on the page, for high-resolution screens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Format {
     /// Columns.
@@ -18,9 +18,9 @@ pub struct Format {
     pub text: i32,
 }
 
-/// For a desk.
+/// Format for a desktop.
 pub const WIDE: Format = Format { width: 1_600, text: 26 };
-/// For a phone: shown 360 pixels wide, its text is 13 pixels high.
+/// Format for a phone: shown 360 pixels wide, with text 13 pixels high.
 pub const NARROW: Format = Format { width: 720, text: 27 };
 
 /// A PNG file and its size.
@@ -60,27 +60,27 @@ fn failed(error: impl std::fmt::Display) -> anyhow::Error {
     anyhow!("cannot draw the picture: {error}")
 }
 
-/// A picture that is being drawn.
+/// A picture in progress.
 pub struct Canvas<'a> {
     area: DrawingArea<BitMapBackend<'a>, Shift>,
 }
 
 impl Canvas<'_> {
-    /// A line through the points.
+    /// Draws a line through the points.
     pub fn line(&self, points: &[Pixel], color: RGBColor, width: u32) -> Result<()> {
-        // One piece after the other: where thick ones meet at a sharp angle, the library draws the
-        // corner far out.
+        // Draw the segments separately: at sharp angles of thick lines, the library would draw a
+        // long corner.
         points.windows(2).try_for_each(|ends| {
             self.area.draw(&PathElement::new(ends.to_vec(), color.stroke_width(width))).map_err(failed)
         })
     }
 
-    /// A pale line through the points.
+    /// Draws a pale line through the points.
     pub fn pale_line(&self, points: &[Pixel], color: RGBColor) -> Result<()> {
         self.area.draw(&PathElement::new(points.to_vec(), color.mix(0.3).stroke_width(1))).map_err(failed)
     }
 
-    /// A dashed line, level or upright.
+    /// Draws a dashed horizontal or vertical line.
     pub fn dashed(&self, (from, to): Segment, color: RGBColor) -> Result<()> {
         const DASH: i32 = 12;
         let length = (to.0 - from.0).abs().max((to.1 - from.1).abs());
@@ -91,13 +91,13 @@ impl Canvas<'_> {
         (0..length).step_by(2 * DASH as usize).try_for_each(|start| self.line(&[at(start), at(start + DASH)], color, 2))
     }
 
-    /// A filled rectangle.
+    /// Draws a filled rectangle.
     pub fn fill(&self, area: Area, color: RGBColor) -> Result<()> {
         let corners = [(area.left, area.top), (area.right, area.bottom)];
         self.area.draw(&Rectangle::new(corners, color.filled())).map_err(failed)
     }
 
-    /// A round mark with a rim of paper, in equal parts of all colors.
+    /// Draws a round mark with a white rim, divided into equal parts of all colors.
     pub fn dot(&self, place: Pixel, colors: &[RGBColor], radius: i32) -> Result<()> {
         self.area.draw(&Circle::new(place, radius + 3, PAPER.filled())).map_err(failed)?;
         if let [color] = colors {
@@ -115,25 +115,24 @@ impl Canvas<'_> {
         Ok(())
     }
 
-    /// A round mark that is open.
+    /// Draws an open round mark.
     pub fn ring(&self, place: Pixel, color: RGBColor, radius: i32) -> Result<()> {
         self.area.draw(&Circle::new(place, radius, color.filled())).map_err(failed)?;
         self.area.draw(&Circle::new(place, radius - 3, PAPER.filled())).map_err(failed)
     }
 
-    /// A closed outline.
+    /// Draws a closed outline.
     pub fn outline(&self, corners: &[Pixel], color: RGBColor) -> Result<()> {
         let closed: Vec<Pixel> = corners.iter().chain(corners.first()).copied().collect();
         self.line(&closed, color, 4)
     }
 
-    /// Text; its left end and the middle of its height are at the place.
+    /// Draws text. `place` is its left end at half of its height.
     pub fn text(&self, text: &str, place: Pixel, color: RGBColor, size: i32) -> Result<()> {
         let style = TextStyle::from(font(size)).color(&color).pos(Pos::new(HPos::Left, VPos::Center));
-        // The font's letters stand higher than their boxes.
+        // The font's letters are above the middle of their boxes.
         let place = (place.0, place.1 + size / 8);
-        // The font is a light one: a second stroke beside the first gives it the weight that small
-        // sizes need.
+        // The font is light. A second copy next to the first makes small text readable.
         for shift in [0, 1] {
             let at = (place.0 + shift, place.1);
             self.area.draw(&Text::new(text.to_owned(), at, style.clone())).map_err(failed)?;
@@ -141,7 +140,7 @@ impl Canvas<'_> {
         Ok(())
     }
 
-    /// Lines of text, from the upper left corner.
+    /// Draws lines of text, from the upper left corner.
     pub fn lines(&self, lines: &[(String, RGBColor)], corner: Pixel, size: i32) -> Result<()> {
         for (index, (text, color)) in lines.iter().enumerate() {
             let middle = corner.1 + height(size) * index as i32 + height(size) / 2;
@@ -150,18 +149,18 @@ impl Canvas<'_> {
         Ok(())
     }
 
-    /// The mark of the first model: a square.
+    /// Draws the mark of the first model: a square.
     pub fn square(&self, (x, y): Pixel, half: i32) -> Result<()> {
         self.outline(&[(x - half, y - half), (x + half, y - half), (x + half, y + half), (x - half, y + half)], INK)
     }
 
-    /// The mark of plain int8: a triangle.
+    /// Draws the mark of plain int8: a triangle.
     pub fn triangle(&self, (x, y): Pixel, radius: i32) -> Result<()> {
         let half = radius * 7 / 8;
         self.outline(&[(x - half, y + radius / 2), (x, y - radius), (x + half, y + radius / 2)], INK)
     }
 
-    /// The mark of the artifact: a square on its tip.
+    /// Draws the mark of the artifact: a diamond.
     pub fn diamond(&self, (x, y): Pixel, radius: i32) -> Result<()> {
         self.outline(&[(x - radius, y), (x, y - radius), (x + radius, y), (x, y + radius)], INK)
     }
@@ -186,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn text_stays_in_the_room_that_it_was_given() {
+    fn text_stays_inside_its_measured_area() {
         for size in [WIDE.text, NARROW.text, WIDE.text + 8] {
             for text in ["model.rbk: 166,172 bytes, 297.60", "(jgyQ|Wf)", "W", "4 distill"] {
                 let pixels = pixels(800, 100, |canvas| canvas.lines(&[(text.to_owned(), INK)], (50, 30), size));

@@ -1,5 +1,4 @@
-//! What stands around the data: the heading with its legend, and plots with grid, ticks and names
-//! of axes.
+//! The frame of a picture: heading, legend, grid, ticks and axis names.
 
 use super::area::Area;
 use super::axis::Axis;
@@ -9,7 +8,7 @@ use super::text::{height, width, wrap};
 use anyhow::Result;
 use plotters::style::RGBColor;
 
-/// Pixels left free at the edges of a picture.
+/// Margin of a picture in pixels.
 pub const EDGE: i32 = 20;
 /// Radius of a round mark.
 pub const DOT: i32 = 11;
@@ -17,31 +16,31 @@ pub const DOT: i32 = 11;
 /// A mark of the legend.
 #[derive(Clone, Copy, Debug)]
 pub enum Symbol {
-    /// A filled one.
+    /// A filled circle.
     Dot(RGBColor),
-    /// An open one.
+    /// An open circle.
     Ring(RGBColor),
     /// A square.
     Square,
-    /// A circle of ink.
+    /// A black circle.
     Circle,
     /// A triangle.
     Triangle,
-    /// A square on its tip.
+    /// A diamond.
     Diamond,
 }
 
-/// Title, notes and legend of a picture, each as long as it takes.
+/// Title, notes and legend of a picture, with their layout.
 pub struct Heading {
     texts: Vec<(String, i32, RGBColor, i32)>,
     legend: Vec<(Symbol, (i32, i32), String)>,
     format: Format,
-    /// The first free row.
+    /// First row below the heading.
     pub bottom: i32,
 }
 
 impl Heading {
-    /// Lays it out.
+    /// Computes the layout.
     pub fn new(format: Format, title: &str, notes: &[String], legend: &[(Symbol, String)]) -> Self {
         let room = format.width - 2 * EDGE;
         let mut heading = Self { texts: Vec::new(), legend: Vec::new(), format, bottom: EDGE };
@@ -73,7 +72,7 @@ impl Heading {
         }
     }
 
-    /// Draws it.
+    /// Draws the heading.
     pub fn draw(&self, canvas: &Canvas) -> Result<()> {
         for (text, row, color, size) in &self.texts {
             canvas.text(text, (EDGE, *row), *color, *size)?;
@@ -93,29 +92,29 @@ impl Heading {
     }
 }
 
-/// An axis and how its values are written.
+/// An axis and the format of its values.
 pub type Scale<'a> = (&'a Axis, &'a dyn Fn(f64) -> String);
 
-/// A rectangle with axes.
+/// A plot with two axes.
 pub struct Plot {
-    /// The rectangle.
+    /// The rectangle of the data.
     pub area: Area,
-    /// From left to right.
+    /// The horizontal axis.
     pub x: Axis,
-    /// From the bottom up.
+    /// The vertical axis, from bottom to top.
     pub y: Axis,
     ticks: [Vec<(f64, String)>; 2],
     format: Format,
 }
 
 impl Plot {
-    /// Columns that the values of an upright axis take, with the edge.
+    /// Width of the vertical axis's values and the margin, in columns.
     pub fn left_margin(format: Format, rows: i32, (axis, write): Scale) -> i32 {
         let ticks = axis.ticks(Self::count(rows));
         EDGE + 14 + ticks.iter().map(|&value| width(&write(value), format.text)).max().unwrap_or(0)
     }
 
-    /// Rows that values and name of the level axis take, with the edge.
+    /// Height of the horizontal axis's values and name and the margin, in rows.
     pub fn bottom_margin(format: Format) -> i32 {
         2 * height(format.text) + 18 + EDGE
     }
@@ -124,7 +123,7 @@ impl Plot {
         (rows / 90).clamp(2, 7) as usize
     }
 
-    /// Lays it out.
+    /// Computes the layout.
     pub fn new(format: Format, area: Area, x: Scale, y: Scale) -> Self {
         let axes = [x.0.over((area.left, area.right)), y.0.over((area.bottom, area.top))];
         let fits = |ticks: &[(f64, String)]| {
@@ -143,7 +142,7 @@ impl Plot {
         Self { area, x, y, ticks: [level, upright], format }
     }
 
-    /// Grid, axes and values; the name of the level axis, where this is its plot.
+    /// Draws grid, axes and values, and the name of the horizontal axis if given.
     pub fn draw(&self, canvas: &Canvas, name: Option<&str>) -> Result<()> {
         let (Area { left, top, right, bottom }, text) = (self.area, self.format.text);
         for (value, label) in &self.ticks[0] {
@@ -170,12 +169,12 @@ impl Plot {
     }
 }
 
-/// A perplexity or a number of units at a tick, short.
+/// A perplexity or a count at a tick, in short form.
 pub fn short(value: f64) -> String {
     format!("{}", (value * 100.0).round() / 100.0)
 }
 
-/// Bytes at a tick, short.
+/// Bytes at a tick, in short form.
 pub fn short_bytes(bytes: f64) -> String {
     match bytes {
         b if b >= 1e6 => format!("{} MB", short(b / 1e6)),
@@ -214,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn values_of_a_level_axis_stand_apart() {
+    fn values_of_a_horizontal_axis_do_not_overlap() {
         for (low, high) in [(1e3, 2e3), (16e4, 17e6), (1.0, 9e9)] {
             let axis = Axis::logarithmic([low, high].into_iter());
             let area = Area { left: 120, top: 0, right: 700, bottom: 400 };

@@ -1,4 +1,4 @@
-//! The planner's trials: bytes of weights against perplexity, and the front that no trial beats.
+//! The planner's trials: bytes of weights against perplexity, with the Pareto front.
 
 use super::area::{Area, Pixel};
 use super::axis::Axis;
@@ -18,7 +18,7 @@ const ROWS: i32 = 620;
 /// Half the width of the chosen trial's mark.
 const CHOSEN: i32 = 20;
 
-/// Everything in the picture, in its place.
+/// The layout of the picture.
 struct Scene {
     heading: Heading,
     plot: Plot,
@@ -29,7 +29,7 @@ struct Scene {
     labels: Placement,
 }
 
-/// Draws the picture. Trials have the color of the stage that made them.
+/// Draws the picture. Trials have the color of the planner's stage.
 pub fn draw(plan: &PlanSummary, summary: &Summary, format: Format) -> Result<Png> {
     let stage = summary.stages.iter().find(|stage| stage.kind == StageKind::Plan);
     let color = stage.map_or(INK, |stage| stage_color(stage.stage));
@@ -83,7 +83,7 @@ fn arrange(plan: &PlanSummary, color: RGBColor, format: Format) -> Scene {
         wrap(&chosen.student, format.text, format.width * 3 / 10).into_iter().map(|line| (line, INK)).collect();
     lines.push((values, INK));
     let mut wanted = vec![Label { anchor: Anchor::Mark(places[plan.chosen], CHOSEN + 2), lines }];
-    // The budget is named at the foot of its line, where no front runs.
+    // The budget is named at the bottom of its line, away from the front.
     wanted.extend(budget.map(|column| Label {
         anchor: Anchor::Mark((column, area.bottom - 30), 1),
         lines: vec![("budget".to_owned(), FAINT)],
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_covers_the_name_of_the_choice() {
+    fn nothing_covers_the_label_of_the_chosen_trial() {
         for (count, chosen, budget) in
             [(1, 0, 90_000), (3, 2, 95_000), (60, 0, 100_000), (60, 31, 240_000), (60, 59, 9_000_000)]
         {

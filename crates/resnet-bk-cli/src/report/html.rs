@@ -1,4 +1,4 @@
-//! Text, tables and pictures as parts of a page.
+//! HTML of texts, tables and pictures.
 
 use super::canvas::Png;
 use super::page::Drawing;
@@ -9,14 +9,14 @@ use base64::engine::general_purpose::STANDARD;
 use resnet_bk::summary::StageSummary;
 use std::fmt::Write as _;
 
-/// Text that is no markup; units stay with their numbers.
+/// Escapes markup, and joins units to their numbers by no-break spaces.
 pub fn escape(text: &str) -> String {
     let text = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;");
     text.replace(" %", "&nbsp;%")
 }
 
-/// A table that scrolls by itself where the page is too narrow. Columns of words are flush left,
-/// those with numbers flush right.
+/// A table that scrolls if the page is too narrow. Columns of words are left-aligned, columns of
+/// numbers right-aligned.
 pub fn table(table: &Table, stages: &[StageSummary]) -> String {
     let mut html = "<div class=\"wide\" tabindex=\"0\"><table>\n".to_owned();
     let has_numbers = |column: usize| {
@@ -38,7 +38,7 @@ pub fn table(table: &Table, stages: &[StageSummary]) -> String {
     html + "</table></div>\n"
 }
 
-/// The color that a stage has in the pictures, where the cell names one.
+/// A swatch with the color of the stage that a cell names, if any.
 fn swatch(cell: &str, stages: &[StageSummary]) -> String {
     let named = |stage: &&StageSummary| cell == format!("{} {}", stage.stage, stage.kind);
     stages.iter().find(named).map_or(String::new(), |stage| {
@@ -46,7 +46,7 @@ fn swatch(cell: &str, stages: &[StageSummary]) -> String {
     })
 }
 
-/// A picture: the narrow one on a phone.
+/// A picture; phones get the narrow version.
 pub fn picture(drawing: &Drawing, description: &str) -> String {
     let data = |png: &Png| format!("data:image/png;base64,{}", STANDARD.encode(&png.file));
     let (wide, narrow) = (&drawing.wide, &drawing.narrow);
@@ -70,12 +70,12 @@ mod tests {
     use crate::tables;
 
     #[test]
-    fn text_cannot_become_markup() {
+    fn text_is_escaped() {
         assert_eq!(escape("<b a=\"x\"> & co, 5 %"), "&lt;b a=&quot;x&quot;&gt; &amp; co, 5&nbsp;%");
     }
 
     #[test]
-    fn words_are_flush_left_and_numbers_flush_right() {
+    fn words_are_left_aligned_and_numbers_right_aligned() {
         let mut rows = Table::new(["stage", "used", "reason"]);
         rows.row(["3".into(), "3.1 %".into(), "rarely used".into()]);
         let html = table(&rows, &[]);

@@ -1,18 +1,18 @@
-//! Where a label could stand, and what each place costs: its distance, and whatever makes it hard
-//! to see what the label names.
+//! Candidate positions of a label and their costs. The cost is the distance plus penalties for
+//! positions that make it unclear what the label names.
 
 use super::area::{Area, Pixel, Segment, cross, distance};
 use super::labels::{Anchor, BESIDE, Label, MARGIN, Obstacles};
 use super::text::{height, width};
 
-/// Pixels between the places that are tried.
+/// Distance of candidate positions in pixels.
 const LATTICE: usize = 6;
 
-/// Rectangles for the label by their distances from what it names, which count as costs.
+/// Candidate rectangles for the label, with their distances from what it names as costs.
 pub fn candidates(label: &Label, bounds: Area, text: i32) -> Vec<(f64, Area)> {
-    /// Beside a mark is better than above or below it.
+    /// Penalty for a position above or below a mark, compared with one beside it.
     const STACKED: f64 = 3.0;
-    /// A name below a line may be taken for that of the next one.
+    /// A name below a line could be read as that of the next line.
     const BELOW_LINE: f64 = 80.0;
     let (width, height) = label.size(text);
     let inside = bounds.grown(-MARGIN);
@@ -43,7 +43,7 @@ pub fn candidates(label: &Label, bounds: Area, text: i32) -> Vec<(f64, Area)> {
         let preference = match label.anchor {
             Anchor::Mark((_, y), _) if area.top < y && area.bottom > y => 0.0,
             Anchor::Mark(..) => STACKED,
-            // Lines are named at their left ends, above them.
+            // Lines are named above their left ends.
             Anchor::Level(row) => {
                 f64::from(area.left - inside.left) / 20.0 + if area.top < row { 0.0 } else { BELOW_LINE }
             }
@@ -55,7 +55,7 @@ pub fn candidates(label: &Label, bounds: Area, text: i32) -> Vec<(f64, Area)> {
     candidates
 }
 
-/// What makes a free place worse than its distance.
+/// Penalties of a free position.
 pub fn penalty(label: &Label, area: &Area, leader: Option<Segment>, obstacles: &Obstacles) -> f64 {
     const JOINED: f64 = 30.0;
     const CROSSES_LINE: f64 = 25.0;
@@ -76,7 +76,7 @@ pub fn penalty(label: &Label, area: &Area, leader: Option<Segment>, obstacles: &
 }
 
 impl Label {
-    /// Width and height.
+    /// Width and height of the label.
     fn size(&self, text: i32) -> (i32, i32) {
         let width = self.lines.iter().map(|(line, _)| width(line, text)).max().unwrap_or(0);
         (width, height(text) * self.lines.len() as i32)
@@ -84,7 +84,7 @@ impl Label {
 }
 
 impl Anchor {
-    /// A place by which labels are ordered.
+    /// Position for sorting labels.
     pub fn place(self) -> Pixel {
         match self {
             Self::Mark(place, _) => place,
@@ -92,7 +92,7 @@ impl Anchor {
         }
     }
 
-    /// From the edge of what is named to a rectangle, and the line that would join them.
+    /// Distance from the named thing to a rectangle, and the leader between them.
     pub fn reach(self, area: &Area) -> (f64, Segment) {
         let (from, radius) = match self {
             Self::Mark(place, radius) => (place, radius),
@@ -100,7 +100,7 @@ impl Anchor {
         };
         let to = area.nearest(from);
         let length = distance(from, to);
-        // From the rim, not from the middle of the mark.
+        // Measured from the edge of the mark, not from its center.
         let share = if length > 0.0 { (f64::from(radius) / length).min(1.0) } else { 1.0 };
         let along = |a: i32, b: i32| a + (f64::from(b - a) * share).round() as i32;
         ((length - f64::from(radius)).max(0.0), ((along(from.0, to.0), along(from.1, to.1)), to))

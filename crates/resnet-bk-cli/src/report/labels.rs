@@ -1,10 +1,9 @@
-//! Labels near what they name, where nothing covers them.
+//! Places labels near what they name, without overlaps.
 //!
-//! Every place of a lattice is tried, from the nearest on. A label never lies on a mark, on another
-//! label or outside the plot. It keeps clear of lines as well; only where there is no such place,
-//! it lies on a line, on paper of its own, so that it is the line that is interrupted. A label that
-//! is not beside its mark is joined to it by a leader, which runs around the other labels, or,
-//! where these shut it in, under them.
+//! Positions on a lattice are tried, the nearest first. A label never covers a mark or another
+//! label and is never outside the plot. It also avoids lines. If this is impossible, it covers a
+//! line with a white background. A label that is not beside its mark is joined to it by a leader.
+//! Leaders go around other labels, or under them if there is no other way.
 
 use super::area::{Area, Pixel, Segment};
 use super::canvas::Canvas;
@@ -13,40 +12,40 @@ use super::palette::{FAINT, PAPER};
 use anyhow::Result;
 use plotters::style::RGBColor;
 
-/// Pixels around a label that stay free.
+/// Free pixels around a label.
 pub const MARGIN: i32 = 4;
-/// A label that is further from its mark is joined to it by a line.
+/// A label at a larger distance from its mark gets a leader.
 pub const BESIDE: f64 = 16.0;
 
-/// What a label names.
+/// The thing that a label names.
 #[derive(Clone, Copy, Debug)]
 pub enum Anchor {
-    /// A mark, with its radius.
+    /// A mark with its radius.
     Mark(Pixel, i32),
-    /// A level line, with its row.
+    /// A horizontal line with its row.
     Level(i32),
 }
 
-/// A label that looks for a place.
+/// A label to place.
 #[derive(Clone, Debug)]
 pub struct Label {
-    /// What it names.
+    /// The thing that it names.
     pub anchor: Anchor,
-    /// Its lines and their colors.
+    /// Its lines of text with their colors.
     pub lines: Vec<(String, RGBColor)>,
 }
 
-/// A label that has a place.
+/// A placed label.
 #[derive(Clone, Debug)]
 pub struct Placed {
-    /// What it covers.
+    /// The rectangle of the label.
     pub area: Area,
-    /// The line that joins it to its mark.
+    /// The leader to its mark, if any.
     pub leader: Option<Segment>,
     lines: Vec<(String, RGBColor)>,
 }
 
-/// What labels keep away from.
+/// Things that labels must not cover.
 #[derive(Clone, Debug, Default)]
 pub struct Obstacles {
     /// Marks.
@@ -56,39 +55,38 @@ pub struct Obstacles {
 }
 
 impl Obstacles {
-    /// Adds a line through the points.
+    /// Adds a polyline.
     pub fn add_line(&mut self, points: &[Pixel]) {
         self.lines.extend(points.windows(2).map(|ends| (ends[0], ends[1])));
     }
 }
 
-/// How much is asked of a place.
+/// Requirements on a position. Each includes the ones before.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Demands {
-    /// The label is on no mark and no other label.
+    /// The label covers no mark and no other label.
     Uncovered,
-    /// Its leader runs under no other label, too.
+    /// Its leader goes under no other label.
     FreeLeader,
-    /// And it is on no line.
+    /// It covers no line.
     OffLines,
 }
 
-/// Cost of giving up a demand.
+/// Cost of dropping a requirement.
 const DEMAND: f64 = 1_000.0;
 
-/// Labels with their places.
+/// Placed labels.
 #[derive(Clone, Debug)]
 pub struct Placement {
-    /// Their places, `None` where there is no room at all.
+    /// The placed labels; `None` if there was no room.
     pub labels: Vec<Option<Placed>>,
-    /// Whether all have a place, on no line, and no leader runs under one of them. Where they have
-    /// not, shorter labels may.
+    /// Whether all labels are placed, cover no line, and no leader goes under a label. If not,
+    /// shorter labels may help.
     pub is_clear: bool,
 }
 
-/// Finds places. One label is placed after the other; which comes first matters, so orders are
-/// tried: along and across the picture, from its middle, and, while demands are given up, shuffled
-/// ones.
+/// Places labels one after the other. The result depends on the order, so several are tried: along
+/// and across the picture, from the center, and, if requirements are dropped, random orders.
 pub fn place(labels: &[Label], obstacles: &Obstacles, bounds: Area, text: i32) -> Placement {
     const SHUFFLES: u32 = 20;
     let candidates: Vec<_> = labels.iter().map(|label| candidates(label, bounds, text)).collect();
@@ -127,13 +125,13 @@ pub fn place(labels: &[Label], obstacles: &Obstacles, bounds: Area, text: i32) -
     Placement { is_clear: best.0 < DEMAND, labels: best.1 }
 }
 
-/// A number that looks random, the same in every run.
+/// A pseudorandom number, equal in every run.
 fn shuffle(seed: u32, index: u32) -> i32 {
     let mixed = (seed.wrapping_mul(0x9e37_79b9) ^ index.wrapping_mul(0x85eb_ca6b)).wrapping_mul(0xc2b2_ae35);
     ((mixed ^ (mixed >> 15)).wrapping_mul(0x27d4_eb2f) >> 1) as i32
 }
 
-/// Places and their costs together.
+/// Places the labels in one order and returns the total cost.
 fn place_in_order(
     labels: &[Label],
     candidates: &[Vec<(f64, Area)>],
@@ -190,7 +188,7 @@ fn search(
     best
 }
 
-/// Draws labels, on paper of their own, over all leaders.
+/// Draws labels with a white background, above all leaders.
 pub fn draw(placement: &Placement, canvas: &Canvas, text: i32) -> Result<()> {
     for (from, to) in placement.labels.iter().flatten().filter_map(|label| label.leader) {
         canvas.line(&[from, to], FAINT, 1)?;

@@ -1,4 +1,4 @@
-//! Labels over awkward sets of points: none is covered, none is outside.
+//! Tests of label placement with difficult sets of points: no label is covered or outside.
 
 use super::area::{Area, Pixel};
 use super::canvas::{Format, NARROW, WIDE};
@@ -12,8 +12,7 @@ fn bounds(format: Format) -> Area {
     Area { left: 110, top: 100, right: format.width - 20, bottom: 780 }
 }
 
-/// Labels of models, which are joined by a line in the order given; those on each other share a
-/// mark.
+/// Labels of models that are joined by a line in the given order. Overlapping models share a mark.
 fn labels_of(places: &[Pixel], format: Format) -> (Vec<Label>, Obstacles) {
     let size = if format == WIDE { "166,172 bytes" } else { "166.17 kB" };
     let text = |number: usize| format!("{number} distill: {size}, 297.60");
@@ -26,13 +25,14 @@ fn labels_of(places: &[Pixel], format: Format) -> (Vec<Label>, Obstacles) {
     (marks.iter().map(label).collect(), obstacles)
 }
 
-/// The label without names.
+/// The label reduced to its number.
 fn number(label: &Label) -> Label {
     let short = |(line, color): &(String, _)| (line.split(' ').next().unwrap_or_default().to_owned(), *color);
     Label { anchor: label.anchor, lines: label.lines.iter().map(short).collect() }
 }
 
-/// Asserts that every label has a place, inside, where no mark, line, leader or other label is.
+/// Asserts that every label is placed inside the bounds and not on a mark, line, leader or other
+/// label.
 #[track_caller]
 pub fn assert_clear(name: &str, placed: &Placement, obstacles: &Obstacles, bounds: Area) {
     assert!(placed.is_clear, "{name}");
@@ -75,7 +75,7 @@ fn awkward_sets(format: Format) -> Vec<(&'static str, Vec<Pixel>)> {
         ("a pair and 10 at random", {
             let mut places = vec![middle, (middle.0 + 3, middle.1)];
             places.extend((0..10).map(|_| (next(left, right), next(top, bottom))));
-            // In the order of their sizes, as stages mostly are.
+            // Sorted by size, like most stages.
             places.sort_by_key(|place| -place.0);
             places
         }),
@@ -90,8 +90,7 @@ fn nothing_covers_a_label() {
             let (labels, obstacles) = labels_of(&places, format);
             let mut placed = place(&labels, &obstacles, bounds, format.text);
             if !placed.is_clear {
-                // What the picture does, too: the marks get numbers, and names are listed above the
-                // plot.
+                // As in the picture: marks get numbers, and the names are listed above the plot.
                 let numbers: Vec<Label> = labels.iter().map(number).collect();
                 placed = place(&numbers, &obstacles, bounds, format.text);
             }
@@ -109,7 +108,7 @@ fn a_label_without_neighbors_is_beside_its_mark() {
 }
 
 #[test]
-fn where_lines_are_everywhere_a_label_interrupts_one() {
+fn a_label_covers_a_line_if_lines_are_everywhere() {
     let (labels, mut obstacles) = labels_of(&[(600, 400)], WIDE);
     obstacles.lines = (0..200).map(|n| ((0, 10 * n), (2_000, 10 * n))).collect();
     let placed = place(&labels, &obstacles, bounds(WIDE), WIDE.text);
@@ -121,7 +120,7 @@ fn where_lines_are_everywhere_a_label_interrupts_one() {
 }
 
 #[test]
-fn labels_that_shut_another_in_do_not_drop_it() {
+fn a_label_between_others_is_still_placed() {
     let (labels, obstacles) = labels_of(&[(600, 400)], WIDE);
     let crowd: Vec<Label> = labels.iter().cycle().take(12).cloned().collect();
     let placed = place(&crowd, &obstacles, bounds(WIDE), WIDE.text);
@@ -132,7 +131,7 @@ fn labels_that_shut_another_in_do_not_drop_it() {
 }
 
 #[test]
-fn level_lines_are_named_beside_themselves() {
+fn horizontal_lines_are_named_next_to_the_line() {
     let named =
         |row: i32| Label { anchor: Anchor::Level(row), lines: vec![("bigram baseline: 279.40".to_owned(), INK)] };
     let bounds = bounds(WIDE);

@@ -1,7 +1,7 @@
-//! Loss of every step, one stage after the other, in one panel for each kind of loss.
+//! Loss of every step of all stages, with one panel for each kind of loss.
 //!
-//! Held-out losses are logarithms of perplexities, so they are cross-entropies whatever a stage
-//! trains on: those of all stages are in the panel of that kind, where they can be compared.
+//! The logarithm of a held-out perplexity is a cross-entropy, whatever the stage trains on. So the
+//! held-out losses of all stages are in the cross-entropy panel, where they can be compared.
 
 use super::area::{Area, Pixel};
 use super::axis::Axis;
@@ -17,13 +17,13 @@ use crate::tables::mark;
 use anyhow::Result;
 use resnet_bk::summary::Summary;
 
-/// Rows of a panel.
+/// Height of a panel in rows.
 const ROWS: i32 = 540;
 
 /// A stage's curves.
 struct Curves<'a> {
     log: &'a StageLog,
-    /// Steps of the stages before it.
+    /// Number of steps in the stages before it.
     start: usize,
     end: usize,
     objective: Objective,
@@ -32,14 +32,14 @@ struct Curves<'a> {
     valid: Vec<Point>,
 }
 
-/// The losses of one kind.
+/// The panel of one kind of loss.
 struct Panel {
     objective: Objective,
     name: Vec<String>,
     plot: Plot,
 }
 
-/// Everything in the picture, in its place.
+/// The layout of the picture.
 struct Scene<'a> {
     heading: Heading,
     curves: Vec<Curves<'a>>,
@@ -75,7 +75,7 @@ fn arrange<'a>(stages: &'a [StageLog], objectives: &Objectives, summary: &Summar
         .into_iter()
         .filter_map(|objective| {
             let values: Vec<f64> = values(&curves, objective).collect();
-            // Single steps may jump out of the picture; the smoothed loss and the marks must not.
+            // Single steps may be outside the picture; the smoothed loss and the marks may not.
             (!values.is_empty()).then(|| (objective, Axis::linear(values.into_iter())))
         })
         .collect();
@@ -88,7 +88,7 @@ fn arrange<'a>(stages: &'a [StageLog], objectives: &Objectives, summary: &Summar
     let mut panels = Vec::new();
     for (objective, y) in &kinds {
         let name = wrap(name(*objective), format.text, format.width - 2 * EDGE);
-        // Below the name there is room for the stages' numbers.
+        // Leave room below the name for the numbers of the stages.
         let top = bottom + height(format.text) * (name.len() as i32 + 1) + 24;
         let area = Area { left, top, right, bottom: top + ROWS };
         let plot = Plot::new(format, area, (&x, &write_steps), (y, &write_loss));
@@ -131,8 +131,7 @@ impl Curves<'_> {
         format!("{} {}", self.log.stage, self.log.kind)
     }
 
-    /// What the legend says: the name, and the perplexity at the last dot. There it is beside no
-    /// line that could cover it.
+    /// Legend entry: the name and the last perplexity. In the legend, no line can cover it.
     fn entry(&self) -> String {
         let last = self.log.epochs.last().map(|epoch| format!(": {}", perplexity(epoch.1)));
         self.name() + &last.unwrap_or_default()
@@ -143,14 +142,14 @@ impl Curves<'_> {
         (x.pixel(self.start as f64), x.pixel(self.end as f64))
     }
 
-    /// Its name, or its number, or nothing, as there is room.
+    /// Its name or its number, whichever fits; `None` if neither does.
     fn shown_name(&self, x: &Axis, format: Format) -> Option<String> {
         let (from, to) = self.columns(x);
         [self.name(), self.log.stage.to_string()].into_iter().find(|name| width(name, format.text) + 8 <= to - from)
     }
 }
 
-/// Every loss of a panel.
+/// All losses of a panel.
 fn values(curves: &[Curves], objective: Objective) -> impl Iterator<Item = f64> {
     curves.iter().flat_map(move |stage| {
         let lines = if stage.objective == objective { stage.smooth.as_slice() } else { &[] };
@@ -210,7 +209,7 @@ mod tests {
         StageLog { stage, kind, steps_per_epoch: 10, losses, epochs: vec![(1, valid), (2, valid - 1.0)] }
     }
 
-    /// Panels, from the top, of the fixture's stages with these logs.
+    /// Panels, from top to bottom, for the fixture's stages with these logs.
     fn panels(logs: &[StageLog], format: Format) -> Vec<(Objective, Plot)> {
         let summary = summary();
         let objectives = Objectives::of(&summary.stages, None);
@@ -220,9 +219,9 @@ mod tests {
     }
 
     #[test]
-    fn each_kind_of_loss_has_a_panel_with_an_axis_of_its_own() {
-        // The distillation loss lies where no cross-entropy does; the fourth stage's perplexity is
-        // that of ln 5.
+    fn each_kind_of_loss_has_its_own_panel_and_axis() {
+        // The distillation loss is outside the range of cross-entropies. The fourth stage has a
+        // perplexity of exp(5).
         let logs = [log(1, StageKind::Train, 6.0, 150.0), log(4, StageKind::Distill, 40.0, 148.4)];
         for format in [WIDE, NARROW] {
             let panels = panels(&logs, format);
@@ -243,14 +242,14 @@ mod tests {
         let mut only = log(4, StageKind::Distill, 7.0, 150.0);
         only.epochs.clear();
         assert_eq!(panels(&[only.clone()], WIDE)[0].0, Objective::Distillation);
-        // Held-out losses are cross-entropies, also of a distillation.
+        // Held-out losses are cross-entropies, also in a distillation.
         only.epochs.push((1, 150.0));
         assert_eq!(panels(&[only], WIDE).len(), 2);
         assert!(panels(&[], WIDE).is_empty());
     }
 
     #[test]
-    fn a_stage_that_the_log_lacks_does_not_shift_the_colors() {
+    fn a_stage_missing_in_the_log_does_not_shift_the_colors() {
         let log = log(3, StageKind::Prune, 6.0, 150.0);
         let png = draw(&[log], &Objectives::of(&summary().stages, None), &summary(), NARROW).expect("drawn");
         let mut reader = png::Decoder::new(std::io::Cursor::new(png.file)).read_info().expect("a picture");

@@ -1,5 +1,5 @@
-//! The models of a run as marks: those that lie on each other share one, which shows the color of
-//! each of its stages.
+//! Marks of a run's models. Overlapping marks are merged into one with the colors of all its
+//! stages.
 
 use super::area::{Area, Pixel};
 use super::canvas::Canvas;
@@ -10,21 +10,21 @@ use plotters::style::RGBColor;
 
 /// Half the width of the outlines around a dot.
 const OUTLINE: i32 = 22;
-/// From the middle of the triangle around a dot to its corners.
+/// Distance from the center of the triangle around a dot to its corners.
 const TRIANGLE: i32 = 28;
 
-/// What a model is in its run.
+/// Role of a model in its run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// After a stage, with its number: a dot in the stage's color.
+    /// The model after this stage: a dot in the stage's color.
     Stage(usize),
-    /// The first model, in float32: a square.
+    /// The first model in float32: a square.
     First,
     /// The best float model: a circle.
     Best,
-    /// That one in int8, without training: a triangle.
+    /// The best float model rounded to int8: a triangle.
     Int8,
-    /// The packed model: a square on its tip.
+    /// The packed model: a diamond.
     Artifact,
 }
 
@@ -33,7 +33,7 @@ impl Role {
         if let Self::Stage(number) = self { stage_color(number) } else { INK }
     }
 
-    /// Its mark in a legend.
+    /// Its symbol in a legend.
     pub fn symbol(self) -> Symbol {
         match self {
             Self::Stage(number) => Symbol::Dot(stage_color(number)),
@@ -45,33 +45,33 @@ impl Role {
     }
 }
 
-/// A model.
+/// A model in the picture.
 #[derive(Clone, Debug)]
 pub struct Point {
-    /// What it is.
+    /// Its role.
     pub role: Role,
-    /// What its label says.
+    /// Text of its label.
     pub text: String,
-    /// What it says where there is no room for that.
+    /// Shorter text, if there is not enough room.
     pub short: String,
-    /// Where it is.
+    /// Its position.
     pub place: Pixel,
 }
 
-/// One or more models at one place.
+/// A mark for one or more models.
 #[derive(Clone, Debug)]
 pub struct Mark {
-    /// Where it is: the place of its first model.
+    /// Its position: that of its first model.
     pub place: Pixel,
     /// Its models.
     pub points: Vec<Point>,
 }
 
-/// Merges models whose marks would cover each other.
+/// Merges models whose marks would overlap.
 pub fn merge(points: Vec<Point>) -> Vec<Mark> {
     let mark = |point: Point| Mark { place: point.place, points: vec![point] };
     let mut marks: Vec<Mark> = points.into_iter().map(mark).collect();
-    // A mark grows as it takes in others, so it may come to cover one that was free.
+    // A merged mark is larger, so it may overlap further marks.
     while let Some((first, second)) = overlap(&marks) {
         let points = marks.remove(second).points;
         marks[first].points.extend(points);
@@ -79,14 +79,14 @@ pub fn merge(points: Vec<Point>) -> Vec<Mark> {
     marks
 }
 
-/// Two marks that cover each other, by their order.
+/// Indices of two overlapping marks.
 fn overlap(marks: &[Mark]) -> Option<(usize, usize)> {
     let pairs = (0..marks.len()).flat_map(|first| (first + 1..marks.len()).map(move |second| (first, second)));
     pairs.into_iter().find(|&(first, second)| marks[first].area().meets(&marks[second].area()))
 }
 
 impl Mark {
-    /// Half its width.
+    /// Half of its width.
     pub fn radius(&self) -> i32 {
         let radius = |point: &Point| match point.role {
             Role::Stage(_) => DOT + 3,
@@ -96,17 +96,17 @@ impl Mark {
         self.points.iter().map(radius).max().unwrap_or(0)
     }
 
-    /// What it covers.
+    /// The rectangle of the mark.
     pub fn area(&self) -> Area {
         Area::around(self.place, self.radius())
     }
 
-    /// The lines of its label: a stage's in the stage's color.
+    /// Lines of its label. A stage's line has the stage's color.
     pub fn lines(&self) -> Vec<(String, RGBColor)> {
         self.points.iter().map(|point| (point.text.clone(), point.role.color())).collect()
     }
 
-    /// The same on one line: stages by their numbers, such as `1-3, 5, model.rbk`.
+    /// One line for the label, with stages by number, such as `1-3, 5, model.rbk`.
     pub fn short_line(&self) -> (String, RGBColor) {
         let mut parts: Vec<(String, Option<usize>)> = Vec::new();
         for point in &self.points {
@@ -127,7 +127,7 @@ impl Mark {
         (text.join(", "), color)
     }
 
-    /// Colors of the dot, one a stage.
+    /// Colors of the dot, one per stage.
     pub fn colors(&self) -> Vec<RGBColor> {
         let stages = self.points.iter().filter_map(|point| match point.role {
             Role::Stage(number) => Some(stage_color(number)),
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn models_on_each_other_share_a_mark_and_keep_their_colors() {
+    fn overlapping_models_share_a_mark_with_all_colors() {
         let marks = merge(vec![
             point(Role::First, (100, 100)),
             point(Role::Stage(1), (100, 100)),
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn stages_in_a_row_are_written_as_one() {
+    fn consecutive_stages_are_written_as_a_range() {
         let roles = [1, 2, 3, 5, 7, 8].map(Role::Stage).into_iter().chain([Role::Artifact]);
         let points = roles.map(|role| Point { short: "model.rbk".to_owned(), ..point(role, (0, 0)) });
         assert_eq!(merge(points.collect())[0].short_line(), ("1-3, 5, 7-8, model.rbk".to_owned(), INK));

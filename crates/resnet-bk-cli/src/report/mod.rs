@@ -1,4 +1,4 @@
-//! A finished run as a page and pictures. All of it comes from summary.json, metrics.jsonl and
+//! The report of a finished run: a page and pictures, drawn from summary.json, metrics.jsonl and
 //! recipe.toml.
 
 mod area;
@@ -30,16 +30,16 @@ use resnet_bk::config::Recipe;
 use resnet_bk_runtime::internal::replace_file::replace_file;
 use std::path::{Path, PathBuf};
 
-/// Loss of every step, one stage after the other.
+/// Loss of every step of all stages.
 const LOSSES: &str = "compression_training_losses.png";
 /// Bytes against perplexity.
 const TRADEOFF: &str = "compression_tradeoff.png";
-/// The planner's trials.
+/// Trials of the planner.
 const PLAN: &str = "compression_plan.png";
-/// Everything on one page.
+/// The page.
 const PAGE: &str = "report.html";
 
-/// Writes the report of the run in a folder; the files that were written.
+/// Writes the report into the folder of a run and returns the written files.
 pub fn write(run: &Path) -> Result<Vec<PathBuf>> {
     let summary = read_summary(run)?;
     let stages = read_metrics(run)?;
@@ -63,9 +63,9 @@ pub fn write(run: &Path) -> Result<Vec<PathBuf>> {
     files.into_iter().map(write).collect()
 }
 
-/// A picture for desks and phones. A wide picture on a phone has letters 6 pixels high; one that is
-/// scrolled sideways hides half of what is to be compared. So it is drawn again, narrow and with
-/// letters of full size.
+/// Draws a picture for desktops and for phones. A wide picture on a phone would have letters 6
+/// pixels high, or would need scrolling. So it is drawn again in a narrow format with text of full
+/// size.
 fn twice(draw: impl Fn(Format) -> Result<Png>) -> Result<Drawing> {
     Ok(Drawing { wide: draw(WIDE)?, narrow: draw(NARROW)? })
 }

@@ -1,4 +1,4 @@
-//! What the loss of a stage measures. Losses of different kinds cannot share an axis.
+//! The training loss of each stage. Losses of different kinds cannot share an axis.
 
 use resnet_bk::config::{Recipe, StageConfig, StageKind};
 use resnet_bk::summary::StageSummary;
@@ -8,20 +8,20 @@ use resnet_bk::summary::StageSummary;
 pub enum Objective {
     /// `-ln p(next token)`.
     CrossEntropy,
-    /// A mean of that and the KL divergence from a teacher's soft targets.
+    /// Weighted mean of cross-entropy and the KL divergence from a teacher's soft targets.
     Distillation,
 }
 
-/// The objective of each stage, by its number.
+/// The objective of each stage, by stage number.
 pub struct Objectives(Vec<(usize, Objective)>);
 
 impl Objectives {
-    /// What the stages of a run trained on. Pruning has soft targets where its `alpha` is above 0:
-    /// that is in the recipe.
+    /// The objectives of a run's stages. Pruning has soft targets if its `alpha` in the recipe is
+    /// above 0.
     ///
-    /// A run leaves out a recipe's first stages where it is given a model, and that model brings
-    /// stages of its own, so stages of the two are counted from their ends. Without a recipe
-    /// pruning is taken to have no soft targets, which is the default.
+    /// With a given model, a run skips the first stages of the recipe, and its summary begins with
+    /// the stages of that model. So stages of both are matched from the end. Without a recipe,
+    /// pruning is assumed to have no soft targets, which is the default.
     pub fn of(stages: &[StageSummary], recipe: Option<&Recipe>) -> Self {
         let alphas = recipe.iter().flat_map(|recipe| recipe.stages.iter().rev()).filter_map(|stage| match stage {
             StageConfig::Prune(prune) => Some(prune.alpha),
@@ -45,7 +45,7 @@ impl Objectives {
         )
     }
 
-    /// That of a stage, by its number.
+    /// Objective of a stage.
     pub fn get(&self, number: usize) -> Objective {
         let found = self.0.iter().find(|(stage, _)| *stage == number);
         found.map_or(Objective::CrossEntropy, |&(_, objective)| objective)
@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn kinds_have_their_objectives() {
+    fn each_kind_of_stage_has_its_objective() {
         use StageKind::{Distill, Plan, Prune, Qat, Train};
         let objectives = Objectives::of(&kinds(&[Train, Qat, Prune, Distill, Plan]), None);
         let cross_entropy = (1..=5).map(|number| objectives.get(number) == Objective::CrossEntropy);
@@ -76,12 +76,12 @@ mod tests {
     }
 
     #[test]
-    fn pruning_with_soft_targets_is_known_by_the_recipe() {
+    fn the_recipe_tells_whether_pruning_has_soft_targets() {
         use StageKind::{Prune, Train};
         let recipe = recipe(
             "[[stage]]\nkind = \"train\"\n[[stage]]\nkind = \"prune\"\nalpha = 0.5\n[[stage]]\nkind = \"prune\"\nalpha = 0.0\n",
         );
-        // The first of the run's three came with the model that it was given.
+        // The first of the run's three prune stages belongs to the given model.
         let stages = kinds(&[Train, Prune, Prune, Prune]);
         let objectives = Objectives::of(&stages, Some(&recipe));
         assert_eq!(

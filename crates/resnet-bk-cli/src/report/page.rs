@@ -1,4 +1,4 @@
-//! report.html: one file, no scripts, pictures inside, light or dark as the reader's system is.
+//! report.html: a single file without scripts, with embedded pictures and light and dark themes.
 
 use super::canvas::Png;
 use super::html::{escape, picture, table};
@@ -11,9 +11,9 @@ use std::fmt::Write as _;
 
 const STYLE: &str = include_str!("page.css");
 
-/// A picture for two kinds of screens.
+/// A picture in two formats.
 pub struct Drawing {
-    /// For a desk.
+    /// For a desktop.
     pub wide: Png,
     /// For a phone.
     pub narrow: Png,
@@ -23,9 +23,9 @@ pub struct Drawing {
 pub struct Pictures {
     /// Loss of every step.
     pub losses: Drawing,
-    /// The way from the baseline to the artifact.
+    /// Bytes against perplexity, from the baseline to the artifact.
     pub tradeoff: Drawing,
-    /// The planner's trials, where there was one.
+    /// Trials of the planner, if there was one.
     pub plan: Option<Drawing>,
 }
 
@@ -47,7 +47,7 @@ pub fn render(summary: &Summary, recipe: Option<&str>, pictures: &Pictures) -> S
     body += "<h2>Compared</h2>\n";
     body += &table(&comparison(summary), &[]);
     body += "<dl>\n";
-    // Warnings are at the top.
+    // Warnings are shown at the top.
     for (name, fact) in facts(summary).into_iter().filter(|(name, _)| !["warning", "not causal"].contains(name)) {
         let _ = writeln!(body, "<dt>{name}</dt><dd>{}</dd>", escape(&fact));
     }
@@ -79,8 +79,7 @@ pub fn render(summary: &Summary, recipe: Option<&str>, pictures: &Pictures) -> S
     )
 }
 
-/// How the artifact compares with the baseline that the target names, and whether the target was
-/// reached.
+/// Comparison of the artifact with the target's baseline, and whether the target was reached.
 fn verdict(summary: &Summary) -> String {
     let against = summary.target.against;
     let found = perplexity(summary.artifact.valid_perplexity);
@@ -94,7 +93,7 @@ fn verdict(summary: &Summary) -> String {
         _ => format!("<p class=\"result\">Perplexity <b>{found}</b>; {against} was not measured on this text.</p>\n"),
     };
     let target = match summary.target_reached {
-        // That it is worse is among the warnings, right below.
+        // The reason is shown among the warnings below.
         _ if summary.worse_than_counting().is_some() => "<p class=\"missed\">Failed.</p>\n".to_owned(),
         None => String::new(),
         Some(true) => format!("<p class=\"reached\">Target reached{}.</p>\n", escape(&reservations(summary))),
@@ -103,7 +102,7 @@ fn verdict(summary: &Summary) -> String {
     result + &target
 }
 
-/// With a capital letter.
+/// Capitalizes the first letter.
 fn sentence(text: &str) -> String {
     let mut letters = text.chars();
     letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
@@ -131,7 +130,7 @@ mod tests {
     use super::*;
     use plotters::style::RGBColor;
 
-    /// The value of a variable of the style sheet, in its light or its dark block.
+    /// Value of a CSS variable in its light or dark block.
     fn variable(name: &str, block: &str) -> RGBColor {
         let (_, value) = block.split_once(&format!("--{name}: #")).unwrap_or_else(|| panic!("{name} in {block}"));
         let digits: Vec<char> = value.chars().take_while(char::is_ascii_hexdigit).collect();
@@ -144,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn text_can_be_read_in_both_themes() {
+    fn text_has_enough_contrast_in_both_themes() {
         let (light, dark) = STYLE.split_once("prefers-color-scheme: dark").expect("two themes");
         for (theme, block) in [("light", light), ("dark", dark)] {
             let page = variable("page", block);
@@ -156,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn the_verdict_names_its_baseline_and_never_reaches_a_target_below_counting() {
+    fn the_verdict_names_its_baseline_and_requires_beating_ngrams() {
         let mut summary = super::super::tests::summary();
         assert!(verdict(&summary).contains("than the best float model in float32"), "{}", verdict(&summary));
         summary.target_reached = Some(true);
@@ -166,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn colors_of_text_come_from_the_variables_alone() {
+    fn text_colors_come_only_from_variables() {
         let rules = STYLE.lines().filter(|line| !line.trim_start().starts_with(":root"));
         let colors = rules.flat_map(|line| line.split([';', '{'])).filter(|rule| rule.trim().starts_with("color:"));
         for rule in colors {

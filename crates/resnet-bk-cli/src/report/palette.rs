@@ -1,22 +1,22 @@
-//! The colors of pictures and page: one a stage, and inks that can be read on the pictures' white.
+//! Colors of pictures and page: one per stage, and text colors for a white background.
 //!
-//! Contrast is that of WCAG 2.2, `(L1 + 0.05) / (L2 + 0.05)` of relative luminances: at least 4.5
-//! for every ink, stages included, so a stage's name can be written in its color. That leaves the
-//! darker half of all colors. The twelve were searched in it, for the largest least distance in
-//! CIELAB under normal vision, protanopia, deuteranopia and tritanopia (Machado et al. 2009).
+//! Contrast is defined as in WCAG 2.2, `(L1 + 0.05) / (L2 + 0.05)` of relative luminances. It is at
+//! least 4.5 for every color, so that a stage's name can be written in its color. This allows only
+//! the darker half of all colors. The twelve colors maximize the least pairwise distance in CIELAB
+//! under normal vision, protanopia, deuteranopia and tritanopia (Machado et al. 2009).
 
 use plotters::style::RGBColor;
 
-/// What the pictures are drawn on.
+/// Background of the pictures.
 pub const PAPER: RGBColor = RGBColor(255, 255, 255);
-/// Text, axes, and marks of what is not a stage.
+/// Text, axes, and marks that do not belong to a stage.
 pub const INK: RGBColor = RGBColor(40, 40, 40);
 /// Less important text.
 pub const FAINT: RGBColor = RGBColor(96, 96, 96);
-/// Lines behind everything.
+/// Grid lines.
 pub const GRID: RGBColor = RGBColor(226, 226, 226);
 
-/// Colors of stages, by their numbers.
+/// Colors of stages, by number.
 const STAGES: [RGBColor; 12] = [
     RGBColor(0, 98, 190),
     RGBColor(176, 80, 0),
@@ -32,13 +32,13 @@ const STAGES: [RGBColor; 12] = [
     RGBColor(3, 12, 127),
 ];
 
-/// The color of a stage, by its number from 1, in every picture and table. From the thirteenth on
-/// colors come again; the number, which stands beside each of them, does not.
+/// The color of a stage, by its number from 1, in all pictures and tables. After the twelfth stage
+/// the colors repeat; the number is always shown too.
 pub fn stage_color(number: usize) -> RGBColor {
     STAGES[number.saturating_sub(1) % STAGES.len()]
 }
 
-/// A color as a style sheet writes it.
+/// A color in CSS notation.
 pub fn hex(RGBColor(red, green, blue): RGBColor) -> String {
     format!("#{red:02x}{green:02x}{blue:02x}")
 }
@@ -49,11 +49,11 @@ pub mod tests {
 
     /// Least contrast of text (WCAG 2.2, level AA).
     pub const TEXT_CONTRAST: f64 = 4.5;
-    /// A difference that is seen at a glance; 2.3 is just noticeable (Mahy et al. 1994).
+    /// A clearly visible difference; 2.3 is just noticeable (Mahy et al. 1994).
     const DISTANCE: f64 = 15.0;
 
     type Matrix = [[f64; 3]; 3];
-    /// Linear RGB as it is seen without one kind of cones (Machado et al. 2009, severity 1).
+    /// Linear RGB as seen with a color vision deficiency (Machado et al. 2009, severity 1).
     const DEFICIENCIES: [(&str, Matrix); 4] = [
         ("normal vision", [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]),
         (
@@ -100,23 +100,23 @@ pub mod tests {
     }
 
     #[test]
-    fn contrast_is_that_of_the_standard() {
+    fn contrast_follows_wcag() {
         assert!((contrast(RGBColor(0, 0, 0), PAPER) - 21.0).abs() < 1e-9);
-        // WCAG's best known border case: #767676 is the lightest gray that may stand on white.
+        // A known limit of WCAG: #767676 is the lightest gray allowed on white.
         assert!(
             contrast(RGBColor(0x76, 0x76, 0x76), PAPER) >= 4.5 && contrast(RGBColor(0x77, 0x77, 0x77), PAPER) < 4.5
         );
     }
 
     #[test]
-    fn every_ink_can_be_read_on_the_paper() {
+    fn every_color_has_enough_contrast_on_white() {
         for color in STAGES.into_iter().chain([INK, FAINT]) {
             assert!(contrast(color, PAPER) >= TEXT_CONTRAST, "{}: {:.2}", hex(color), contrast(color, PAPER));
         }
     }
 
     #[test]
-    fn stages_differ_for_every_kind_of_eyes() {
+    fn stage_colors_differ_for_all_color_vision_types() {
         let colors: Vec<RGBColor> = STAGES.into_iter().chain([INK]).collect();
         for (name, matrix) in DEFICIENCIES {
             for (index, &a) in colors.iter().enumerate() {
@@ -130,7 +130,7 @@ pub mod tests {
     }
 
     #[test]
-    fn a_stage_has_its_color_by_its_number() {
+    fn the_color_of_a_stage_depends_on_its_number() {
         assert_eq!(hex(stage_color(1)), "#0062be");
         let all: std::collections::BTreeSet<String> = (1..=12).map(|number| hex(stage_color(number))).collect();
         assert_eq!(all.len(), 12);

@@ -1,26 +1,26 @@
-//! The points of loss curves: what is left out and what is averaged.
+//! Data of loss curves: thinning and smoothing.
 
 use crate::run_folder::StageLog;
 
-/// Points of a line: more than a picture has columns show nothing new.
+/// Points of a line. More than the picture has columns are not visible.
 const POINTS: usize = 1_500;
-/// Share of a stage over which its loss is smoothed.
+/// Width of the smoothing, as a share of the stage.
 const WINDOW: f64 = 0.03;
 
 /// Step and loss.
 pub type Point = (usize, f64);
 
-/// Losses that are numbers.
+/// Finite losses only.
 pub fn finite(losses: &[Point]) -> Vec<Point> {
     losses.iter().copied().filter(|(_, loss)| loss.is_finite()).collect()
 }
 
-/// Epochs' ends and the held-out losses there, the logarithms of the perplexities.
+/// Last step of each epoch, and the held-out loss there: the logarithm of the perplexity.
 pub fn valid_losses(stage: &StageLog) -> Vec<Point> {
     finite(&stage.epochs.iter().map(|&(epoch, valid)| (epoch * stage.steps_per_epoch, valid.ln())).collect::<Vec<_>>())
 }
 
-/// Exponential moving average, without the pull of its start.
+/// Exponential moving average, without bias toward the start value.
 pub fn smoothed(losses: &[Point]) -> Vec<Point> {
     let keep = 1.0 - 1.0 / (WINDOW * losses.len() as f64).max(1.0);
     let (mut sum, mut weight) = (0.0, 0.0);
@@ -32,7 +32,7 @@ pub fn smoothed(losses: &[Point]) -> Vec<Point> {
     losses.iter().map(average).collect()
 }
 
-/// Every n-th point, and the last.
+/// Every n-th point and the last one.
 pub fn thinned(points: &[Point]) -> impl Iterator<Item = &Point> {
     let every = points.len().div_ceil(POINTS).max(1);
     let last = points.len().saturating_sub(1);

@@ -1,16 +1,17 @@
-//! How much room text takes, and where it breaks, by the font's own measures.
+//! Measures and wraps text, with the metrics of the font.
 
 use plotters::style::{FontStyle, IntoFont, register_font};
 use std::sync::Once;
 
-/// The name that the font is registered under.
+/// Registered name of the font.
 const FONT: &str = "report";
 
-/// The pictures' font, in pixels: no font has to be installed on the machine.
+/// The font of the pictures; the size is in pixels. It is part of the program, so none has to be
+/// installed.
 pub fn font(size: i32) -> plotters::style::FontDesc<'static> {
     static REGISTER: Once = Once::new();
     REGISTER.call_once(|| {
-        // The bytes are a crate's constant: a failure would show in the tests.
+        // The font is a constant, so tests would show a failure.
         let _ = register_font(FONT, FontStyle::Normal, epaint_default_fonts::UBUNTU_LIGHT);
     });
     (FONT, size).into_font()
@@ -19,7 +20,7 @@ pub fn font(size: i32) -> plotters::style::FontDesc<'static> {
 /// Width of a line of text.
 pub fn width(text: &str, size: i32) -> i32 {
     let measured = font(size).box_size(text).map_or(0, |(width, _)| width as i32);
-    // The last letter may stand out of its box, and the second stroke by a pixel.
+    // The last letter may extend beyond its box, and the second copy is shifted by a pixel.
     if text.is_empty() { 0 } else { measured + 2 }
 }
 
@@ -28,8 +29,7 @@ pub fn height(size: i32) -> i32 {
     size * 5 / 4
 }
 
-/// Breaks text at spaces into lines of at most `limit` pixels; a longer word gets a line of its
-/// own.
+/// Breaks text at spaces into lines of at most `limit` pixels. A longer word gets its own line.
 pub fn wrap(text: &str, size: i32, limit: i32) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in text.split(' ').filter(|word| !word.is_empty()) {
@@ -49,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_are_full_but_not_too_long() {
+    fn lines_are_filled_up_to_the_limit() {
         let text = "valid perplexity, logarithmic; less is better";
         let lines = wrap(text, 26, 300);
         assert_eq!(lines.join(" "), text);
@@ -60,7 +60,7 @@ mod tests {
     }
 
     #[test]
-    fn no_break_spaces_hold() {
+    fn text_does_not_break_at_no_break_spaces() {
         assert_eq!(wrap("a +6.9\u{a0}%", 26, 1), ["a", "+6.9\u{a0}%"]);
     }
 }

@@ -1,5 +1,5 @@
-//! Bytes of the weights against perplexity: the way to the artifact, beside the models that it is
-//! compared with and what counting words achieves.
+//! Bytes of the weights against perplexity: all stages up to the artifact, the models that it is
+//! compared with, and the n-gram baselines.
 
 use super::area::{Area, Pixel};
 use super::axis::Axis;
@@ -13,13 +13,13 @@ use crate::tables::{mark, ngrams};
 use anyhow::Result;
 use resnet_bk::summary::{Baselines, Summary};
 
-/// n-gram baselines further than this factor from every model are named, but do not squeeze the
-/// picture.
+/// n-gram baselines that are further from every model than this factor are named, but do not extend
+/// the axis.
 const NEAR: f64 = 1.5;
-/// Rows of the plot.
+/// Height of the plot in rows.
 const ROWS: i32 = 680;
 
-/// Everything in the picture, in its place.
+/// The layout of the picture.
 struct Scene {
     heading: Heading,
     plot: Plot,
@@ -45,14 +45,14 @@ pub fn draw(summary: &Summary, format: Format) -> Result<Png> {
     })
 }
 
-/// The picture with names beside the marks; where these find no room, with numbers there and the
-/// names above the plot.
+/// The layout with names beside the marks. If there is not enough room, marks get numbers and the
+/// names are listed above the plot.
 fn arrange(summary: &Summary, format: Format) -> Scene {
     let named = arrange_with(summary, format, Names::BesideMarks);
     if named.labels.is_clear { named } else { arrange_with(summary, format, Names::AbovePlot) }
 }
 
-/// Where the models' names are.
+/// Position of the models' names.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Names {
     BesideMarks,
@@ -107,7 +107,7 @@ fn arrange_with(summary: &Summary, format: Format, names: Names) -> Scene {
     Scene { heading, plot, marks, path, levels, labels }
 }
 
-/// From mark to mark in the order of the stages, to the artifact.
+/// The line through the marks in the order of the stages, up to the artifact.
 fn path(models: &[Model], marks: &[Mark]) -> Vec<Pixel> {
     let is_on_way = |model: &&Model| matches!(model.role, Role::Stage(_) | Role::Artifact);
     let mark = |model: &Model| marks.iter().find(|mark| mark.points.iter().any(|point| point.role == model.role));
@@ -124,7 +124,7 @@ struct Model {
     valid: f64,
 }
 
-/// The baselines, each stage and the artifact, in the order of the run.
+/// Baselines, stages and the artifact, in the order of the run.
 fn models(summary: &Summary, format: Format) -> Vec<Model> {
     let model = |role, name: &str, bytes: u64, valid: f64| {
         let short = if let Role::Stage(number) = role { number.to_string() } else { name.to_owned() };
@@ -149,7 +149,7 @@ fn models(summary: &Summary, format: Format) -> Vec<Model> {
     models
 }
 
-/// How the artifact compares with the baseline that the target names.
+/// Comparison of the artifact with the target's baseline.
 fn title(summary: &Summary) -> String {
     let (against, mark) = (summary.target.against, mark(summary.causality));
     let Some((smaller, loss)) = summary.ratio.zip(summary.loss) else {
@@ -157,7 +157,7 @@ fn title(summary: &Summary) -> String {
     };
     let percent = 100.0 * loss.abs();
     let change = match loss {
-        // What rounds to nothing has no direction.
+        // A difference that rounds to zero has no sign.
         _ if percent < 0.05 => "perplexity the same".to_owned(),
         loss if loss > 0.0 => format!("perplexity {percent:.1}\u{a0}% above"),
         _ => format!("perplexity {percent:.1}\u{a0}% below"),
@@ -175,7 +175,7 @@ mod tests {
     use resnet_bk::config::Against;
     use resnet_bk::summary::Baseline;
 
-    /// A run of 12 stages with these bytes and perplexities; the last is packed.
+    /// A summary of 12 stages with these bytes and perplexities; the last one is packed.
     fn run(values: impl Fn(usize) -> (u64, f64)) -> Summary {
         let mut summary = summary();
         let stage = summary.stages[1].clone();
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn every_model_of_twelve_stages_is_named_where_nothing_covers_its_name() {
+    fn twelve_stages_have_uncovered_labels() {
         let runs: [(&str, Summary); 5] = [
             ("each smaller and worse", run(|n| (16_000_000 >> n, 270.0 + 8.0 * n as f64))),
             ("all alike", run(|_| (2_000_000, 290.0))),
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn baselines_have_marks_of_their_own() {
+    fn baselines_have_their_own_marks() {
         let mut summary = summary();
         let roles = |summary: &Summary| -> Vec<Role> { models(summary, WIDE).iter().map(|model| model.role).collect() };
         assert_eq!(roles(&summary)[..3], [Role::First, Role::Int8, Role::Stage(1)], "the first one is the best one");
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn the_title_names_what_the_ratio_is_against() {
+    fn the_title_names_the_baseline_of_the_ratio() {
         let mut summary = summary();
         assert_eq!(title(&summary), "99.8x smaller than the best float model in float32, perplexity 6.9\u{a0}% above");
         summary.target.against = Against::Baseline;
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn a_far_ngram_baseline_is_named_and_does_not_squeeze_the_picture() {
+    fn a_distant_ngram_baseline_is_named_without_extending_the_axis() {
         let scene = arrange(&summary(), WIDE);
         assert_eq!(scene.levels.len(), 2);
         let area = scene.plot.area;

@@ -1,10 +1,10 @@
-//! What a reader must know before believing the figures, for the top of the page.
+//! Warnings about the figures, for the top of the page.
 
 use crate::tables::NOT_CAUSAL;
 use resnet_bk::summary::{Baseline, Summary};
 use resnet_bk_runtime::internal::architecture::Causality;
 
-/// One sentence each; worst first.
+/// The warnings, one sentence each, the most serious first.
 pub fn warnings(summary: &Summary) -> Vec<String> {
     let mut warnings: Vec<String> = summary.worse_than_counting().into_iter().collect();
     if summary.causality == Causality::Bidirectional {
@@ -12,7 +12,7 @@ pub fn warnings(summary: &Summary) -> Vec<String> {
             .push(format!("the model sees the tokens that it should predict: every perplexity here is {NOT_CAUSAL}"));
     }
     let baselines = &summary.baselines;
-    // A model that is both is named once.
+    // Name a model only once if it is both.
     let first = Some(("first", &baselines.first)).filter(|_| baselines.first != baselines.best);
     for (name, baseline) in first.into_iter().chain([("best float", &baselines.best)]) {
         match baseline {
@@ -33,7 +33,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn all_that_makes_figures_doubtful_is_said() {
+    fn every_reason_for_doubt_gives_a_warning() {
         let mut summary = summary();
         assert_eq!(warnings(&summary), [""; 0]);
         summary.ngrams.bigram = 200.0;
@@ -52,7 +52,7 @@ mod tests {
     }
 
     #[test]
-    fn a_model_that_is_first_and_best_is_warned_of_once() {
+    fn a_model_that_is_first_and_best_gives_one_warning() {
         let mut summary = summary();
         let Baseline::Measured(mut model) = summary.baselines.first.clone() else { panic!("a baseline") };
         model.trained_to_end = false;

@@ -1,4 +1,4 @@
-//! A tiny text to run commands on, and what they print.
+//! A tiny text and helpers to run commands.
 
 #![allow(dead_code, reason = "each file of tests is a program of its own and uses a part of this")]
 
@@ -8,11 +8,11 @@ use std::process::{Command, Output};
 
 pub const RECIPE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/tiny.toml");
 
-/// A folder with a corpus in it.
+/// A temporary folder with a corpus.
 pub struct Place(pub tempfile::TempDir);
 
 impl Place {
-    /// Sentences of a small grammar: something to learn in a few steps.
+    /// Sentences of a small grammar, which a model learns in a few steps.
     pub fn new() -> Self {
         let place = Self(tempfile::tempdir().expect("a folder"));
         let corpus = place.path("corpus");

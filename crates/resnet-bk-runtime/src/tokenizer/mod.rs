@@ -6,7 +6,7 @@
 //!
 //! Blank lines are dropped unless the vocabulary says otherwise ([`BlankLines`]), `<eos>` ends
 //! every kept line, and a word which is not in the vocabulary becomes `<unk>`. Nothing is
-//! lower-cased or otherwise normalised: `The` and `the` are two words.
+//! lower-cased or otherwise normalized: `The` and `the` are two words.
 
 mod detokenizer;
 mod pretokenizer;

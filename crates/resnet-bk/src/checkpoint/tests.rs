@@ -74,7 +74,7 @@ fn tensor<'a>(tensors: &'a mut [Tensor], name: &str) -> &'a mut Tensor {
 }
 
 #[test]
-fn what_is_written_is_read() {
+fn a_written_checkpoint_reads_back() {
     let written = checkpoint();
     let found = read(&written.to_bytes().unwrap()).unwrap();
     assert_eq!(found.model.parameters, written.model.parameters);
@@ -138,7 +138,7 @@ fn a_shorter_or_longer_file_is_refused() {
 }
 
 #[test]
-fn masks_and_moments_of_another_size_or_type_are_refused() {
+fn masks_and_moments_of_wrong_size_or_type_are_refused() {
     const EXPERT: &str = "blocks.0.moe.experts.0.up.weight";
     // Remove rows: the length then fits the type but not the model.
     let shorter = |name: &str, width: usize| {
@@ -175,7 +175,7 @@ fn masks_and_moments_of_another_size_or_type_are_refused() {
 }
 
 #[test]
-fn tensors_that_belong_to_nothing_are_refused() {
+fn unknown_tensors_are_refused() {
     for name in ["blocks.7.norm.gamma", "mask/norm.nothing", "first/nothing", "first/auxiliary/nothing", "bias"] {
         let error = refusal(|_, tensors| {
             let (name, bytes) = (name.to_owned(), vec![0; 4]);
@@ -225,7 +225,7 @@ fn configuration_and_architecture_must_agree() {
 }
 
 #[test]
-fn other_versions_are_refused_by_name() {
+fn other_versions_are_refused_with_their_number() {
     // A file of version 1 had no checksums.
     let checkpoint = checkpoint();
     let tensors = checkpoint.tensors();

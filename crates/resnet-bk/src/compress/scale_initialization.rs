@@ -55,7 +55,10 @@ fn best_scale(magnitudes: &[f32], scheme: Scheme) -> f32 {
     let error = |scale: f32| -> f32 { used.iter().map(|x| (nearest_code(*x, scale, qmax) * scale - x).powi(2)).sum() };
     let abs_max = used.iter().fold(0.0f32, |max, &x| max.max(x)) / qmax;
     let candidates = (0..CANDIDATES).map(|i| mean * FIRST * RATIO.powi(i as i32)).chain([abs_max]);
-    candidates.map(|scale| (scale, error(scale))).min_by(|a, b| a.1.total_cmp(&b.1)).map_or(ZERO_SCALE, |(scale, _)| scale)
+    candidates
+        .map(|scale| (scale, error(scale)))
+        .min_by(|a, b| a.1.total_cmp(&b.1))
+        .map_or(ZERO_SCALE, |(scale, _)| scale)
 }
 
 /// Moves the part of the words' biases that is smooth over the frequency ranks into the bias curve.
@@ -86,7 +89,10 @@ pub fn fit_curve(parameters: &mut Parameters) {
             if square > 0.0 {
                 let change = product / square;
                 *height += change;
-                positions.iter().zip(residuals.iter_mut()).for_each(|(position, residual)| *residual -= change * weight(position));
+                positions
+                    .iter()
+                    .zip(residuals.iter_mut())
+                    .for_each(|(position, residual)| *residual -= change * weight(position));
             }
         }
     }

@@ -79,7 +79,7 @@ impl de::Error for ValueError {
 
 /// Keys of earlier versions with their new names.
 const RENAMED: [(&str, &str); 3] =
-    [("min_lr_ratio", "min_lr_ratio"), ("lambda", "lambda"), ("merge", "removal = \"merge\"")];
+    [("final_fraction", "min_lr_ratio"), ("bit_price", "lambda"), ("merge", "removal = \"merge\"")];
 
 /// An unknown key.
 pub(super) fn unknown_key(found: &str, known: &[&str]) -> ValueError {
@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_kinds_and_ranges_are_told_in_plain_words() {
+    fn errors_describe_types_and_ranges_in_plain_words() {
         assert_eq!(refused::<usize>("\"abc\""), "must be a whole number, but is the text \"abc\"");
         assert_eq!(refused::<usize>("3.0"), "must be a whole number, but is 3.0");
         assert_eq!(refused::<usize>("-3"), "must be at least 0, but is -3");
@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn places_are_paths_and_near_keys_are_suggested() {
+    fn errors_have_paths_and_suggest_similar_keys() {
         assert_eq!(
             refused::<TrainConfig>("{schedule = {epochs = \"two\"}}"),
             "schedule.epochs must be a whole number, but is the text \"two\""
@@ -305,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn sound_values_are_read() {
+    fn valid_values_are_read() {
         #[derive(Debug, Deserialize, PartialEq)]
         struct All {
             whole: u64,

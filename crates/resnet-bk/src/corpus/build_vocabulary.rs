@@ -69,13 +69,13 @@ mod tests {
     }
 
     #[test]
-    fn end_of_line_is_kept_however_rare() {
+    fn end_of_line_is_always_kept() {
         assert_eq!(words("a a b b c", 3), ["<unk>", "a", "<eos>"]);
         assert_eq!(words("a a b b c", 2), ["<unk>", "<eos>"]);
     }
 
     #[test]
-    fn raw_text_is_counted_without_its_punctuation() {
+    fn punctuation_is_counted_separately_in_raw_text() {
         let vocabulary =
             build_vocabulary("Yes, yes. Yes!", 100, Pretokenizer::Words, BlankLines::Dropped).expect("sound");
         assert_eq!(vocabulary.words(), ["<unk>", "Yes", "!", ",", ".", "<eos>", "yes"]);
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn impossible_requests_are_refused() {
+    fn invalid_sizes_and_texts_are_refused() {
         let refused = |text, size| {
             let built = build_vocabulary(text, size, Pretokenizer::Words, BlankLines::Dropped);
             built.expect_err("refused").to_string()

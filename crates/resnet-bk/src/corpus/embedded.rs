@@ -105,7 +105,7 @@ mod tests {
     static CORPUS: LazyLock<Corpus> = LazyLock::new(load);
 
     #[test]
-    fn the_files_hold_what_their_readme_says() {
+    fn the_files_match_their_readme() {
         let japanese = decompress(include_bytes!("../../data/tanaka/japanese.txt.gz"));
         let english = decompress(ENGLISH);
         let readme = include_str!("../../data/tanaka/README.md");
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn a_million_words_nine_tenths_of_them_to_train_on() {
+    fn the_corpus_has_a_million_words_and_nine_tenths_are_training_text() {
         let words = |text: &str| text.split_whitespace().count() as f64;
         let test = CORPUS.test.as_deref().expect("a test text");
         let all = words(&CORPUS.train) + words(&CORPUS.valid) + words(test);
@@ -144,12 +144,12 @@ mod tests {
     }
 
     #[test]
-    fn no_near_duplicate_straddles_the_split() {
+    fn no_near_duplicate_is_on_both_sides_of_the_split() {
         // Slow reference: a sample of held-out sentences against every sentence of the other sides,
         // without filtering.
         let sets = |text: &'static str| -> Vec<(Vec<String>, &'static str)> {
             let lines = text.lines().map(|line| {
-                let mut words = near_duplicates::normalised_words(line);
+                let mut words = near_duplicates::normalized_words(line);
                 words.sort_unstable();
                 words.dedup();
                 (words, line)
@@ -168,14 +168,14 @@ mod tests {
     }
 
     #[test]
-    fn the_text_is_english_and_one_sentence_a_line() {
+    fn the_text_is_english_with_one_sentence_per_line() {
         assert!(CORPUS.train.lines().all(|line| !line.is_empty() && line.trim() == line && !line.contains("#ID")));
         assert!(CORPUS.train.contains("\nHe gave her a piece of advice.\n"));
         assert!(CORPUS.license.as_deref().is_some_and(|license| license.starts_with("CC BY 2.0 FR")));
     }
 
     #[test]
-    fn the_ngram_baselines_are_real_ones() {
+    fn the_ngram_baselines_have_the_measured_values() {
         let vocabulary =
             build_vocabulary(&CORPUS.train, 8_000, CORPUS.pretokenizer, BlankLines::Dropped).expect("a vocabulary");
         let [train, valid] = [&CORPUS.train, &CORPUS.valid].map(|text| vocabulary.encode(text));

@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn what_differs_is_named() {
+    fn differences_are_named() {
         let words = vocabulary("<unk> <eos> a b");
         let one = TextFingerprint::of(&[2, 1], &[3], &words);
         assert_eq!(one.difference(&TextFingerprint::of(&[2, 1], &[3], &words)), None);

@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_are_read_as_they_stand() {
+    fn texts_are_read_unchanged() {
         let with_test = folder(&[("train.txt", b"\xEF\xBB\xBFa b\r\n"), ("valid.txt", b"c\n"), ("test.txt", b"d")]);
         let corpus = load(with_test.path()).expect("sound");
         assert_eq!((corpus.train.as_str(), corpus.valid.as_str()), ("a b\r\n", "c\n"));
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_name_the_file_the_place_and_the_mend() {
+    fn errors_name_the_file_the_position_and_the_fix() {
         let missing = refused(&[("train.txt", b"a")]);
         assert_eq!(
             missing,

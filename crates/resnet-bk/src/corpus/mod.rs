@@ -154,7 +154,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_unknown_source_lists_the_known_ones_and_close_folders() {
+    fn an_unknown_source_lists_known_names_and_similar_folders() {
         let place = tempfile::tempdir().expect("a temporary folder");
         for name in ["my-corpus", "other"] {
             let folder = place.path().join(name);

@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn chains_join_and_wordless_sentences_are_one_group() {
+    fn groups_are_transitive_and_wordless_sentences_are_one_group() {
         assert_eq!(group(&["a b c d", "e b c d", "e f c d", "", "100 %!", "x"]), [0, 0, 0, 3, 3, 5]);
         assert_eq!(group(&[]), [0usize; 0]);
     }

@@ -36,7 +36,7 @@ mod tests {
     }
 
     #[test]
-    fn sides_have_their_shares() {
+    fn each_side_has_its_share() {
         let sides: Vec<Side> = (0..20_000).map(|n| side(fingerprint(&format!("sentence {n}")), 50)).collect();
         let share = |wanted| sides.iter().filter(|&&side| side == wanted).count();
         assert!(share(Side::Valid).abs_diff(1_000) < 150, "{}", share(Side::Valid));

@@ -126,7 +126,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn wider_alignments_are_the_systems() {
+    fn larger_alignments_use_the_system_allocator() {
         let layout = Layout::from_size_align(2 * LARGE, 4096).expect("a layout");
         // SAFETY: the layout has a nonzero size; the block is freed with it.
         #[expect(unsafe_code, reason = "the trait is unsafe")]
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn large_blocks_start_at_a_line() {
+    fn large_blocks_are_aligned_to_cache_lines() {
         for size in [1, LARGE - 1, LARGE, 3 * LARGE + 5] {
             let layout = Layout::from_size_align(size, 4).expect("a layout");
             // SAFETY: the layout has a nonzero size; the block is freed with it.

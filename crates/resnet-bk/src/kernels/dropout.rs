@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_draw_what_the_whole_draws() {
+    fn a_mask_in_parts_equals_the_whole_mask() {
         let mask = DropoutMask::new(0.3, 7);
         let mut whole = vec![1.0; 1003];
         mask.apply(0, &mut whole);
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn the_share_and_the_mean_are_as_asked() {
+    fn the_share_of_dropped_elements_and_the_mean_are_as_configured() {
         let mut values = vec![1.0; 1 << 20];
         DropoutMask::new(0.25, 3).apply(0, &mut values);
         let dropped = values.iter().filter(|x| **x == 0.0).count() as f64 / values.len() as f64;

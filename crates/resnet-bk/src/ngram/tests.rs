@@ -85,7 +85,7 @@ impl Oracle {
 }
 
 #[test]
-fn the_fast_one_equals_the_formulas() {
+fn the_implementation_equals_the_formulas() {
     let mut fallbacks = 0;
     for (seed, (length, words)) in
         [(2, 2), (3, 2), (4, 3), (9, 3), (30, 4), (60, 50), (150, 12), (400, 12), (600, 30)].into_iter().enumerate()
@@ -198,7 +198,7 @@ fn a_text_with_a_known_next_word_has_a_bigram_baseline_near_one() {
 }
 
 #[test]
-fn two_words_of_context_tell_more_than_one() {
+fn trigrams_use_two_words_of_context() {
     // The next word is the sum of the last two, except for one random word in eight.
     let mut random = Random::new(5);
     let mut text = vec![0, 1];
@@ -212,14 +212,14 @@ fn two_words_of_context_tell_more_than_one() {
 }
 
 #[test]
-fn independent_words_leave_nothing_to_the_context() {
+fn independent_words_gain_nothing_from_context() {
     let measured = NgramBaselines::measure(&stream(200_000, 50, 3), &stream(20_000, 50, 4), 50).expect("sound streams");
     assert!((measured.bigram / measured.unigram - 1.0).abs() < 0.02, "{measured:?}");
     assert!(measured.trigram / measured.unigram > 0.99, "{measured:?}");
 }
 
 #[test]
-fn unsound_streams_are_refused() {
+fn invalid_streams_are_refused() {
     let error = NgramBaselines::measure(&[0, 1], &[0], 2).expect_err("one token").to_string();
     assert_eq!(error, "the valid stream has 1 tokens, at least 2 are needed");
     let error = NgramBaselines::measure(&[0, 7], &[0, 1], 2).expect_err("token 7").to_string();

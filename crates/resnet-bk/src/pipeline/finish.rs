@@ -101,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_not_a_number_agrees_with_nothing() {
+    fn nan_equals_no_perplexity() {
         assert!(agrees(100.0, 100.005) && agrees(100.005, 100.0));
         assert!(!agrees(100.0, 100.02) && !agrees(100.02, 100.0));
         for (decoded, trained) in

@@ -104,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn fields_that_a_given_model_overrides_are_listed() {
+    fn fields_overridden_by_a_given_model_are_listed() {
         let recipe = ModelConfig::preset("tiny").expect("a preset");
         let given = ModelConfig { d_model: 32, vocab_size: 40, ..recipe.clone() };
         assert_eq!(overridden(&recipe, &given), ["model.d_model is 32, not 16"]);

@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn the_dev_slice_is_the_end_of_the_training_text_and_only_there_where_it_is_needed() {
+    fn the_dev_slice_is_the_end_of_the_training_text_if_needed() {
         let corpus = corpus(9_999, 2_000);
         let whole = read(&corpus, 100, "").expect("a text");
         assert_eq!((whole.streams.train.len(), whole.streams.dev), (10_000, None));
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_too_short_to_measure_are_refused_and_short_ones_are_warned_of() {
+    fn very_short_texts_are_refused_and_short_ones_give_a_warning() {
         assert!(matches!(read(&corpus(9_999, 98), 100, ""), Err(RunError::TinyHeldOut { tokens: 99 })));
         let few = read(&corpus(9_999, 99), 100, "").expect("long enough");
         assert!(few.warnings()[0].contains("held-out text has 100 tokens only"), "{:?}", few.warnings());
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn a_held_out_text_that_was_trained_on_is_warned_of() {
+    fn held_out_lines_in_the_training_text_give_a_warning() {
         let mut corpus = corpus(9_999, 1_999);
         assert_eq!(read(&corpus, 100, "").expect("a text").warnings(), [""; 0]);
         corpus.valid = corpus.train.clone();
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn many_unknown_words_are_warned_of() {
+    fn many_unknown_words_give_a_warning() {
         let text = read(&corpus(9_999, 999), 4, "").expect("a text");
         // Two of the seven words and the one <eos> are known.
         assert!((text.summary.unknown_train - 5.0 / 7.0).abs() < 0.01, "{}", text.summary.unknown_train);

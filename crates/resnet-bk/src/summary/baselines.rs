@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn a_model_that_its_own_artifact_beats_was_not_trained_to_its_end() {
+    fn a_model_worse_than_its_artifact_was_not_trained_to_its_end() {
         let model = Measured { trained_to_end: true, ..Measured::from(&stage(StageKind::Train, true, true)) };
         let doubted = |artifact: f64, unigram: f64| {
             let all = || Baseline::Measured(Measured { valid_perplexity: 100.0, ..model.clone() });
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_model_is_trained_on_and_a_teacher_is_another() {
+    fn a_later_train_stage_continues_the_first_model_unless_it_has_its_own() {
         use StageKind::{Distill, Prune, Qat, Train};
         let stages = [
             stage(Train, true, true),

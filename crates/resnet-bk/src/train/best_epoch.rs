@@ -157,7 +157,8 @@ mod tests {
 
     #[test]
     fn a_stage_is_trained_to_its_end_if_its_last_epoch_improved_little() {
-        let epochs = |dev: &[f64]| dev.iter().map(|&dev| EpochPerplexity { valid: 9.0, dev: Some(dev) }).collect::<Vec<_>>();
+        let epochs =
+            |dev: &[f64]| dev.iter().map(|&dev| EpochPerplexity { valid: 9.0, dev: Some(dev) }).collect::<Vec<_>>();
         assert!(trained_to_end(&epochs(&[100.0, 80.0, 79.5]), 0));
         assert!(!trained_to_end(&epochs(&[100.0, 80.0, 79.0]), 0));
         assert!(trained_to_end(&epochs(&[100.0, 80.0, 92.0, 90.0]), 0), "the second epoch was better than the last");

@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_goal_lambda_is_the_schedules() {
+    fn without_a_goal_lambda_is_that_of_the_schedule() {
         let fixed = RateControl::new(&Schedule { lambda: 3e-7, ..Schedule::default() }, 1000);
         assert_eq!(fixed.state(), (3e-7, 3e-7));
         assert_eq!(RateControl::new(&Schedule::default(), 1000).state(), (0.0, 0.0));

@@ -76,7 +76,8 @@ impl Candidate {
         let words = BIN_SHARES.map(|share| ((common.vocab_size as f64 * share) as usize).max(1));
         let rest = common.vocab_size.saturating_sub(words[0] + words[1]).max(1);
         let bin = |words: usize, width: usize| EmbeddingBin { words, width: width.min(d_model) };
-        let bins = vec![bin(words[0], FIRST_BIN_FACTOR * width), bin(words[1], SECOND_BIN_FACTOR * width), bin(rest, width)];
+        let bins =
+            vec![bin(words[0], FIRST_BIN_FACTOR * width), bin(words[1], SECOND_BIN_FACTOR * width), bin(rest, width)];
         let model = ModelConfig {
             d_model,
             n_layers,

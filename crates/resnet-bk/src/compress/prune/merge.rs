@@ -128,7 +128,9 @@ fn change(
 fn partners(kept: &[Unit], removed: &[Unit]) -> Vec<usize> {
     let mut pairs: Vec<(f32, usize, usize)> = Vec::with_capacity(kept.len() * removed.len());
     for (i, a) in kept.iter().enumerate() {
-        pairs.extend(removed.iter().enumerate().map(|(j, b)| (distance(a, b) - squared_norm(a) - squared_norm(b), i, j)));
+        pairs.extend(
+            removed.iter().enumerate().map(|(j, b)| (distance(a, b) - squared_norm(a) - squared_norm(b), i, j)),
+        );
     }
     pairs.sort_by(|a, b| a.0.total_cmp(&b.0));
     let mut partners = vec![None; kept.len()];
@@ -215,7 +217,8 @@ mod tests {
 
     /// Output of an expert, computed from the definition.
     fn output(parameters: &Parameters, expert: usize, input: &[f32]) -> Vec<f32> {
-        let [up, up_bias, down, mut output] = EXPERT_TENSORS.map(|tensor| values(parameters, expert_id(0, expert, tensor)));
+        let [up, up_bias, down, mut output] =
+            EXPERT_TENSORS.map(|tensor| values(parameters, expert_id(0, expert, tensor)));
         let (f, d) = (up_bias.len(), input.len());
         for unit in 0..f {
             let sum: f32 = (0..d).map(|i| up[i * f + unit] * input[i]).sum();

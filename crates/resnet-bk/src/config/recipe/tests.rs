@@ -63,8 +63,8 @@ fn mistakes_are_named() {
     fails("stage.1.experts.milestones=[{epoch=1, experts=1}]", "before the stage's end");
     fails("stage.1.experts.milestones=[{epoch=0, experts=0}]", "at least top_k");
     let renamed = "has another name since version 0.2.0";
-    fails("schedule.min_lr_ratio=0.1", &format!("schedule.min_lr_ratio {renamed}: write min_lr_ratio"));
-    fails("schedule.lambda=1e-7", &format!("schedule.lambda {renamed}: write lambda"));
+    fails("schedule.final_fraction=0.1", &format!("schedule.final_fraction {renamed}: write min_lr_ratio"));
+    fails("schedule.bit_price=1e-7", &format!("schedule.bit_price {renamed}: write lambda"));
     fails("stage.1.experts.merge=true", &format!("experts.merge {renamed}: write removal = \"merge\""));
     fails("stage.1.kind=\"qat\"", "line 16: stage.1.experts is not a known key");
     fails("stage.2.model={n_layers=2}", "student is");
@@ -75,7 +75,7 @@ fn mistakes_are_named() {
 }
 
 #[test]
-fn a_wrong_value_of_an_assignment_is_blamed_on_it() {
+fn errors_in_assignments_name_the_assignment() {
     let fails = |set: &str, message: &str| {
         let error = Recipe::parse(TEXT, "test.toml", &[set.to_owned()]).unwrap_err().to_string();
         assert_eq!(error, format!("--set {set}: {message}"));
@@ -110,7 +110,7 @@ fn a_wrong_value_of_an_assignment_is_blamed_on_it() {
 }
 
 #[test]
-fn a_wrong_value_of_the_file_is_named_by_its_line() {
+fn errors_in_the_file_name_the_line() {
     let fails = |from: &str, to: &str, message: &str| {
         let text = TEXT.replacen(from, to, 1);
         assert_ne!(text, TEXT);
@@ -142,7 +142,7 @@ fn a_wrong_value_of_the_file_is_named_by_its_line() {
 }
 
 #[test]
-fn targets_obey_one_rule_wherever_they_are_written() {
+fn targets_follow_the_same_rules_everywhere() {
     let set = |set: &str| Recipe::parse(TEXT, "test.toml", &[set.to_owned()]);
     for (wrong, message) in [
         ("target.ratio=0", "[target] ratio is 0, but must be finite and above 0"),
@@ -169,7 +169,7 @@ fn targets_obey_one_rule_wherever_they_are_written() {
 }
 
 #[test]
-fn sizes_that_no_machine_has_are_refused_before_they_are_allocated() {
+fn impossible_sizes_are_refused_before_allocation() {
     for set in [
         "model.heads=1000000000000",
         "model.n_layers=1000000000000",
@@ -188,7 +188,7 @@ fn sizes_that_no_machine_has_are_refused_before_they_are_allocated() {
 }
 
 #[test]
-fn a_stage_can_bring_a_model_of_its_own() {
+fn a_stage_can_have_its_own_model() {
     let set = ["stage.0.model={preset=\"memory\", heads=4}".to_owned(), "stage.1.kind=\"train\"".to_owned()];
     let text = TEXT.replace("magnitude.sparsity = 0.5", "").replace("experts.milestones", "#");
     let text = text.replace("student.d_model = 8", "model.n_layers = 5\nquantization.learned.expert = 3");

@@ -66,7 +66,7 @@ fn wikitext_rows_become_lines() {
 }
 
 #[test]
-fn a_second_load_asks_for_nothing() {
+fn a_second_load_sends_no_request() {
     let (hub, cache) = (wikitext_hub(), cache());
     let first = hub.settings(cache.path()).load("wikitext-2").expect("served");
     let requests = hub.requests();
@@ -79,7 +79,7 @@ fn a_second_load_asks_for_nothing() {
 }
 
 #[test]
-fn offline_the_error_tells_how_to_do_without() {
+fn the_offline_error_explains_the_manual_alternative() {
     // A port that was free a moment ago and has no listener.
     let address = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port");
     let cache = cache();
@@ -104,7 +104,7 @@ fn a_file_the_hub_lacks_is_named() {
 }
 
 #[test]
-fn openwebtext_holds_documents_out_by_their_text() {
+fn openwebtext_documents_are_held_out_by_hash() {
     let documents: Vec<String> = (0..3_000).map(|n| format!("Document {n}.\n\nIt says: \"{}\"", n * n)).collect();
     let rows: Vec<Option<&str>> = documents.iter().map(|document| Some(document.as_str())).collect();
     let path = "/datasets/Skylion007/openwebtext/resolve/main/plain_text/train-00000-of-00080.parquet".to_owned();

@@ -51,7 +51,7 @@ fn products_of_every_layout_equal_the_definition() {
 
 #[test]
 #[cfg_attr(not(has_amx), ignore = "needs AMX")]
-fn products_one_by_one_and_each_with_one_side_are_equal() {
+fn single_and_batched_products_are_equal() {
     let session = session();
     for depth in [1, 2, 3] {
         for count in [0, 1, 2, 5] {
@@ -79,7 +79,7 @@ fn products_one_by_one_and_each_with_one_side_are_equal() {
 }
 
 #[test]
-fn stored_blocks_fill_what_fits() {
+fn blocks_are_stored_as_far_as_they_fit() {
     let mut block = Block::ZERO;
     for (i, x) in block.0.as_flattened_mut().iter_mut().enumerate() {
         *x = i as f32;

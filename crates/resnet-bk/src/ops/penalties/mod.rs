@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn even_use_is_the_least() {
+    fn load_balancing_is_least_for_equal_usage() {
         let even = load_balancing(&Tensor::constant(vec![0.0; 12].into(), [3, 4]), &[3, 3, 3, 3]);
         assert!((even.values()[0] - 1.0).abs() < 1e-6);
         let uneven = load_balancing(&Tensor::constant([5.0, 0.0, 0.0, 0.0].repeat(3).into(), [3, 4]), &[12, 0, 0, 0]);

@@ -47,7 +47,7 @@ fn redirecting(sha256: String, stored: Vec<u8>) -> LocalHub {
 }
 
 #[test]
-fn the_cache_has_the_layout_of_other_programs() {
+fn the_cache_layout_is_that_of_huggingface_hub() {
     let (hub, cache) = (serving(bytes()), cache());
     let path = repository(&hub, cache.path()).get(FILE).expect("served");
     let folder = cache.path().join("datasets--owner--name");
@@ -74,7 +74,7 @@ fn a_blob_of_another_commit_is_not_downloaded_again() {
 }
 
 #[test]
-fn a_download_goes_on_where_it_broke_off() {
+fn an_interrupted_download_continues() {
     let answers = AtomicUsize::new(0);
     let hub = LocalHub::answering(move |request| {
         let mut answer = part(&bytes(), request, &plain());
@@ -91,7 +91,7 @@ fn a_download_goes_on_where_it_broke_off() {
 }
 
 #[test]
-fn a_part_of_an_earlier_process_is_used() {
+fn a_partial_download_of_another_process_is_continued() {
     for (name, first) in [("half", &bytes()[..100_000]), ("all", &bytes()[..]), ("more", &[bytes(), bytes()].concat())]
     {
         let (hub, cache) = (serving(bytes()), cache());
@@ -103,7 +103,7 @@ fn a_part_of_an_earlier_process_is_used() {
 }
 
 #[test]
-fn a_hub_that_always_sends_all_is_understood() {
+fn a_hub_that_ignores_ranges_is_supported() {
     let hub = LocalHub::answering(move |_| {
         let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n{}\r\n", bytes().len(), plain());
         [head.as_bytes(), &bytes()].concat()
@@ -126,7 +126,7 @@ fn a_renamed_data_set_is_found() {
 }
 
 #[test]
-fn what_is_stored_elsewhere_is_checked() {
+fn redirected_files_are_checked_by_hash() {
     let cache = cache();
     let hub = redirecting(sha256(&bytes()), b"something else".to_vec());
     let error = repository(&hub, cache.path()).get(FILE).expect_err("other bytes").to_string();
@@ -138,7 +138,7 @@ fn what_is_stored_elsewhere_is_checked() {
 }
 
 #[test]
-fn an_answer_that_is_no_hub_s_is_refused() {
+fn responses_without_the_hub_headers_are_refused() {
     let headers = ["", "x-repo-commit: abc\r\n", "x-repo-commit: ../..\r\nETag: \"a\"\r\n", "ETag: \"a/b\"\r\n"];
     for headers in headers {
         let hub = LocalHub::answering(move |request| part(b"<html>", request, headers));
