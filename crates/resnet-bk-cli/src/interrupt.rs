@@ -60,13 +60,13 @@ fn is_ignored(signal: i32) -> bool {
 /// What is saved of a run, and the command to resume it.
 fn message(out: &Path, command: impl Iterator<Item = OsString>) -> String {
     let begun = out.join(RECIPE).is_file();
-    let kept = kept(out).unwrap_or_else(|| "nothing is kept: the first epoch was not done".to_owned());
+    let kept = saved_progress(out).unwrap_or_else(|| "nothing is kept: the first epoch was not done".to_owned());
     let verb = if begun { "go on with" } else { "begin again with" };
-    format!("interrupted; {kept}; {verb}: {}", again(command, begun))
+    format!("interrupted; {kept}; {verb}: {}", resume_command(command, begun))
 }
 
 /// The content of the last stage's file; `None` if no stage has one.
-fn kept(out: &Path) -> Option<String> {
+fn saved_progress(out: &Path) -> Option<String> {
     let mut stages: Vec<PathBuf> = fs::read_dir(out).ok()?.flatten().map(|entry| entry.path()).collect();
     stages.retain(|folder| folder.join(CHECKPOINT).is_file());
     stages.sort();
@@ -87,7 +87,7 @@ fn kept(out: &Path) -> Option<String> {
 }
 
 /// The command as a line for a shell, with `--resume` if there is a run to resume.
-fn again(command: impl Iterator<Item = OsString>, resume: bool) -> String {
+fn resume_command(command: impl Iterator<Item = OsString>, resume: bool) -> String {
     let mut words: Vec<String> = command.map(|word| word.to_string_lossy().into_owned()).collect();
     if resume && !words.iter().any(|word| word == "--resume") {
         words.push("--resume".to_owned());
@@ -111,10 +111,10 @@ mod tests {
     fn the_resume_command_can_be_pasted_into_a_shell() {
         let command = |words: &[&str]| words.iter().map(OsString::from).collect::<Vec<_>>().into_iter();
         let words = ["resnet-bk", "train", "--corpus", "my texts", "--set", "model.mixer=\"diagonal\""];
-        let line = again(command(&words), true);
+        let line = resume_command(command(&words), true);
         assert_eq!(line, "resnet-bk train --corpus 'my texts' --set 'model.mixer=\"diagonal\"' --resume");
-        assert_eq!(again(command(&["resnet-bk", "train", "--resume"]), true), "resnet-bk train --resume");
-        assert_eq!(again(command(&["resnet-bk", "it's", ""]), false), r"resnet-bk 'it'\''s' ''");
+        assert_eq!(resume_command(command(&["resnet-bk", "train", "--resume"]), true), "resnet-bk train --resume");
+        assert_eq!(resume_command(command(&["resnet-bk", "it's", ""]), false), r"resnet-bk 'it'\''s' ''");
     }
 
     #[test]

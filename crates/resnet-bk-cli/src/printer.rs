@@ -49,7 +49,7 @@ impl Printer {
         // Escape as JSON does, so that the output stays valid JSON.
         let shown: String = json
             .chars()
-            .map(|c| if steers_a_terminal(c) { format!("\\u{:04x}", u32::from(c)) } else { c.to_string() })
+            .map(|c| if is_control(c) { format!("\\u{:04x}", u32::from(c)) } else { c.to_string() })
             .collect();
         self.line(shown)
     }
@@ -57,7 +57,7 @@ impl Printer {
     /// Flushes the output.
     pub fn flush(&mut self) -> Result<(), Failure> {
         let flushed = self.out.flush();
-        self.judge(flushed)
+        self.checked(flushed)
     }
 
     /// The text as it will be printed. Control characters are escaped if stdout is a terminal;
@@ -77,10 +77,10 @@ impl Printer {
         }
         let shown = self.shown(text).into_owned();
         let written = self.out.write_all(shown.as_bytes());
-        self.judge(written)
+        self.checked(written)
     }
 
-    fn judge(&mut self, result: io::Result<()>) -> Result<(), Failure> {
+    fn checked(&mut self, result: io::Result<()>) -> Result<(), Failure> {
         match result {
             Ok(()) => Ok(()),
             Err(error) if error.kind() == ErrorKind::BrokenPipe => {
@@ -112,19 +112,19 @@ pub fn last_note(message: &str) -> io::StderrLock<'static> {
 /// Escapes control characters and bidirectional overrides, for example as `\u{1b}`. Line breaks and
 /// tabs are kept.
 pub fn escaped(text: &str) -> Cow<'_, str> {
-    if !text.contains(steers_a_terminal) {
+    if !text.contains(is_control) {
         return Cow::Borrowed(text);
     }
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
-        if steers_a_terminal(c) { out.extend(c.escape_unicode()) } else { out.push(c) }
+        if is_control(c) { out.extend(c.escape_unicode()) } else { out.push(c) }
     }
     Cow::Owned(out)
 }
 
 /// Control characters (C0, DEL, C1) except line breaks and tabs, and characters that change the
 /// text direction.
-fn steers_a_terminal(c: char) -> bool {
+fn is_control(c: char) -> bool {
     (c.is_control() && c != '\n' && c != '\t') || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 

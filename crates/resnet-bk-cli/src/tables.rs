@@ -161,7 +161,7 @@ pub fn facts(summary: &Summary) -> Vec<(&'static str, String)> {
             (Some(by_weights), Some(with_vocabulary), Some(loss)) => format!(
                 "{} smaller than {against}{} in float32 by weights, {} with the vocabulary on both sides; perplexity {}",
                 ratio(by_weights),
-                named(summary),
+                baseline_name(summary),
                 ratio(with_vocabulary),
                 change(loss),
             ),
@@ -214,7 +214,7 @@ pub fn facts(summary: &Summary) -> Vec<(&'static str, String)> {
 }
 
 /// The name of the target's baseline, in parentheses.
-fn named(summary: &Summary) -> String {
+fn baseline_name(summary: &Summary) -> String {
     let baseline = summary.baselines.of(summary.target.against).measured();
     baseline.map_or(String::new(), |baseline| format!(" ({})", baseline.name))
 }
@@ -262,7 +262,7 @@ pub fn target(summary: &Summary) -> String {
         return "none was set".to_owned();
     }
     // A model that does not beat the n-gram baselines reaches no target.
-    summary.worse_than_counting().map_or_else(
+    summary.worse_than_ngrams().map_or_else(
         || format!("{}{}", parts.join("; "), reservations(summary)),
         |sentence| format!("not reached: {sentence}"),
     )

@@ -51,7 +51,7 @@ mod tests {
         let mut changed = Buffer::from(vec![1.0, 2.0]);
         let place = changed.as_ptr();
         changed[0] = 3.0;
-        assert_eq!(changed.as_ptr(), place, "nobody else holds it");
+        assert_eq!(changed.as_ptr(), place, "there is no other owner");
         let kept = changed.clone();
         changed[0] = 4.0;
         assert_eq!((kept.as_slice(), changed.as_slice()), (&[3.0, 2.0][..], &[4.0, 2.0][..]));

@@ -23,7 +23,7 @@ pub struct Environment {
 
 impl Environment {
     /// The environment of this process, for a run with these stages.
-    pub fn present(stages: &[&StageConfig]) -> Self {
+    pub fn current(stages: &[&StageConfig]) -> Self {
         let uses_bf16 = stages.iter().any(|stage| stage.schedule().precision == Precision::Bf16);
         let precision = if uses_bf16 { Precision::Bf16 } else { Precision::Float32 };
         Self {

@@ -208,14 +208,18 @@ fn of_groups(groups: &str, root: &Path) -> Option<u64> {
             _ => return None,
         };
         let group = root.join(path.trim_start_matches('/'));
-        group.ancestors().take_while(|folder| folder.starts_with(&root)).filter_map(|group| left_in(group, names)).min()
+        group
+            .ancestors()
+            .take_while(|folder| folder.starts_with(&root))
+            .filter_map(|group| available_in(group, names))
+            .min()
     });
     left.min()
 }
 
 /// Memory left in a control group: its limit minus the used memory. Unused pages of the file cache
 /// are reclaimable, so they do not count as used.
-fn left_in(group: &Path, [limit, used, reclaimable]: [&str; 3]) -> Option<u64> {
+fn available_in(group: &Path, [limit, used, reclaimable]: [&str; 3]) -> Option<u64> {
     let number = |path: PathBuf| fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
     // `max` is not a number and means no limit.
     let (limit, used) = (number(group.join(limit))?, number(group.join(used))?);

@@ -39,7 +39,7 @@ fn a_planned_student_meets_its_budget_and_predicted_size() {
     assert!(summary.artifact.bytes_total <= BUDGET, "{} bytes", summary.artifact.bytes_total);
     // In this grammar the next word depends on one word only, so no model beats bigram counts and
     // no target is reached.
-    assert!(summary.worse_than_counting().is_some() && summary.target_reached == Some(false));
+    assert!(summary.worse_than_ngrams().is_some() && summary.target_reached == Some(false));
     let plan = summary.plan.unwrap();
     let error = summary.artifact.bytes_weights as f64 / plan.predicted_bytes as f64 - 1.0;
     assert!(error.abs() < PREDICTION, "{} predicted, {} found", plan.predicted_bytes, summary.artifact.bytes_weights);
@@ -142,11 +142,11 @@ fn trials_are_compared_on_the_dev_slice_and_train_on_the_rest() {
     let (train, dev) = tokens.split_at(980);
     let streams = TokenStreams { train: train.into(), dev: Some(dev.into()), valid: [7; 50].as_slice().into() };
     for (asked, found) in [(1, 1), (300, 300), (980, 980), (1_000_000, 980)] {
-        let trial = PlanConfig { trial_tokens: asked, ..PlanConfig::default() }.least_streams(&streams).unwrap();
+        let trial = PlanConfig { trial_tokens: asked, ..PlanConfig::default() }.shortest_streams(&streams).unwrap();
         assert_eq!((&trial.train[..], &trial.valid[..]), (&tokens[..found], dev));
     }
     let error = PlanConfig { trial_tokens: 300, ..PlanConfig::default() }
-        .least_streams(&TokenStreams { dev: None, ..streams })
+        .shortest_streams(&TokenStreams { dev: None, ..streams })
         .unwrap_err();
     assert!(matches!(error, TrainError::NoDevSlice), "{error}");
 }

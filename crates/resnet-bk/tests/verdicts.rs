@@ -84,7 +84,7 @@ fn a_model_worse_than_ngrams_reaches_no_target() {
     let summary = run(&request, &mut Silent).unwrap();
     assert!(summary.ratio > Some(0.1));
     assert_eq!((summary.target_reached, summary.succeeded()), (Some(false), false));
-    let sentence = summary.worse_than_counting().unwrap();
+    let sentence = summary.worse_than_ngrams().unwrap();
     assert!(sentence.contains("no better than counting words") && sentence.contains("unigram"), "{sentence}");
     // A run without a target does not succeed either.
     request.recipe.target = Target::default();

@@ -60,12 +60,12 @@ fn ngram_baselines_match_kenlm() {
         .expect("a vocabulary");
     assert_eq!(vocabulary.len(), VOCABULARY);
     let [train, valid] = [&corpus.train, &corpus.valid].map(|text| vocabulary.encode(text));
-    let measured = NgramBaselines::measure(&train, &valid, vocabulary.len()).expect("sound streams");
+    let measured = NgramBaselines::measure(&train, &valid, vocabulary.len()).expect("valid streams");
     assert_near(measured.unigram, 940.0, UNIGRAM);
     assert_near(measured.bigram, KENLM_BIGRAM, KENLM);
     assert_near(measured.trigram, KENLM_TRIGRAM, KENLM);
     let limited = limit_tokens(&train, Some(DATA_LIMIT));
-    let measured = NgramBaselines::measure(limited, &valid, vocabulary.len()).expect("sound streams");
+    let measured = NgramBaselines::measure(limited, &valid, vocabulary.len()).expect("valid streams");
     assert_near(measured.unigram, 984.2, REPEATED);
     assert_near(measured.bigram, 383.04, REPEATED);
     assert_near(measured.trigram, 353.87, REPEATED);

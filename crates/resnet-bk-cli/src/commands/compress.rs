@@ -159,7 +159,7 @@ impl Run<'_> {
         if let Err(error) = report::write(out) {
             note(&format!("warning: the report was not written: {error:#}"));
         }
-        if let Some(sentence) = summary.worse_than_counting() {
+        if let Some(sentence) = summary.worse_than_ngrams() {
             note(&format!("failed: {sentence}"));
         }
         for missed in tables::missed(&summary) {

@@ -95,7 +95,7 @@ mod tests {
     #[test]
     fn pieces_add_up_to_readable_text() {
         let words = ["<unk>", "<eos>", "He", "said", ",", "\"", "no", "."].map(str::to_owned).to_vec();
-        let vocabulary = Vocabulary::new(words, Pretokenizer::Words).expect("a sound vocabulary");
+        let vocabulary = Vocabulary::new(words, Pretokenizer::Words).expect("a valid vocabulary");
         let prompt = "So he said, \"no";
         let mut pieces = Pieces::after(&vocabulary, prompt);
         let drawn = [7, 5, 1, 2, 3, 7];

@@ -85,7 +85,7 @@ impl Progress {
         }
         let steps = self.stage.epochs * self.stage.steps_per_epoch;
         let style = ProgressStyle::with_template("{prefix} [{bar:24}] {pos}/{len} steps, {msg}{eta} left")
-            .expect("a sound template")
+            .expect("a valid template")
             .progress_chars("=> ");
         let bar = ProgressBar::new(steps as u64).with_style(style);
         bar.set_prefix(format!("stage {} {}", self.stage.number, self.stage.kind));

@@ -26,7 +26,7 @@ impl Area {
     }
 
     /// The rectangle with a margin on all sides.
-    pub fn grown(&self, margin: i32) -> Self {
+    pub fn with_margin(&self, margin: i32) -> Self {
         Self {
             left: self.left - margin,
             top: self.top - margin,
@@ -36,12 +36,12 @@ impl Area {
     }
 
     /// Whether the two rectangles share a pixel.
-    pub fn meets(&self, other: &Self) -> bool {
+    pub fn intersects(&self, other: &Self) -> bool {
         self.left < other.right && other.left < self.right && self.top < other.bottom && other.top < self.bottom
     }
 
     /// Whether the other rectangle is inside this one.
-    pub fn holds(&self, other: &Self) -> bool {
+    pub fn contains(&self, other: &Self) -> bool {
         self.left <= other.left && self.top <= other.top && self.right >= other.right && self.bottom >= other.bottom
     }
 
@@ -113,9 +113,10 @@ mod tests {
     #[test]
     fn adjacent_areas_do_not_meet() {
         assert!(
-            !AREA.meets(&Area { left: 30, right: 40, ..AREA }) && AREA.meets(&Area { left: 29, right: 40, ..AREA })
+            !AREA.intersects(&Area { left: 30, right: 40, ..AREA })
+                && AREA.intersects(&Area { left: 29, right: 40, ..AREA })
         );
         assert_eq!(AREA.nearest((0, 15)), (10, 15));
-        assert!(AREA.grown(1).holds(&AREA) && !AREA.holds(&AREA.grown(1)));
+        assert!(AREA.with_margin(1).contains(&AREA) && !AREA.contains(&AREA.with_margin(1)));
     }
 }

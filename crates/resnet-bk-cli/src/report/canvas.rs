@@ -191,7 +191,7 @@ mod tests {
                 let pixels = pixels(800, 100, |canvas| canvas.lines(&[(text.to_owned(), INK)], (50, 30), size));
                 let ink = ink(&pixels.expect("drawn"), 800).expect("ink");
                 let room = Area { left: 50, top: 30, right: 50 + width(text, size), bottom: 30 + height(size) };
-                assert!(room.grown(1).holds(&ink), "{text} at {size}: {ink:?} is outside {room:?}");
+                assert!(room.with_margin(1).contains(&ink), "{text} at {size}: {ink:?} is outside {room:?}");
             }
         }
     }

@@ -15,7 +15,7 @@ pub fn candidates(label: &Label, bounds: Area, text: i32) -> Vec<(f64, Area)> {
     /// A name below a line could be read as that of the next line.
     const BELOW_LINE: f64 = 80.0;
     let (width, height) = label.size(text);
-    let inside = bounds.grown(-MARGIN);
+    let inside = bounds.with_margin(-MARGIN);
     let at = |left: i32, top: i32| Area { left, top, right: left + width, bottom: top + height };
     let columns = (inside.left..=inside.right - width).step_by(LATTICE);
     let rows = || (inside.top..=inside.bottom - height).step_by(LATTICE);
@@ -37,7 +37,7 @@ pub fn candidates(label: &Label, bounds: Area, text: i32) -> Vec<(f64, Area)> {
             }
         }
     }
-    areas.retain(|area| inside.holds(area));
+    areas.retain(|area| inside.contains(area));
     let cost = |area: Area| {
         let (gap, _) = label.anchor.reach(&area);
         let preference = match label.anchor {
@@ -69,7 +69,7 @@ pub fn penalty(label: &Label, area: &Area, leader: Option<Segment>, obstacles: &
         cost += CROSSES_MARK * others().filter(|mark| mark.is_crossed(leader)).count() as f64;
         let crossed = obstacles.lines.iter().filter(|&&line| cross(line, leader));
         cost += CROSSES_LINE * crossed.count() as f64;
-    } else if others().any(|mark| mark.meets(&area.grown(BESIDE as i32))) {
+    } else if others().any(|mark| mark.intersects(&area.with_margin(BESIDE as i32))) {
         cost += NEAR_ANOTHER;
     }
     cost

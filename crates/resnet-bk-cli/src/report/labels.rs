@@ -61,9 +61,9 @@ impl Obstacles {
     }
 }
 
-/// Requirements on a position. Each includes the ones before.
+/// Requirements on the position of a label. Each includes the ones before.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Demands {
+enum Requirement {
     /// The label covers no mark and no other label.
     Uncovered,
     /// Its leader goes under no other label.
@@ -73,7 +73,7 @@ enum Demands {
 }
 
 /// Cost of dropping a requirement.
-const DEMAND: f64 = 1_000.0;
+const DROPPED_REQUIREMENT: f64 = 1_000.0;
 
 /// Placed labels.
 #[derive(Clone, Debug)]
@@ -114,7 +114,7 @@ pub fn place(labels: &[Label], obstacles: &Obstacles, bounds: Area, text: i32) -
     let attempt = |order: Vec<usize>| place_in_order(labels, &candidates, &order, obstacles);
     let mut best = sorted.into_iter().map(attempt).min_by(|a, b| a.0.total_cmp(&b.0)).unwrap_or_default();
     for order in shuffled {
-        if best.0 < DEMAND {
+        if best.0 < DROPPED_REQUIREMENT {
             break;
         }
         let next = attempt(order);
@@ -122,7 +122,7 @@ pub fn place(labels: &[Label], obstacles: &Obstacles, bounds: Area, text: i32) -
             best = next;
         }
     }
-    Placement { is_clear: best.0 < DEMAND, labels: best.1 }
+    Placement { is_clear: best.0 < DROPPED_REQUIREMENT, labels: best.1 }
 }
 
 /// A pseudorandom number, equal in every run.
@@ -143,15 +143,15 @@ fn place_in_order(
     let mut total = 0.0;
     let mut all = vec![None; labels.len()];
     for &index in order {
-        for demands in [Demands::OffLines, Demands::FreeLeader, Demands::Uncovered] {
-            if let Some((cost, placed)) = search(&labels[index], &candidates[index], &obstacles, &taken, demands) {
+        for requirement in [Requirement::OffLines, Requirement::FreeLeader, Requirement::Uncovered] {
+            if let Some((cost, placed)) = search(&labels[index], &candidates[index], &obstacles, &taken, requirement) {
                 total += cost;
                 taken.push(placed.area);
                 obstacles.lines.extend(placed.leader);
                 all[index] = Some(placed);
                 break;
             }
-            total += DEMAND;
+            total += DROPPED_REQUIREMENT;
         }
     }
     (total, all)
@@ -162,22 +162,25 @@ fn search(
     candidates: &[(f64, Area)],
     obstacles: &Obstacles,
     taken: &[Area],
-    demands: Demands,
+    requirement: Requirement,
 ) -> Option<(f64, Placed)> {
     let mut best: Option<(f64, Placed)> = None;
     for &(cost, area) in candidates {
         if best.as_ref().is_some_and(|(least, _)| *least <= cost) {
             break;
         }
-        let room = area.grown(MARGIN);
-        let is_covered = obstacles.marks.iter().any(|mark| mark.meets(&room)) || taken.iter().any(|t| t.meets(&room));
-        if is_covered || demands >= Demands::OffLines && obstacles.lines.iter().any(|&line| room.is_crossed(line)) {
+        let room = area.with_margin(MARGIN);
+        let is_covered =
+            obstacles.marks.iter().any(|mark| mark.intersects(&room)) || taken.iter().any(|t| t.intersects(&room));
+        if is_covered
+            || requirement >= Requirement::OffLines && obstacles.lines.iter().any(|&line| room.is_crossed(line))
+        {
             continue;
         }
         let (gap, leader) = label.anchor.reach(&area);
         let leader = (gap > BESIDE).then_some(leader);
-        let is_under = |leader| taken.iter().any(|t| t.grown(MARGIN).is_crossed(leader));
-        if demands >= Demands::FreeLeader && leader.is_some_and(is_under) {
+        let is_under = |leader| taken.iter().any(|t| t.with_margin(MARGIN).is_crossed(leader));
+        if requirement >= Requirement::FreeLeader && leader.is_some_and(is_under) {
             continue;
         }
         let cost = cost + penalty(label, &area, leader, obstacles);

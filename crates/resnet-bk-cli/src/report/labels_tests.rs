@@ -39,12 +39,15 @@ pub fn assert_clear(name: &str, placed: &Placement, obstacles: &Obstacles, bound
     let placed = &placed.labels;
     for (index, label) in placed.iter().enumerate() {
         let label = label.as_ref().unwrap_or_else(|| panic!("{name}: label {index} has no place"));
-        assert!(bounds.holds(&label.area), "{name}: label {index} is outside: {:?}", label.area);
-        assert!(!obstacles.marks.iter().any(|mark| mark.meets(&label.area)), "{name}: label {index} is under a mark");
+        assert!(bounds.contains(&label.area), "{name}: label {index} is outside: {:?}", label.area);
+        assert!(
+            !obstacles.marks.iter().any(|mark| mark.intersects(&label.area)),
+            "{name}: label {index} is under a mark"
+        );
         let crossed = obstacles.lines.iter().any(|&line| label.area.is_crossed(line));
         assert!(!crossed, "{name}: label {index} is on a line");
         for (other, second) in placed.iter().flatten().enumerate() {
-            assert!(other == index || !label.area.meets(&second.area), "{name}: labels {index} and {other}");
+            assert!(other == index || !label.area.intersects(&second.area), "{name}: labels {index} and {other}");
             let crossed = second.leader.is_some_and(|leader| label.area.is_crossed(leader));
             assert!(other == index || !crossed, "{name}: label {index} is under the leader of {other}");
         }
@@ -115,7 +118,10 @@ fn a_label_covers_a_line_if_lines_are_everywhere() {
     let label = placed.labels[0].as_ref().expect("a place");
     let interrupts = obstacles.lines.iter().any(|&line| label.area.is_crossed(line));
     assert!(
-        interrupts && !placed.is_clear && bounds(WIDE).holds(&label.area) && !obstacles.marks[0].meets(&label.area)
+        interrupts
+            && !placed.is_clear
+            && bounds(WIDE).contains(&label.area)
+            && !obstacles.marks[0].intersects(&label.area)
     );
 }
 
@@ -126,7 +132,7 @@ fn a_label_between_others_is_still_placed() {
     let placed = place(&crowd, &obstacles, bounds(WIDE), WIDE.text);
     let areas: Vec<Area> = placed.labels.iter().map(|label| label.as_ref().expect("a place").area).collect();
     for (index, area) in areas.iter().enumerate() {
-        assert!(!areas[..index].iter().any(|other| other.meets(area)), "{index}");
+        assert!(!areas[..index].iter().any(|other| other.intersects(area)), "{index}");
     }
 }
 

@@ -82,7 +82,7 @@ pub fn merge(points: Vec<Point>) -> Vec<Mark> {
 /// Indices of two overlapping marks.
 fn overlap(marks: &[Mark]) -> Option<(usize, usize)> {
     let pairs = (0..marks.len()).flat_map(|first| (first + 1..marks.len()).map(move |second| (first, second)));
-    pairs.into_iter().find(|&(first, second)| marks[first].area().meets(&marks[second].area()))
+    pairs.into_iter().find(|&(first, second)| marks[first].area().intersects(&marks[second].area()))
 }
 
 impl Mark {
@@ -196,7 +196,7 @@ mod tests {
         let marks = merge((0..40).map(|n| point(role(n), (n * 37 % 900, n * 61 % 700))).collect());
         assert!(marks.len() > 10 && marks.iter().map(|mark| mark.points.len()).sum::<usize>() == 40);
         for (index, mark) in marks.iter().enumerate() {
-            assert!(marks[..index].iter().all(|other| !other.area().meets(&mark.area())), "{:?}", mark.place);
+            assert!(marks[..index].iter().all(|other| !other.area().intersects(&mark.area())), "{:?}", mark.place);
         }
     }
 }

@@ -94,7 +94,7 @@ fn verdict(summary: &Summary) -> String {
     };
     let target = match summary.target_reached {
         // The reason is shown among the warnings below.
-        _ if summary.worse_than_counting().is_some() => "<p class=\"missed\">Failed.</p>\n".to_owned(),
+        _ if summary.worse_than_ngrams().is_some() => "<p class=\"missed\">Failed.</p>\n".to_owned(),
         None => String::new(),
         Some(true) => format!("<p class=\"reached\">Target reached{}.</p>\n", escape(&reservations(summary))),
         Some(false) => format!("<p class=\"missed\">Target missed: {}.</p>\n", escape(&missed(summary).join("; "))),

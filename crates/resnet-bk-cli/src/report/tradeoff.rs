@@ -68,7 +68,7 @@ fn arrange_with(summary: &Summary, format: Format, names: Names) -> Scene {
     let x = Axis::logarithmic(models.iter().map(|model| model.bytes));
     let y = Axis::logarithmic(valid().chain(near.iter().map(|ngram| ngram.1)));
 
-    let mut notes: Vec<String> = summary.worse_than_counting().into_iter().collect();
+    let mut notes: Vec<String> = summary.worse_than_ngrams().into_iter().collect();
     notes.push(format!("held-out perplexity{} (logarithmic), lower is better", mark(summary.causality)));
     notes.extend(
         far.iter().map(|(name, value)| format!("{name} baseline: {} (outside the picture)", perplexity(*value))),
@@ -210,7 +210,7 @@ mod tests {
                     assert_eq!(shown, 1, "{name}: stage {number}");
                 }
                 assert!(
-                    scene.marks.iter().all(|mark| scene.plot.area.holds(&mark.area())),
+                    scene.marks.iter().all(|mark| scene.plot.area.contains(&mark.area())),
                     "{name}: a mark is outside"
                 );
             }

@@ -6,7 +6,7 @@ use resnet_bk_runtime::internal::architecture::Causality;
 
 /// The warnings, one sentence each, the most serious first.
 pub fn warnings(summary: &Summary) -> Vec<String> {
-    let mut warnings: Vec<String> = summary.worse_than_counting().into_iter().collect();
+    let mut warnings: Vec<String> = summary.worse_than_ngrams().into_iter().collect();
     if summary.causality == Causality::Bidirectional {
         warnings
             .push(format!("the model sees the tokens that it should predict: every perplexity here is {NOT_CAUSAL}"));

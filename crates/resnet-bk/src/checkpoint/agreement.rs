@@ -34,18 +34,18 @@ pub(super) fn check_agreement(config: &ModelConfig, architecture: &Architecture)
     if let Some((block, &experts)) = architecture.experts.iter().enumerate().find(|&(_, &experts)| experts > most) {
         return Err(Disagreement::Experts { block, experts, most });
     }
-    let begun = Architecture {
+    let initial = Architecture {
         experts: architecture.experts.clone(),
         quantization: architecture.quantization.clone(),
         ..config.architecture()
     };
-    if begun != *architecture {
-        let [begun, present] = [&begun, architecture].map(|one| serde_json::to_value(one).expect("plain data"));
-        let fields = begun.as_object().into_iter().chain(present.as_object()).flatten().map(|(field, _)| field);
-        let differs = |field: &&String| begun.get(field) != present.get(field);
+    if initial != *architecture {
+        let [initial, current] = [&initial, architecture].map(|one| serde_json::to_value(one).expect("plain data"));
+        let fields = initial.as_object().into_iter().chain(current.as_object()).flatten().map(|(field, _)| field);
+        let differs = |field: &&String| initial.get(field) != current.get(field);
         let field = fields.clone().find(differs).expect("they differ in a field").clone();
         let of = |one: &Value| one.get(&field).map_or("nothing".to_owned(), Value::to_string);
-        let (config, architecture) = (of(&begun), of(&present));
+        let (config, architecture) = (of(&initial), of(&current));
         return Err(Disagreement::Field { field, config, architecture });
     }
     Ok(config.validate()?)

@@ -162,8 +162,8 @@ fn masks_and_moments_of_wrong_size_or_type_are_refused() {
         (tensor.shape, tensor.bytes) = (vec![2], vec![1; 16]);
     });
     assert!(two.contains(&steps), "{two}");
-    let grey = refusal(|_, tensors| tensor(tensors, &format!("mask/{EXPERT}")).bytes[5] = 2);
-    assert!(grey.contains(&format!("mask/{EXPERT} is neither 0 nor 1")), "{grey}");
+    let invalid = refusal(|_, tensors| tensor(tensors, &format!("mask/{EXPERT}")).bytes[5] = 2);
+    assert!(invalid.contains(&format!("mask/{EXPERT} is neither 0 nor 1")), "{invalid}");
     for part in ["first", "second", "steps"] {
         let without = refusal(|_, tensors| tensors.retain(|tensor| tensor.name != format!("{part}/{EXPERT}")));
         assert!(without.contains("a part of its moments") && without.contains(EXPERT), "{without}");

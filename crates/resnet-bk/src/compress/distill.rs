@@ -149,7 +149,7 @@ impl RunStage for DistillConfig {
         train(checkpoint, stage, streams, &mut objective, observer)
     }
 
-    fn learns_from_previous(&self) -> bool {
+    fn needs_teacher(&self) -> bool {
         true
     }
 }

@@ -27,7 +27,7 @@ pub trait RunStage {
 
     /// Whether the stage needs the model before it as a teacher. Resuming then needs that model
     /// too.
-    fn learns_from_previous(&self) -> bool {
+    fn needs_teacher(&self) -> bool {
         false
     }
 
@@ -48,7 +48,7 @@ pub trait RunStage {
     ///
     /// # Errors
     /// [`TrainError::NoDevSlice`] if the stage needs a dev slice and there is none.
-    fn least_streams(&self, streams: &TokenStreams) -> Result<TokenStreams, TrainError> {
+    fn shortest_streams(&self, streams: &TokenStreams) -> Result<TokenStreams, TrainError> {
         Ok(streams.clone())
     }
 

@@ -334,7 +334,7 @@ impl StageConfig {
     }
 
     /// Whether the stage replaces the model by a new one.
-    pub fn brings_model(&self) -> bool {
+    pub fn has_own_model(&self) -> bool {
         match self {
             Self::Train(config) => config.model.is_some(),
             Self::Qat(_) | Self::Prune(_) => false,
@@ -346,7 +346,7 @@ impl StageConfig {
     /// before.
     pub fn has_learned_scales(&self, before: bool) -> bool {
         let policy = match self {
-            Self::Train(_) => return before && !self.brings_model(),
+            Self::Train(_) => return before && !self.has_own_model(),
             Self::Prune(_) => return before,
             Self::Distill(config) if config.quantization.is_none() => return before,
             Self::Distill(config) => config.quantization.as_ref(),

@@ -39,7 +39,7 @@ pub struct Target {
 
 impl Target {
     /// Whether any goal is set.
-    pub fn asks(&self) -> bool {
+    pub fn has_goals(&self) -> bool {
         self.ratio.is_some() || self.max_loss.is_some() || self.bytes.is_some()
     }
 }

@@ -58,7 +58,7 @@ mod tests {
     use super::*;
 
     fn words(text: &str, size: usize) -> Vec<String> {
-        build_vocabulary(text, size, Pretokenizer::Whitespace, BlankLines::Dropped).expect("sound").words().to_vec()
+        build_vocabulary(text, size, Pretokenizer::Whitespace, BlankLines::Dropped).expect("valid").words().to_vec()
     }
 
     #[test]
@@ -77,7 +77,7 @@ mod tests {
     #[test]
     fn punctuation_is_counted_separately_in_raw_text() {
         let vocabulary =
-            build_vocabulary("Yes, yes. Yes!", 100, Pretokenizer::Words, BlankLines::Dropped).expect("sound");
+            build_vocabulary("Yes, yes. Yes!", 100, Pretokenizer::Words, BlankLines::Dropped).expect("valid");
         assert_eq!(vocabulary.words(), ["<unk>", "Yes", "!", ",", ".", "<eos>", "yes"]);
         assert_eq!(vocabulary.pretokenizer(), Pretokenizer::Words);
     }

@@ -161,7 +161,7 @@ mod tests {
         for (name, held_out, others) in [("valid", &valid, [&train, &test]), ("test", &test, [&train, &valid])] {
             for (words, line) in held_out.iter().step_by(151) {
                 for (other_words, other) in others.into_iter().flatten() {
-                    assert!(!near_duplicates::alike(words, other_words), "{name}: {line:?} is like {other:?}");
+                    assert!(!near_duplicates::are_similar(words, other_words), "{name}: {line:?} is like {other:?}");
                 }
             }
         }
@@ -181,7 +181,7 @@ mod tests {
         let [train, valid] = [&CORPUS.train, &CORPUS.valid].map(|text| vocabulary.encode(text));
         let unknown = valid.iter().filter(|&&id| id == vocabulary.unknown()).count() as f64 / valid.len() as f64;
         assert!(unknown < 0.03, "{unknown}");
-        let measured = NgramBaselines::measure(&train, &valid, vocabulary.len()).expect("sound streams");
+        let measured = NgramBaselines::measure(&train, &valid, vocabulary.len()).expect("valid streams");
         // Measured for this split. Leaked sentences would lower bigram and trigram.
         let is_near = |measured: f64, expected: f64| (measured / expected - 1.0).abs() < 0.001;
         assert!(is_near(measured.unigram, 360.37), "{measured:?}");

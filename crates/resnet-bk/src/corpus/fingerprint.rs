@@ -94,7 +94,7 @@ mod tests {
 
     fn vocabulary(words: &str) -> Vocabulary {
         let words = words.split(' ').map(str::to_owned).collect();
-        Vocabulary::new(words, Pretokenizer::Whitespace).expect("sound")
+        Vocabulary::new(words, Pretokenizer::Whitespace).expect("valid")
     }
 
     #[test]

@@ -87,19 +87,19 @@ mod tests {
 
     fn refused(files: &[(&str, &[u8])]) -> String {
         let folder = folder(files);
-        let error = load(folder.path()).expect_err("unsound").to_string();
+        let error = load(folder.path()).expect_err("invalid").to_string();
         error.replace(&folder.path().display().to_string(), "F")
     }
 
     #[test]
     fn texts_are_read_unchanged() {
         let with_test = folder(&[("train.txt", b"\xEF\xBB\xBFa b\r\n"), ("valid.txt", b"c\n"), ("test.txt", b"d")]);
-        let corpus = load(with_test.path()).expect("sound");
+        let corpus = load(with_test.path()).expect("valid");
         assert_eq!((corpus.train.as_str(), corpus.valid.as_str()), ("a b\r\n", "c\n"));
         assert_eq!(corpus.test.as_deref(), Some("d"));
         assert_eq!(corpus.pretokenizer, Pretokenizer::Whitespace);
         let without = folder(&[("train.txt", b"a"), ("valid.txt", b"b")]);
-        assert_eq!(load(without.path()).expect("sound").test, None);
+        assert_eq!(load(without.path()).expect("valid").test, None);
     }
 
     #[test]

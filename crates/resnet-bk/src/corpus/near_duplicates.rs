@@ -26,7 +26,7 @@ pub(super) fn normalized_words(sentence: &str) -> Vec<String> {
 }
 
 /// Whether two sorted sets of words are similar.
-pub(super) fn alike<T: Ord>(a: &[T], b: &[T]) -> bool {
+pub(super) fn are_similar<T: Ord>(a: &[T], b: &[T]) -> bool {
     let shared = shared(a, b);
     shared * SIMILARITY.1 >= (a.len() + b.len() - shared) * SIMILARITY.0
 }
@@ -72,7 +72,7 @@ pub(super) fn group(sentences: &[&str]) -> Vec<usize> {
             let first = candidates.partition_point(|candidate| (candidate.length as usize) < least);
             for candidate in candidates[first..].iter().filter(|candidate| candidate.may_be_alike(&this)) {
                 let other = candidate.sentence as usize;
-                if groups.find(other) != groups.find(sentence) && alike(&sets[other], set) {
+                if groups.find(other) != groups.find(sentence) && are_similar(&sets[other], set) {
                     groups.join(other, sentence);
                 }
             }
@@ -222,7 +222,7 @@ mod tests {
             let mut slow = Groups { parent: (0..sets.len()).collect() };
             for a in 0..sets.len() {
                 for b in 0..a {
-                    if alike(&sets[a], &sets[b]) {
+                    if are_similar(&sets[a], &sets[b]) {
                         slow.join(a, b);
                     }
                 }

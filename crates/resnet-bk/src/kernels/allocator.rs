@@ -47,7 +47,7 @@ impl Allocator {
 ///
 /// (An aligned allocation would also work. But glibc then splits off the rest of the line, and the
 /// freed block is too small to be reused for the same size.)
-fn roomy(layout: Layout) -> Option<Layout> {
+fn padded_layout(layout: Layout) -> Option<Layout> {
     let large = layout.size() >= LARGE && layout.align() <= LINE;
     if large { Layout::from_size_align(layout.size() + LINE, START.align()).ok() } else { None }
 }
@@ -55,9 +55,9 @@ fn roomy(layout: Layout) -> Option<Layout> {
 /// Aligns a block to the next cache line and stores its original address before it.
 ///
 /// # Safety
-/// The block is null or has the layout that [`roomy`] returns.
+/// The block is null or has the layout that [`padded_layout`] returns.
 #[expect(unsafe_code, reason = "pointers")]
-unsafe fn to_line(block: *mut u8) -> *mut u8 {
+unsafe fn align_to_line(block: *mut u8) -> *mut u8 {
     if block.is_null() {
         return block;
     }
@@ -78,33 +78,33 @@ unsafe fn to_line(block: *mut u8) -> *mut u8 {
 unsafe impl GlobalAlloc for Allocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // SAFETY: the caller's promise is passed on.
-        match roomy(layout) {
+        match padded_layout(layout) {
             None => unsafe { System.alloc(layout) },
-            Some(roomy) => unsafe { to_line(System.alloc(roomy)) },
+            Some(padded) => unsafe { align_to_line(System.alloc(padded)) },
         }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         // SAFETY: the caller's promise is passed on.
-        match roomy(layout) {
+        match padded_layout(layout) {
             None => unsafe { System.alloc_zeroed(layout) },
-            Some(roomy) => unsafe { to_line(System.alloc_zeroed(roomy)) },
+            Some(padded) => unsafe { align_to_line(System.alloc_zeroed(padded)) },
         }
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
         // SAFETY: the caller's promise is passed on. The address of the block is stored before the
         // line.
-        match roomy(layout) {
+        match padded_layout(layout) {
             None => unsafe { System.dealloc(block, layout) },
-            Some(roomy) => unsafe { System.dealloc(block.cast::<*mut u8>().sub(1).read(), roomy) },
+            Some(padded) => unsafe { System.dealloc(block.cast::<*mut u8>().sub(1).read(), padded) },
         }
     }
 
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         // SAFETY: the caller's promise is passed on.
         let grown = unsafe { Layout::from_size_align_unchecked(size, layout.align()) };
-        if roomy(layout).is_none() && roomy(grown).is_none() {
+        if padded_layout(layout).is_none() && padded_layout(grown).is_none() {
             // SAFETY: the caller's promise is passed on; both blocks are the system's own.
             return unsafe { System.realloc(block, layout, size) };
         }

@@ -127,7 +127,7 @@ mod tests {
         assert!((slopes[1] - (bits(2.0) - bits(8.0))).abs() < 1e-5 && slopes[2] == 0.0, "{slopes:?}");
         let mut gradient = vec![0.0; 50];
         let scales = through_quantizer(&parameter, &quantizer, &mut gradient, 0.01).unwrap();
-        assert!((gradient[0] - 0.01 * slopes[0] / 0.5).abs() < 1e-6, "towards zero");
+        assert!((gradient[0] - 0.01 * slopes[0] / 0.5).abs() < 1e-6, "toward zero");
         assert!(scales[0] < 0.0, "a larger scale makes codes smaller");
     }
 }

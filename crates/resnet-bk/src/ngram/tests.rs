@@ -112,7 +112,7 @@ fn the_implementation_equals_the_formulas() {
                 near(fast.trigram(&[first, second], word), trigram.probability(&[first, second], word));
             }
         }
-        let measured = NgramBaselines::measure(&train, &valid, vocabulary).expect("sound streams");
+        let measured = NgramBaselines::measure(&train, &valid, vocabulary).expect("valid streams");
         let near = |a: f64, b: f64| (a / b - 1.0).abs() < ROUNDING;
         assert!(near(measured.bigram, bigram.perplexity(&valid)), "seed {seed}: {measured:?}");
         assert!(near(measured.trigram, trigram.perplexity(&valid)), "seed {seed}: {measured:?}");
@@ -169,7 +169,7 @@ fn matches_counting_by_hand() {
     near(model.trigram(&[1, 2], 0), word);
     near(model.trigram(&[2, 0], 1), after_0);
     // Words 1 and 2 are scored, the first with one word of context.
-    let measured = NgramBaselines::measure(&[0, 1, 0, 1, 2], &[0, 1, 2], 3).expect("sound streams");
+    let measured = NgramBaselines::measure(&[0, 1, 0, 1, 2], &[0, 1, 2], 3).expect("valid streams");
     near(measured.trigram, (after_0 * (0.25 + 0.5 * after_1)).powf(-0.5));
     // Unigram: counts 2, 2, 1 of 5.
     near(measured.unigram, (3.0f64 / 8.0 * (2.0 / 8.0)).powf(-0.5));
@@ -192,7 +192,7 @@ fn discounts_are_those_of_chen_and_goodman() {
 #[test]
 fn a_text_with_a_known_next_word_has_a_bigram_baseline_near_one() {
     let cycle: Vec<u32> = std::iter::successors(Some(0), |&w| Some((5 * w + 3) % 64)).take(6_400).collect();
-    let measured = NgramBaselines::measure(&cycle, &cycle[..640], 64).expect("sound streams");
+    let measured = NgramBaselines::measure(&cycle, &cycle[..640], 64).expect("valid streams");
     assert!((measured.unigram - 64.0).abs() < 0.1, "{measured:?}");
     assert!(measured.bigram < 1.02 && measured.trigram < 1.02, "{measured:?}");
 }
@@ -207,13 +207,13 @@ fn trigrams_use_two_words_of_context() {
         text.push(next);
     }
     let (train, valid) = text.split_at(18_000);
-    let measured = NgramBaselines::measure(train, valid, 32).expect("sound streams");
+    let measured = NgramBaselines::measure(train, valid, 32).expect("valid streams");
     assert!(measured.bigram > 25.0 && measured.trigram < 4.0, "{measured:?}");
 }
 
 #[test]
 fn independent_words_gain_nothing_from_context() {
-    let measured = NgramBaselines::measure(&stream(200_000, 50, 3), &stream(20_000, 50, 4), 50).expect("sound streams");
+    let measured = NgramBaselines::measure(&stream(200_000, 50, 3), &stream(20_000, 50, 4), 50).expect("valid streams");
     assert!((measured.bigram / measured.unigram - 1.0).abs() < 0.02, "{measured:?}");
     assert!(measured.trigram / measured.unigram > 0.99, "{measured:?}");
 }

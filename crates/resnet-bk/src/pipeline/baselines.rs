@@ -1,6 +1,6 @@
 //! The float models that a run is compared with, and the paths of their checkpoints.
 
-use super::given::{held_out_alike, read_finished};
+use super::given::{has_same_dev_slice, read_finished};
 use super::text::Text;
 use super::{RunError, RunRequest};
 use crate::checkpoint::Checkpoint;
@@ -103,11 +103,11 @@ impl Candidates {
     fn best(&self, stages: &[StageSummary]) -> Option<FloatModel> {
         let all = self.all(stages);
         let by_dev = all.iter().all(|model| model.measured.dev_perplexity.is_some());
-        let judge = |model: &FloatModel| match model.measured.dev_perplexity {
+        let selection_perplexity = |model: &FloatModel| match model.measured.dev_perplexity {
             Some(dev) if by_dev => dev,
             _ => model.measured.valid_perplexity,
         };
-        all.into_iter().min_by(|a, b| judge(a).total_cmp(&judge(b)))
+        all.into_iter().min_by(|a, b| selection_perplexity(a).total_cmp(&selection_perplexity(b)))
     }
 
     /// The baseline of a target, from the stages completed so far.
@@ -135,7 +135,7 @@ impl Candidates {
         valid: &[u32],
     ) -> Result<Baselines, RunError> {
         let why = self.no_first.clone().unwrap_or_else(|| format!("the run has no float model; {HELP}"));
-        let alike = |measured: Option<Measured>| match measured {
+        let with_equal_causality = |measured: Option<Measured>| match measured {
             Some(measured) if measured.causality == causality => Baseline::Measured(measured),
             Some(other) => Baseline::missing(format!(
                 "{} and the artifact do not see the same tokens of a text (model.causality)",
@@ -145,7 +145,9 @@ impl Candidates {
         };
         let best = self.best(stages);
         let int8 = match &best {
-            Some(FloatModel { measured, .. }) if measured.causality != causality => alike(Some(measured.clone())),
+            Some(FloatModel { measured, .. }) if measured.causality != causality => {
+                with_equal_causality(Some(measured.clone()))
+            }
             Some(FloatModel { measured, path: Some(path) }) => {
                 let (model, weights_bytes) = post_training::int8(&Checkpoint::read(path)?.model.parameters);
                 Baseline::Measured(Measured {
@@ -161,7 +163,11 @@ impl Candidates {
             }
             None => Baseline::missing(&why),
         };
-        Ok(Baselines { first: alike(self.first(stages)), best: alike(best.map(|model| model.measured)), int8 })
+        Ok(Baselines {
+            first: with_equal_causality(self.first(stages)),
+            best: with_equal_causality(best.map(|model| model.measured)),
+            int8,
+        })
     }
 }
 
@@ -186,7 +192,7 @@ fn read_baseline(path: &Path, run: &Checkpoint) -> Result<Checkpoint, RunError> 
 fn measure(path: &Path, checkpoint: &Checkpoint, text: &Text) -> Measured {
     let perplexity = |tokens: &[u32]| evaluate_parameters(&checkpoint.model.parameters, tokens).perplexity();
     let parameters = checkpoint.model.parameters.architecture().parameter_count();
-    let dev = text.streams.dev.as_deref().filter(|_| held_out_alike(checkpoint, &text.summary));
+    let dev = text.streams.dev.as_deref().filter(|_| has_same_dev_slice(checkpoint, &text.summary));
     let other_text = checkpoint.history.text.as_ref().is_none_or(|own| own.train != text.summary.fingerprint.train);
     Measured {
         name: format!("{}{}", path.display(), if other_text { " (trained on another text)" } else { "" }),

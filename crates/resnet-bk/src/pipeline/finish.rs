@@ -27,7 +27,7 @@ pub(super) fn finish(run: Run) -> Result<Summary, RunError> {
         size_breakdown,
     };
     let trained = run.checkpoint.history.stages.last().map_or(f64::NAN, |stage| stage.valid_perplexity);
-    if !agrees(artifact.valid_perplexity, trained) {
+    if !are_close(artifact.valid_perplexity, trained) {
         return Err(RunError::Parity { trained, decoded: artifact.valid_perplexity });
     }
     let out = run.request.out.clone();
@@ -39,7 +39,7 @@ pub(super) fn finish(run: Run) -> Result<Summary, RunError> {
 }
 
 /// Whether two perplexities are equal up to rounding. NaN equals nothing.
-fn agrees(decoded: f64, trained: f64) -> bool {
+fn are_close(decoded: f64, trained: f64) -> bool {
     (decoded / trained - 1.0).abs() <= PARITY
 }
 
@@ -55,7 +55,7 @@ fn summarize(run: Run, artifact: ArtifactSummary) -> Result<Summary, RunError> {
         run.checkpoint.model.config.causality,
         &run.text.streams.valid,
     )?;
-    baselines.doubt(artifact.valid_perplexity, ngrams.unigram);
+    baselines.correct_trained_to_end(artifact.valid_perplexity, ngrams.unigram);
     let baseline = baselines.of(target.against).measured();
     let ratio = baseline.map(|baseline| baseline.weights_bytes as f64 / artifact.bytes_weights as f64);
     let ratio_with_vocabulary =
@@ -70,7 +70,7 @@ fn summarize(run: Run, artifact: ArtifactSummary) -> Result<Summary, RunError> {
         stages: run.checkpoint.history.stages,
         removals: run.checkpoint.history.removals,
         plan: run.checkpoint.history.plan.map(|plan| plan.summary),
-        warnings: run.warnings.into_iter().chain(several(&run.checkpoint.history.environments)).collect(),
+        warnings: run.warnings.into_iter().chain(environment_warnings(&run.checkpoint.history.environments)).collect(),
         target_reached: None,
         artifact,
         baselines,
@@ -79,12 +79,12 @@ fn summarize(run: Run, artifact: ArtifactSummary) -> Result<Summary, RunError> {
         loss,
         target,
     };
-    summary.target_reached = target.asks().then(|| is_reached(&target, &summary));
+    summary.target_reached = target.has_goals().then(|| is_reached(&target, &summary));
     Ok(summary)
 }
 
 /// One warning for each change of environment.
-fn several(environments: &[Environment]) -> Vec<String> {
+fn environment_warnings(environments: &[Environment]) -> Vec<String> {
     environments.windows(2).filter_map(|pair| pair[0].difference(&pair[1])).collect()
 }
 
@@ -93,7 +93,7 @@ fn is_reached(target: &Target, summary: &Summary) -> bool {
     target.ratio.is_none_or(|least| summary.ratio.is_some_and(|ratio| ratio >= least))
         && target.max_loss.is_none_or(|most| summary.loss.is_some_and(|loss| loss <= most))
         && target.bytes.is_none_or(|most| summary.artifact.bytes_total <= most)
-        && summary.worse_than_counting().is_none()
+        && summary.worse_than_ngrams().is_none()
 }
 
 #[cfg(test)]
@@ -102,12 +102,12 @@ mod tests {
 
     #[test]
     fn nan_equals_no_perplexity() {
-        assert!(agrees(100.0, 100.005) && agrees(100.005, 100.0));
-        assert!(!agrees(100.0, 100.02) && !agrees(100.02, 100.0));
+        assert!(are_close(100.0, 100.005) && are_close(100.005, 100.0));
+        assert!(!are_close(100.0, 100.02) && !are_close(100.02, 100.0));
         for (decoded, trained) in
             [(f64::NAN, 100.0), (100.0, f64::NAN), (f64::NAN, f64::NAN), (f64::INFINITY, f64::INFINITY)]
         {
-            assert!(!agrees(decoded, trained), "{decoded}, {trained}");
+            assert!(!are_close(decoded, trained), "{decoded}, {trained}");
         }
     }
 }

@@ -36,12 +36,12 @@ impl Folder<'_> {
         };
         match old {
             Some(_) if !resume => Err(RunError::Exists { path: folder() }),
-            Some(text) if !Recipe::parse(&text, RECIPE, &[]).is_ok_and(|old| same_work(&old, self.recipe)) => {
+            Some(text) if !Recipe::parse(&text, RECIPE, &[]).is_ok_and(|old| can_resume(&old, self.recipe)) => {
                 Err(RunError::OtherRecipe { path })
             }
             Some(text) if text.lines().nth(1) != Some(&self.origin()) => Err(RunError::OtherModel { path: folder() }),
             Some(_) => Ok(()),
-            None if holds_something(self.path).map_err(|source| RunError::File { path: folder(), source })? => {
+            None if is_not_empty(self.path).map_err(|source| RunError::File { path: folder(), source })? => {
                 Err(RunError::NotARun { path: folder() })
             }
             None if resume => Err(RunError::NothingToResume { path: folder() }),
@@ -77,7 +77,7 @@ impl Folder<'_> {
     }
 }
 
-fn holds_something(folder: &Path) -> std::io::Result<bool> {
+fn is_not_empty(folder: &Path) -> std::io::Result<bool> {
     match std::fs::read_dir(folder) {
         Ok(mut entries) => Ok(entries.any(|entry| entry.is_ok_and(|entry| !is_temporary(&entry.file_name())))),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
@@ -92,7 +92,7 @@ fn is_temporary(name: &std::ffi::OsStr) -> bool {
 }
 
 /// Whether a run of the new recipe can continue one of the old recipe. The target may differ.
-fn same_work(old: &Recipe, new: &Recipe) -> bool {
+fn can_resume(old: &Recipe, new: &Recipe) -> bool {
     // Unless a planner works toward it: then the targets must be equal.
     let target = if old.stages.iter().any(|stage| stage.kind() == StageKind::Plan) { old.target } else { new.target };
     // A dev slice cannot be held out of text that was already trained on.

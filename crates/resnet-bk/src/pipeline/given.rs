@@ -64,7 +64,7 @@ fn overridden(recipe: &ModelConfig, given: &ModelConfig) -> Vec<String> {
 }
 
 /// Drops figures that were measured on another text: they must not be shown next to this run's.
-pub(super) fn drop_figures_of_other_text(
+pub(super) fn drop_results_on_other_text(
     checkpoint: &mut Checkpoint,
     path: &Path,
     text: &CorpusSummary,
@@ -82,7 +82,7 @@ pub(super) fn drop_figures_of_other_text(
         checkpoint.history.removals.clear();
         checkpoint.history.plan = None;
     }
-    if !held_out_alike(checkpoint, text) {
+    if !has_same_dev_slice(checkpoint, text) {
         checkpoint.history.stages.iter_mut().for_each(|stage| stage.dev_perplexity = None);
         if text.dev_tokens > 0 {
             warnings.push(format!(
@@ -94,7 +94,7 @@ pub(super) fn drop_figures_of_other_text(
 
 /// Whether a checkpoint was trained on this training text with the same dev slice held out. Only
 /// then its perplexity on the dev slice is meaningful.
-pub(super) fn held_out_alike(checkpoint: &Checkpoint, text: &CorpusSummary) -> bool {
+pub(super) fn has_same_dev_slice(checkpoint: &Checkpoint, text: &CorpusSummary) -> bool {
     let same_text = checkpoint.history.text.as_ref().is_some_and(|own| own.train == text.fingerprint.train);
     same_text && checkpoint.history.dev_tokens == text.dev_tokens
 }

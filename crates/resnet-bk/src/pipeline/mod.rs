@@ -132,13 +132,13 @@ impl<'a> Run<'a> {
         };
         let text = Text::new(&request.corpus, recipe, &checkpoint.model.vocabulary)?;
         if let Some(path) = &request.model {
-            given::drop_figures_of_other_text(&mut checkpoint, path, &text.summary, &mut warnings);
+            given::drop_results_on_other_text(&mut checkpoint, path, &text.summary, &mut warnings);
         }
         warnings.extend(text.warnings());
         let candidates = Candidates::new(request, &checkpoint, &text, &mut warnings)?;
         checkpoint.history.text = Some(text.summary.fingerprint.clone());
         checkpoint.history.dev_tokens = text.summary.dev_tokens;
-        let environment = Environment::present(stages);
+        let environment = Environment::current(stages);
         Ok(Self { request, text, checkpoint, candidates, environment, warnings })
     }
 
@@ -147,14 +147,14 @@ impl<'a> Run<'a> {
         let mut model = self.checkpoint.model.config.clone();
         let quantization = self.checkpoint.model.parameters.architecture().quantization.as_ref();
         let mut has_learned_scales = quantization.is_some_and(|policy| policy.learned.is_some());
-        let (mut asked, mut kept) = (None, false);
+        let (mut requested, mut is_controlled) = (None, false);
         // Float32 bytes of the models that are trained.
         let mut trained = Vec::new();
         for stage in stages {
             has_learned_scales = stage.has_learned_scales(has_learned_scales);
             if let Some(bytes) = stage.schedule().weights_bytes {
-                asked = Some(bytes);
-                kept |= has_learned_scales;
+                requested = Some(bytes);
+                is_controlled |= has_learned_scales;
             }
             stage.check_windows(&model).map_err(|windows| RunError::Windows {
                 windows,
@@ -170,11 +170,11 @@ impl<'a> Run<'a> {
                     ModelConfig { vocab_size: self.checkpoint.model.vocabulary.len(), ..model.clone() }.architecture();
                 trained.push(4 * architecture.parameter_count() as u64);
             }
-            let least = stage.runner().least_streams(&self.text.streams)?;
+            let least = stage.runner().shortest_streams(&self.text.streams)?;
             Batches::new(least.train, model.n_seq, stage.schedule().batch_size, 0, 0)?;
         }
-        match asked {
-            Some(bytes) if !kept => Err(RunError::SizeOfFloats { bytes }),
+        match requested {
+            Some(bytes) if !is_controlled => Err(RunError::SizeOfFloats { bytes }),
             _ => Ok(()),
         }
     }
@@ -204,11 +204,11 @@ impl<'a> Run<'a> {
             }
             Some(saved) => {
                 let previous = std::mem::replace(&mut self.checkpoint, saved);
-                teacher = config.runner().learns_from_previous().then_some(previous.model);
+                teacher = config.runner().needs_teacher().then_some(previous.model);
             }
             None => {}
         }
-        self.note_environment(observer);
+        self.record_environment(observer);
         let started = Instant::now();
         let stage = Stage {
             number,
@@ -220,7 +220,7 @@ impl<'a> Run<'a> {
         };
         let context = StageContext { stage: &stage, streams: &self.text.streams, teacher, observer: &mut *observer };
         let trained = config.runner().run(&mut self.checkpoint, context)?;
-        let is_fresh = config.brings_model() || (index == 0 && self.request.model.is_none());
+        let is_fresh = config.has_own_model() || (index == 0 && self.request.model.is_none());
         let summary = self.summarize(config, is_fresh, &trained, before + started.elapsed().as_secs_f64())?;
         observer.event(&Event::StageEnded {
             stage: number,
@@ -240,7 +240,7 @@ impl<'a> Run<'a> {
     }
 
     /// Records the environment, and warns if it differs from that of earlier stages.
-    fn note_environment(&mut self, observer: &mut dyn Observer) {
+    fn record_environment(&mut self, observer: &mut dyn Observer) {
         let environments = &mut self.checkpoint.history.environments;
         let before = environments.last();
         if before == Some(&self.environment) {

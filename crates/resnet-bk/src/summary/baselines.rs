@@ -82,7 +82,7 @@ impl Baselines {
     /// Clears `trained_to_end` if the run shows the contrary: the artifact, which is smaller and
     /// made from this model, predicts clearly better, or the model does not beat the unigram
     /// baseline.
-    pub(crate) fn doubt(&mut self, artifact_perplexity: f64, unigram: f64) {
+    pub(crate) fn correct_trained_to_end(&mut self, artifact_perplexity: f64, unigram: f64) {
         for baseline in [&mut self.first, &mut self.best, &mut self.int8] {
             if let Baseline::Measured(model) = baseline {
                 let beaten = artifact_perplexity < (1.0 - TRAINED_TO_END) * model.valid_perplexity;
@@ -164,7 +164,7 @@ mod tests {
         let doubted = |artifact: f64, unigram: f64| {
             let all = || Baseline::Measured(Measured { valid_perplexity: 100.0, ..model.clone() });
             let mut baselines = Baselines { first: all(), best: all(), int8: Baseline::missing("no file") };
-            baselines.doubt(artifact, unigram);
+            baselines.correct_trained_to_end(artifact, unigram);
             !baselines.best.measured().expect("a model").trained_to_end
         };
         assert!(!doubted(120.0, 900.0) && !doubted(99.5, 900.0));

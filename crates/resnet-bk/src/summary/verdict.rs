@@ -7,7 +7,7 @@ impl Summary {
     ///
     /// Compares with the unigram, then the bigram baseline. A model that does not beat bigram
     /// counts has learned nothing beyond a table of word pairs.
-    pub fn worse_than_counting(&self) -> Option<String> {
+    pub fn worse_than_ngrams(&self) -> Option<String> {
         let perplexity = self.artifact.valid_perplexity;
         let counts = [("unigram", self.ngrams.unigram), ("bigram", self.ngrams.bigram)];
         // A NaN perplexity beats no baseline.
@@ -23,6 +23,6 @@ impl Summary {
 
     /// Whether the run succeeded.
     pub fn succeeded(&self) -> bool {
-        self.target_reached != Some(false) && self.worse_than_counting().is_none()
+        self.target_reached != Some(false) && self.worse_than_ngrams().is_none()
     }
 }

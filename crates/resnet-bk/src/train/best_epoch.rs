@@ -136,7 +136,7 @@ impl BestEpoch {
     }
 
     /// Puts the best model back into the checkpoint and returns its epoch.
-    pub(super) fn put_back(self, checkpoint: &mut Checkpoint, last: usize) -> usize {
+    pub(super) fn restore_best(self, checkpoint: &mut Checkpoint, last: usize) -> usize {
         match self.best {
             Some((epoch, parameters)) if epoch < last => {
                 checkpoint.model.parameters = parameters;

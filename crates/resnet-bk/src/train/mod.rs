@@ -270,7 +270,7 @@ pub fn train(
         }
         (seconds_before, clock) = (progress.seconds, Instant::now());
     }
-    let kept_epoch = best.put_back(checkpoint, schedule.epochs);
+    let kept_epoch = best.restore_best(checkpoint, schedule.epochs);
     checkpoint.finish_stage();
     let kept = progress.epochs[kept_epoch - 1];
     Ok(Trained {

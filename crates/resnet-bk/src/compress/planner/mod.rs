@@ -66,7 +66,7 @@ impl RunStage for PlanConfig {
         train(checkpoint, &stage, streams, &mut objective, observer)
     }
 
-    fn learns_from_previous(&self) -> bool {
+    fn needs_teacher(&self) -> bool {
         true
     }
 
@@ -78,7 +78,7 @@ impl RunStage for PlanConfig {
         check_budget(self, teacher, words, budget)
     }
 
-    fn least_streams(&self, streams: &TokenStreams) -> Result<TokenStreams, TrainError> {
+    fn shortest_streams(&self, streams: &TokenStreams) -> Result<TokenStreams, TrainError> {
         split(streams, self.trial_tokens)
     }
 

@@ -50,7 +50,7 @@ pub fn merge(parameters: &mut Parameters, block: usize, expert: usize, usage: &[
     let removed = units(parameters, block, expert);
     let matched = |other: usize| {
         let kept = units(parameters, block, other);
-        let partners = partners(&kept, &removed);
+        let partners = match_units(&kept, &removed);
         let distance: f32 = kept.iter().zip(&partners).map(|(unit, &partner)| distance(unit, &removed[partner])).sum();
         (share(expert) * share(other) / (share(expert) + share(other)) * distance, other, kept, partners)
     };
@@ -125,7 +125,7 @@ fn change(
 }
 
 /// For each unit of `kept`, the unit of `removed` to merge with.
-fn partners(kept: &[Unit], removed: &[Unit]) -> Vec<usize> {
+fn match_units(kept: &[Unit], removed: &[Unit]) -> Vec<usize> {
     let mut pairs: Vec<(f32, usize, usize)> = Vec::with_capacity(kept.len() * removed.len());
     for (i, a) in kept.iter().enumerate() {
         pairs.extend(

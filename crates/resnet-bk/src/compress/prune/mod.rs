@@ -74,7 +74,7 @@ impl RunStage for PruneConfig {
         train(checkpoint, stage, streams, &mut objective, observer)
     }
 
-    fn learns_from_previous(&self) -> bool {
+    fn needs_teacher(&self) -> bool {
         true
     }
 }

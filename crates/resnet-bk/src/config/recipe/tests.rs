@@ -201,7 +201,7 @@ fn a_stage_can_have_its_own_model() {
     assert_eq!(after(&recipe.stages[0]), (64, 4, 3));
     assert_eq!(after(&recipe.stages[1]), (64, 4, 3));
     assert_eq!(after(&recipe.stages[2]), (24, recipe.model.heads, 5));
-    assert_eq!([0, 1, 2].map(|stage| recipe.stages[stage].brings_model()), [true, false, true]);
+    assert_eq!([0, 1, 2].map(|stage| recipe.stages[stage].has_own_model()), [true, false, true]);
     let StageConfig::Distill(distill) = &recipe.stages[2] else { panic!("the third stage distills") };
     assert_eq!(distill.quantization.as_ref().unwrap().learned.as_ref().unwrap().expert, 3);
 }

@@ -12,9 +12,10 @@ impl Docs {
     pub fn read() -> Self {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let mut docs = Self(HashMap::new());
-        for folder in ["src/config", "src/ops", "../resnet-bk-runtime/src"] {
+        for folder in ["src/config", "../resnet-bk-runtime/src"] {
             docs.read_folder(&root.join(folder));
         }
+        docs.read_text(include_str!("../../numerics.rs"));
         docs
     }
 

@@ -114,7 +114,7 @@ impl Hub {
         let mut attempt = 0;
         loop {
             match self.append(url, &mut file, part) {
-                Err(error) if attempt < RETRIES && may_pass(&error) => {
+                Err(error) if attempt < RETRIES && is_transient(&error) => {
                     std::thread::sleep(FIRST_WAIT * 2u32.pow(attempt));
                     attempt += 1;
                 }
@@ -171,7 +171,7 @@ pub(super) fn file_error(path: &Path) -> impl FnOnce(io::Error) -> DownloadError
 }
 
 /// Whether a retry may succeed.
-fn may_pass(error: &DownloadError) -> bool {
+fn is_transient(error: &DownloadError) -> bool {
     match error {
         DownloadError::Short { .. } => true,
         DownloadError::Http(ureq::Error::StatusCode(status)) => *status == 429 || *status >= 500,

@@ -119,7 +119,7 @@ fn link(blob: &Path, path: &Path, file: &str) -> std::io::Result<()> {
     std::os::unix::fs::symlink(Path::new(&up).join("blobs").join(name), path)
 }
 
-/// Links or copies the blob to `path`. Not every system allows every user to create links.
+/// Moves the blob to `path`, because not every system allows every user to create links.
 #[cfg(not(unix))]
 fn link(blob: &Path, path: &Path, _file: &str) -> std::io::Result<()> {
     fs::rename(blob, path)

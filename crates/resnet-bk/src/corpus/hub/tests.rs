@@ -85,7 +85,7 @@ fn the_offline_error_explains_the_manual_alternative() {
     let cache = cache();
     let settings =
         HubSettings { endpoint: Some(format!("http://{address}")), cache: cache.path().to_owned(), row_limit: None };
-    let error = settings.load("wikitext-2").expect_err("nobody listens").to_string();
+    let error = settings.load("wikitext-2").expect_err("no listener").to_string();
     let expected = format!(
         "cannot download wikitext-2-v1/train-00000-of-00001.parquet of Salesforce/wikitext from http://{address}: "
     );

@@ -105,7 +105,7 @@ impl Session {
 
     /// Adds a block of the student's and the teacher's logits to the sums of each token. Stores the
     /// exponentials of `l / tau` and `l' / tau`, and those of `l` unless they are powers of the
-    /// first (see [`power`]).
+    /// first.
     ///
     /// # Panics
     /// If `kept` does not have [`MixedSums::planes`] blocks.

@@ -10,7 +10,7 @@ use dispatch::{Dispatch, gather};
 use rayon::prelude::*;
 use resnet_bk_runtime::internal::kernels::{Matrix, Threads, Write, add_row, linear, matmul};
 
-/// Tokens per task; a multiple of 4, where the dropout mask can be entered.
+/// Tokens per task; a multiple of 4, so that the dropout mask can start there.
 const ROWS: usize = 256;
 
 /// Saved by the forward pass.

@@ -13,7 +13,7 @@ use std::ops::Range;
 pub struct Float32Tiles<'a>(pub Problem<'a>);
 
 /// Logits of a group of tokens.
-pub struct Held {
+pub struct ThreadState {
     words: Range<usize>,
     /// Tiles of words, `[tokens, words of the tile]` each, with space for a whole group.
     logits: Vec<f32>,
@@ -21,7 +21,7 @@ pub struct Held {
     teacher: Vec<f32>,
 }
 
-impl Held {
+impl ThreadState {
     /// Calls `visit(words, logits, teacher's logits)` for every tile of words.
     fn for_each(&mut self, tokens: usize, mut visit: impl FnMut(Range<usize>, &mut [f32], &mut [f32])) {
         let mut teacher = self.teacher.chunks_mut(WORDS * TOKENS);
@@ -35,17 +35,21 @@ impl Held {
 }
 
 impl Tiles for Float32Tiles<'_> {
-    type Held = Held;
+    type ThreadState = ThreadState;
 
-    fn hold(&self, words: Range<usize>) -> Held {
+    fn prepare(&self, words: Range<usize>) -> ThreadState {
         let room = words.len() * TOKENS;
-        Held { words, logits: vec![0.0; room], teacher: vec![0.0; if self.0.teacher.is_some() { room } else { 0 }] }
+        ThreadState {
+            words,
+            logits: vec![0.0; room],
+            teacher: vec![0.0; if self.0.teacher.is_some() { room } else { 0 }],
+        }
     }
 
-    fn sums(&self, held: &mut Held, tokens: Range<usize>) -> Vec<TokenSums> {
+    fn sums(&self, state: &mut ThreadState, tokens: Range<usize>) -> Vec<TokenSums> {
         let Problem { loss, student, teacher: teacher_side, .. } = self.0;
         let mut sums = vec![TokenSums::EMPTY; tokens.len()];
-        held.for_each(tokens.len(), |words, logits, teacher| {
+        state.for_each(tokens.len(), |words, logits, teacher| {
             let make = |side: Side, out: &mut [f32]| {
                 let width = side.rows.width();
                 side.rows.logits_of(words.clone(), &side.hidden[tokens.start * width..tokens.end * width], out);
@@ -71,12 +75,18 @@ impl Tiles for Float32Tiles<'_> {
         sums
     }
 
-    fn gradients(&self, held: &mut Held, share: &mut Share, tokens: Range<usize>, sums: &[TokenSums]) -> Vec<f32> {
+    fn gradients(
+        &self,
+        state: &mut ThreadState,
+        share: &mut Share,
+        tokens: Range<usize>,
+        sums: &[TokenSums],
+    ) -> Vec<f32> {
         let Problem { loss, student: Side { hidden, rows: head }, .. } = self.0;
         let (width, start) = (head.width(), share.words.start);
         let mut dhidden = vec![0.0; tokens.len() * width];
         let scale = 1.0 / loss.targets.len() as f32;
-        held.for_each(tokens.len(), |words, logits, teacher| {
+        state.for_each(tokens.len(), |words, logits, teacher| {
             let count = words.len();
             let dbias = &mut share.dbias[words.start - start..words.end - start];
             for (index, (sum, row)) in sums.iter().zip(logits.chunks_mut(count)).enumerate() {
@@ -102,7 +112,7 @@ impl Tiles for Float32Tiles<'_> {
         dhidden
     }
 
-    fn finish(&self, _: Held, _: &mut Share) {}
+    fn finish(&self, _: ThreadState, _: &mut Share) {}
 }
 
 fn mixed_row((soft_weight, hard_weight): (f32, f32), soft: &SoftTargets, sum: &TokenSums, scale: f32) -> MixedRow {

@@ -27,28 +27,33 @@ pub(super) struct Share<'a> {
 pub(super) trait Tiles: Sync {
     /// Data of a thread: packed parameters and gradients for the whole pass, logits or exponentials
     /// from a group's sums to its gradients.
-    type Held: Send;
+    type ThreadState: Send;
 
     /// Called before the first group.
-    fn hold(&self, words: Range<usize>) -> Self::Held;
+    fn prepare(&self, words: Range<usize>) -> Self::ThreadState;
 
     /// Sums of a group over these words, one per token.
-    fn sums(&self, held: &mut Self::Held, tokens: Range<usize>) -> Vec<TokenSums>;
+    fn sums(&self, state: &mut Self::ThreadState, tokens: Range<usize>) -> Vec<TokenSums>;
 
     /// Gradients of the group whose sums were computed last, from the sums over all words. Returns
     /// these words' part of the hidden states' gradient.
-    fn gradients(&self, held: &mut Self::Held, share: &mut Share, tokens: Range<usize>, sums: &[TokenSums])
-    -> Vec<f32>;
+    fn gradients(
+        &self,
+        state: &mut Self::ThreadState,
+        share: &mut Share,
+        tokens: Range<usize>,
+        sums: &[TokenSums],
+    ) -> Vec<f32>;
 
     /// Called after the last group; completes the share's gradients.
-    fn finish(&self, held: Self::Held, share: &mut Share);
+    fn finish(&self, state: Self::ThreadState, share: &mut Share);
 }
 
 /// A thread's part of one problem.
 struct Piece<'a, T: Tiles> {
     problem: usize,
     share: Share<'a>,
-    held: T::Held,
+    state: T::ThreadState,
 }
 
 /// Mean loss, and gradients of hidden states, packed table and bias.
@@ -84,22 +89,22 @@ fn pass<T: Tiles>(
     let mut threads: Vec<Vec<Piece<T>>> = shares
         .into_par_iter()
         .map(|shares| {
-            let held = |words: &Range<usize>, problem: usize| tiles[problem].hold(words.clone());
+            let state = |words: &Range<usize>, problem: usize| tiles[problem].prepare(words.clone());
             let pieces = shares.into_iter();
-            pieces.map(|(problem, share)| Piece { problem, held: held(&share.words, problem), share }).collect()
+            pieces.map(|(problem, share)| Piece { problem, state: state(&share.words, problem), share }).collect()
         })
         .collect();
     let tokens = loss.targets.len();
     let mut total = 0.0;
     for first in (0..tokens).step_by(TOKENS) {
         let group = first..tokens.min(first + TOKENS);
-        let sums_of = |piece: &mut Piece<T>| tiles[piece.problem].sums(&mut piece.held, group.clone());
+        let sums_of = |piece: &mut Piece<T>| tiles[piece.problem].sums(&mut piece.state, group.clone());
         let of_threads: Vec<Vec<TokenSums>> =
             threads.par_iter_mut().map(|pieces| merged(pieces.iter_mut().map(sums_of), group.len())).collect();
         let sums = merged(of_threads, group.len());
         total += total_loss(loss, &sums);
-        let gradients = |Piece { problem, share, held }: &mut Piece<T>| {
-            tiles[*problem].gradients(held, share, group.clone(), &sums)
+        let gradients = |Piece { problem, share, state }: &mut Piece<T>| {
+            tiles[*problem].gradients(state, share, group.clone(), &sums)
         };
         let parts: Vec<Vec<Vec<f32>>> =
             threads.par_iter_mut().map(|pieces| pieces.iter_mut().map(gradients).collect()).collect();
@@ -107,8 +112,8 @@ fn pass<T: Tiles>(
             add(piece.problem, &group, part);
         }
     }
-    threads.into_par_iter().flatten().for_each(|Piece { problem, mut share, held }| {
-        tiles[problem].finish(held, &mut share);
+    threads.into_par_iter().flatten().for_each(|Piece { problem, mut share, state }| {
+        tiles[problem].finish(state, &mut share);
     });
     total
 }

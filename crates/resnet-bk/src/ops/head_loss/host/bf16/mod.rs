@@ -19,7 +19,7 @@ use packed::{Factors, Packed, Words};
 use rayon::prelude::*;
 use resnet_bk_runtime::internal::kernels::Write;
 use std::ops::Range;
-use tile::{Held, Logits, Sums, ThreadWords, normalizers};
+use tile::{Logits, Sums, ThreadState, ThreadWords, normalizers};
 
 /// Blocks of words, and of tokens, in a tile. Its gradient, twice 128 kB, stays in a core's cache.
 const TILE: usize = 8;
@@ -141,9 +141,9 @@ impl<'a> Bf16Tiles<'a> {
 }
 
 impl Tiles for Bf16Tiles<'_> {
-    type Held = Held;
+    type ThreadState = ThreadState;
 
-    fn hold(&self, words: Range<usize>) -> Held {
+    fn prepare(&self, words: Range<usize>) -> ThreadState {
         let Side { rows: head, .. } = self.problem.student;
         let width = head.width();
         let (values, blocks) = (&head.table[..words.end * width], words.len().div_ceil(BLOCK));
@@ -153,10 +153,10 @@ impl Tiles for Bf16Tiles<'_> {
             let corner = (words.start + index % blocks * BLOCK, index / blocks * BLOCK);
             operand.pack(source, corner, Layout::LeftTransposed);
         }
-        Held::new(self.words(words), self.problem.loss, table)
+        ThreadState::new(self.words(words), self.problem.loss, table)
     }
 
-    fn sums(&self, Held { words, kept, .. }: &mut Held, tokens: Range<usize>) -> Vec<TokenSums> {
+    fn sums(&self, ThreadState { words, kept, .. }: &mut ThreadState, tokens: Range<usize>) -> Vec<TokenSums> {
         let columns = tokens.len().div_ceil(BLOCK);
         let mut logits = Logits::new(self, words);
         self.sums_by(words, tokens, |tile, column, token_block, sums| {
@@ -166,7 +166,13 @@ impl Tiles for Bf16Tiles<'_> {
         })
     }
 
-    fn gradients(&self, held: &mut Held, share: &mut Share, tokens: Range<usize>, sums: &[TokenSums]) -> Vec<f32> {
+    fn gradients(
+        &self,
+        state: &mut ThreadState,
+        share: &mut Share,
+        tokens: Range<usize>,
+        sums: &[TokenSums],
+    ) -> Vec<f32> {
         let Problem { loss, student: Side { rows: head, .. }, .. } = self.problem;
         let (width, columns) = (head.width(), tokens.len().div_ceil(BLOCK));
         let (depth, scale) = (width.div_ceil(BLOCK), 1.0 / loss.targets.len() as f32);
@@ -176,7 +182,7 @@ impl Tiles for Bf16Tiles<'_> {
         let mixture = |temperature: f32| Mixture { temperature, soft_weight, hard_weight };
         let mixture = loss.soft.as_ref().map(|soft| mixture(soft.temperature));
         let mut dhidden = vec![Block::ZERO; depth * columns];
-        let Held { words, kept, table, dtable, gradient } = held;
+        let ThreadState { words, kept, table, dtable, gradient } = state;
         let blocks = words.blocks();
         let session = self.amx.session();
         for tile in words.tiles() {
@@ -225,11 +231,11 @@ impl Tiles for Bf16Tiles<'_> {
         out
     }
 
-    fn finish(&self, held: Held, share: &mut Share) {
+    fn finish(&self, state: ThreadState, share: &mut Share) {
         let Problem { loss, student: Side { hidden, rows: head }, .. } = self.problem;
         let (width, weight) = (head.width(), self.target_weight());
         let depth = width.div_ceil(BLOCK);
-        for (index, dtable) in held.dtable.iter().enumerate() {
+        for (index, dtable) in state.dtable.iter().enumerate() {
             dtable.store(share.dtable, width, (index / depth * BLOCK, index % depth * BLOCK));
         }
         for (token, target) in self.targets_in(0..loss.targets.len(), &share.words) {

@@ -33,7 +33,7 @@ impl ThreadWords {
 }
 
 /// A thread's words of a problem, with the data for their gradients.
-pub struct Held {
+pub struct ThreadState {
     pub(super) words: ThreadWords,
     pub(super) kept: Kept,
     /// The words' table with words as the inner dimension: `[D / 32][words / 32]`.
@@ -43,7 +43,7 @@ pub struct Held {
     pub(super) gradient: TileGradient,
 }
 
-impl Held {
+impl ThreadState {
     pub(super) fn new(words: ThreadWords, loss: &HeadLoss, table: Vec<Operand>) -> Self {
         let planes = loss.soft.as_ref().map_or(1, |soft| MixedSums::planes(soft.temperature));
         Self {
