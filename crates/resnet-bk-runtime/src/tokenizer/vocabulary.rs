@@ -16,19 +16,19 @@ const UNKNOWN_ID: u32 = 0;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum VocabularyError {
     /// Id 0 is not `<unk>`.
-    #[error("word 0 is {found:?}, expected {UNKNOWN:?}: put it first in the list")]
+    #[error("word 0 is {found:?}, but must be {UNKNOWN:?}")]
     UnknownNotFirst {
         /// The word at id 0; `None` for an empty list.
         found: Option<String>,
     },
     /// `<eos>` is not in the list.
-    #[error("none of the {words} words is {END_OF_LINE:?}: add it, every line of text ends with it")]
+    #[error("none of the {words} words is {END_OF_LINE:?}, which every line of text ends with")]
     NoEndOfLine {
         /// Length of the list.
         words: usize,
     },
     /// The same word has two ids.
-    #[error("word {word:?} has two ids, {first} and {second}: remove one")]
+    #[error("word {word:?} has two ids, {first} and {second}")]
     Duplicate {
         /// The word.
         word: String,
@@ -38,13 +38,13 @@ pub enum VocabularyError {
         second: usize,
     },
     /// A word has no characters.
-    #[error("word {id} is empty: remove it")]
+    #[error("word {id} is empty")]
     Empty {
         /// Its index.
         id: usize,
     },
     /// A word holds white space, so no text can ever contain it.
-    #[error("word {id} is {word:?}, which holds white space: split it")]
+    #[error("word {id} is {word:?}, which holds white space")]
     WhiteSpace {
         /// Its index.
         id: usize,
@@ -52,7 +52,7 @@ pub enum VocabularyError {
         word: String,
     },
     /// More words than ids.
-    #[error("{words} words do not fit 32-bit ids: keep the most frequent ones")]
+    #[error("{words} words do not fit 32-bit ids")]
     TooLarge {
         /// Length of the list.
         words: usize,
@@ -274,13 +274,13 @@ mod tests {
     #[test]
     fn unsound_lists_are_refused_with_the_values() {
         let refused = |words: &[&str]| vocabulary(words, Pretokenizer::Words).expect_err("unsound").to_string();
-        assert_eq!(refused(&[]), "word 0 is None, expected \"<unk>\": put it first in the list");
-        assert_eq!(refused(&["a", "<unk>"]), "word 0 is Some(\"a\"), expected \"<unk>\": put it first in the list");
+        assert_eq!(refused(&[]), "word 0 is None, but must be \"<unk>\"");
+        assert_eq!(refused(&["a", "<unk>"]), "word 0 is Some(\"a\"), but must be \"<unk>\"");
         let missing = refused(&["<unk>", "a"]);
-        assert_eq!(missing, "none of the 2 words is \"<eos>\": add it, every line of text ends with it");
-        assert_eq!(refused(&["<unk>", "<eos>", "a", "b", "a"]), "word \"a\" has two ids, 2 and 4: remove one");
-        assert_eq!(refused(&["<unk>", ""]), "word 1 is empty: remove it");
-        assert_eq!(refused(&["<unk>", "<eos>", "a b"]), "word 2 is \"a b\", which holds white space: split it");
+        assert_eq!(missing, "none of the 2 words is \"<eos>\", which every line of text ends with");
+        assert_eq!(refused(&["<unk>", "<eos>", "a", "b", "a"]), "word \"a\" has two ids, 2 and 4");
+        assert_eq!(refused(&["<unk>", ""]), "word 1 is empty");
+        assert_eq!(refused(&["<unk>", "<eos>", "a b"]), "word 2 is \"a b\", which holds white space");
         assert!(refused(&["<unk>", "<eos>", "a\u{a0}b"]).contains("white space"));
     }
 

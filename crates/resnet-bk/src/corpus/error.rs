@@ -1,24 +1,23 @@
 //! What can go wrong between the name of a corpus and its text.
 
+use super::HubFolder;
 use std::path::PathBuf;
 
-/// Why a corpus cannot be loaded. Each message names the place and the mend.
+/// Why a corpus cannot be loaded. Each message names the place.
 #[derive(Debug, thiserror::Error)]
 pub enum CorpusError {
     /// Neither a known name nor a folder.
-    #[error(
-        "there is no corpus or folder {source_name:?}: use a folder with train.txt and valid.txt, or one of {known}{hint}"
-    )]
+    #[error("there is no corpus or folder {source_name:?}")]
     Unknown {
         /// What was asked for.
         source_name: String,
         /// The known names.
-        known: String,
-        /// Folders with a similar name; empty if there are none.
-        hint: String,
+        known: Vec<&'static str>,
+        /// Known names and corpus folders that are like it.
+        similar: Vec<String>,
     },
     /// A path which is not a folder.
-    #[error("{path} is a file: pass the folder that holds it, with train.txt and valid.txt in it", path = path.display())]
+    #[error("{path} is a file, but a corpus is a folder", path = path.display())]
     NotAFolder {
         /// The path.
         path: PathBuf,
@@ -38,7 +37,7 @@ pub enum CorpusError {
         source: std::io::Error,
     },
     /// A file is not UTF-8.
-    #[error("{path} is not UTF-8 at line {line}, byte {offset} (0x{byte:02X}): convert it to UTF-8", path = path.display())]
+    #[error("{path} is not UTF-8 at line {line}, byte {offset} (0x{byte:02X})", path = path.display())]
     NotUtf8 {
         /// The file.
         path: PathBuf,
@@ -50,7 +49,7 @@ pub enum CorpusError {
         byte: u8,
     },
     /// A file holds no text.
-    #[error("{path} holds no words in its {bytes} bytes: put one sentence or paragraph a line", path = path.display())]
+    #[error("{path} holds no words in its {bytes} bytes", path = path.display())]
     Empty {
         /// The file.
         path: PathBuf,
@@ -73,34 +72,30 @@ pub enum CorpusError {
     #[error(transparent)]
     Vocabulary(#[from] resnet_bk_runtime::tokenizer::VocabularyError),
     /// The build leaves the hub out.
-    #[error(
-        "corpus {name} comes from the Hugging Face hub, which this build leaves out: build with `--features hub`, or {manual}"
-    )]
+    #[error("corpus {name} comes from the Hugging Face hub, which this build leaves out (feature `hub`)")]
     HubDisabled {
         /// The corpus.
         name: &'static str,
-        /// How to do without the hub.
-        manual: String,
+        /// Where the hub has it.
+        origin: HubFolder,
     },
     /// No cache folder is known.
-    #[error("no folder to keep downloads in: set HF_HOME to one (there is no home directory)")]
+    #[error("no folder to keep downloads in: HF_HOME is not set, and there is no home directory")]
     NoCacheFolder,
     /// A file could not be downloaded.
-    #[error("cannot download {file} of {dataset} from {endpoint}: {reason}; if you are offline, {manual}")]
+    #[error("cannot download {file} of {} from {endpoint}: {reason}", origin.dataset)]
     Download {
         /// The file within the data set.
         file: String,
-        /// The data set on the hub.
-        dataset: &'static str,
+        /// Where the hub has it.
+        origin: HubFolder,
         /// Where the hub was looked for.
         endpoint: String,
         /// What the client said.
         reason: String,
-        /// How to do without the hub.
-        manual: String,
     },
-    /// A split of a hub corpus holds no text.
-    #[error("the {split} text of {name} is empty: take more rows of it")]
+    /// A split of a hub corpus holds no text: of a training file, perhaps too few rows were taken.
+    #[error("the {split} text of {name} is empty")]
     NothingOnASide {
         /// The corpus.
         name: &'static str,
@@ -108,7 +103,7 @@ pub enum CorpusError {
         split: &'static str,
     },
     /// A downloaded file is not what it should be.
-    #[error("{path} is not a Parquet file with a text column: {reason}; delete it to download it again", path = path.display())]
+    #[error("{path} is not a Parquet file with a text column: {reason}", path = path.display())]
     Parquet {
         /// The file.
         path: PathBuf,

@@ -45,7 +45,7 @@ pub struct TokenStreams {
 #[derive(Debug, Error)]
 pub enum TrainError {
     /// The loss is not a number any more.
-    #[error("the loss became {loss} at step {step} of stage {stage}; a lower learning_rate or grad_clip may help")]
+    #[error("the loss became {loss} at step {step} of stage {stage}")]
     Diverged {
         /// The stage, from 1.
         stage: usize,
@@ -70,12 +70,10 @@ pub enum TrainError {
     #[error("schedule.keep_best_epoch and plan stages need a dev slice, but none is held out of the training text")]
     NoDevSlice,
     /// A planner has nothing to keep to.
-    #[error("a plan needs a budget: set target.ratio or target.bytes (--target, --bytes)")]
+    #[error("a plan needs a budget, but neither target.ratio nor target.bytes is set")]
     NoBudget,
     /// No student is small enough.
-    #[error(
-        "no student fits in {budget} bytes of weights, the smallest takes about {smallest}: allow more, or a smaller vocabulary (model.vocab_size)"
-    )]
+    #[error("no student fits in {budget} bytes of weights, the smallest takes about {smallest}")]
     NoStudent {
         /// The budget.
         budget: u64,

@@ -139,17 +139,14 @@ fn words_that_make_no_vocabulary_are_refused() {
         }))
     };
     let refused = "the vocabulary is not valid: ";
-    assert_eq!(
-        told(0, "<UNK>"),
-        format!(r#"{refused}word 0 is Some("<UNK>"), expected "<unk>": put it first in the list"#)
-    );
+    assert_eq!(told(0, "<UNK>"), format!(r#"{refused}word 0 is Some("<UNK>"), but must be "<unk>""#));
     assert_eq!(
         told(1, "<EOS>"),
-        format!(r#"{refused}none of the 13 words is "<eos>": add it, every line of text ends with it"#)
+        format!(r#"{refused}none of the 13 words is "<eos>", which every line of text ends with"#)
     );
-    assert_eq!(told(2, "w3"), format!(r#"{refused}word "w3" has two ids, 2 and 3: remove one"#));
-    assert_eq!(told(2, "w "), format!(r#"{refused}word 2 is "w ", which holds white space: split it"#));
-    assert_eq!(told(2, ""), format!("{refused}word 2 is empty: remove it"));
+    assert_eq!(told(2, "w3"), format!(r#"{refused}word "w3" has two ids, 2 and 3"#));
+    assert_eq!(told(2, "w "), format!(r#"{refused}word 2 is "w ", which holds white space"#));
+    assert_eq!(told(2, ""), format!("{refused}word 2 is empty"));
 }
 
 #[test]

@@ -32,6 +32,8 @@ pub enum RecipeError {
         key: String,
         /// What is wrong.
         message: String,
+        /// The known name that was probably meant.
+        near: Option<String>,
     },
     /// A value that can be read, but is wrong, and where it was written.
     #[error("{place}: {source}")]
@@ -87,6 +89,6 @@ pub enum RecipeError {
         source: ConfigError,
     },
     /// No stage would run.
-    #[error("the recipe has no [[stage]]; the first must be of kind \"train\", unless a model is given")]
+    #[error("the recipe has no [[stage]]")]
     Empty,
 }
