@@ -1,10 +1,34 @@
-//! Tells the tests whether the corpora that some of them need are there: `cfg(has_corpora)`.
+//! Tells the tests what some of them need: `cfg(has_corpora)` and `cfg(has_amx)`. Those whose need
+//! is not met are ignored.
+
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+#[path = "src/kernels/amx/permission.rs"]
+mod amx_permission;
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
+    println!("cargo::rerun-if-changed=src/kernels/amx/permission.rs");
     println!("cargo::rerun-if-env-changed=RESNET_BK_CORPORA");
     println!("cargo::rustc-check-cfg=cfg(has_corpora)");
+    println!("cargo::rustc-check-cfg=cfg(has_amx)");
     if std::env::var_os("RESNET_BK_CORPORA").is_some_and(|folder| !folder.is_empty()) {
         println!("cargo::rustc-cfg=has_corpora");
     }
+    if builds_for_this_machine() && has_amx() {
+        println!("cargo::rustc-cfg=has_amx");
+    }
+}
+
+fn builds_for_this_machine() -> bool {
+    std::env::var_os("HOST") == std::env::var_os("TARGET")
+}
+
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+fn has_amx() -> bool {
+    amx_permission::request()
+}
+
+#[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
+fn has_amx() -> bool {
+    false
 }

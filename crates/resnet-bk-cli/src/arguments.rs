@@ -1,4 +1,5 @@
-//! Numbers on the command line. What is wrong with one is said in plain words, without the names of types.
+//! Numbers on the command line. What is wrong with one is said in plain words, without the names of
+//! types.
 
 use std::ops::RangeInclusive;
 

@@ -4,7 +4,7 @@ use crate::observers::Bar;
 use crate::printer::last_note;
 use resnet_bk::checkpoint::{Checkpoint, TrainingState};
 use resnet_bk::pipeline::{CHECKPOINT, RECIPE};
-use resnet_bk_runtime::atomic::pause_writes;
+use resnet_bk_runtime::internal::replace_file::pause_writes;
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -19,7 +19,8 @@ pub fn watch(out: PathBuf, bar: Bar) {
     use signal_hook::consts::SIGINT;
     use signal_hook::iterator::Signals;
 
-    // A job in the background of a script goes on when the script is interrupted; without a handler, Ctrl-C ends the program as it always does.
+    // A job in the background of a script goes on when the script is interrupted; without a
+    // handler, Ctrl-C ends the program as it always does.
     if is_ignored(SIGINT) {
         return;
     }

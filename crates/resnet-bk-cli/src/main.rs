@@ -1,6 +1,7 @@
 //! The `resnet-bk` command: trains small language models, compresses them, and runs what comes out.
 //!
-//! stdout is data, stderr is everything else. Exit codes: 0 done, 1 a target was missed or counting predicts better, 2 an error, 130 interrupted.
+//! stdout is data, stderr is everything else. Exit codes: 0 done, 1 a target was missed or counting
+//! predicts better, 2 an error, 130 interrupted.
 
 mod arguments;
 mod commands;
@@ -35,7 +36,8 @@ static ALLOCATOR: resnet_bk::Allocator = resnet_bk::Allocator;
 struct Arguments {
     #[command(subcommand)]
     command: Command,
-    /// Threads that compute, from 1 to 1024; as many as the processor runs at once where it is not said
+    /// Threads that compute, from 1 to 1024; as many as the processor runs at once where it is not
+    /// said
     #[arg(long, global = true, value_name = "N", value_parser = arguments::threads, allow_negative_numbers = true, display_order = 900)]
     threads: Option<usize>,
 }
@@ -44,7 +46,8 @@ struct Arguments {
 enum Outcome {
     /// Everything that was asked for.
     Done,
-    /// The run is complete, but missed its target, or its model predicts no better than bigram counts.
+    /// The run is complete, but missed its target, or its model predicts no better than bigram
+    /// counts.
     TargetMissed,
 }
 

@@ -8,8 +8,8 @@ use std::io::{self, BufWriter, ErrorKind, IsTerminal, Write};
 
 /// Writes results to stdout.
 ///
-/// A reader who closes the pipe has seen enough: what is printed after that goes nowhere, and the command goes on, so that its files
-/// and its exit code are those that it has earned.
+/// A reader who closes the pipe has seen enough: what is printed after that goes nowhere, and the
+/// command goes on, so that its files and its exit code are those that it has earned.
 pub struct Printer {
     out: Box<dyn Write>,
     is_terminal: bool,
@@ -60,7 +60,8 @@ impl Printer {
         self.judge(flushed)
     }
 
-    /// How a text will look: what steers a terminal is escaped where stdout is one, and is left alone elsewhere, where it is data.
+    /// How a text will look: what steers a terminal is escaped where stdout is one, and is left
+    /// alone elsewhere, where it is data.
     pub fn shown<'a>(&self, text: &'a str) -> Cow<'a, str> {
         if self.is_terminal { escaped(text) } else { Cow::Borrowed(text) }
     }
@@ -95,7 +96,8 @@ impl Printer {
     }
 }
 
-/// A message on stderr, with what steers a terminal escaped. Nothing can be done where even that fails.
+/// A message on stderr, with what steers a terminal escaped. Nothing can be done where even that
+/// fails.
 pub fn note(message: &str) {
     let _ = writeln!(io::stderr(), "{}", escaped(message));
 }
@@ -107,7 +109,8 @@ pub fn last_note(message: &str) -> io::StderrLock<'static> {
     stderr
 }
 
-/// The text with control characters and bidirectional overrides written out, such as `\u{1b}`. Line breaks and tabs stay.
+/// The text with control characters and bidirectional overrides written out, such as `\u{1b}`. Line
+/// breaks and tabs stay.
 pub fn escaped(text: &str) -> Cow<'_, str> {
     if !text.contains(steers_a_terminal) {
         return Cow::Borrowed(text);
@@ -119,7 +122,8 @@ pub fn escaped(text: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// Control characters (C0, DEL, C1) but line breaks and tabs, and characters that turn the direction of what follows.
+/// Control characters (C0, DEL, C1) but line breaks and tabs, and characters that turn the
+/// direction of what follows.
 fn steers_a_terminal(c: char) -> bool {
     (c.is_control() && c != '\n' && c != '\t') || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }

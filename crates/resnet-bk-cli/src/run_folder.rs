@@ -96,7 +96,8 @@ pub fn read_metrics(run: &Path) -> Result<Vec<StageLog>> {
     Ok(stages)
 }
 
-/// Adds an event. What an interrupted session logged after its last checkpoint is forgotten when the stage goes on.
+/// Adds an event. What an interrupted session logged after its last checkpoint is forgotten when
+/// the stage goes on.
 fn add(stages: &mut Vec<StageLog>, event: &Event) {
     match *event {
         Event::StageStarted { stage, kind, steps_per_epoch, first_step, .. } => {

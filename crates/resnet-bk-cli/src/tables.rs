@@ -4,8 +4,8 @@ use crate::printer::{Table, change, grouped, percent, perplexity, ratio, seconds
 use resnet_bk::ngram::NgramBaselines;
 use resnet_bk::pipeline::MANY_UNKNOWN;
 use resnet_bk::summary::{Baseline, Baselines, PlanSummary, StageSummary, Summary};
-use resnet_bk_runtime::architecture::Causality;
-use resnet_bk_runtime::artifact::Ledger;
+use resnet_bk_runtime::internal::architecture::Causality;
+use resnet_bk_runtime::internal::artifact::SizeBreakdown;
 
 /// How the perplexity of a model that sees the future is labelled.
 pub const NOT_CAUSAL: &str = "not a causal perplexity";
@@ -57,7 +57,8 @@ fn epochs(stage: &StageSummary) -> String {
     }
 }
 
-/// One row a baseline: what it is, and how the artifact compares. Ratios are against float32; the same against bf16 stands beside it.
+/// One row a baseline: what it is, and how the artifact compares. Ratios are against float32; the
+/// same against bf16 stands beside it.
 pub fn comparison(summary: &Summary) -> Table {
     let mut table = Table::new([
         "model.rbk compared with",
@@ -322,15 +323,15 @@ pub fn trials(plan: &PlanSummary) -> Table {
 }
 
 /// Bytes by part and use, and their sums.
-pub fn ledger(ledger: &Ledger) -> Table {
+pub fn size_breakdown(size_breakdown: &SizeBreakdown) -> Table {
     let mut table = Table::new(["part", "kind", "bytes", "share"]);
-    let total = ledger.total_bytes();
+    let total = size_breakdown.total_bytes();
     let share = |bytes: u64| format!("{:.1} %", 100.0 * bytes as f64 / total.max(1) as f64);
-    for entry in &ledger.entries {
+    for entry in &size_breakdown.entries {
         let kind = format!("{:?}", entry.kind).to_lowercase();
         table.row([entry.part.clone(), kind, grouped(entry.bytes), share(entry.bytes)]);
     }
-    let weights = ledger.weights_bytes();
+    let weights = size_breakdown.weights_bytes();
     table.row(["weights".to_owned(), "sum".to_owned(), grouped(weights), share(weights)]);
     table.row(["file".to_owned(), "sum".to_owned(), grouped(total), share(total)]);
     table

@@ -1,4 +1,5 @@
-//! The whole command line on a tiny text: compress, then everything that can be done with what comes out.
+//! The whole command line on a tiny text: compress, then everything that can be done with what
+//! comes out.
 
 mod common;
 
@@ -38,7 +39,7 @@ fn a_model_is_compressed_measured_and_used() {
     assert!(stderr(&streaming).contains("position embeddings") && streaming.status.code() == Some(2));
 
     let inspection = json(&["inspect", &model, "--json"]);
-    let entries = inspection["ledger"]["entries"].as_array().expect("a ledger");
+    let entries = inspection["size_breakdown"]["entries"].as_array().expect("a size_breakdown");
     let sum: u64 = entries.iter().map(|entry| entry["bytes"].as_u64().expect("a number")).sum();
     assert_eq!((sum, inspection["bytes_file"].as_u64()), (length, Some(length)));
     assert!(stdout(&resnet_bk(&["inspect", &model]), 0).contains("vocabulary"));

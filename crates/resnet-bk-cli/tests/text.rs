@@ -1,4 +1,5 @@
-//! Help and error texts, as a user sees them. `INSTA_UPDATE=always cargo test -p resnet-bk-cli --test text` takes new ones.
+//! Help and error texts, as a user sees them. `INSTA_UPDATE=always cargo test -p resnet-bk-cli
+//! --test text` takes new ones.
 
 use std::process::Command;
 

@@ -2,10 +2,10 @@
 
 use divan::Bencher;
 use divan::counter::ItemsCount;
-use resnet_bk_runtime::kernels::lanes::Strips;
-use resnet_bk_runtime::kernels::{layer_norm, left_ratios, linear};
-use resnet_bk_runtime::quantization::{Scheme, Steps, q_max};
-use resnet_bk_runtime::resolvent::Chain;
+use resnet_bk_runtime::internal::kernels::lanes::Strips;
+use resnet_bk_runtime::internal::kernels::{layer_norm, left_ratios, linear};
+use resnet_bk_runtime::internal::quantization::{ScaleMode, Scheme, q_max};
+use resnet_bk_runtime::internal::resolvent::Chain;
 
 fn main() {
     divan::main();
@@ -46,7 +46,7 @@ fn norm(bencher: Bencher) {
 
 #[divan::bench(args = [4, 8])]
 fn fake_quantize(bencher: Bencher, bits: u8) {
-    let scheme = Scheme { limit: q_max(bits), steps: Steps::Range(128) };
+    let scheme = Scheme { qmax: q_max(bits), mode: ScaleMode::AbsMax(128) };
     let x = values(1 << 16);
     bencher.counter(ItemsCount::new(x.len())).with_inputs(|| x.clone()).bench_local_values(|mut x| {
         let scales = scheme.scales(&x, None);

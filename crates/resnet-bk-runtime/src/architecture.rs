@@ -1,9 +1,10 @@
 //! What a model is made of: sizes, the mixer, and the canonical list of its tensors.
 //!
-//! The list is the contract between training, checkpoints and artifacts: identities, shapes and order come from
-//! [`Architecture::tensors`] alone.
+//! The list is the contract between training, checkpoints and artifacts: identities, shapes and
+//! order come from [`Architecture::tensors`] alone.
 //!
-//! Letters: `V` vocabulary, `D` model width, `H` resolvent heads, `E` experts, `F` expert width, `T` sequence length.
+//! Letters: `V` vocabulary, `D` model width, `H` resolvent heads, `E` experts, `F` expert width,
+//! `T` sequence length.
 
 use crate::embedding::{EmbeddingBin, TableLayout};
 use crate::quantization::{QuantizationPolicy, Scheme};
@@ -27,7 +28,8 @@ pub enum Mixer {
 pub enum Causality {
     /// Position `t` sees tokens `0..=t`: a language model.
     Causal,
-    /// Position `t` sees the whole window, the tokens it should predict included: not a causal perplexity.
+    /// Position `t` sees the whole window, the tokens it should predict included: not a causal
+    /// perplexity.
     Bidirectional,
 }
 
@@ -69,7 +71,8 @@ pub struct Architecture {
     pub positions: bool,
     /// Whether the head shares the embedding table.
     pub tied_embeddings: bool,
-    /// Bins of the embedding table where rare words have narrow rows; empty for full rows. They need a shared table.
+    /// Bins of the embedding table where rare words have narrow rows; empty for full rows. They
+    /// need a shared table.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub embedding_bins: Vec<EmbeddingBin>,
     /// Knots of the curve over the words' ranks that is part of the head's bias; 0 for none.
@@ -166,7 +169,7 @@ impl Architecture {
         }
     }
 
-    /// Number of trained parameters: elements of all tensors but the activation quantizers' steps.
+    /// Number of trained parameters: elements of all tensors but the activation quantizers' scales.
     pub fn parameter_count(&self) -> usize {
         self.tensors().iter().filter(|spec| spec.is_trained()).map(TensorSpec::len).sum()
     }
@@ -186,13 +189,13 @@ impl Architecture {
 struct TensorList(Vec<TensorSpec>);
 
 impl TensorList {
-    /// The list, then the trained steps of its tensors.
+    /// The list, then the learned scales of its tensors.
     fn with_steps(mut self, policy: &QuantizationPolicy) -> Vec<TensorSpec> {
         let step = |spec: &TensorSpec| {
             policy.scheme(spec).map(|scheme| TensorSpec {
                 id: spec.id.log_scales(),
                 shape: vec![scheme.scale_count(spec.len())],
-                role: Role::Step,
+                role: Role::LogScale,
             })
         };
         let steps: Vec<TensorSpec> = self.0.iter().filter_map(step).collect();

@@ -1,7 +1,9 @@
-//! Which architectures exist: every size within limits, every list as long as it must be, every constant finite.
+//! Which architectures exist: every size within limits, every list as long as it must be, every
+//! constant finite.
 //!
-//! An architecture that passes can be built and run without a panic, an overflow or an absurd allocation, on 32-bit
-//! targets too; [`Architecture::tensors`] is cheap for it. Configs of untrusted files must pass before anything else.
+//! An architecture that passes can be built and run without a panic, an overflow or an absurd
+//! allocation, on 32-bit targets too; [`Architecture::tensors`] is cheap for it. Configs of
+//! untrusted files must pass before anything else.
 
 use crate::architecture::{Architecture, Causality, Mixer};
 use crate::quantization::{MAX_BITS, MIN_BITS};
@@ -169,7 +171,8 @@ impl Architecture {
         require(policy.group_size > 0, "quantization.group_size", policy.group_size, "at least 1")
     }
 
-    /// Elements of all tensors, in 64 bits: the limits on sizes and experts keep the sum below 2^57.
+    /// Elements of all tensors, in 64 bits: the limits on sizes and experts keep the sum below
+    /// 2^57.
     fn elements(&self) -> u64 {
         let elements = |shape: &[usize]| shape.iter().map(|&size| size as u64).product::<u64>();
         self.tensors().iter().map(|spec| elements(&spec.shape)).sum()

@@ -7,8 +7,9 @@
 //! logits      h r         (h P_1^T) r   (h P_2^T) r                  the head's table is never widened to [V, D]
 //! ```
 //!
-//! After "adaptive input representations" (Baevski, Auli, arXiv 1809.10853). A table of one bin as wide as the model is the plain
-//! one. Rows and projections of all bins lie one after another in one vector, the bank.
+//! After "adaptive input representations" (Baevski, Auli, arXiv 1809.10853). A table of one bin as
+//! wide as the model is the plain one. Rows and projections of all bins lie one after another in
+//! one vector, the table.
 
 use crate::kernels::{Matrix, Threads, Write, linear, matmul};
 use serde::{Deserialize, Serialize};
@@ -65,30 +66,30 @@ impl TableLayout {
         Self { bins: vec![EmbeddingBin { words, width: d_model }], d_model }
     }
 
-    /// Elements of the bank.
+    /// Elements of the table.
     pub fn len(&self) -> usize {
         self.bins.iter().map(|bin| bin.len(self.d_model)).sum()
     }
 
-    /// Whether there is nothing in the bank.
+    /// Whether there is nothing in the table.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The bins of a bank.
+    /// The bins of a table.
     ///
     /// # Panics
-    /// If the bank has another length.
-    pub fn bins<'a>(&self, bank: &'a [f32]) -> Vec<TableBin<'a>> {
-        assert_eq!(bank.len(), self.len(), "elements of a table's bank");
-        let (mut rest, mut first) = (bank, 0);
+    /// If the table has another length.
+    pub fn bins<'a>(&self, table: &'a [f32]) -> Vec<TableBin<'a>> {
+        assert_eq!(table.len(), self.len(), "elements of a packed table");
+        let (mut rest, mut first) = (table, 0);
         self.bins
             .iter()
             .map(|bin| {
-                let rows = rest.split_off(..bin.words * bin.width).expect("the bank holds every bin");
+                let rows = rest.split_off(..bin.words * bin.width).expect("the table holds every bin");
                 let projection = bin
                     .is_projected(self.d_model)
-                    .then(|| rest.split_off(..bin.width * self.d_model).expect("the bank holds every projection"));
+                    .then(|| rest.split_off(..bin.width * self.d_model).expect("the table holds every projection"));
                 first += bin.words;
                 TableBin { first: first - bin.words, width: bin.width, rows, projection }
             })
@@ -115,8 +116,8 @@ impl<'a> TableBin<'a> {
         self.first..self.first + self.rows.len() / self.width
     }
 
-    /// Its elements in the bank: rows and projection.
-    pub fn bank_len(&self) -> usize {
+    /// Its elements in the table: rows and projection.
+    pub fn packed_len(&self) -> usize {
         self.rows.len() + self.projection.map_or(0, <[f32]>::len)
     }
 
@@ -133,7 +134,8 @@ impl<'a> TableBin<'a> {
         }
     }
 
-    /// What rows are multiplied with to make logits, `h P^T`. Shapes: `hidden` `[n, D]`, returns `[n, d]`.
+    /// What rows are multiplied with to make logits, `h P^T`. Shapes: `hidden` `[n, D]`, returns
+    /// `[n, d]`.
     pub fn narrow<'h>(&self, hidden: &'h [f32]) -> Cow<'h, [f32]> {
         let Some(projection) = self.projection else { return Cow::Borrowed(hidden) };
         let d_model = projection.len() / self.width;
@@ -158,8 +160,8 @@ mod tests {
     fn bins_cut_the_bank_in_order() {
         let layout = layout();
         assert_eq!(layout.len(), 6 + (6 + 6) + (4 + 3));
-        let bank: Vec<f32> = (0..layout.len()).map(|i| i as f32).collect();
-        let bins = layout.bins(&bank);
+        let table: Vec<f32> = (0..layout.len()).map(|i| i as f32).collect();
+        let bins = layout.bins(&table);
         assert_eq!(bins.iter().map(TableBin::words).collect::<Vec<_>>(), [0..2, 2..5, 5..9]);
         assert!(bins[0].projection.is_none());
         assert_eq!(bins[1].row(4), [10.0, 11.0]);
@@ -172,9 +174,9 @@ mod tests {
         // Sums of three products in another order.
         const TOLERANCE: f32 = 1e-5;
         let layout = layout();
-        let bank: Vec<f32> = (0..layout.len()).map(|i| (i as f32 * 0.7).sin()).collect();
+        let table: Vec<f32> = (0..layout.len()).map(|i| (i as f32 * 0.7).sin()).collect();
         let hidden = [0.3, -1.2, 0.5, 0.9, 0.1, -0.4];
-        for bin in layout.bins(&bank) {
+        for bin in layout.bins(&table) {
             let narrow = bin.narrow(&hidden);
             for word in bin.words() {
                 let mut wide = vec![0.0; 3];

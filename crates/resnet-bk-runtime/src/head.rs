@@ -4,7 +4,8 @@ use crate::embedding::{TableBin, TableLayout};
 use crate::kernels::{Matrix, Normalizer, Threads, Write, add_row, matmul};
 use std::ops::Range;
 
-/// Words whose logits are held at once: with 256 tokens half a megabyte, which stays in a core's cache.
+/// Words whose logits are held at once: with 256 tokens half a megabyte, which stays in a core's
+/// cache.
 pub const WORDS: usize = 512;
 
 /// The head's parameters, borrowed.
@@ -33,12 +34,12 @@ pub struct Rows<'a> {
 }
 
 impl<'a> Head<'a> {
-    /// A head on a table's bank. Shapes: `bias` `[V]`.
+    /// A head on a packed table. Shapes: `bias` `[V]`.
     ///
     /// # Panics
     /// If the lengths do not fit together.
-    pub fn new(layout: &TableLayout, bank: &'a [f32], bias: &'a [f32]) -> Self {
-        let bins = layout.bins(bank).into_iter();
+    pub fn new(layout: &TableLayout, table: &'a [f32], bias: &'a [f32]) -> Self {
+        let bins = layout.bins(table).into_iter();
         let bin = |table: TableBin<'a>| HeadBin { table, rows: Rows { table: table.rows, bias: &bias[table.words()] } };
         Self { bins: bins.map(bin).collect() }
     }

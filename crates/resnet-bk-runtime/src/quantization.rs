@@ -1,16 +1,18 @@
-//! Scale, round, saturate: the one definition that training's fake quantization and the artifact share.
+//! Scale, round, saturate: the one definition that training's fake quantization and the artifact
+//! share.
 //!
 //! ```text
-//! code = clamp( round_half_even( x / scale ), -limit, limit )        x' = code * scale
+//! code = clamp( round_half_even( x / scale ), -qmax, qmax )        x' = code * scale
 //!
-//! range     scale = f16( max|x| / limit )      one for every group of elements in row-major order (the last may be shorter)
-//! learned   scale = f16( e^log_step )          one for every column; trained with the weights (LSQ, arXiv 1902.08153)
+//! absmax    scale = f16( max|x| / qmax )      one for every group of elements in row-major order (the last may be shorter)
+//! learned   scale = f16( e^log_scale )          one for every column; trained with the weights (LSQ, arXiv 1902.08153)
 //! ```
 //!
-//! Quantization is symmetric: `2 limit + 1` levels, `limit = 2^(bits-1) - 1` where bits are given. Scales are rounded to half precision
-//! *before* codes are computed: what is stored is what was trained.
+//! Quantization is symmetric: `2 qmax + 1` levels, `qmax = 2^(bits-1) - 1` where bits are given.
+//! Scales are rounded to half precision *before* codes are computed: what is stored is what was
+//! trained. The rounding itself is [`nearest_code`].
 
-use crate::kernels::{exp, largest_magnitude, round_to_step, round_to_steps};
+use crate::kernels::{exp, largest_magnitude, nearest_code, round_to_step, round_to_steps};
 use crate::tensor_id::ModelTensor;
 use crate::tensor_spec::{Role, TensorSpec};
 use half::f16;
@@ -27,17 +29,17 @@ pub const MAX_BITS: u8 = 16;
 #[serde(deny_unknown_fields)]
 pub struct Scheme {
     /// Largest code, at least 1: 1 for ternary weights.
-    pub limit: i16,
+    pub qmax: i16,
     /// Where scales come from.
-    pub steps: Steps,
+    pub mode: ScaleMode,
 }
 
 /// Where a tensor's scales come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Steps {
+pub enum ScaleMode {
     /// The largest magnitude of every group of so many elements.
-    Range(u32),
+    AbsMax(u32),
     /// A trained tensor with one number for each of so many columns.
     Learned(u32),
 }
@@ -66,16 +68,19 @@ pub struct QuantizationPolicy {
     pub activation_bits: Option<u8>,
     /// Elements that share a scale.
     pub group_size: u32,
-    /// Trained scales and numbers of levels; where they are given, nothing above holds but `activation_bits`.
+    /// Trained scales and numbers of levels; where they are given, nothing above holds but
+    /// `activation_bits`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub learned: Option<LearnedSteps>,
+    pub learned: Option<LearnedScales>,
 }
 
-/// Levels per part of a model with trained scales, odd, at least 3. One scale a column of a matrix or table, one for a vector.
+/// Levels per part of a model with trained scales, odd, at least 3. One scale a column of a matrix
+/// or table, one for a vector.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct LearnedSteps {
-    /// Levels of each bin of the embedding table; the last holds for further bins, and for a head's own table.
+pub struct LearnedScales {
+    /// Levels of each bin of the embedding table; the last holds for further bins, and for a head's
+    /// own table.
     pub embedding: Vec<u16>,
     /// Levels of the matrices that widen a bin's rows.
     pub projection: u16,
@@ -91,18 +96,19 @@ pub struct LearnedSteps {
     pub small: u16,
 }
 
-impl Default for LearnedSteps {
+impl Default for LearnedScales {
     fn default() -> Self {
         Self { embedding: vec![9, 5], projection: 31, expert: 9, router: 31, mixer: 15, bias: 5, small: 255 }
     }
 }
 
-impl LearnedSteps {
+impl LearnedScales {
     /// The quantizer of a tensor, `None` for constants and for the scales themselves.
     fn scheme(&self, spec: &TensorSpec) -> Option<Scheme> {
         let levels = match spec.role {
             Role::Embedding | Role::Head => {
-                // A table without bins is its own first one; a head's own table comes after all bins.
+                // A table without bins is its own first one; a head's own table comes after all
+                // bins.
                 let alone = if spec.role == Role::Head { usize::MAX } else { 0 };
                 let bin = match spec.id.tensor() {
                     ModelTensor::BinRows(bin) => bin,
@@ -116,9 +122,9 @@ impl LearnedSteps {
             Role::Mixer => self.mixer,
             Role::HeadBias => self.bias,
             Role::Small | Role::Positions => self.small,
-            Role::ActivationScale | Role::Step => return None,
+            Role::ActivationScale | Role::LogScale => return None,
         };
-        Some(Scheme { limit: (levels / 2) as i16, steps: Steps::Learned(spec.columns() as u32) })
+        Some(Scheme { qmax: (levels / 2) as i16, mode: ScaleMode::Learned(spec.columns() as u32) })
     }
 }
 
@@ -166,9 +172,9 @@ impl QuantizationPolicy {
             Role::Router => self.router_bits,
             Role::Mixer => self.mixer_bits,
             Role::HeadBias => self.bias_bits,
-            Role::Small | Role::ActivationScale | Role::Step => None,
+            Role::Small | Role::ActivationScale | Role::LogScale => None,
         }?;
-        Some(Scheme { limit: q_max(bits), steps: Steps::Range(self.group_size) })
+        Some(Scheme { qmax: q_max(bits), mode: ScaleMode::AbsMax(self.group_size) })
     }
 }
 
@@ -177,7 +183,7 @@ impl QuantizationPolicy {
 pub struct Quantized {
     /// How it was quantized.
     pub scheme: Scheme,
-    /// One code per element, each within `±limit`.
+    /// One code per element, each within `±qmax`.
     pub codes: Vec<i16>,
     /// [`Scheme::scale_count`] scales.
     pub scales: Vec<f16>,
@@ -186,47 +192,49 @@ pub struct Quantized {
 impl Scheme {
     /// Number of scales of a tensor of `len` elements.
     pub fn scale_count(self, len: usize) -> usize {
-        match self.steps {
-            Steps::Range(group) => len.div_ceil(group as usize),
-            Steps::Learned(columns) => columns as usize,
+        match self.mode {
+            ScaleMode::AbsMax(group) => len.div_ceil(group as usize),
+            ScaleMode::Learned(columns) => columns as usize,
         }
     }
 
-    /// The tensor's scales. `log_steps` are the trained ones.
+    /// The tensor's scales. `log_scales` are the trained ones.
     ///
     /// # Panics
     /// If the scheme's scales are trained, and there are none.
-    pub fn scales(self, values: &[f32], log_steps: Option<&[f32]>) -> Vec<f16> {
-        match self.steps {
-            Steps::Range(group) => values.chunks(group as usize).map(|group| self.range(group)).collect(),
-            Steps::Learned(_) => {
-                let log_steps = log_steps.expect("a tensor with trained scales");
-                log_steps.iter().map(|&log_step| f16::from_f32(exp(log_step).min(f16::MAX.to_f32()))).collect()
+    pub fn scales(self, values: &[f32], log_scales: Option<&[f32]>) -> Vec<f16> {
+        match self.mode {
+            ScaleMode::AbsMax(group) => values.chunks(group as usize).map(|group| self.range(group)).collect(),
+            ScaleMode::Learned(_) => {
+                let log_scales = log_scales.expect("a tensor with trained scales");
+                log_scales.iter().map(|&log_scale| f16::from_f32(exp(log_scale).min(f16::MAX.to_f32()))).collect()
             }
         }
     }
 
-    /// `f16(max|x| / limit)`, saturated to the largest half-precision number.
+    /// `f16(max|x| / qmax)`, saturated to the largest half-precision number.
     fn range(self, group: &[f32]) -> f16 {
-        f16::from_f32((largest_magnitude(group) / f32::from(self.limit)).min(f16::MAX.to_f32()))
+        f16::from_f32((largest_magnitude(group) / f32::from(self.qmax)).min(f16::MAX.to_f32()))
     }
 
     /// Quantizes `values` by these scales.
     pub fn quantize(self, values: &[f32], scales: Vec<f16>) -> Quantized {
+        let qmax = f32::from(self.qmax);
         let mut codes = Vec::with_capacity(values.len());
         self.for_each_row(values.len(), &scales, |range, steps| {
             let values = values[range].iter().zip(steps.iter().cycle());
-            codes.extend(values.map(|(&x, &step)| quantize(x, step, self.limit)));
+            codes.extend(values.map(|(&x, &step)| nearest_code(x, step, qmax) as i16));
         });
         Quantized { scheme: self, codes, scales }
     }
 
-    /// Quantizes and dequantizes `values` in place; equal to `quantize` then [`Quantized::dequantize`], bit for bit.
+    /// Quantizes and dequantizes `values` in place; equal to `quantize` then
+    /// [`Quantized::dequantize`], bit for bit.
     pub fn fake_quantize(self, values: &mut [f32], scales: &[f16]) {
-        let limit = f32::from(self.limit);
+        let qmax = f32::from(self.qmax);
         self.for_each_row(values.len(), scales, |range, steps| match *steps {
-            [step] => round_to_step(&mut values[range], step, limit),
-            _ => round_to_steps(&mut values[range], steps, limit),
+            [step] => round_to_step(&mut values[range], step, qmax),
+            _ => round_to_steps(&mut values[range], steps, qmax),
         });
     }
 
@@ -234,15 +242,15 @@ impl Scheme {
     fn for_each_row(self, len: usize, scales: &[f16], mut visit: impl FnMut(Range<usize>, &[f32])) {
         assert_eq!(scales.len(), self.scale_count(len), "scales of {len} elements");
         let steps: Vec<f32> = scales.iter().map(|scale| scale.to_f32()).collect();
-        match self.steps {
-            Steps::Range(group) => {
+        match self.mode {
+            ScaleMode::AbsMax(group) => {
                 let group = group as usize;
                 (0..len).step_by(group).zip(&steps).for_each(|(start, step)| {
                     visit(start..len.min(start + group), std::slice::from_ref(step));
                 });
             }
-            Steps::Learned(1) => visit(0..len, &steps),
-            Steps::Learned(columns) => {
+            ScaleMode::Learned(1) => visit(0..len, &steps),
+            ScaleMode::Learned(columns) => {
                 let columns = columns as usize;
                 (0..len).step_by(columns).for_each(|start| visit(start..start + columns, &steps));
             }
@@ -253,7 +261,8 @@ impl Scheme {
 impl Quantized {
     /// The values that the codes stand for.
     pub fn dequantize(&self) -> Vec<f32> {
-        // Tables have millions of elements: `flat_map` would not know how many, and grow as it goes.
+        // Tables have millions of elements: `flat_map` would not know how many, and grow as it
+        // goes.
         let mut values = Vec::with_capacity(self.codes.len());
         self.scheme.for_each_row(self.codes.len(), &self.scales, |range, steps| {
             let codes = self.codes[range].iter().zip(steps.iter().cycle());
@@ -268,26 +277,16 @@ pub fn q_max(bits: u8) -> i16 {
     ((1i32 << (bits - 1)) - 1) as i16
 }
 
-/// The code of one value: nearest multiple of `step` (ties to even), saturated to `±limit`. A zero step gives 0.
-#[inline]
-pub fn quantize(x: f32, step: f32, limit: i16) -> i16 {
-    if step == 0.0 {
-        return 0;
-    }
-    let limit = f32::from(limit);
-    (x / step).round_ties_even().clamp(-limit, limit) as i16
-}
-
 /// Fake quantization of activations with one step per channel.
 ///
 /// # Shapes
 /// - `values`: `[n, C]`, changed in place
 /// - `steps`: `[C]`, or `[1]` for a per-tensor step
 pub fn fake_quantize_channels(values: &mut [f32], steps: &[f32], bits: u8) {
-    let limit = f32::from(q_max(bits));
+    let qmax = f32::from(q_max(bits));
     match *steps {
-        [step] => round_to_step(values, step, limit),
-        _ => values.chunks_mut(steps.len()).for_each(|row| round_to_steps(row, steps, limit)),
+        [step] => round_to_step(values, step, qmax),
+        _ => values.chunks_mut(steps.len()).for_each(|row| round_to_steps(row, steps, qmax)),
     }
 }
 
@@ -296,11 +295,11 @@ mod tests {
     use super::*;
 
     fn range(bits: u8, group: u32) -> Scheme {
-        Scheme { limit: q_max(bits), steps: Steps::Range(group) }
+        Scheme { qmax: q_max(bits), mode: ScaleMode::AbsMax(group) }
     }
 
-    fn round_trip(scheme: Scheme, values: &[f32], log_steps: Option<&[f32]>) -> Vec<f32> {
-        scheme.quantize(values, scheme.scales(values, log_steps)).dequantize()
+    fn round_trip(scheme: Scheme, values: &[f32], log_scales: Option<&[f32]>) -> Vec<f32> {
+        scheme.quantize(values, scheme.scales(values, log_scales)).dequantize()
     }
 
     #[test]
@@ -311,14 +310,14 @@ mod tests {
             [2, 3, 4, 8, 16].into_iter().flat_map(|bits| [1, 7, 128, 1000, 4096].map(|group| range(bits, group)));
         let learned = [1, 2, 4, 127]
             .into_iter()
-            .flat_map(|limit| [1, 8, 40, 1000].map(|columns| Scheme { limit, steps: Steps::Learned(columns) }));
+            .flat_map(|qmax| [1, 8, 40, 1000].map(|columns| Scheme { qmax, mode: ScaleMode::Learned(columns) }));
         for scheme in ranges.chain(learned) {
-            let log_steps =
-                Some(&steps[..scheme.scale_count(1000)]).filter(|_| matches!(scheme.steps, Steps::Learned(_)));
+            let log_scales =
+                Some(&steps[..scheme.scale_count(1000)]).filter(|_| matches!(scheme.mode, ScaleMode::Learned(_)));
             let mut fake = values.clone();
-            scheme.fake_quantize(&mut fake, &scheme.scales(&values, log_steps));
+            scheme.fake_quantize(&mut fake, &scheme.scales(&values, log_scales));
             let bits = |values: &[f32]| -> Vec<u32> { values.iter().map(|x| x.to_bits()).collect() };
-            assert_eq!(bits(&fake), bits(&round_trip(scheme, &values, log_steps)), "{scheme:?}");
+            assert_eq!(bits(&fake), bits(&round_trip(scheme, &values, log_scales)), "{scheme:?}");
         }
     }
 
@@ -329,7 +328,8 @@ mod tests {
         let quantized = scheme.quantize(&values, scheme.scales(&values, None));
         for (index, (x, y)) in values.iter().zip(quantized.dequantize()).enumerate() {
             let step = quantized.scales[index / 64].to_f32();
-            // The scale is rounded to half precision (relative 2^-11), which can cut off the largest code.
+            // The scale is rounded to half precision (relative 2^-11), which can cut off the
+            // largest code.
             assert!((x - y).abs() <= 0.5 * step + x.abs() / 1024.0, "{x} became {y} with step {step}");
         }
     }
@@ -344,10 +344,10 @@ mod tests {
 
     #[test]
     fn columns_have_their_own_trained_steps() {
-        let scheme = Scheme { limit: 1, steps: Steps::Learned(2) };
-        let log_steps = [0.0, 2.0f32.ln()];
+        let scheme = Scheme { qmax: 1, mode: ScaleMode::Learned(2) };
+        let log_scales = [0.0, 2.0f32.ln()];
         assert_eq!(
-            round_trip(scheme, &[0.6, 0.6, -7.0, -7.0, 0.4, 1.2], Some(&log_steps)),
+            round_trip(scheme, &[0.6, 0.6, -7.0, -7.0, 0.4, 1.2], Some(&log_scales)),
             [1.0, 0.0, -1.0, -2.0, 0.0, 2.0]
         );
     }

@@ -1,28 +1,31 @@
-//! A smooth curve over the words' ranks by frequency, for a head's bias: what is left for each word is then small.
+//! A smooth curve over the words' ranks by frequency, for a head's bias: what is left for each word
+//! is then small.
 //!
 //! ```text
 //! x_w = (K - 1) ln(w + 1) / ln V          b_w = knots interpolated linearly at x_w          w = 0 .. V - 1
 //! ```
 //!
-//! Frequencies follow their rank by a power law, so in the logarithm of the rank a bias is nearly straight.
+//! Frequencies follow their rank by a power law, so in the logarithm of the rank a bias is nearly
+//! straight.
 
-/// A word's place between two knots.
+/// A word's position between two knots.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Place {
+pub struct KnotPosition {
     /// The knot before it; the next one follows.
     pub knot: usize,
     /// Weight of the next knot, from 0 to 1.
     pub fraction: f32,
 }
 
-impl Place {
+impl KnotPosition {
     /// Of `word` among `words`, on a curve of `knots` knots.
     ///
     /// # Panics
     /// If there are fewer than two knots.
     pub fn of(word: usize, words: usize, knots: usize) -> Self {
         assert!(knots >= 2, "a curve of {knots} knots");
-        // Double precision, then a coarse grid: libraries whose logarithms differ in the last bit agree.
+        // Double precision, then a coarse grid: libraries whose logarithms differ in the last bit
+        // agree.
         const GRID: f64 = 4096.0;
         let x = ((word + 1) as f64).ln() / (words.max(2) as f64).ln() * (knots - 1) as f64;
         let x = (x * GRID).round() / GRID;
@@ -30,7 +33,7 @@ impl Place {
         Self { knot, fraction: (x - knot as f64) as f32 }
     }
 
-    /// The curve at this place.
+    /// The curve at this position.
     pub fn value(self, knots: &[f32]) -> f32 {
         (1.0 - self.fraction) * knots[self.knot] + self.fraction * knots[self.knot + 1]
     }
@@ -41,7 +44,7 @@ impl Place {
 /// # Panics
 /// If there are fewer than two knots.
 pub fn rank_curve(knots: &[f32], words: usize) -> Vec<f32> {
-    (0..words).map(|word| Place::of(word, words, knots.len()).value(knots)).collect()
+    (0..words).map(|word| KnotPosition::of(word, words, knots.len()).value(knots)).collect()
 }
 
 #[cfg(test)]

@@ -10,15 +10,16 @@
 //!
 //! The ratios stay bounded (`|g_t| <= 1 / eta`) where the determinants they are ratios of overflow.
 //!
-//! The propagator is the last row of the leading block's resolvent applied to a source, with off-diagonals `-s_t` between
-//! `t - 1` and `t`:
+//! The propagator is the last row of the leading block's resolvent applied to a source, with
+//! off-diagonals `-s_t` between `t - 1` and `t`:
 //!
 //! ```text
 //! s_t = sigmoid(hopping_t)      a_t = 1 + s_t^2 + softplus(barrier_t)      w_t = (1 - s_t) u_t
 //! g_t = 1 / (a_t - z - s_t^2 g_{t-1})      psi_t = g_t (w_t + s_t psi_{t-1})
 //! ```
 //!
-//! With `eta = 0` the barrier keeps `0 < g_t <= 1`: no poles. Complex rows are stored as `[Re x H, Im x H]`.
+//! With `eta = 0` the barrier keeps `0 < g_t <= 1`: no poles. Complex rows are stored as `[Re x H,
+//! Im x H]`.
 
 use crate::kernels::lanes::Strips;
 use crate::kernels::{self, left_ratios, reciprocal};
@@ -46,7 +47,8 @@ impl Chain<'_> {
         }
     }
 
-    /// The right ratios `h_t` of one whole sequence. Shapes: `potential` `[T, H]`, `ratios` `[T, 2H]`, overwritten.
+    /// The right ratios `h_t` of one whole sequence. Shapes: `potential` `[T, H]`, `ratios` `[T,
+    /// 2H]`, overwritten.
     pub fn right(&self, potential: &[f32], ratios: &mut [f32]) {
         let heads = self.heads();
         let mut state = vec![0.0; 2 * heads];

@@ -8,16 +8,19 @@
 //!            temperature 0: the word with the largest logit, penalties included
 //! ```
 //!
-//! `top_p` is nucleus sampling (Holtzman et al., "The curious case of neural text degeneration", arXiv 1904.09751). The penalty `r` is
-//! CTRL's (Keskar et al., arXiv 1909.05858, section 4.1), which divides the logits of words that were there before. It divides positive ones
-//! alone: a negative logit, divided, would make its word more probable, so it is multiplied, as implementations since do. All
-//! tokens of the last 64 count, the prompt's and line breaks among them.
+//! `top_p` is nucleus sampling (Holtzman et al., "The curious case of neural text degeneration",
+//! arXiv 1904.09751). The penalty `r` is CTRL's (Keskar et al., arXiv 1909.05858, section 4.1),
+//! which divides the logits of words that were there before. It divides positive ones alone: a
+//! negative logit, divided, would make its word more probable, so it is multiplied, as
+//! implementations since do. All tokens of the last 64 count, the prompt's and line breaks among
+//! them.
 
 use crate::kernels::softmax_in_place;
 use crate::model::{Model, ModelError, State};
 use crate::tokenizer::Vocabulary;
 use serde::Serialize;
 use std::collections::VecDeque;
+use std::ops::Deref;
 use thiserror::Error;
 
 /// Tokens that a repetition penalty looks back on.
@@ -25,6 +28,7 @@ pub const PENALTY_WINDOW: usize = 64;
 
 /// Why no text can be generated.
 #[derive(Clone, Debug, PartialEq, Error)]
+#[non_exhaustive]
 pub enum SampleError {
     /// The temperature is negative, infinite or NaN.
     #[error("temperature is {value}, but must be finite and at least 0")]
@@ -54,14 +58,17 @@ pub enum SampleError {
 
 /// A word that may come next.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Suggestion {
     /// The word.
     pub word: String,
-    /// Its share of the full distribution, `<unk>` and `<eos>` included.
+    /// Its share of the words that were asked for: of the whole vocabulary, `<unk>` and `<eos>`
+    /// included, or of those with a prefix.
     pub probability: f32,
 }
 
-/// The `top` most probable words after `prompt`, most probable first, ties by id; `<unk>` and `<eos>` are left out.
+/// The `top` most probable words after `prompt`, most probable first, ties by id; `<unk>` and
+/// `<eos>` are left out.
 ///
 /// An empty prompt stands for the start of a line.
 ///
@@ -76,26 +83,57 @@ pub fn suggest(
     prompt: &str,
     top: usize,
 ) -> Result<Vec<Suggestion>, ModelError> {
-    let mut probabilities = model.next_logits(&prompt_tokens(model, vocabulary, prompt), &mut model.start())?;
+    let logits = model.next_logits(&prompt_tokens(model, vocabulary, prompt), &mut model.start())?;
+    Ok(most_probable(logits, vocabulary, top))
+}
+
+/// The `top` most probable words by their logits, as [`suggest`] lists them. Shapes: `logits`
+/// `[V]`.
+pub fn most_probable(logits: Vec<f32>, vocabulary: &Vocabulary, top: usize) -> Vec<Suggestion> {
+    let mut probabilities = logits;
     softmax_in_place(&mut probabilities);
-    let special = [vocabulary.unknown(), vocabulary.end_of_line()];
-    let ids = (0..probabilities.len() as u32).filter(|id| !special.contains(id)).collect();
+    let ids = words(vocabulary).collect();
     let suggestion = |id| Suggestion { word: vocabulary.word(id).to_owned(), probability: probabilities[id as usize] };
-    Ok(largest(&probabilities, ids, top).into_iter().map(suggestion).collect())
+    largest(&probabilities, ids, top).into_iter().map(suggestion).collect()
+}
+
+/// The `top` most probable of the words that begin with `prefix`, their probabilities divided by
+/// the sum over all that do.
+///
+/// # Shapes
+/// - `logits`: `[V]`
+pub fn most_probable_with_prefix(logits: &[f32], vocabulary: &Vocabulary, prefix: &str, top: usize) -> Vec<Suggestion> {
+    let ids: Vec<u32> = words(vocabulary).filter(|&id| vocabulary.word(id).starts_with(prefix)).collect();
+    if ids.is_empty() {
+        return Vec::new();
+    }
+    // A softmax of these logits alone: their sum of probabilities may be too small to divide by.
+    let mut probabilities: Vec<f32> = ids.iter().map(|&id| logits[id as usize]).collect();
+    softmax_in_place(&mut probabilities);
+    let places = largest(&probabilities, (0..ids.len() as u32).collect(), top).into_iter().map(|place| place as usize);
+    let word = |place: usize| vocabulary.word(ids[place]).to_owned();
+    places.map(|place| Suggestion { word: word(place), probability: probabilities[place] }).collect()
+}
+
+/// The ids of all words but `<unk>` and `<eos>`.
+fn words(vocabulary: &Vocabulary) -> impl Iterator<Item = u32> {
+    let special = [vocabulary.unknown(), vocabulary.end_of_line()];
+    (0..vocabulary.len() as u32).filter(move |id| !special.contains(id))
 }
 
 /// How [`generate`] draws words.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Sampler {
-    /// Divides the logits: below 1 favours probable words, 0 takes the most probable one always (ties by id).
+    /// Divides the logits: below 1 favours probable words, 0 takes the most probable one always
+    /// (ties by id).
     pub temperature: f32,
     /// Draws from this many of the most probable words, at least 1; `None` draws from all.
     pub top_k: Option<usize>,
-    /// Draws from the fewest of the most probable words whose probabilities, after temperature and `top_k`, add up to this; above 0, at
-    /// most 1. `None` and 1 draw from all.
+    /// Draws from the fewest of the most probable words whose probabilities, after temperature and
+    /// `top_k`, add up to this; above 0, at most 1. `None` and 1 draw from all.
     pub top_p: Option<f32>,
-    /// What the logits of the last [`PENALTY_WINDOW`] tokens are divided by, or multiplied with where they are negative; at least 1, which
-    /// leaves them alone.
+    /// What the logits of the last [`PENALTY_WINDOW`] tokens are divided by, or multiplied with
+    /// where they are negative; at least 1, which leaves them alone.
     pub repetition_penalty: f32,
     /// Equal seeds draw equal words from equal logits.
     pub seed: u64,
@@ -112,8 +150,9 @@ impl Sampler {
     /// Checks that words can be drawn.
     ///
     /// # Errors
-    /// [`SampleError::Temperature`] unless it is finite and at least 0, [`SampleError::TopK`] if that is 0, [`SampleError::TopP`] unless it is
-    /// above 0 and at most 1, [`SampleError::RepetitionPenalty`] unless it is finite and at least 1.
+    /// [`SampleError::Temperature`] unless it is finite and at least 0, [`SampleError::TopK`] if
+    /// that is 0, [`SampleError::TopP`] unless it is above 0 and at most 1,
+    /// [`SampleError::RepetitionPenalty`] unless it is finite and at least 1.
     pub fn validate(&self) -> Result<(), SampleError> {
         if !(self.temperature.is_finite() && self.temperature >= 0.0) {
             return Err(SampleError::Temperature { value: self.temperature });
@@ -176,7 +215,8 @@ impl Sampler {
     }
 }
 
-/// How many of the probabilities, the largest first, add up to `mass`: the fewest that do, at least one.
+/// How many of the probabilities, the largest first, add up to `mass`: the fewest that do, at least
+/// one.
 fn nucleus_len(probabilities: &[f32], mass: f32) -> usize {
     let mut sum = 0.0;
     let reaches = |&p: &f32| {
@@ -188,38 +228,30 @@ fn nucleus_len(probabilities: &[f32], mass: f32) -> usize {
 
 /// Draws the words that follow `prompt`, without end: take as many as are wanted.
 ///
-/// An empty prompt stands for the start of a line. The prompt is read when the first word is asked for; from there each
-/// word costs one step of the model, however many came before.
+/// An empty prompt stands for the start of a line. The prompt is read when the first word is asked
+/// for; from there each word costs one step of the model, however many came before.
 ///
 /// # Errors
 /// A sampler that is not valid, and [`ModelError::NotCausal`] for a bidirectional model.
 ///
 /// # Panics
 /// If the vocabulary is not of the model's size.
-pub fn generate<'a>(
-    model: &'a Model,
+pub fn generate<M: Deref<Target = Model>>(
+    model: M,
     vocabulary: &Vocabulary,
     prompt: &str,
     sampler: Sampler,
-) -> Result<Generation<'a>, SampleError> {
-    sampler.validate()?;
-    model.require_causal()?;
-    let unread = prompt_tokens(model, vocabulary, prompt);
-    Ok(Generation {
-        model,
-        state: model.start(),
-        recent: unread[unread.len().saturating_sub(PENALTY_WINDOW)..].iter().copied().collect(),
-        unread,
-        unknown: vocabulary.unknown(),
-        sampler,
-        random: SplitMix64(sampler.seed),
-    })
+) -> Result<Generation<M>, SampleError> {
+    let unread = prompt_tokens(&model, vocabulary, prompt);
+    let recent = unread[unread.len().saturating_sub(PENALTY_WINDOW)..].iter().copied().collect();
+    let state = model.start();
+    Generation::new(model, state, unread, recent, vocabulary.unknown(), sampler)
 }
 
 /// Endless iterator over generated token ids; see [`generate`].
 #[derive(Clone, Debug)]
-pub struct Generation<'a> {
-    model: &'a Model,
+pub struct Generation<M> {
+    model: M,
     state: State,
     /// Tokens that the state does not know yet: the prompt, later the last word drawn.
     unread: Vec<u32>,
@@ -230,7 +262,27 @@ pub struct Generation<'a> {
     random: SplitMix64,
 }
 
-impl Iterator for Generation<'_> {
+impl<M: Deref<Target = Model>> Generation<M> {
+    /// Goes on from `state` with at least one token that it does not know yet; `recent` are the
+    /// last [`PENALTY_WINDOW`] tokens at most, those among them.
+    ///
+    /// # Errors
+    /// As [`generate`].
+    pub fn new(
+        model: M,
+        state: State,
+        unread: Vec<u32>,
+        recent: VecDeque<u32>,
+        unknown: u32,
+        sampler: Sampler,
+    ) -> Result<Self, SampleError> {
+        sampler.validate()?;
+        model.require_causal()?;
+        Ok(Self { model, state, unread, recent, unknown, sampler, random: SplitMix64(sampler.seed) })
+    }
+}
+
+impl<M: Deref<Target = Model>> Iterator for Generation<M> {
     type Item = u32;
 
     fn next(&mut self) -> Option<u32> {
@@ -239,12 +291,17 @@ impl Iterator for Generation<'_> {
         let token = self.sampler.draw(&logits, self.unknown, &mut self.random);
         self.unread.clear();
         self.unread.push(token);
-        if self.recent.len() == PENALTY_WINDOW {
-            self.recent.pop_front();
-        }
-        self.recent.push_back(token);
+        remember(&mut self.recent, token);
         Some(token)
     }
+}
+
+/// Appends `token` to the tokens that a penalty looks back on.
+pub(crate) fn remember(recent: &mut VecDeque<u32>, token: u32) {
+    if recent.len() == PENALTY_WINDOW {
+        recent.pop_front();
+    }
+    recent.push_back(token);
 }
 
 /// The tokens to start from, at least one.

@@ -155,7 +155,7 @@ impl fmt::Display for TensorId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Values(tensor) => tensor.fmt(f),
-            Self::LogScales(tensor) => write!(f, "{tensor}.log_step"),
+            Self::LogScales(tensor) => write!(f, "{tensor}.log_scale"),
         }
     }
 }
@@ -185,8 +185,8 @@ impl fmt::Display for BlockTensor {
             Self::MixerScale => f.write_str("mixer.scale"),
             Self::MixerNorm => f.write_str("mixer.norm.gamma"),
             Self::LogEta => f.write_str("mixer.log_eta"),
-            Self::PotentialScale => f.write_str("mixer.potential_step"),
-            Self::FeatureScales => f.write_str("mixer.feature_step"),
+            Self::PotentialScale => f.write_str("mixer.potential_scale"),
+            Self::FeatureScales => f.write_str("mixer.feature_scales"),
             Self::ExpertNorm(part) => write!(f, "moe_norm.{part}"),
             Self::Router(part) => write!(f, "moe.router.{part}"),
             Self::Expert(expert, map, part) => write!(f, "moe.experts.{expert}.{map}.{part}"),

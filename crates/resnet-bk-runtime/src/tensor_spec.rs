@@ -25,10 +25,10 @@ pub enum Role {
     Mixer,
     /// Norms, small biases and learned scalars; only trained quantizers round them.
     Small,
-    /// Calibrated step sizes of the activation quantizers: constants, not trained by gradient.
+    /// Calibrated scales of the activation quantizers: constants, not trained by gradient.
     ActivationScale,
-    /// Logarithms of trained quantizer steps.
-    Step,
+    /// Logarithms of learned quantizer scales.
+    LogScale,
 }
 
 /// Identity, shape and part of one tensor.

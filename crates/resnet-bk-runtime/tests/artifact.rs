@@ -3,8 +3,8 @@
 mod common;
 
 use common::{N_SEQ, fixtures, tokens, vocabulary};
-use resnet_bk_runtime::artifact::Artifact;
-use resnet_bk_runtime::tensor_id::TensorId;
+use resnet_bk_runtime::internal::artifact::Artifact;
+use resnet_bk_runtime::internal::tensor_id::TensorId;
 
 #[test]
 fn a_model_from_a_file_equals_the_fake_quantized_model() {
@@ -20,7 +20,7 @@ fn a_model_from_a_file_equals_the_fake_quantized_model() {
         let (trained, decoded) = (fixture.model(), read.to_model());
         assert_eq!(decoded.architecture(), trained.architecture());
         let tokens = tokens(N_SEQ + 5, 8);
-        let hidden = |model: &resnet_bk_runtime::model::Model| model.hidden(&tokens, &mut model.start());
+        let hidden = |model: &resnet_bk_runtime::internal::model::Model| model.hidden(&tokens, &mut model.start());
         let bits = |values: &[f32]| values.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
         assert_eq!(bits(&hidden(&decoded)), bits(&hidden(&trained)), "{:?}", fixture.architecture);
         for (decoded, trained) in decoded.head().bins.iter().zip(&trained.head().bins) {

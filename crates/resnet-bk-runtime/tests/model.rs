@@ -1,12 +1,13 @@
-//! What must hold of every model that runs: one arithmetic for windows and steps, no look at the future.
+//! What must hold of every model that runs: one arithmetic for windows and steps, no look at the
+//! future.
 
 mod common;
 
 use common::{D_MODEL, Fixture, N_SEQ, fixtures, propagator, tokens};
-use resnet_bk_runtime::architecture::Architecture;
-use resnet_bk_runtime::head::HeadBin;
-use resnet_bk_runtime::model::{Model, ModelError};
-use resnet_bk_runtime::tensor_id::{ExpertMap, LinearPart, ModelTensor, TensorId};
+use resnet_bk_runtime::internal::architecture::Architecture;
+use resnet_bk_runtime::internal::head::HeadBin;
+use resnet_bk_runtime::internal::model::{Model, ModelError};
+use resnet_bk_runtime::internal::tensor_id::{ExpertMap, LinearPart, ModelTensor, TensorId};
 
 /// Longer than the window, so that position embeddings run out.
 const LENGTH: usize = N_SEQ + 5;

@@ -3,10 +3,10 @@
 mod common;
 
 use common::{D_MODEL, Fixture, VOCAB_SIZE, fixtures, propagator, vocabulary};
-use resnet_bk_runtime::model::{Model, ModelError};
-use resnet_bk_runtime::sample::{PENALTY_WINDOW, SampleError, Sampler, generate, suggest};
-use resnet_bk_runtime::tensor_id::{ModelTensor, TensorId};
-use resnet_bk_runtime::tokenizer::END_OF_LINE;
+use resnet_bk_runtime::internal::model::{Model, ModelError};
+use resnet_bk_runtime::internal::sample::{PENALTY_WINDOW, SampleError, Sampler, generate, suggest};
+use resnet_bk_runtime::internal::tensor_id::{ModelTensor, TensorId};
+use resnet_bk_runtime::internal::tokenizer::END_OF_LINE;
 
 const PROMPT: &str = "w3 w17 nonsense w40";
 const GREEDY: Sampler = Sampler { temperature: 0.0, top_k: None, top_p: None, repetition_penalty: 1.0, seed: 0 };
@@ -15,7 +15,8 @@ fn models() -> impl Iterator<Item = Model> {
     fixtures().into_iter().filter(Fixture::is_causal).map(|fixture| fixture.model())
 }
 
-/// The softmax of the words that follow `tokens`, from the whole sequence at once and in double precision.
+/// The softmax of the words that follow `tokens`, from the whole sequence at once and in double
+/// precision.
 fn probabilities(model: &Model, tokens: &[u32]) -> Vec<f64> {
     let hidden = model.hidden(tokens, &mut model.start());
     let mut logits = vec![0.0; VOCAB_SIZE];

@@ -1,13 +1,16 @@
-//! The operations that training spends its time in, forward and backward. `cargo bench --workspace --bench operations`
+//! The operations that training spends its time in, forward and backward. `cargo bench --workspace
+//! --bench operations`
 //!
-//! `resnet-bk bench kernel` measures the same at the seed model's full size, beside the machine's own ceilings.
+//! `resnet-bk bench kernel` measures the same at the seed model's full size, beside the machine's
+//! own ceilings.
 
 use divan::Bencher;
 use divan::counter::ItemsCount;
 use resnet_bk::Buffer;
-use resnet_bk::ops::{ExpertDropout, HeadLoss, Precision, experts, head_loss, layer_norm};
+use resnet_bk::numerics::Precision;
+use resnet_bk::ops::{ExpertDropout, HeadLoss, experts, head_loss, layer_norm};
 use resnet_bk::tape::{Tape, Tensor};
-use resnet_bk_runtime::embedding::TableLayout;
+use resnet_bk_runtime::internal::embedding::TableLayout;
 
 const TOKENS: usize = 2_560;
 const WIDTH: usize = 64;

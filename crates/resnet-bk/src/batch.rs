@@ -7,8 +7,9 @@
 //! window 1                 [t5 t6 t7 t8]
 //! ```
 //!
-//! Each epoch visits the windows in another order and moves their borders by another phase, both drawn from (seed, epoch)
-//! alone: any step of any epoch can be computed by itself, so a resumed run sees what an uninterrupted one would have seen.
+//! Each epoch visits the windows in another order and moves their borders by another phase, both
+//! drawn from (seed, epoch) alone: any step of any epoch can be computed by itself, so a resumed
+//! run sees what an uninterrupted one would have seen.
 
 use crate::random::Random;
 use std::sync::Arc;
@@ -83,7 +84,8 @@ impl Batches {
         if n_seq == 0 || batch_size == 0 {
             return Err(BatchError::ZeroSize { n_seq, batch_size });
         }
-        // The last window must end one token before the stream for the largest phase, n_seq - 1, too.
+        // The last window must end one token before the stream for the largest phase, n_seq - 1,
+        // too.
         let windows = (tokens.len() / n_seq).saturating_sub(1);
         if windows < batch_size {
             let needed = (batch_size + 1) * n_seq;
@@ -96,9 +98,11 @@ impl Batches {
         Ok(Self { tokens, n_seq, batch_size, phase, order })
     }
 
-    /// Batches in an epoch, the same for every epoch and seed: `floor(floor((tokens - n_seq) / n_seq) / batch_size)`.
+    /// Batches in an epoch, the same for every epoch and seed: `floor(floor((tokens - n_seq) /
+    /// n_seq) / batch_size)`.
     ///
-    /// An epoch leaves out the windows that do not fill a batch, other ones each time, and less than a window at each end.
+    /// An epoch leaves out the windows that do not fill a batch, other ones each time, and less
+    /// than a window at each end.
     pub fn steps(&self) -> usize {
         self.order.len() / self.batch_size
     }
@@ -141,18 +145,6 @@ pub fn limit_tokens(tokens: &[u32], data_limit: Option<usize>) -> &[u32] {
     &tokens[..tokens.len().min(data_limit.unwrap_or(usize::MAX))]
 }
 
-/// Consecutive windows for evaluation, as (inputs, targets): every token but the first is a target exactly once.
-///
-/// Both slices have `n_seq` tokens, those of the last window 1 to `n_seq`. Fewer than two tokens give no window.
-///
-/// # Panics
-///
-/// If `n_seq` is 0.
-pub fn windows(tokens: &[u32], n_seq: usize) -> impl ExactSizeIterator<Item = (&[u32], &[u32])> {
-    let predicted = tokens.len().saturating_sub(1);
-    tokens[..predicted].chunks(n_seq).zip(tokens[tokens.len() - predicted..].chunks(n_seq))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -164,7 +156,8 @@ mod tests {
 
     #[test]
     fn every_target_is_the_next_word_of_its_input() {
-        // A corpus whose next word is known: word w is followed by (5 w + 3) mod 64, a cycle through all 64 words.
+        // A corpus whose next word is known: word w is followed by (5 w + 3) mod 64, a cycle
+        // through all 64 words.
         let next = |word: u32| (5 * word + 3) % 64;
         let text: Vec<u32> = std::iter::successors(Some(0), |&word| Some(next(word))).take(5_000).collect();
         for epoch in 0..5 {
@@ -179,9 +172,6 @@ mod tests {
                     assert!(row.windows(2).all(|pair| pair[1] == next(pair[0])), "a row is consecutive text");
                 }
             }
-        }
-        for (inputs, targets) in windows(&text, 33) {
-            assert!(inputs.iter().zip(targets).all(|(&input, &target)| target == next(input)));
         }
     }
 
@@ -242,23 +232,6 @@ mod tests {
         assert!(matches!(Batches::new(counting(9), 0, 2, 0, 0), Err(BatchError::ZeroSize { .. })));
         assert!(matches!(Batches::new(counting(9), 2, 0, 0, 0), Err(BatchError::ZeroSize { .. })));
         assert!(Batches::new(Vec::new(), 2, 1, 0, 0).is_err());
-    }
-
-    #[test]
-    fn evaluation_windows_score_every_token_but_the_first_once() {
-        for n_seq in [1, 2, 15, 16, 17, 33] {
-            for length in [0, 1, 2, 15, 16, 17, 18, 33, 34, 100] {
-                let tokens = counting(length);
-                let all: Vec<_> = windows(&tokens, n_seq).collect();
-                let targets: Vec<u32> = all.iter().flat_map(|(_, targets)| targets.to_vec()).collect();
-                assert_eq!(targets, (1..length.max(1) as u32).collect::<Vec<_>>());
-                for (at, (inputs, targets)) in all.iter().enumerate() {
-                    assert_eq!(inputs.len(), targets.len());
-                    assert!(inputs.iter().zip(*targets).all(|(input, target)| input + 1 == *target));
-                    assert!(inputs.len() == n_seq || at + 1 == all.len(), "only the last window is shorter");
-                }
-            }
-        }
     }
 
     #[test]

@@ -1,7 +1,10 @@
-//! What a run's bits depend on besides its recipe and text: this build, the threads and the kind of processor.
+//! What a run's bits depend on besides its recipe and text: this build, the threads and the kind of
+//! processor.
 
 use crate::config::StageConfig;
-use crate::ops::Precision;
+use crate::numerics::Precision;
+#[cfg(target_arch = "x86_64")]
+use resnet_bk_runtime::internal::kernels::InstructionSet;
 use serde::{Deserialize, Serialize};
 
 /// Where a run was made.
@@ -9,7 +12,8 @@ use serde::{Deserialize, Serialize};
 pub struct Environment {
     /// Version of this crate.
     pub version: String,
-    /// Threads that computed. The head's threads split the vocabulary, so another number gives other bits.
+    /// Threads that computed. The head's threads split the vocabulary, so another number gives
+    /// other bits.
     pub threads: usize,
     /// Instruction set and the extensions that kernels choose by.
     pub processor: String,
@@ -30,7 +34,8 @@ impl Environment {
         }
     }
 
-    /// One sentence where a run that was trained in `self` has other bits when it goes on in `other`.
+    /// One sentence where a run that was trained in `self` has other bits when it goes on in
+    /// `other`.
     pub fn difference(&self, other: &Self) -> Option<String> {
         let parts = [
             ("threads", self.threads.to_string(), other.threads.to_string()),
@@ -55,12 +60,11 @@ impl Environment {
 #[cfg(target_arch = "x86_64")]
 fn processor() -> String {
     let mut extensions = Vec::new();
-    if std::arch::is_x86_feature_detected!("avx2") {
-        extensions.push("AVX2");
-    }
-    if std::arch::is_x86_feature_detected!("avx512f") {
-        extensions.push("AVX-512");
-    }
+    extensions.extend(InstructionSet::available().filter_map(|set| match set {
+        InstructionSet::Portable => None,
+        InstructionSet::Avx2(_) => Some("AVX2"),
+        InstructionSet::Avx512(_) => Some("AVX-512"),
+    }));
     #[cfg(target_os = "linux")]
     if crate::kernels::amx::Amx::detect().is_some() {
         extensions.push("AMX");

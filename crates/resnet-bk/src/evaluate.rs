@@ -1,14 +1,14 @@
 //! Perplexity of held-out text.
 //!
-//! `exp( - 1/N sum ln p(w_t | w_<t) )` over every token of the stream but the first, in consecutive windows of `n_seq`
-//! tokens with the state reset at each; the last, shorter window counts too.
+//! `exp( - 1/N sum ln p(w_t | w_<t) )` over every token of the stream but the first, in consecutive
+//! windows of `n_seq` tokens with the state reset at each; the last, shorter window counts too.
 
-use crate::batch::windows;
 use crate::model::{LanguageModel, Leaves, Mode, Output};
-use crate::ops::{Gradient, negative_log_likelihoods};
+use crate::numerics::Gradient;
+use crate::ops::negative_log_likelihoods;
 use crate::parameters::Parameters;
-use rayon::prelude::*;
-use resnet_bk_runtime::model::Model;
+use resnet_bk_runtime::internal::model::Model;
+use resnet_bk_runtime::internal::score::{self, windows};
 
 /// Windows that go through the model in training at once.
 const WINDOWS: usize = 64;
@@ -29,9 +29,9 @@ impl Evaluation {
     }
 }
 
-/// Evaluates the model in training, with its fake quantization. Logits exist a tile at a time. Where the processor has a tile
-/// unit (AMX) every factor of the head's products is a pair of bf16, whatever `schedule.precision` says; elsewhere it is float32. See
-/// [`negative_log_likelihoods`].
+/// Evaluates the model in training, with its fake quantization. Logits exist a tile at a time.
+/// Where the processor has a tile unit (AMX) every factor of the head's products is a pair of bf16,
+/// whatever `schedule.precision` says; elsewhere it is float32. See [`negative_log_likelihoods`].
 pub fn evaluate_parameters(parameters: &Parameters, tokens: &[u32]) -> Evaluation {
     let (mut nats, mut head) = (0.0, None);
     run_model(parameters, tokens, |model, output, targets| {
@@ -72,14 +72,7 @@ fn run_model(parameters: &Parameters, tokens: &[u32], mut visit: impl FnMut(&Lan
 
 /// Evaluates a decoded model with the runtime.
 pub fn evaluate_model(model: &Model, tokens: &[u32]) -> Evaluation {
-    let nats = windows(tokens, model.architecture().n_seq)
-        .collect::<Vec<_>>()
-        .into_par_iter()
-        .map(|(inputs, targets)| window_nats(model, inputs, targets, &mut model.start()))
-        .collect::<Vec<f64>>()
-        .iter()
-        .sum();
-    Evaluation { tokens: tokens.len().saturating_sub(1), nats }
+    Evaluation { tokens: tokens.len().saturating_sub(1), nats: score::nats(model, tokens) }
 }
 
 /// Evaluates a decoded model with the state carried from window to window.
@@ -88,12 +81,7 @@ pub fn evaluate_model(model: &Model, tokens: &[u32]) -> Evaluation {
 pub fn evaluate_streaming(model: &Model, tokens: &[u32]) -> Evaluation {
     let mut state = model.start();
     let nats = windows(tokens, model.architecture().n_seq)
-        .map(|(inputs, targets)| window_nats(model, inputs, targets, &mut state))
+        .map(|(inputs, targets)| score::window_nats(model, inputs, targets, &mut state))
         .sum();
     Evaluation { tokens: tokens.len().saturating_sub(1), nats }
-}
-
-fn window_nats(model: &Model, inputs: &[u32], targets: &[u32], state: &mut resnet_bk_runtime::model::State) -> f64 {
-    let hidden = model.hidden(inputs, state);
-    model.head().negative_log_likelihoods(&hidden, targets).iter().map(|&x| f64::from(x)).sum()
 }

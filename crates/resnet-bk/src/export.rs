@@ -2,9 +2,9 @@
 
 use crate::checkpoint::{Checkpoint, CheckpointError, ModelState};
 use crate::parameters::Parameters;
-use resnet_bk_runtime::artifact::{self, Artifact, ArtifactError, looks_like};
-use resnet_bk_runtime::tensor_id::TensorId;
-use resnet_bk_runtime::tokenizer::Vocabulary;
+use resnet_bk_runtime::internal::artifact::{self, Artifact, ArtifactError, looks_like};
+use resnet_bk_runtime::internal::tensor_id::TensorId;
+use resnet_bk_runtime::internal::tokenizer::Vocabulary;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -59,7 +59,8 @@ pub enum ModelFile {
 }
 
 impl ModelFile {
-    /// By the file's first bytes, and where they are of no known kind by its name: a damaged file is reported as what it should be.
+    /// By the file's first bytes, and where they are of no known kind by its name: a damaged file
+    /// is reported as what it should be.
     ///
     /// # Errors
     /// [`LoadError::Read`] and [`LoadError::Neither`].

@@ -18,6 +18,7 @@ mod kernels;
 pub mod memory;
 pub mod model;
 pub mod ngram;
+pub mod numerics;
 pub mod observer;
 pub mod ops;
 pub mod parameters;

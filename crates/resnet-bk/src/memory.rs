@@ -1,5 +1,5 @@
-//! How much memory a run needs, at least, and how much there is: sizes that no machine holds are refused with their names, where the
-//! allocator would end the program.
+//! How much memory a run needs, at least, and how much there is: sizes that no machine holds are
+//! refused with their names, where the allocator would end the program.
 //!
 //! ```text
 //! step        20 P + 8 P_teacher + 4 N L A + head                    bytes
@@ -9,12 +9,13 @@
 //! window      4 n (3 D + k F + 4 H)                                  bytes of a block while it evaluates n tokens
 //! ```
 //!
-//! P parameters: a value, a copy of it on the tape, a gradient and two moments. N tokens of a batch, L blocks, D width, F width of an expert, k
-//! experts a token, H heads, E experts, V words, G = 256 tokens. What a kernel allocates for a moment is left out, so a run may need half as
-//! much again; what is counted is there all at once.
+//! P parameters: a value, a copy of it on the tape, a gradient and two moments. N tokens of a
+//! batch, L blocks, D width, F width of an expert, k experts a token, H heads, E experts, V words,
+//! G = 256 tokens. What a kernel allocates for a moment is left out, so a run may need half as much
+//! again; what is counted is there all at once.
 
 use crate::config::{ModelConfig, StageConfig, StageKind};
-use resnet_bk_runtime::architecture::{Architecture, Mixer};
+use resnet_bk_runtime::internal::architecture::{Architecture, Mixer};
 use std::fs;
 use std::path::{Path, PathBuf};
 use thiserror::Error;
@@ -107,8 +108,8 @@ pub fn evaluation_bytes(architecture: &Architecture, tokens: usize, threads: usi
     product(&[4, windows as u64, tokens.min(n_seq) as u64, widths])
 }
 
-/// Checks that every stage fits in the memory that is available, for a model like `first` before the first of them. Where it is not
-/// known how much there is, all fit.
+/// Checks that every stage fits in the memory that is available, for a model like `first` before
+/// the first of them. Where it is not known how much there is, all fit.
 ///
 /// # Errors
 /// The first stage that does not fit.
@@ -178,8 +179,8 @@ pub fn check_evaluation(architecture: &Architecture, tokens: usize, threads: usi
     }
 }
 
-/// Bytes of memory that this process can still get: those of the machine, or fewer where a control group limits it. `None` where the
-/// system does not tell.
+/// Bytes of memory that this process can still get: those of the machine, or fewer where a control
+/// group limits it. `None` where the system does not tell.
 pub fn available() -> Option<u64> {
     let machine = fs::read_to_string("/proc/meminfo").ok().and_then(|text| of_meminfo(&text));
     let groups = fs::read_to_string("/proc/self/cgroup").ok();
@@ -193,7 +194,8 @@ fn of_meminfo(text: &str) -> Option<u64> {
     kilobytes.checked_mul(1024)
 }
 
-/// The least that the process's control groups and those around them leave; `groups` is `/proc/self/cgroup`.
+/// The least that the process's control groups and those around them leave; `groups` is
+/// `/proc/self/cgroup`.
 fn of_groups(groups: &str, root: &Path) -> Option<u64> {
     let left = groups.lines().filter_map(|line| {
         let (controllers, path) = line.split_once(':')?.1.split_once(':')?;
@@ -210,7 +212,8 @@ fn of_groups(groups: &str, root: &Path) -> Option<u64> {
     left.min()
 }
 
-/// What a control group leaves: its limit less what is used. Pages of files that nobody uses can be had back.
+/// What a control group leaves: its limit less what is used. Pages of files that nobody uses can be
+/// had back.
 fn left_in(group: &Path, [limit, used, reclaimable]: [&str; 3]) -> Option<u64> {
     let number = |path: PathBuf| fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
     // `max` is no number: no limit.

@@ -11,22 +11,25 @@
 //!             D(3 or more) = D3 = 3 - 4 Y n_4 / n_3                                 Y = n_1 / (n_1 + 2 n_2)
 //! ```
 //!
-//! In the highest order c counts occurrences in the train stream. In the lower orders it counts the distinct words before: c(h w) is the
-//! number of words v for which v h w occurs. n_k is the number of an order's n-grams with c = k; n1(h .), n2(h .) and n3(h .) are the
-//! numbers of words after h with c = 1, c = 2 and c of at least 3. A context that nothing follows, c(h .) = 0, leaves all to h'. The
-//! empty context interpolates with the uniform 1 / V, so every word can occur. N is the length of the train stream and V the size of the
-//! vocabulary.
+//! In the highest order c counts occurrences in the train stream. In the lower orders it counts the
+//! distinct words before: c(h w) is the number of words v for which v h w occurs. n_k is the number
+//! of an order's n-grams with c = k; n1(h .), n2(h .) and n3(h .) are the numbers of words after h
+//! with c = 1, c = 2 and c of at least 3. A context that nothing follows, c(h .) = 0, leaves all to
+//! h'. The empty context interpolates with the uniform 1 / V, so every word can occur. N is the
+//! length of the train stream and V the size of the vocabulary.
 //!
-//! In a small text discounts cannot be estimated: n_1, n_2 or n_3 of an order is zero, or a D_k is not between 0 and k. As KenLM does
-//! with `--discount_fallback`, that order uses 0.5, 1 and 1.5.
+//! In a small text discounts cannot be estimated: n_1, n_2 or n_3 of an order is zero, or a D_k is
+//! not between 0 and k. As KenLM does with `--discount_fallback`, that order uses 0.5, 1 and 1.5.
 //!
-//! A stream is one sequence without sentence boundaries; `<eos>` is a word like others. Perplexity is `exp(-mean ln p)` over every token of
-//! the valid stream but the first. The context is as long as the order allows and the stream has, and is never cut. Our models start
-//! every window of `n_seq` tokens without a context, so the n-grams know more than they do at the first tokens of each window: the
-//! comparison favors the n-grams.
+//! A stream is one sequence without sentence boundaries; `<eos>` is a word like others. Perplexity
+//! is `exp(-mean ln p)` over every token of the valid stream but the first. The context is as long
+//! as the order allows and the stream has, and is never cut. Our models start every window of
+//! `n_seq` tokens without a context, so the n-grams know more than they do at the first tokens of
+//! each window: the comparison favors the n-grams.
 //!
-//! Sources: Chen and Goodman, An empirical study of smoothing techniques for language modeling, 1999, equations 25 and 26; Heafield and
-//! others, Scalable modified Kneser-Ney language model estimation, 2013 (KenLM). `tests/wikitext.rs` compares the two programs.
+//! Sources: Chen and Goodman, An empirical study of smoothing techniques for language modeling,
+//! 1999, equations 25 and 26; Heafield and others, Scalable modified Kneser-Ney language model
+//! estimation, 2013 (KenLM). `tests/wikitext.rs` compares the two programs.
 
 #[cfg(test)]
 mod tests;
@@ -189,7 +192,8 @@ impl KneserNey {
     }
 }
 
-/// The distinct n-grams of one order, sorted: the context, as its index in the order below, and the last word.
+/// The distinct n-grams of one order, sorted: the context, as its index in the order below, and the
+/// last word.
 struct Ngrams {
     list: Vec<(u32, u32)>,
 }

@@ -1,4 +1,5 @@
-//! What a run tells while it works. The library reports; progress bars, log files and silence are observers.
+//! What a run tells while it works. The library reports; progress bars, log files and silence are
+//! observers.
 
 use crate::config::StageKind;
 use crate::summary::{Removal, Trial};

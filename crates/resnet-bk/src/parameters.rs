@@ -1,16 +1,17 @@
 //! The trained values of a model: arrays in the canonical order of [`Architecture::tensors`].
 //!
-//! Values, pruning masks and optimizer moments live side by side in plain memory, so checkpoints, pruning, the optimizer
-//! and the export see one thing. A step makes tensors of them (see [`crate::model`]).
+//! Values, pruning masks and optimizer moments live side by side in plain memory, so checkpoints,
+//! pruning, the optimizer and the export see one thing. A step makes tensors of them (see
+//! [`crate::model`]).
 
 use crate::buffer::Buffer;
 use crate::random::Random;
 use half::f16;
-use resnet_bk_runtime::architecture::Architecture;
-use resnet_bk_runtime::model::{Model, ModelError};
-use resnet_bk_runtime::quantization::{Scheme, Steps};
-use resnet_bk_runtime::tensor_id::{BlockTensor, MixerMap, ModelTensor, NormPart, TensorId};
-use resnet_bk_runtime::tensor_spec::{Role, TensorSpec};
+use resnet_bk_runtime::internal::architecture::Architecture;
+use resnet_bk_runtime::internal::model::{Model, ModelError};
+use resnet_bk_runtime::internal::quantization::{ScaleMode, Scheme};
+use resnet_bk_runtime::internal::tensor_id::{BlockTensor, MixerMap, ModelTensor, NormPart, TensorId};
+use resnet_bk_runtime::internal::tensor_spec::{Role, TensorSpec};
 use std::cmp::Ordering;
 use std::collections::HashMap;
 
@@ -159,7 +160,8 @@ impl Parameters {
         self.list.iter_mut().find(|parameter| parameter.spec.id == id)
     }
 
-    /// Replaces the architecture; tensors keep their values where the new list has their name, and new ones are zero.
+    /// Replaces the architecture; tensors keep their values where the new list has their name, and
+    /// new ones are zero.
     ///
     /// # Panics
     /// If a tensor that stays has another size.
@@ -205,10 +207,10 @@ impl Parameters {
                     };
                 }
                 // A vector's trained scale has no column for each expert.
-                ModelTensor::Block(of, BlockTensor::Router(_)) if of == block => {
-                    if parameter.spec.shape.last() == Some(&experts) {
-                        parameter.remove_column(expert, experts);
-                    }
+                ModelTensor::Block(of, BlockTensor::Router(_))
+                    if of == block && parameter.spec.shape.last() == Some(&experts) =>
+                {
+                    parameter.remove_column(expert, experts);
                 }
                 _ => {}
             }
@@ -233,18 +235,18 @@ impl Parameters {
     }
 
     /// Whether a parameter's quantizer is trained with it.
-    pub fn has_trained_steps(&self, parameter: &Parameter) -> bool {
-        self.architecture.scheme(&parameter.spec).is_some_and(|scheme| matches!(scheme.steps, Steps::Learned(_)))
+    pub fn has_learned_scales(&self, parameter: &Parameter) -> bool {
+        self.architecture.scheme(&parameter.spec).is_some_and(|scheme| matches!(scheme.mode, ScaleMode::Learned(_)))
     }
 
     /// A parameter's quantizer with its present scales.
     pub fn quantizer(&self, parameter: &Parameter) -> Option<Quantizer> {
         let scheme = self.architecture.scheme(&parameter.spec)?;
-        let log_steps = match scheme.steps {
-            Steps::Range(_) => None,
-            Steps::Learned(_) => self.get(parameter.spec.id.log_scales()).map(|steps| steps.values.as_slice()),
+        let log_scales = match scheme.mode {
+            ScaleMode::AbsMax(_) => None,
+            ScaleMode::Learned(_) => self.get(parameter.spec.id.log_scales()).map(|steps| steps.values.as_slice()),
         };
-        Some(Quantizer { scheme, scales: scheme.scales(&parameter.values, log_steps) })
+        Some(Quantizer { scheme, scales: scheme.scales(&parameter.values, log_scales) })
     }
 
     /// The model that runs with these values.
@@ -268,7 +270,8 @@ fn by_id(list: impl IntoIterator<Item = Parameter>) -> HashMap<TensorId, Paramet
 const POSITION_STD: f32 = 0.02;
 /// Standard deviation of a tied embedding table, which is also the head.
 const TIED_STD: f32 = 0.05;
-/// Scale of the barrier's weights against the usual initialisation: a large potential scrambles the phases.
+/// Scale of the barrier's weights against the usual initialisation: a large potential scrambles the
+/// phases.
 const BARRIER_SCALE: f32 = 0.1;
 /// Start of the barrier's bias: `softplus(-4) = 0.018`.
 const BARRIER_BIAS: f32 = -4.0;
@@ -284,7 +287,7 @@ fn initial_values(architecture: &Architecture, spec: &TensorSpec, random: &mut R
         Role::Projection => normal((spec.shape[0] as f32).powf(-0.5)),
         Role::Embedding | Role::Head => normal((architecture.d_model as f32).powf(-0.5)),
         Role::Positions => normal(POSITION_STD),
-        Role::HeadBias | Role::ActivationScale | Role::Step => vec![0.0; len],
+        Role::HeadBias | Role::ActivationScale | Role::LogScale => vec![0.0; len],
         Role::Expert | Role::Router | Role::Mixer => {
             let scale = if is_barrier(spec) { BARRIER_SCALE } else { 1.0 };
             let bound = scale / (spec.shape[0] as f32).sqrt();

@@ -4,11 +4,11 @@
 //! row r of a matrix    scale_r = max |w| / 127        w -> scale_r round(w / scale_r)        a byte a weight, four a scale
 //! ```
 //!
-//! Nothing is trained and nothing is entropy-coded. Vectors (biases, gains of norms) stay in float32, and so do activations: int8
-//! products would lose a little more.
+//! Nothing is trained and nothing is entropy-coded. Vectors (biases, gains of norms) stay in
+//! float32, and so do activations: int8 products would lose a little more.
 
 use crate::parameters::Parameters;
-use resnet_bk_runtime::model::Model;
+use resnet_bk_runtime::internal::model::Model;
 
 /// Largest code.
 const QMAX: f32 = 127.0;

@@ -5,9 +5,10 @@
 //! mix(z):  z ^= z >> 30;  z *= 0xBF58476D1CE4E5B9;  z ^= z >> 27;  z *= 0x94D049BB133111EB;  z ^= z >> 31
 //! ```
 //!
-//! Own code, because a run must give the same numbers on every platform and with every version of a dependency.
-//! [`Random::keyed`] makes a stream from what a number is *for*, such as (seed, epoch) or (seed, step, layer): nothing has
-//! to be saved to resume, and no stream depends on how much another one was used.
+//! Own code, because a run must give the same numbers on every platform and with every version of a
+//! dependency. [`Random::keyed`] makes a stream from what a number is *for*, such as (seed, epoch)
+//! or (seed, step, layer): nothing has to be saved to resume, and no stream depends on how much
+//! another one was used.
 
 const INCREMENT: u64 = 0x9E37_79B9_7F4A_7C15;
 
@@ -23,7 +24,8 @@ impl Random {
         Self { state: seed }
     }
 
-    /// The stream of a key. Keys that differ in a part, in the order of their parts or in length have unrelated streams.
+    /// The stream of a key. Keys that differ in a part, in the order of their parts or in length
+    /// have unrelated streams.
     pub fn keyed(key: &[u64]) -> Self {
         let state =
             key.iter().fold(mix(key.len() as u64), |state, &part| mix(state.wrapping_add(INCREMENT) ^ mix(part)));

@@ -1,6 +1,7 @@
 //! Which known name was probably meant.
 
-/// The known name that is most like `word`; `None` where a third of the longer one, or more, would have to be edited.
+/// The known name that is most like `word`; `None` where a third of the longer one, or more, would
+/// have to be edited.
 pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let word: Vec<char> = word.to_lowercase().chars().collect();
     let distance = |name: &str| {
@@ -11,7 +12,8 @@ pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) 
     near.min_by_key(|((edits, _), _)| *edits).map(|(_, name)| name)
 }
 
-/// Insertions, deletions, substitutions and exchanges of neighbours from `a` to `b` (Damerau and Levenshtein, optimal string alignment).
+/// Insertions, deletions, substitutions and exchanges of neighbours from `a` to `b` (Damerau and
+/// Levenshtein, optimal string alignment).
 pub(crate) fn edit_distance(a: &[char], b: &[char]) -> usize {
     let mut before: Vec<usize> = Vec::new();
     let mut row: Vec<usize> = (0..=b.len()).collect();

@@ -21,9 +21,10 @@ pub trait HostOp<const N: usize>: Debug + Send + 'static {
     /// pass needs.
     fn forward(&mut self, inputs: [&[f32]; N]) -> Vec<f32>;
 
-    /// Gradients of the inputs from the gradient of the output. Where `needed` is false, an empty
-    /// vector will do.
-    fn backward(self, inputs: [&[f32]; N], output: &[f32], gradient: &[f32], needed: [bool; N]) -> [Vec<f32>; N];
+    /// Gradients of the inputs from the gradient of the output. The operation owns the latter: it
+    /// may overwrite it, or return it where an input has the same gradient. Where `needed` is
+    /// false, an empty vector will do.
+    fn backward(self, inputs: [&[f32]; N], output: &[f32], gradient: Vec<f32>, needed: [bool; N]) -> [Vec<f32>; N];
 
     /// Runs the operation and records it if a gradient of an input may be asked for.
     ///
@@ -47,7 +48,7 @@ pub trait HostOp<const N: usize>: Debug + Send + 'static {
         });
         let saved = inputs.map(|input| input.buffer.clone());
         let saved_output = output.clone();
-        let backward = move |gradient: &[f32]| {
+        let backward = move |gradient: Vec<f32>| {
             let inputs = saved.each_ref().map(Buffer::as_slice);
             self.backward(inputs, &saved_output, gradient, parents.map(|parent| parent.is_some())).into()
         };
@@ -56,7 +57,7 @@ pub trait HostOp<const N: usize>: Debug + Send + 'static {
 }
 
 /// What an operation does with the gradient of its output.
-type Backward = Box<dyn FnOnce(&[f32]) -> Vec<Vec<f32>> + Send>;
+type Backward = Box<dyn FnOnce(Vec<f32>) -> Vec<Vec<f32>> + Send>;
 
 struct Operation {
     /// Places of the inputs; `None` for constants.
@@ -165,7 +166,7 @@ impl Tensor {
             // A leaf keeps its gradient; an operation that the result does not depend on has none.
             let Some(Operation { parents, backward }) = operation else { continue };
             let Some(gradient) = gradients[index].take() else { continue };
-            for (parent, gradient) in parents.into_iter().zip(backward(&gradient)) {
+            for (parent, gradient) in parents.into_iter().zip(backward(gradient)) {
                 let Some(parent) = parent else { continue };
                 match &mut gradients[parent] {
                     Some(sum) => sum.iter_mut().zip(gradient).for_each(|(sum, x)| *sum += x),
@@ -204,8 +205,8 @@ mod tests {
             a.iter().zip(b).map(|(a, b)| a * b).collect()
         }
 
-        fn backward(self, [a, b]: [&[f32]; 2], _: &[f32], g: &[f32], needed: [bool; 2]) -> [Vec<f32>; 2] {
-            let times = |x: &[f32]| x.iter().zip(g).map(|(x, g)| x * g).collect::<Vec<f32>>();
+        fn backward(self, [a, b]: [&[f32]; 2], _: &[f32], g: Vec<f32>, needed: [bool; 2]) -> [Vec<f32>; 2] {
+            let times = |x: &[f32]| x.iter().zip(&g).map(|(x, g)| x * g).collect::<Vec<f32>>();
             [if needed[0] { times(b) } else { Vec::new() }, if needed[1] { times(a) } else { Vec::new() }]
         }
     }

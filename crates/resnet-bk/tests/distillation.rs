@@ -7,12 +7,13 @@ use resnet_bk::batch::Batches;
 use resnet_bk::compress::distill::{Distillation, begin};
 use resnet_bk::config::{DistillConfig, Schedule, StageKind, StudentConfig};
 use resnet_bk::model::{LanguageModel, Leaves, Mode};
-use resnet_bk::ops::Gradient;
+use resnet_bk::numerics::Gradient;
 use resnet_bk::train::{Objective, Stage};
-use resnet_bk_runtime::architecture::Mixer;
+use resnet_bk_runtime::internal::architecture::Mixer;
 use std::collections::HashMap;
 
-/// Gradients of a fresh student's first batch by the names of its parameters; those that the loss does not depend on are missing.
+/// Gradients of a fresh student's first batch by the names of its parameters; those that the loss
+/// does not depend on are missing.
 fn student_gradients(mixer: Mixer, change: impl Fn(&mut DistillConfig)) -> HashMap<String, Vec<f32>> {
     let mut distill = DistillConfig::default();
     change(&mut distill);

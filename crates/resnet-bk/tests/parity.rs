@@ -8,12 +8,12 @@ use resnet_bk::compress::StageContext;
 use resnet_bk::config::ModelConfig;
 use resnet_bk::export::pack;
 use resnet_bk::model::{LanguageModel, Leaves, Mode};
+use resnet_bk::numerics::Gradient;
 use resnet_bk::observer::Silent;
-use resnet_bk::ops::Gradient;
 use resnet_bk::train::Stage;
-use resnet_bk_runtime::architecture::{Causality, Mixer};
-use resnet_bk_runtime::artifact::Artifact;
-use resnet_bk_runtime::embedding::EmbeddingBin;
+use resnet_bk_runtime::internal::architecture::{Causality, Mixer};
+use resnet_bk_runtime::internal::artifact::Artifact;
+use resnet_bk_runtime::internal::embedding::EmbeddingBin;
 
 /// Trained, then quantized: weights and activations.
 fn quantized(config: ModelConfig) -> Checkpoint {

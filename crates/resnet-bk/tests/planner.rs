@@ -37,7 +37,8 @@ fn a_planned_student_keeps_to_its_budget_and_its_prediction() {
     let list = recipe(&[("train", ""), ("train", TEACHER), ("plan", PLAN)]);
     let summary = run(&request(list, bytes(BUDGET), folder.path()), &mut Silent).unwrap();
     assert!(summary.artifact.bytes_total <= BUDGET, "{} bytes", summary.artifact.bytes_total);
-    // Pairs of words say all that there is to say of this grammar, so counting them is not beaten, and no target is reached.
+    // Pairs of words say all that there is to say of this grammar, so counting them is not beaten,
+    // and no target is reached.
     assert!(summary.worse_than_counting().is_some() && summary.target_reached == Some(false));
     let plan = summary.plan.unwrap();
     let error = summary.artifact.bytes_weights as f64 / plan.predicted_bytes as f64 - 1.0;
@@ -175,8 +176,8 @@ fn a_plan_without_a_budget_or_with_an_impossible_one_is_refused_before_anything_
 
 #[test]
 fn the_budget_that_is_checked_is_the_budget_that_is_planned_with() {
-    // With less than the smallest student's bytes there is none, and with hardly more there is one: the check before the run and the
-    // planner in it agree.
+    // With less than the smallest student's bytes there is none, and with hardly more there is one:
+    // the check before the run and the planner in it agree.
     let folder = tempfile::tempdir().unwrap();
     let short = "schedule.epochs = 1\ntrial_tokens = 400\nfinalists = 1";
     let list = || recipe(&[("train", ""), ("train", TEACHER), ("plan", short)]);

@@ -11,9 +11,9 @@ use resnet_bk::evaluate::{evaluate_model, evaluate_parameters};
 use resnet_bk::observer::Silent;
 use resnet_bk::pipeline::{RunError, RunRequest, run};
 use resnet_bk::train::{Objective, Stage, StepContext, TokenStreams};
-use resnet_bk_runtime::architecture::Mixer;
-use resnet_bk_runtime::tensor_id::ModelTensor;
-use resnet_bk_runtime::tensor_spec::Role;
+use resnet_bk_runtime::internal::architecture::Mixer;
+use resnet_bk_runtime::internal::tensor_id::ModelTensor;
+use resnet_bk_runtime::internal::tensor_spec::Role;
 use std::path::Path;
 
 fn stage<'a>(number: usize, config: &'a StageConfig) -> Stage<'a> {
@@ -35,13 +35,14 @@ fn run_all(checkpoint: &mut Checkpoint, streams: &TokenStreams, recipe: &Recipe)
 const PRUNE: &str = "magnitude.sparsity = 0.5\nexperts.milestones = [{ step = 3, experts = 1 }]";
 /// Everything that a pruning stage can do.
 const PRUNE_SLOWLY: &str = "schedule.epochs = 2\nmagnitude.sparsity = 0.5\nmagnitude_over = 0.7\nalpha = 0.5\n\
-    experts.merge = true\nexperts.milestones = [{ step = 3, experts = 1 }]";
+    experts.removal = 'merge'\nexperts.milestones = [{ step = 3, experts = 1 }]";
 const DISTILL: &str = "student.d_model = 12\nschedule.epochs = 2";
 
 #[test]
 fn the_model_learns_a_language_whose_next_word_is_known() {
-    // The grammar offers two words after each: perplexity 2 inside a line, 20 words to begin one. Inputs that were not aligned
-    // with their targets would leave it at the unigram perplexity, about 20.
+    // The grammar offers two words after each: perplexity 2 inside a line, 20 words to begin one.
+    // Inputs that were not aligned with their targets would leave it at the unigram perplexity,
+    // about 20.
     for mixer in [Mixer::Diagonal, Mixer::Propagator] {
         let (streams, mut checkpoint) = streams_and_checkpoint(config(mixer));
         run_all(&mut checkpoint, &streams, &recipe(&[("train", "schedule.epochs = 6")]));
@@ -166,7 +167,8 @@ fn a_pruned_model_learns_from_the_model_that_it_was() {
     let perplexity = |alpha: &str| {
         let (streams, mut checkpoint) = streams_and_checkpoint(config(Mixer::Diagonal));
         run_all(&mut checkpoint, &streams, &recipe(&[("train", "schedule.epochs = 3")]));
-        // Words in the order of their ids teach nothing that is true of the language; only the teacher knows better.
+        // Words in the order of their ids teach nothing that is true of the language; only the
+        // teacher knows better.
         let mut wrong: Vec<u32> = streams.train.to_vec();
         wrong.sort_unstable();
         let misled = TokenStreams { train: wrong.into(), dev: None, valid: streams.valid.clone() };
@@ -182,7 +184,7 @@ fn a_pruned_model_learns_from_the_model_that_it_was() {
 #[test]
 fn merged_experts_keep_their_trained_steps() {
     let (streams, mut checkpoint) = streams_and_checkpoint(config(Mixer::Diagonal));
-    let merge = "experts.merge = true\nexperts.milestones = [{ step = 3, experts = 1 }]";
+    let merge = "experts.removal = 'merge'\nexperts.milestones = [{ step = 3, experts = 1 }]";
     run_all(
         &mut checkpoint,
         &streams,
@@ -326,7 +328,7 @@ fn a_size_is_refused_where_nothing_would_keep_to_it() {
     let quantized = format!("{size}\nquantization.learned = {{}}");
     // As a default of all stages it is kept by the one that can.
     run(&request("b", &[("train", size), ("qat", &quantized)], None), &mut Silent).unwrap();
-    // A model that is given may have trained steps already.
+    // A model that is given may have learned scales already.
     let given = request("c", &[("train", ""), ("prune", size)], Some("b/02-qat/model.safetensors"));
     run(&given, &mut Silent).unwrap();
 }

@@ -10,7 +10,7 @@ use resnet_bk::evaluate::evaluate_model;
 use resnet_bk::observer::{Event, Observer, Silent};
 use resnet_bk::pipeline::{RunError, RunRequest, run};
 use resnet_bk::summary::{Baseline, Summary};
-use resnet_bk_runtime::artifact::Artifact;
+use resnet_bk_runtime::internal::artifact::Artifact;
 use std::path::Path;
 
 /// A better and larger model than the tiny preset.

@@ -1,18 +1,21 @@
-//! What WikiText-2 must give. These tests need the corpus: set `RESNET_BK_CORPORA` to a folder that holds
-//! `wikitext-2/train.txt` and `wikitext-2/valid.txt`. Without it they are ignored (build.rs).
+//! What WikiText-2 must give. These tests need the corpus: set `RESNET_BK_CORPORA` to a folder that
+//! holds `wikitext-2/train.txt` and `wikitext-2/valid.txt`. Without it they are ignored (build.rs).
 
 use resnet_bk::batch::limit_tokens;
 use resnet_bk::corpus::{Corpus, build_vocabulary, load};
 use resnet_bk::ngram::NgramBaselines;
-use resnet_bk_runtime::tokenizer::{BlankLines, Pretokenizer};
+use resnet_bk_runtime::internal::tokenizer::{BlankLines, Pretokenizer};
 use std::path::Path;
 
-/// Perplexities of valid by KenLM (github.com/kpu/kenlm: `lmplz -o 2`, `lmplz -o 3`, nothing pruned): train and valid in this project's
-/// protocol, each written as one line, with plain words in the place of `<unk>` and `<eos>`. Summed in double precision over what
-/// `query -v word` prints for each token, without the first one and the `</s>` at the end, which this program does not score.
+/// Perplexities of valid by KenLM (github.com/kpu/kenlm: `lmplz -o 2`, `lmplz -o 3`, nothing
+/// pruned): train and valid in this project's protocol, each written as one line, with plain words
+/// in the place of `<unk>` and `<eos>`. Summed in double precision over what `query -v word` prints
+/// for each token, without the first one and the `</s>` at the end, which this program does not
+/// score.
 const KENLM_BIGRAM: f64 = 278.5634;
 const KENLM_TRIGRAM: f64 = 236.9752;
-/// KenLM computes in single precision, counts an `<s>` and a `</s>`, and its vocabulary has 2 words more. 2e-6 and 3e-6 were found.
+/// KenLM computes in single precision, counts an `<s>` and a `</s>`, and its vocabulary has 2 words
+/// more. 2e-6 and 3e-6 were found.
 const KENLM: f64 = 1e-5;
 /// The reference's unigram was measured by another program, with other smoothing.
 const UNIGRAM: f64 = 0.015;

@@ -5,7 +5,7 @@ use crate::{Outcome, arguments};
 use anyhow::Result;
 use clap::{Args, Subcommand, ValueEnum};
 use resnet_bk::bench::{KernelReport, StepReport, Stretches, bench_kernels, bench_step};
-use resnet_bk::ops;
+use resnet_bk::numerics;
 
 /// Measure training on this machine
 ///
@@ -63,8 +63,8 @@ pub fn run(arguments: &Bench, printer: &mut Printer) -> Result<Outcome> {
         }
         What::Step { preset, precision, options } => {
             let precision = match precision {
-                Precision::Bf16 => ops::Precision::Bf16,
-                Precision::Float32 => ops::Precision::Float32,
+                Precision::Bf16 => numerics::Precision::Bf16,
+                Precision::Float32 => numerics::Precision::Float32,
             };
             let report = bench_step(preset, precision, options.runs)?;
             if options.json { printer.json(&report)? } else { print_step(&report, printer)? }

@@ -17,8 +17,10 @@ const PLAN: &str = include_str!("../../../../recipes/plan.toml");
 
 /// Train and compress: all stages of a recipe, then the packed model and the report
 ///
-/// Without --recipe, a planner looks for the student that reaches --target or --bytes with the least loss. Prints a table of the stages on stdout. Exits with 1 where the target was missed, or where the model predicts no better than bigram counts. An interrupted run (Ctrl-C) loses no
-/// more than the epoch it was in: the same command with --resume goes on.
+/// Without --recipe, a planner looks for the student that reaches --target or --bytes with the
+/// least loss. Prints a table of the stages on stdout. Exits with 1 where the target was missed, or
+/// where the model predicts no better than bigram counts. An interrupted run (Ctrl-C) loses no more
+/// than the epoch it was in: the same command with --resume goes on.
 #[derive(Args)]
 pub struct Compress {
     #[command(flatten)]
@@ -26,19 +28,22 @@ pub struct Compress {
     /// Start from this checkpoint instead of a fresh model
     #[arg(long, value_name = "CHECKPOINT")]
     model: Option<PathBuf>,
-    /// A float checkpoint to compare with, measured on this text; it takes the place of the recipe's first model
+    /// A float checkpoint to compare with, measured on this text; it takes the place of the
+    /// recipe's first model
     #[arg(long, value_name = "CHECKPOINT")]
     baseline: Option<PathBuf>,
     /// What --target and --max-loss are measured against; overrides the recipe's
     #[arg(long, value_enum)]
     against: Option<AgainstArgument>,
-    /// Float32 bytes of the baseline over bytes of the artifact's weights, at least; overrides the recipe's
+    /// Float32 bytes of the baseline over bytes of the artifact's weights, at least; overrides the
+    /// recipe's
     #[arg(long, value_name = "RATIO", value_parser = parse_ratio, allow_hyphen_values = true)]
     target: Option<f64>,
     /// Loss of valid perplexity against the baseline, at most: 15% or 0.15; overrides the recipe's
     #[arg(long, value_name = "LOSS", value_parser = parse_max_loss, allow_hyphen_values = true)]
     max_loss: Option<f64>,
-    /// Length of the packed model, vocabulary included, at most: 60kB, 1.5MB or a number of bytes; overrides the recipe's
+    /// Length of the packed model, vocabulary included, at most: 60kB, 1.5MB or a number of bytes;
+    /// overrides the recipe's
     #[arg(long, value_name = "BYTES", value_parser = parse_bytes, allow_hyphen_values = true)]
     bytes: Option<u64>,
 }
@@ -67,16 +72,19 @@ pub struct RunArguments {
     /// The recipe, a TOML file
     #[arg(long, value_name = "FILE")]
     pub recipe: Option<PathBuf>,
-    /// `embedded`, a folder with train.txt and valid.txt, or `wikitext-2`, `wikitext-103`, `openwebtext`
+    /// `embedded`, a folder with train.txt and valid.txt, or `wikitext-2`, `wikitext-103`,
+    /// `openwebtext`
     #[arg(long)]
     corpus: String,
-    /// Folder of the run: recipe.toml, metrics.jsonl, checkpoints, model.rbk, summary.json, report.html
+    /// Folder of the run: recipe.toml, metrics.jsonl, checkpoints, model.rbk, summary.json,
+    /// report.html
     #[arg(long, value_name = "RUN")]
     out: PathBuf,
     /// Go on with the run in that folder
     #[arg(long)]
     resume: bool,
-    /// Change a value of the recipe, such as model.d_model=32 or stage.0.schedule.epochs=1; may be repeated
+    /// Change a value of the recipe, such as model.d_model=32 or stage.0.schedule.epochs=1; may be
+    /// repeated
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
 }
@@ -95,7 +103,8 @@ impl RunArguments {
 pub fn run(arguments: &Compress, printer: &mut Printer) -> Result<Outcome> {
     let mut recipe = arguments.run.recipe()?;
     if arguments.run.recipe.is_none() && arguments.bytes.is_some() {
-        // A budget of bytes takes the place of what the planner's recipe asks for, but not of what --set does.
+        // A budget of bytes takes the place of what the planner's recipe asks for, but not of what
+        // --set does.
         let is_set = |key: &str| arguments.run.set.iter().any(|set| set.split('=').next().map(str::trim) == Some(key));
         recipe.target.ratio = recipe.target.ratio.filter(|_| is_set("target.ratio"));
         recipe.target.max_loss = recipe.target.max_loss.filter(|_| is_set("target.max_loss"));

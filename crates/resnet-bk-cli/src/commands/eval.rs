@@ -11,7 +11,7 @@ use resnet_bk::evaluate::{evaluate_model, evaluate_streaming};
 use resnet_bk::memory::check_evaluation;
 use resnet_bk::pipeline::{FEW_HELD_OUT, MANY_UNKNOWN, MIN_HELD_OUT};
 use resnet_bk::threads::threads;
-use resnet_bk_runtime::architecture::{Architecture, Causality};
+use resnet_bk_runtime::internal::architecture::{Architecture, Causality};
 use serde::Serialize;
 use std::fs::File;
 use std::io::{self, Read};
@@ -19,7 +19,8 @@ use std::path::{Path, PathBuf};
 
 /// Measure the perplexity of a text
 ///
-/// Over every token but the first, in windows as long as those of training, the state reset at each.
+/// Over every token but the first, in windows as long as those of training, the state reset at
+/// each.
 #[derive(Args)]
 #[command(group(clap::ArgGroup::new("source").required(true).args(["text", "corpus"])))]
 pub struct Eval {
@@ -84,7 +85,8 @@ pub fn run(arguments: &Eval, printer: &mut Printer) -> Result<Outcome> {
     }
     check_evaluation(architecture, tokens.len(), threads())?;
     let unknown = artifact.vocabulary.unknown();
-    let ledger = artifact.ledger().with_context(|| format!("cannot pack {}", arguments.model.display()))?;
+    let size_breakdown =
+        artifact.size_breakdown().with_context(|| format!("cannot pack {}", arguments.model.display()))?;
     let model = artifact.to_model();
     let evaluation = evaluate_model(&model, &tokens);
     let measurement = Measurement {
@@ -92,8 +94,8 @@ pub fn run(arguments: &Eval, printer: &mut Printer) -> Result<Outcome> {
         streaming_perplexity: arguments.streaming.then(|| evaluate_streaming(&model, &tokens).perplexity()),
         tokens: evaluation.tokens,
         unknown_tokens: tokens[1..].iter().filter(|&&token| token == unknown).count(),
-        bytes_total: ledger.total_bytes(),
-        bytes_weights: ledger.weights_bytes(),
+        bytes_total: size_breakdown.total_bytes(),
+        bytes_weights: size_breakdown.weights_bytes(),
         causality: architecture.causality,
         note: (architecture.causality == Causality::Bidirectional).then_some(NOT_CAUSAL),
     };

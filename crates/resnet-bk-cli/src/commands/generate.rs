@@ -4,8 +4,8 @@ use crate::printer::Printer;
 use crate::{Outcome, arguments, model_file};
 use anyhow::Result;
 use clap::Args;
-use resnet_bk_runtime::sample::{Sampler, generate};
-use resnet_bk_runtime::tokenizer::Vocabulary;
+use resnet_bk_runtime::internal::sample::{Sampler, generate};
+use resnet_bk_runtime::internal::tokenizer::{Detokenizer, Vocabulary};
 use std::path::PathBuf;
 
 /// Continue a text, word by word
@@ -25,11 +25,12 @@ pub struct Generate {
     /// Draw from the K most probable words only
     #[arg(long, value_name = "K", value_parser = arguments::count, allow_negative_numbers = true)]
     top_k: Option<usize>,
-    /// Draw from the fewest most probable words whose probabilities add up to P, above 0 and at most 1
+    /// Draw from the fewest most probable words whose probabilities add up to P, above 0 and at
+    /// most 1
     #[arg(long, value_name = "P", value_parser = arguments::number, allow_negative_numbers = true)]
     top_p: Option<f32>,
-    /// Divide the logits of the last 64 words, the prompt's among them, by X (multiply negative ones), at least 1: above 1, text repeats itself
-    /// less, also at temperature 0
+    /// Divide the logits of the last 64 words, the prompt's among them, by X (multiply negative
+    /// ones), at least 1: above 1, text repeats itself less, also at temperature 0
     #[arg(long, value_name = "X", default_value_t = 1.0, value_parser = arguments::number, allow_negative_numbers = true)]
     repetition_penalty: f32,
     /// Equal seeds draw equal words
@@ -49,9 +50,9 @@ pub fn run(arguments: &Generate, printer: &mut Printer) -> Result<Outcome> {
     let vocabulary = &artifact.vocabulary;
     let words = generate(&model, vocabulary, prompt, sampler)?;
     printer.stream(prompt)?;
-    let mut line = Line::after(vocabulary, prompt);
+    let mut pieces = Pieces::after(vocabulary, prompt);
     for token in words.take(arguments.tokens) {
-        printer.stream(line.push(token))?;
+        printer.stream(pieces.push(token))?;
         // Whoever reads has seen enough: `resnet-bk generate ... | head -1`.
         if printer.is_closed() {
             break;
@@ -61,46 +62,45 @@ pub fn run(arguments: &Generate, printer: &mut Printer) -> Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-/// The line that is being written. Whether a space precedes a word depends on the words before it.
-struct Line<'a> {
+/// The text that is being written. Whether a space precedes a word depends on the words of the line
+/// before it.
+struct Pieces<'a> {
     vocabulary: &'a Vocabulary,
-    tokens: Vec<u32>,
+    detokenizer: Detokenizer,
     text: String,
 }
 
-impl<'a> Line<'a> {
-    /// A line that begins with the last line of a prompt.
+impl<'a> Pieces<'a> {
+    /// What follows a prompt.
     fn after(vocabulary: &'a Vocabulary, prompt: &str) -> Self {
-        let tokens = vocabulary.encode_prompt(prompt.lines().last().unwrap_or_default());
-        Self { vocabulary, text: vocabulary.decode(&tokens), tokens }
+        let mut pieces = Self { vocabulary, detokenizer: Detokenizer::START_OF_LINE, text: String::new() };
+        for token in vocabulary.encode_prompt(prompt.lines().last().unwrap_or_default()) {
+            pieces.push(token);
+        }
+        pieces
     }
 
     /// Adds a token; the piece of text that it adds.
     fn push(&mut self, token: u32) -> &str {
-        if token == self.vocabulary.end_of_line() {
-            self.tokens.clear();
-            self.text.clear();
-            return "\n";
-        }
-        self.tokens.push(token);
-        let shown = std::mem::replace(&mut self.text, self.vocabulary.decode(&self.tokens)).len();
-        &self.text[shown..]
+        self.text.clear();
+        self.detokenizer.push(self.vocabulary, token, &mut self.text);
+        &self.text
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use resnet_bk_runtime::tokenizer::Pretokenizer;
+    use resnet_bk_runtime::internal::tokenizer::Pretokenizer;
 
     #[test]
     fn pieces_add_up_to_readable_text() {
         let words = ["<unk>", "<eos>", "He", "said", ",", "\"", "no", "."].map(str::to_owned).to_vec();
         let vocabulary = Vocabulary::new(words, Pretokenizer::Words).expect("a sound vocabulary");
         let prompt = "So he said, \"no";
-        let mut line = Line::after(&vocabulary, prompt);
+        let mut pieces = Pieces::after(&vocabulary, prompt);
         let drawn = [7, 5, 1, 2, 3, 7];
-        let text: String = drawn.iter().map(|&token| line.push(token).to_owned()).collect();
+        let text: String = drawn.iter().map(|&token| pieces.push(token).to_owned()).collect();
         assert_eq!(format!("{prompt}{text}"), "So he said, \"no.\"\nHe said.");
     }
 }

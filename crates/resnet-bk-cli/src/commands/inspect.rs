@@ -4,15 +4,16 @@ use crate::printer::{Printer, grouped};
 use crate::{Outcome, model_file, tables};
 use anyhow::{Context, Result};
 use clap::Args;
-use resnet_bk_runtime::architecture::Architecture;
-use resnet_bk_runtime::artifact::Ledger;
-use resnet_bk_runtime::tokenizer::Pretokenizer;
+use resnet_bk_runtime::internal::architecture::Architecture;
+use resnet_bk_runtime::internal::artifact::SizeBreakdown;
+use resnet_bk_runtime::internal::tokenizer::Pretokenizer;
 use serde::Serialize;
 use std::path::PathBuf;
 
 /// Show a model's configuration and where its bytes go
 ///
-/// The bytes of an artifact add up to the length of its file; those of a checkpoint are what it would take packed.
+/// The bytes of an artifact add up to the length of its file; those of a checkpoint are what it
+/// would take packed.
 #[derive(Args)]
 pub struct Inspect {
     /// An artifact or a checkpoint
@@ -31,24 +32,24 @@ struct Inspection<'a> {
     words: usize,
     pretokenizer: Pretokenizer,
     architecture: &'a Architecture,
-    ledger: Ledger,
+    size_breakdown: SizeBreakdown,
 }
 
 /// Reads the model and prints it.
 pub fn run(arguments: &Inspect, printer: &mut Printer) -> Result<Outcome> {
     let path = &arguments.model;
     let artifact = model_file::load(path)?;
-    let ledger = artifact.ledger().with_context(|| format!("cannot pack {}", path.display()))?;
+    let size_breakdown = artifact.size_breakdown().with_context(|| format!("cannot pack {}", path.display()))?;
     let bytes_file = std::fs::metadata(path).with_context(|| format!("cannot read {}", path.display()))?.len();
     let inspection = Inspection {
         parameters: artifact.architecture.parameter_count(),
         bytes_file,
-        bytes_total: ledger.total_bytes(),
-        bytes_weights: ledger.weights_bytes(),
+        bytes_total: size_breakdown.total_bytes(),
+        bytes_weights: size_breakdown.weights_bytes(),
         words: artifact.vocabulary.len(),
         pretokenizer: artifact.vocabulary.pretokenizer(),
         architecture: &artifact.architecture,
-        ledger,
+        size_breakdown,
     };
     if arguments.json {
         printer.json(&inspection)?;
@@ -86,6 +87,6 @@ fn print(inspection: &Inspection, printer: &mut Printer) -> Result<()> {
         ))?;
     }
     printer.line("")?;
-    printer.line(tables::ledger(&inspection.ledger))?;
+    printer.line(tables::size_breakdown(&inspection.size_breakdown))?;
     Ok(())
 }

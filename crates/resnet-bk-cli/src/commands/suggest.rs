@@ -4,7 +4,7 @@ use crate::printer::Printer;
 use crate::{Outcome, arguments, model_file};
 use anyhow::Result;
 use clap::Args;
-use resnet_bk_runtime::sample::suggest;
+use resnet_bk_runtime::internal::sample::suggest;
 use std::path::PathBuf;
 
 /// List the words that probably come next

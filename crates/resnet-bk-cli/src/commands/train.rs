@@ -10,7 +10,8 @@ use resnet_bk::config::{StageKind, Target};
 
 /// Train the baseline: the recipe's stages of kind `train`
 ///
-/// An interrupted run (Ctrl-C) loses no more than the epoch it was in: the same command with --resume goes on.
+/// An interrupted run (Ctrl-C) loses no more than the epoch it was in: the same command with
+/// --resume goes on.
 #[derive(Args)]
 pub struct Train {
     #[command(flatten)]

@@ -99,7 +99,7 @@ mod tests {
     use resnet_bk::corpus::CorpusError;
     use resnet_bk::pipeline::RunError;
     use resnet_bk::train::TrainError;
-    use resnet_bk_runtime::artifact::ArtifactError;
+    use resnet_bk_runtime::internal::artifact::ArtifactError;
     use std::fs;
     use std::path::Path;
 

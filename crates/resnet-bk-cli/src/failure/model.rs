@@ -2,9 +2,9 @@
 
 use resnet_bk::checkpoint::CheckpointError;
 use resnet_bk::export::LoadError;
-use resnet_bk_runtime::artifact::ArtifactError;
-use resnet_bk_runtime::model::ModelError;
-use resnet_bk_runtime::sample::SampleError;
+use resnet_bk_runtime::internal::artifact::ArtifactError;
+use resnet_bk_runtime::internal::model::ModelError;
+use resnet_bk_runtime::internal::sample::SampleError;
 
 pub(super) fn of_load(error: &LoadError) -> Option<&'static str> {
     match error {
@@ -50,7 +50,7 @@ pub(super) fn of_artifact(error: &ArtifactError) -> &'static str {
 pub(super) fn of_model(error: &ModelError) -> Option<&'static str> {
     match error {
         ModelError::NotCausal => Some("train a causal model for this: --set model.causality=causal"),
-        ModelError::Tensor { .. } => None,
+        _ => None,
     }
 }
 
@@ -61,5 +61,6 @@ pub(super) fn of_sampling(error: &SampleError) -> Option<&'static str> {
         SampleError::RepetitionPenalty { .. } => "1 changes nothing; 1.2 is a usual value",
         SampleError::TopK => "leave --top-k out to draw from all words",
         SampleError::Model(error) => return of_model(error),
+        _ => return None,
     })
 }

@@ -5,7 +5,8 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Read, Seek, Write};
 use std::path::PathBuf;
 
-/// Writes events to a file, which is opened at the first one: a run that is refused leaves no trace.
+/// Writes events to a file, which is opened at the first one: a run that is refused leaves no
+/// trace.
 pub struct MetricsLog {
     path: PathBuf,
     append: bool,
@@ -40,7 +41,8 @@ impl MetricsLog {
         };
         serde_json::to_writer(&mut *file, event)?;
         file.write_all(b"\n")?;
-        // Steps are many and cheap to lose; whatever else happens should be on disk when a run is interrupted.
+        // Steps are many and cheap to lose; whatever else happens should be on disk when a run is
+        // interrupted.
         if matches!(event, Event::Step { .. }) { Ok(()) } else { file.flush() }
     }
 }

@@ -5,7 +5,7 @@ use crate::tables::mark;
 use indicatif::{ProgressBar, ProgressStyle};
 use resnet_bk::config::StageKind;
 use resnet_bk::observer::{Event, Observer};
-use resnet_bk_runtime::architecture::Causality;
+use resnet_bk_runtime::internal::architecture::Causality;
 use std::io::{IsTerminal, stderr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;

@@ -1,10 +1,10 @@
 //! Rectangles of pixels, straight lines, and whether they meet.
 
 /// A place in pixels, from the upper left corner.
-pub type Place = (i32, i32);
+pub type Pixel = (i32, i32);
 
 /// A straight line between two places.
-pub type Segment = (Place, Place);
+pub type Segment = (Pixel, Pixel);
 
 /// A rectangle; the right column and the last row are not in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,7 +21,7 @@ pub struct Area {
 
 impl Area {
     /// A square around a place.
-    pub fn around((x, y): Place, radius: i32) -> Self {
+    pub fn around((x, y): Pixel, radius: i32) -> Self {
         Self { left: x - radius, top: y - radius, right: x + radius, bottom: y + radius }
     }
 
@@ -46,7 +46,7 @@ impl Area {
     }
 
     /// The place of the rectangle that is nearest.
-    pub fn nearest(&self, (x, y): Place) -> Place {
+    pub fn nearest(&self, (x, y): Pixel) -> Pixel {
         (x.clamp(self.left, self.right), y.clamp(self.top, self.bottom))
     }
 
@@ -73,13 +73,13 @@ impl Area {
 }
 
 /// Length of the line.
-pub fn distance(a: Place, b: Place) -> f64 {
+pub fn distance(a: Pixel, b: Pixel) -> f64 {
     f64::from(a.0 - b.0).hypot(f64::from(a.1 - b.1))
 }
 
 /// Whether two lines cross.
 pub fn cross(a: Segment, b: Segment) -> bool {
-    let side = |(from, to): Segment, place: Place| {
+    let side = |(from, to): Segment, place: Pixel| {
         let (dx, dy) = (i64::from(to.0 - from.0), i64::from(to.1 - from.1));
         (dx * i64::from(place.1 - from.1) - dy * i64::from(place.0 - from.0)).signum()
     };

@@ -1,6 +1,6 @@
 //! A picture in memory: lines, marks and text, without a font or an image library on the machine.
 
-use super::area::{Area, Place, Segment};
+use super::area::{Area, Pixel, Segment};
 use super::palette::{INK, PAPER};
 use super::text::{font, height};
 use anyhow::{Result, anyhow};
@@ -67,15 +67,16 @@ pub struct Canvas<'a> {
 
 impl Canvas<'_> {
     /// A line through the points.
-    pub fn line(&self, points: &[Place], color: RGBColor, width: u32) -> Result<()> {
-        // One piece after the other: where thick ones meet at a sharp angle, the library draws the corner far out.
+    pub fn line(&self, points: &[Pixel], color: RGBColor, width: u32) -> Result<()> {
+        // One piece after the other: where thick ones meet at a sharp angle, the library draws the
+        // corner far out.
         points.windows(2).try_for_each(|ends| {
             self.area.draw(&PathElement::new(ends.to_vec(), color.stroke_width(width))).map_err(failed)
         })
     }
 
     /// A pale line through the points.
-    pub fn pale_line(&self, points: &[Place], color: RGBColor) -> Result<()> {
+    pub fn pale_line(&self, points: &[Pixel], color: RGBColor) -> Result<()> {
         self.area.draw(&PathElement::new(points.to_vec(), color.mix(0.3).stroke_width(1))).map_err(failed)
     }
 
@@ -97,7 +98,7 @@ impl Canvas<'_> {
     }
 
     /// A round mark with a rim of paper, in equal parts of all colors.
-    pub fn dot(&self, place: Place, colors: &[RGBColor], radius: i32) -> Result<()> {
+    pub fn dot(&self, place: Pixel, colors: &[RGBColor], radius: i32) -> Result<()> {
         self.area.draw(&Circle::new(place, radius + 3, PAPER.filled())).map_err(failed)?;
         if let [color] = colors {
             return self.area.draw(&Circle::new(place, radius, color.filled())).map_err(failed);
@@ -108,30 +109,31 @@ impl Canvas<'_> {
                 let along = |x: i32, share: f64| x + (f64::from(radius) * share).round() as i32;
                 (along(place.0, angle.cos()), along(place.1, angle.sin()))
             });
-            let sector: Vec<Place> = std::iter::once(place).chain(rim).collect();
+            let sector: Vec<Pixel> = std::iter::once(place).chain(rim).collect();
             self.area.draw(&Polygon::new(sector, color.filled())).map_err(failed)?;
         }
         Ok(())
     }
 
     /// A round mark that is open.
-    pub fn ring(&self, place: Place, color: RGBColor, radius: i32) -> Result<()> {
+    pub fn ring(&self, place: Pixel, color: RGBColor, radius: i32) -> Result<()> {
         self.area.draw(&Circle::new(place, radius, color.filled())).map_err(failed)?;
         self.area.draw(&Circle::new(place, radius - 3, PAPER.filled())).map_err(failed)
     }
 
     /// A closed outline.
-    pub fn outline(&self, corners: &[Place], color: RGBColor) -> Result<()> {
-        let closed: Vec<Place> = corners.iter().chain(corners.first()).copied().collect();
+    pub fn outline(&self, corners: &[Pixel], color: RGBColor) -> Result<()> {
+        let closed: Vec<Pixel> = corners.iter().chain(corners.first()).copied().collect();
         self.line(&closed, color, 4)
     }
 
     /// Text; its left end and the middle of its height are at the place.
-    pub fn text(&self, text: &str, place: Place, color: RGBColor, size: i32) -> Result<()> {
+    pub fn text(&self, text: &str, place: Pixel, color: RGBColor, size: i32) -> Result<()> {
         let style = TextStyle::from(font(size)).color(&color).pos(Pos::new(HPos::Left, VPos::Center));
         // The font's letters stand higher than their boxes.
         let place = (place.0, place.1 + size / 8);
-        // The font is a light one: a second stroke beside the first gives it the weight that small sizes need.
+        // The font is a light one: a second stroke beside the first gives it the weight that small
+        // sizes need.
         for shift in [0, 1] {
             let at = (place.0 + shift, place.1);
             self.area.draw(&Text::new(text.to_owned(), at, style.clone())).map_err(failed)?;
@@ -140,7 +142,7 @@ impl Canvas<'_> {
     }
 
     /// Lines of text, from the upper left corner.
-    pub fn lines(&self, lines: &[(String, RGBColor)], corner: Place, size: i32) -> Result<()> {
+    pub fn lines(&self, lines: &[(String, RGBColor)], corner: Pixel, size: i32) -> Result<()> {
         for (index, (text, color)) in lines.iter().enumerate() {
             let middle = corner.1 + height(size) * index as i32 + height(size) / 2;
             self.text(text, (corner.0, middle), *color, size)?;
@@ -149,18 +151,18 @@ impl Canvas<'_> {
     }
 
     /// The mark of the first model: a square.
-    pub fn square(&self, (x, y): Place, half: i32) -> Result<()> {
+    pub fn square(&self, (x, y): Pixel, half: i32) -> Result<()> {
         self.outline(&[(x - half, y - half), (x + half, y - half), (x + half, y + half), (x - half, y + half)], INK)
     }
 
     /// The mark of plain int8: a triangle.
-    pub fn triangle(&self, (x, y): Place, radius: i32) -> Result<()> {
+    pub fn triangle(&self, (x, y): Pixel, radius: i32) -> Result<()> {
         let half = radius * 7 / 8;
         self.outline(&[(x - half, y + radius / 2), (x, y - radius), (x + half, y + radius / 2)], INK)
     }
 
     /// The mark of the artifact: a square on its tip.
-    pub fn diamond(&self, (x, y): Place, radius: i32) -> Result<()> {
+    pub fn diamond(&self, (x, y): Pixel, radius: i32) -> Result<()> {
         self.outline(&[(x - radius, y), (x, y - radius), (x + radius, y), (x, y + radius)], INK)
     }
 }

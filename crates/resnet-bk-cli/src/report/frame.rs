@@ -1,4 +1,5 @@
-//! What stands around the data: the heading with its legend, and plots with grid, ticks and names of axes.
+//! What stands around the data: the heading with its legend, and plots with grid, ticks and names
+//! of axes.
 
 use super::area::Area;
 use super::axis::Axis;

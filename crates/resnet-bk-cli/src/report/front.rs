@@ -1,6 +1,6 @@
 //! The planner's trials: bytes of weights against perplexity, and the front that no trial beats.
 
-use super::area::{Area, Place};
+use super::area::{Area, Pixel};
 use super::axis::Axis;
 use super::canvas::{Format, Png, paint};
 use super::frame::{DOT, EDGE, Heading, Plot, Symbol, short, short_bytes};
@@ -22,8 +22,8 @@ const CHOSEN: i32 = 20;
 struct Scene {
     heading: Heading,
     plot: Plot,
-    places: Vec<Place>,
-    front: Vec<Place>,
+    places: Vec<Pixel>,
+    front: Vec<Pixel>,
     /// Column of the budget.
     budget: Option<i32>,
     labels: Placement,
@@ -68,8 +68,8 @@ fn arrange(plan: &PlanSummary, color: RGBColor, format: Format) -> Scene {
     let plot = Plot::new(format, area, (&x, &short_bytes), (&y, &short));
 
     let place = |trial: &Trial| (plot.x.pixel(trial.bytes as f64), plot.y.pixel(trial.perplexity));
-    let places: Vec<Place> = trials.iter().map(place).collect();
-    let front: Vec<Place> = plan.front().iter().map(|&index| places[index]).collect();
+    let places: Vec<Pixel> = trials.iter().map(place).collect();
+    let front: Vec<Pixel> = plan.front().iter().map(|&index| places[index]).collect();
     let budget = Some(plot.x.pixel(plan.budget as f64)).filter(|column| (left..area.right).contains(column));
 
     let mut obstacles =

@@ -15,7 +15,8 @@ pub fn escape(text: &str) -> String {
     text.replace(" %", "&nbsp;%")
 }
 
-/// A table that scrolls by itself where the page is too narrow. Columns of words are flush left, those with numbers flush right.
+/// A table that scrolls by itself where the page is too narrow. Columns of words are flush left,
+/// those with numbers flush right.
 pub fn table(table: &Table, stages: &[StageSummary]) -> String {
     let mut html = "<div class=\"wide\" tabindex=\"0\"><table>\n".to_owned();
     let has_numbers = |column: usize| {

@@ -1,6 +1,7 @@
-//! Where a label could stand, and what each place costs: its distance, and whatever makes it hard to see what the label names.
+//! Where a label could stand, and what each place costs: its distance, and whatever makes it hard
+//! to see what the label names.
 
-use super::area::{Area, Place, Segment, cross, distance};
+use super::area::{Area, Pixel, Segment, cross, distance};
 use super::labels::{Anchor, BESIDE, Label, MARGIN, Obstacles};
 use super::text::{height, width};
 
@@ -84,7 +85,7 @@ impl Label {
 
 impl Anchor {
     /// A place by which labels are ordered.
-    pub fn place(self) -> Place {
+    pub fn place(self) -> Pixel {
         match self {
             Self::Mark(place, _) => place,
             Self::Level(row) => (0, row),

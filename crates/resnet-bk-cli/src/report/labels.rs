@@ -1,11 +1,12 @@
 //! Labels near what they name, where nothing covers them.
 //!
-//! Every place of a lattice is tried, from the nearest on. A label never lies on a mark, on another label or outside the plot. It keeps
-//! clear of lines as well; only where there is no such place, it lies on a line, on paper of its own, so that it is the line that is
-//! interrupted. A label that is not beside its mark is joined to it by a leader, which runs around the other labels, or, where these shut
-//! it in, under them.
+//! Every place of a lattice is tried, from the nearest on. A label never lies on a mark, on another
+//! label or outside the plot. It keeps clear of lines as well; only where there is no such place,
+//! it lies on a line, on paper of its own, so that it is the line that is interrupted. A label that
+//! is not beside its mark is joined to it by a leader, which runs around the other labels, or,
+//! where these shut it in, under them.
 
-use super::area::{Area, Place, Segment};
+use super::area::{Area, Pixel, Segment};
 use super::canvas::Canvas;
 use super::label_costs::{candidates, penalty};
 use super::palette::{FAINT, PAPER};
@@ -21,7 +22,7 @@ pub const BESIDE: f64 = 16.0;
 #[derive(Clone, Copy, Debug)]
 pub enum Anchor {
     /// A mark, with its radius.
-    Mark(Place, i32),
+    Mark(Pixel, i32),
     /// A level line, with its row.
     Level(i32),
 }
@@ -56,7 +57,7 @@ pub struct Obstacles {
 
 impl Obstacles {
     /// Adds a line through the points.
-    pub fn add_line(&mut self, points: &[Place]) {
+    pub fn add_line(&mut self, points: &[Pixel]) {
         self.lines.extend(points.windows(2).map(|ends| (ends[0], ends[1])));
     }
 }
@@ -80,12 +81,14 @@ const DEMAND: f64 = 1_000.0;
 pub struct Placement {
     /// Their places, `None` where there is no room at all.
     pub labels: Vec<Option<Placed>>,
-    /// Whether all have a place, on no line, and no leader runs under one of them. Where they have not, shorter labels may.
+    /// Whether all have a place, on no line, and no leader runs under one of them. Where they have
+    /// not, shorter labels may.
     pub is_clear: bool,
 }
 
 /// Finds places. One label is placed after the other; which comes first matters, so orders are
-/// tried: along and across the picture, from its middle, and, while demands are given up, shuffled ones.
+/// tried: along and across the picture, from its middle, and, while demands are given up, shuffled
+/// ones.
 pub fn place(labels: &[Label], obstacles: &Obstacles, bounds: Area, text: i32) -> Placement {
     const SHUFFLES: u32 = 20;
     let candidates: Vec<_> = labels.iter().map(|label| candidates(label, bounds, text)).collect();

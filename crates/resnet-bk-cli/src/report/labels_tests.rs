@@ -1,6 +1,6 @@
 //! Labels over awkward sets of points: none is covered, none is outside.
 
-use super::area::{Area, Place};
+use super::area::{Area, Pixel};
 use super::canvas::{Format, NARROW, WIDE};
 use super::labels::{Anchor, Label, Obstacles, Placement, place};
 use super::marks::{Mark, Point, Role, merge};
@@ -12,8 +12,9 @@ fn bounds(format: Format) -> Area {
     Area { left: 110, top: 100, right: format.width - 20, bottom: 780 }
 }
 
-/// Labels of models, which are joined by a line in the order given; those on each other share a mark.
-fn labels_of(places: &[Place], format: Format) -> (Vec<Label>, Obstacles) {
+/// Labels of models, which are joined by a line in the order given; those on each other share a
+/// mark.
+fn labels_of(places: &[Pixel], format: Format) -> (Vec<Label>, Obstacles) {
     let size = if format == WIDE { "166,172 bytes" } else { "166.17 kB" };
     let text = |number: usize| format!("{number} distill: {size}, 297.60");
     let model =
@@ -50,7 +51,7 @@ pub fn assert_clear(name: &str, placed: &Placement, obstacles: &Obstacles, bound
     }
 }
 
-fn awkward_sets(format: Format) -> Vec<(&'static str, Vec<Place>)> {
+fn awkward_sets(format: Format) -> Vec<(&'static str, Vec<Pixel>)> {
     let Area { left, top, right, bottom } = bounds(format);
     let middle = (i32::midpoint(left, right), i32::midpoint(top, bottom));
     let along = |n: i32| left + (right - left) * n / 11;
@@ -89,7 +90,8 @@ fn nothing_covers_a_label() {
             let (labels, obstacles) = labels_of(&places, format);
             let mut placed = place(&labels, &obstacles, bounds, format.text);
             if !placed.is_clear {
-                // What the picture does, too: the marks get numbers, and names are listed above the plot.
+                // What the picture does, too: the marks get numbers, and names are listed above the
+                // plot.
                 let numbers: Vec<Label> = labels.iter().map(number).collect();
                 placed = place(&numbers, &obstacles, bounds, format.text);
             }

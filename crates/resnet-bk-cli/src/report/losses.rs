@@ -1,9 +1,9 @@
 //! Loss of every step, one stage after the other, in one panel for each kind of loss.
 //!
-//! Held-out losses are logarithms of perplexities, so they are cross-entropies whatever a stage trains on: those of all stages are
-//! in the panel of that kind, where they can be compared.
+//! Held-out losses are logarithms of perplexities, so they are cross-entropies whatever a stage
+//! trains on: those of all stages are in the panel of that kind, where they can be compared.
 
-use super::area::{Area, Place};
+use super::area::{Area, Pixel};
 use super::axis::Axis;
 use super::canvas::{Canvas, Format, Png, WIDE, paint};
 use super::frame::{DOT, EDGE, Heading, Plot, Symbol};
@@ -131,7 +131,8 @@ impl Curves<'_> {
         format!("{} {}", self.log.stage, self.log.kind)
     }
 
-    /// What the legend says: the name, and the perplexity at the last dot. There it is beside no line that could cover it.
+    /// What the legend says: the name, and the perplexity at the last dot. There it is beside no
+    /// line that could cover it.
     fn entry(&self) -> String {
         let last = self.log.epochs.last().map(|epoch| format!(": {}", perplexity(epoch.1)));
         self.name() + &last.unwrap_or_default()
@@ -158,7 +159,7 @@ fn values(curves: &[Curves], objective: Objective) -> impl Iterator<Item = f64> 
     })
 }
 
-fn places<'a>(points: &'a [Point], start: usize, plot: &'a Plot) -> impl Iterator<Item = Place> + use<'a> {
+fn places<'a>(points: &'a [Point], start: usize, plot: &'a Plot) -> impl Iterator<Item = Pixel> + use<'a> {
     let rows = (plot.area.top, plot.area.bottom);
     thinned(points)
         .map(move |&(step, loss)| (plot.x.pixel((start + step) as f64), plot.y.pixel(loss).clamp(rows.0, rows.1)))
@@ -220,7 +221,8 @@ mod tests {
 
     #[test]
     fn each_kind_of_loss_has_a_panel_with_an_axis_of_its_own() {
-        // The distillation loss lies where no cross-entropy does; the fourth stage's perplexity is that of ln 5.
+        // The distillation loss lies where no cross-entropy does; the fourth stage's perplexity is
+        // that of ln 5.
         let logs = [log(1, StageKind::Train, 6.0, 150.0), log(4, StageKind::Distill, 40.0, 148.4)];
         for format in [WIDE, NARROW] {
             let panels = panels(&logs, format);

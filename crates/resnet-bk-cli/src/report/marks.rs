@@ -1,6 +1,7 @@
-//! The models of a run as marks: those that lie on each other share one, which shows the color of each of its stages.
+//! The models of a run as marks: those that lie on each other share one, which shows the color of
+//! each of its stages.
 
-use super::area::{Area, Place};
+use super::area::{Area, Pixel};
 use super::canvas::Canvas;
 use super::frame::{DOT, Symbol};
 use super::palette::{INK, stage_color};
@@ -54,14 +55,14 @@ pub struct Point {
     /// What it says where there is no room for that.
     pub short: String,
     /// Where it is.
-    pub place: Place,
+    pub place: Pixel,
 }
 
 /// One or more models at one place.
 #[derive(Clone, Debug)]
 pub struct Mark {
     /// Where it is: the place of its first model.
-    pub place: Place,
+    pub place: Pixel,
     /// Its models.
     pub points: Vec<Point>,
 }
@@ -161,7 +162,7 @@ impl Mark {
 mod tests {
     use super::*;
 
-    fn point(role: Role, place: Place) -> Point {
+    fn point(role: Role, place: Pixel) -> Point {
         Point { role, text: format!("{role:?}"), short: String::new(), place }
     }
 

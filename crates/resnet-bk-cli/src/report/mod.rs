@@ -1,4 +1,5 @@
-//! A finished run as a page and pictures. All of it comes from summary.json, metrics.jsonl and recipe.toml.
+//! A finished run as a page and pictures. All of it comes from summary.json, metrics.jsonl and
+//! recipe.toml.
 
 mod area;
 mod axis;
@@ -26,7 +27,7 @@ use canvas::{Format, NARROW, Png, WIDE};
 use objective::Objectives;
 use page::{Drawing, Pictures};
 use resnet_bk::config::Recipe;
-use resnet_bk_runtime::atomic::write_atomically;
+use resnet_bk_runtime::internal::replace_file::replace_file;
 use std::path::{Path, PathBuf};
 
 /// Loss of every step, one stage after the other.
@@ -56,14 +57,15 @@ pub fn write(run: &Path) -> Result<Vec<PathBuf>> {
     files.push((PAGE, page.as_bytes()));
     let write = |(name, bytes): (&str, &[u8])| {
         let path = run.join(name);
-        write_atomically(&path, bytes).with_context(|| format!("cannot write {}", path.display()))?;
+        replace_file(&path, bytes).with_context(|| format!("cannot write {}", path.display()))?;
         Ok(path)
     };
     files.into_iter().map(write).collect()
 }
 
-/// A picture for desks and phones. A wide picture on a phone has letters 6 pixels high; one that is scrolled sideways hides half of what
-/// is to be compared. So it is drawn again, narrow and with letters of full size.
+/// A picture for desks and phones. A wide picture on a phone has letters 6 pixels high; one that is
+/// scrolled sideways hides half of what is to be compared. So it is drawn again, narrow and with
+/// letters of full size.
 fn twice(draw: impl Fn(Format) -> Result<Png>) -> Result<Drawing> {
     Ok(Drawing { wide: draw(WIDE)?, narrow: draw(NARROW)? })
 }

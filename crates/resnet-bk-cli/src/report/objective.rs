@@ -16,10 +16,12 @@ pub enum Objective {
 pub struct Objectives(Vec<(usize, Objective)>);
 
 impl Objectives {
-    /// What the stages of a run trained on. Pruning has soft targets where its `alpha` is above 0: that is in the recipe.
+    /// What the stages of a run trained on. Pruning has soft targets where its `alpha` is above 0:
+    /// that is in the recipe.
     ///
-    /// A run leaves out a recipe's first stages where it is given a model, and that model brings stages of its own, so stages of the
-    /// two are counted from their ends. Without a recipe pruning is taken to have no soft targets, which is the default.
+    /// A run leaves out a recipe's first stages where it is given a model, and that model brings
+    /// stages of its own, so stages of the two are counted from their ends. Without a recipe
+    /// pruning is taken to have no soft targets, which is the default.
     pub fn of(stages: &[StageSummary], recipe: Option<&Recipe>) -> Self {
         let alphas = recipe.iter().flat_map(|recipe| recipe.stages.iter().rev()).filter_map(|stage| match stage {
             StageConfig::Prune(prune) => Some(prune.alpha),

@@ -4,7 +4,7 @@ use super::canvas::Png;
 use super::html::{escape, picture, table};
 use super::warnings::warnings;
 use crate::printer::{Table, change, percent, perplexity, ratio};
-use crate::tables::{comparison, facts, ledger, missed, reservations, stages, trials};
+use crate::tables::{comparison, facts, missed, reservations, size_breakdown, stages, trials};
 use resnet_bk::summary::Removal;
 use resnet_bk::summary::Summary;
 use std::fmt::Write as _;
@@ -62,7 +62,7 @@ pub fn render(summary: &Summary, recipe: Option<&str>, pictures: &Pictures) -> S
     body +=
         &picture(&pictures.losses, "Loss of every step, one stage after the other, in a panel for each kind of loss");
     body += "<h2>Where the bytes go</h2>\n";
-    body += &table(&ledger(&summary.artifact.ledger), &[]);
+    body += &table(&size_breakdown(&summary.artifact.size_breakdown), &[]);
     if !summary.removals.is_empty() {
         body += "<h2>Experts that went</h2>\n";
         body += &table(&removals(&summary.removals), &[]);
@@ -79,7 +79,8 @@ pub fn render(summary: &Summary, recipe: Option<&str>, pictures: &Pictures) -> S
     )
 }
 
-/// How the artifact compares with the baseline that the target names, and whether the target was reached.
+/// How the artifact compares with the baseline that the target names, and whether the target was
+/// reached.
 fn verdict(summary: &Summary) -> String {
     let against = summary.target.against;
     let found = perplexity(summary.artifact.valid_perplexity);

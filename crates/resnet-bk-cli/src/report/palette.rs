@@ -1,8 +1,9 @@
 //! The colors of pictures and page: one a stage, and inks that can be read on the pictures' white.
 //!
-//! Contrast is that of WCAG 2.2, `(L1 + 0.05) / (L2 + 0.05)` of relative luminances: at least 4.5 for every ink, stages included, so
-//! a stage's name can be written in its color. That leaves the darker half of all colors. The twelve were searched in it, for the
-//! largest least distance in CIELAB under normal vision, protanopia, deuteranopia and tritanopia (Machado et al. 2009).
+//! Contrast is that of WCAG 2.2, `(L1 + 0.05) / (L2 + 0.05)` of relative luminances: at least 4.5
+//! for every ink, stages included, so a stage's name can be written in its color. That leaves the
+//! darker half of all colors. The twelve were searched in it, for the largest least distance in
+//! CIELAB under normal vision, protanopia, deuteranopia and tritanopia (Machado et al. 2009).
 
 use plotters::style::RGBColor;
 
@@ -31,8 +32,8 @@ const STAGES: [RGBColor; 12] = [
     RGBColor(3, 12, 127),
 ];
 
-/// The color of a stage, by its number from 1, in every picture and table. From the thirteenth on colors come again; the number, which
-/// stands beside each of them, does not.
+/// The color of a stage, by its number from 1, in every picture and table. From the thirteenth on
+/// colors come again; the number, which stands beside each of them, does not.
 pub fn stage_color(number: usize) -> RGBColor {
     STAGES[number.saturating_sub(1) % STAGES.len()]
 }

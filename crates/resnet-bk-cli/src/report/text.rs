@@ -28,7 +28,8 @@ pub fn height(size: i32) -> i32 {
     size * 5 / 4
 }
 
-/// Breaks text at spaces into lines of at most `limit` pixels; a longer word gets a line of its own.
+/// Breaks text at spaces into lines of at most `limit` pixels; a longer word gets a line of its
+/// own.
 pub fn wrap(text: &str, size: i32, limit: i32) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in text.split(' ').filter(|word| !word.is_empty()) {

@@ -1,7 +1,7 @@
-//! Bytes of the weights against perplexity: the way to the artifact, beside the models that it is compared with and what counting words
-//! achieves.
+//! Bytes of the weights against perplexity: the way to the artifact, beside the models that it is
+//! compared with and what counting words achieves.
 
-use super::area::{Area, Place};
+use super::area::{Area, Pixel};
 use super::axis::Axis;
 use super::canvas::{Format, Png, WIDE, paint};
 use super::frame::{EDGE, Heading, Plot, short, short_bytes};
@@ -13,7 +13,8 @@ use crate::tables::{mark, ngrams};
 use anyhow::Result;
 use resnet_bk::summary::{Baselines, Summary};
 
-/// n-gram baselines further than this factor from every model are named, but do not squeeze the picture.
+/// n-gram baselines further than this factor from every model are named, but do not squeeze the
+/// picture.
 const NEAR: f64 = 1.5;
 /// Rows of the plot.
 const ROWS: i32 = 680;
@@ -23,7 +24,7 @@ struct Scene {
     heading: Heading,
     plot: Plot,
     marks: Vec<Mark>,
-    path: Vec<Place>,
+    path: Vec<Pixel>,
     levels: Vec<i32>,
     labels: Placement,
 }
@@ -44,7 +45,8 @@ pub fn draw(summary: &Summary, format: Format) -> Result<Png> {
     })
 }
 
-/// The picture with names beside the marks; where these find no room, with numbers there and the names above the plot.
+/// The picture with names beside the marks; where these find no room, with numbers there and the
+/// names above the plot.
 fn arrange(summary: &Summary, format: Format) -> Scene {
     let named = arrange_with(summary, format, Names::BesideMarks);
     if named.labels.is_clear { named } else { arrange_with(summary, format, Names::AbovePlot) }
@@ -106,10 +108,10 @@ fn arrange_with(summary: &Summary, format: Format, names: Names) -> Scene {
 }
 
 /// From mark to mark in the order of the stages, to the artifact.
-fn path(models: &[Model], marks: &[Mark]) -> Vec<Place> {
+fn path(models: &[Model], marks: &[Mark]) -> Vec<Pixel> {
     let is_on_way = |model: &&Model| matches!(model.role, Role::Stage(_) | Role::Artifact);
     let mark = |model: &Model| marks.iter().find(|mark| mark.points.iter().any(|point| point.role == model.role));
-    let mut path: Vec<Place> = models.iter().filter(is_on_way).filter_map(mark).map(|mark| mark.place).collect();
+    let mut path: Vec<Pixel> = models.iter().filter(is_on_way).filter_map(mark).map(|mark| mark.place).collect();
     path.dedup();
     path
 }

@@ -2,7 +2,7 @@
 
 use crate::tables::NOT_CAUSAL;
 use resnet_bk::summary::{Baseline, Summary};
-use resnet_bk_runtime::architecture::Causality;
+use resnet_bk_runtime::internal::architecture::Causality;
 
 /// One sentence each; worst first.
 pub fn warnings(summary: &Summary) -> Vec<String> {

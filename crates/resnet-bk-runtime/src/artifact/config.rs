@@ -1,4 +1,5 @@
-//! The CONFIG section: compact JSON, `{"architecture":{...},"pretokenizer":"words"}`, and `"blank_lines":"kept"` where they are.
+//! The CONFIG section: compact JSON, `{"architecture":{...},"pretokenizer":"words"}`, and
+//! `"blank_lines":"kept"` where they are.
 
 use super::error::ArtifactError;
 use crate::architecture::Architecture;

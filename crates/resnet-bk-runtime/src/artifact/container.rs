@@ -1,10 +1,12 @@
-//! The outer layer of the file: header, section table and checksums. It knows nothing of what sections mean.
+//! The outer layer of the file: header, section table and checksums. It knows nothing of what
+//! sections mean.
 
 use super::error::ArtifactError;
 use super::foreign;
 use super::section::Section;
 
-/// Starts every artifact. As in PNG, the high bit and the two line endings show what a text-mode transfer does.
+/// Starts every artifact. As in PNG, the high bit and the two line endings show what a text-mode
+/// transfer does.
 pub(super) const MAGIC: [u8; 8] = *b"\x89RBK\r\n\x1a\n";
 
 /// The format that this program writes, and the newest that it reads.
@@ -37,7 +39,8 @@ pub(super) fn encode(sections: [&[u8]; 3]) -> Vec<u8> {
     file
 }
 
-/// The sections of a file, in the order of [`Section::STORED`], every checksum verified. Allocates nothing.
+/// The sections of a file, in the order of [`Section::STORED`], every checksum verified. Allocates
+/// nothing.
 pub(super) fn decode(file: &[u8]) -> Result<[&[u8]; 3], ArtifactError> {
     check_version(file)?;
     let Some((header, mut rest)) = file.split_at_checked(HEADER_BYTES) else {
@@ -67,7 +70,8 @@ pub(super) fn decode(file: &[u8]) -> Result<[&[u8]; 3], ArtifactError> {
     Ok(sections)
 }
 
-/// Checks magic and version, which come first: the rest of a newer format's header may be laid out in another way.
+/// Checks magic and version, which come first: the rest of a newer format's header may be laid out
+/// in another way.
 fn check_version(file: &[u8]) -> Result<(), ArtifactError> {
     let start = &file[..file.len().min(MAGIC.len())];
     if !MAGIC.starts_with(start) {

@@ -1,4 +1,5 @@
-//! What can be wrong with an artifact. Every error carries the values that a user needs to find the cause.
+//! What can be wrong with an artifact. Every error carries the values that a user needs to find the
+//! cause.
 
 use super::section::Section;
 use crate::architecture_validation::ArchitectureError;
@@ -163,7 +164,7 @@ pub enum ArtifactError {
         value: f32,
     },
     /// A code lies outside its range.
-    #[error("tensor {tensor} has the code {code} at index {index}, outside ±{limit}")]
+    #[error("tensor {tensor} has the code {code} at index {index}, outside ±{qmax}")]
     Code {
         /// Its name.
         tensor: String,
@@ -172,7 +173,7 @@ pub enum ArtifactError {
         /// The code.
         code: i16,
         /// Largest code of the tensor's scheme.
-        limit: i16,
+        qmax: i16,
     },
     /// The coded weights are too short to be a trained model's.
     #[error("{bytes} bytes of weights cannot hold {elements} numbers of a trained model")]

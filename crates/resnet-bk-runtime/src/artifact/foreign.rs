@@ -23,7 +23,8 @@ pub fn guess(bytes: &[u8]) -> Option<&'static str> {
     }
 }
 
-/// Line endings converted either way, the high bit cut off, or the bytes decoded as Latin-1 or UTF-8.
+/// Line endings converted either way, the high bit cut off, or the bytes decoded as Latin-1 or
+/// UTF-8.
 fn is_damaged_magic(start: &[u8]) -> bool {
     let damaged: [&[u8]; 4] = [b"\x89RBK", b"\x09RBK", b"\xc2\x89RBK", b"\xef\xbf\xbdRBK"];
     damaged.iter().any(|magic| start.starts_with(magic))

@@ -11,44 +11,56 @@
 //!                            8   8  length in bytes, as stored
 //! 60   4  CRC-32 of the 60 bytes above
 //! 64      CONFIG            JSON: architecture, pretokenizer
-//!         VOCABULARY        number of words, then the coded words (artifact/vocabulary.rs, coding/words/)
+//!         VOCABULARY        number of words, then the coded words (artifact/vocabulary_section.rs, coding/words/)
 //!         WEIGHTS           coded scales and codes, or floats, of each tensor (artifact/weights.rs)
 //!                           end of file: nothing may follow
 //! ```
 //!
-//! Numbers are little-endian. Names, shapes, order and quantizers of the tensors are not stored: they follow from
-//! [`Architecture::tensors`] and [`Architecture::scheme`]. Every byte is covered by a checksum and every length is
-//! compared with the file before anything is allocated for it. What [`Artifact::to_bytes`] wrote comes back from
-//! reading and writing again as the same bytes.
+//! Numbers are little-endian. Names, shapes, order and quantizers of the tensors are not stored:
+//! they follow from [`Architecture::tensors`] and [`Architecture::scheme`]. Every byte is covered
+//! by a checksum and every length is compared with the file before anything is allocated for it.
+//! What [`Artifact::to_bytes`] wrote comes back from reading and writing again as the same bytes.
+
+#![cfg_attr(not(feature = "writer"), allow(dead_code, reason = "what writes a section stands beside what reads it"))]
 
 mod config;
 mod container;
 mod error;
 mod foreign;
-mod ledger;
 mod section;
+mod size_breakdown;
 mod tensor;
-#[cfg(test)]
+#[cfg(all(test, feature = "writer"))]
 mod tests;
-mod vocabulary;
+mod vocabulary_section;
 mod weights;
 
 pub use container::FORMAT_VERSION;
 pub use error::ArtifactError;
 pub use foreign::guess as looks_like;
-pub use ledger::{Ledger, LedgerEntry, LedgerKind};
 pub use section::Section;
+pub use size_breakdown::{SizeBreakdown, SizeEntry, SizeKind};
 pub use tensor::StoredTensor;
 
 use crate::architecture::Architecture;
-use crate::atomic::write_atomically;
 use crate::model::Model;
-use crate::quantization::Steps;
+#[cfg(feature = "writer")]
+use crate::quantization::ScaleMode;
+#[cfg(feature = "writer")]
+use crate::replace_file::replace_file;
 use crate::tensor_id::TensorId;
 use crate::tokenizer::Vocabulary;
 use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
+
+/// Lengths of the sections of a file, in the order of the file, in bytes.
+///
+/// # Errors
+/// Where the sections do not fit the file, or their checksums do not fit them.
+pub fn section_lengths(bytes: &[u8]) -> Result<[u64; 3], ArtifactError> {
+    Ok(container::decode(bytes)?.map(|section| section.len() as u64))
+}
 
 /// A compressed language model.
 #[derive(Clone, Debug, PartialEq)]
@@ -57,7 +69,8 @@ pub struct Artifact {
     pub architecture: Architecture,
     /// The `V` words, and how text is split into them.
     pub vocabulary: Vocabulary,
-    /// The tensors, in the order of [`Architecture::tensors`], without trained steps: those are scales.
+    /// The tensors, in the order of [`Architecture::tensors`], without learned scales: those are
+    /// scales.
     pub tensors: Vec<StoredTensor>,
 }
 
@@ -65,6 +78,7 @@ pub struct Artifact {
 ///
 /// # Errors
 /// A tensor that is missing, has another number of elements or holds NaN or infinity.
+#[cfg(feature = "writer")]
 pub fn weights_bytes<'a>(
     architecture: &Architecture,
     values: impl Fn(TensorId) -> Option<&'a [f32]>,
@@ -73,6 +87,7 @@ pub fn weights_bytes<'a>(
 }
 
 /// Every tensor quantized by the architecture's scheme.
+#[cfg(feature = "writer")]
 fn quantized<'a>(
     architecture: &Architecture,
     values: impl Fn(TensorId) -> Option<&'a [f32]>,
@@ -89,11 +104,11 @@ fn quantized<'a>(
         let values = checked(spec.id)?;
         tensors.push(match architecture.scheme(&spec) {
             Some(scheme) => {
-                let log_steps = match scheme.steps {
-                    Steps::Range(_) => None,
-                    Steps::Learned(_) => Some(checked(spec.id.log_scales())?),
+                let log_scales = match scheme.mode {
+                    ScaleMode::AbsMax(_) => None,
+                    ScaleMode::Learned(_) => Some(checked(spec.id.log_scales())?),
                 };
-                StoredTensor::Quantized(scheme.quantize(values, scheme.scales(values, log_steps)))
+                StoredTensor::Quantized(scheme.quantize(values, scheme.scales(values, log_scales)))
             }
             None => StoredTensor::Float(values.to_vec()),
         });
@@ -102,18 +117,20 @@ fn quantized<'a>(
 }
 
 impl Artifact {
-    /// Quantizes every tensor by the architecture's scheme. `values` gives a tensor's values by its identity, row-major.
+    /// Quantizes every tensor by the architecture's scheme. `values` gives a tensor's values by its
+    /// identity, row-major.
     ///
     /// # Errors
-    /// An architecture that is not valid, a vocabulary of another size, and a tensor that is missing, has another
-    /// number of elements or holds NaN or infinity.
+    /// An architecture that is not valid, a vocabulary of another size, and a tensor that is
+    /// missing, has another number of elements or holds NaN or infinity.
+    #[cfg(feature = "writer")]
     pub fn quantize<'a>(
         architecture: Architecture,
         vocabulary: Vocabulary,
         values: impl Fn(TensorId) -> Option<&'a [f32]>,
     ) -> Result<Self, ArtifactError> {
         architecture.validate()?;
-        vocabulary::check_size(vocabulary.len(), architecture.vocab_size)?;
+        vocabulary_section::check_size(vocabulary.len(), architecture.vocab_size)?;
         let tensors = quantized(&architecture, values)?;
         Ok(Self { architecture, vocabulary, tensors })
     }
@@ -134,9 +151,10 @@ impl Artifact {
     ///
     /// # Errors
     /// Whatever [`from_bytes`](Self::from_bytes) would refuse.
+    #[cfg(feature = "writer")]
     pub fn to_bytes(&self) -> Result<Vec<u8>, ArtifactError> {
         let config = config::encode(&self.architecture, &self.vocabulary)?;
-        let vocabulary = vocabulary::encode(self.vocabulary.words(), self.architecture.vocab_size)?;
+        let vocabulary = vocabulary_section::encode(self.vocabulary.words(), self.architecture.vocab_size)?;
         let weights = weights::encode(&self.architecture, &self.tensors)?;
         Ok(container::encode([&config, &vocabulary, &weights.bytes]))
     }
@@ -144,11 +162,12 @@ impl Artifact {
     /// Reads a file's bytes, which may come from anywhere.
     ///
     /// # Errors
-    /// Anything but the bytes of a sound artifact; never a panic, nor an allocation out of proportion to the file.
+    /// Anything but the bytes of a sound artifact; never a panic, nor an allocation out of
+    /// proportion to the file.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, ArtifactError> {
         let [config, vocabulary, weights] = container::decode(bytes)?;
         let (architecture, pretokenizer, blank_lines) = config::decode(config)?;
-        let words = vocabulary::decode(vocabulary, architecture.vocab_size)?;
+        let words = vocabulary_section::decode(vocabulary, architecture.vocab_size)?;
         let vocabulary = Vocabulary::new(words, pretokenizer)?.with_blank_lines(blank_lines);
         let tensors = weights::decode(&architecture, weights)?;
         Ok(Self { architecture, vocabulary, tensors })
@@ -168,16 +187,18 @@ impl Artifact {
     ///
     /// # Errors
     /// As [`to_bytes`](Self::to_bytes), and a file that cannot be written.
+    #[cfg(feature = "writer")]
     pub fn write(&self, path: impl AsRef<Path>) -> Result<(), ArtifactError> {
         let path = path.as_ref();
         let bytes = self.to_bytes()?;
-        write_atomically(path, &bytes).map_err(|source| ArtifactError::Write { path: path.to_owned(), source })
+        replace_file(path, &bytes).map_err(|source| ArtifactError::Write { path: path.to_owned(), source })
     }
 
     /// Length of the section of weights, in bytes.
     ///
     /// # Errors
     /// Tensors that are not those of the architecture, or not finite.
+    #[cfg(feature = "writer")]
     pub fn weights_bytes(&self) -> Result<u64, ArtifactError> {
         Ok(weights::encode(&self.architecture, &self.tensors)?.bytes.len() as u64)
     }
@@ -186,10 +207,11 @@ impl Artifact {
     ///
     /// # Errors
     /// As [`to_bytes`](Self::to_bytes).
-    pub fn ledger(&self) -> Result<Ledger, ArtifactError> {
+    #[cfg(feature = "writer")]
+    pub fn size_breakdown(&self) -> Result<SizeBreakdown, ArtifactError> {
         let config = config::encode(&self.architecture, &self.vocabulary)?;
-        let vocabulary = vocabulary::encode(self.vocabulary.words(), self.architecture.vocab_size)?;
+        let vocabulary = vocabulary_section::encode(self.vocabulary.words(), self.architecture.vocab_size)?;
         let weights = weights::encode(&self.architecture, &self.tensors)?;
-        Ok(Ledger::new(config.len() as u64, vocabulary.len() as u64, &weights.parts))
+        Ok(SizeBreakdown::new(config.len() as u64, vocabulary.len() as u64, &weights.parts))
     }
 }

@@ -2,7 +2,7 @@
 
 use super::error::ArtifactError;
 use crate::architecture::Architecture;
-use crate::quantization::{Quantized, Scheme, Steps};
+use crate::quantization::{Quantized, ScaleMode, Scheme};
 use crate::tensor_spec::{Role, TensorSpec};
 
 /// A tensor as an artifact stores it.
@@ -32,9 +32,9 @@ impl StoredTensor {
     }
 }
 
-/// The tensors of a file: trained steps are the scales of their tensors.
+/// The tensors of a file: learned scales are the scales of their tensors.
 pub(super) fn stored(architecture: &Architecture) -> Vec<TensorSpec> {
-    architecture.tensors().into_iter().filter(|spec| spec.role != Role::Step).collect()
+    architecture.tensors().into_iter().filter(|spec| spec.role != Role::LogScale).collect()
 }
 
 /// Checks that `values` fit `spec` and are finite.
@@ -69,9 +69,9 @@ fn check_quantized(spec: &TensorSpec, quantized: &Quantized) -> Result<(), Artif
     if let Some(group) = scales.iter().position(|scale| !scale.is_finite() || scale.to_f32() < 0.0) {
         return Err(ArtifactError::Scale { tensor: spec.id.to_string(), group, value: scales[group].to_f32() });
     }
-    let limit = scheme.limit;
-    if let Some(index) = codes.iter().position(|code| !(-limit..=limit).contains(code)) {
-        return Err(ArtifactError::Code { tensor: spec.id.to_string(), index, code: codes[index], limit });
+    let qmax = scheme.qmax;
+    if let Some(index) = codes.iter().position(|code| !(-qmax..=qmax).contains(code)) {
+        return Err(ArtifactError::Code { tensor: spec.id.to_string(), index, code: codes[index], qmax });
     }
     Ok(())
 }
@@ -85,11 +85,11 @@ fn check_length(spec: &TensorSpec, what: &'static str, found: usize, expected: u
 
 fn describe(scheme: Option<Scheme>) -> String {
     match scheme {
-        Some(Scheme { limit, steps }) => {
-            let levels = 2 * u32::from(limit.unsigned_abs()) + 1;
-            match steps {
-                Steps::Range(group) => format!("{levels} levels in groups of {group}"),
-                Steps::Learned(columns) => format!("{levels} levels with trained steps for {columns} columns"),
+        Some(Scheme { qmax, mode }) => {
+            let levels = 2 * u32::from(qmax.unsigned_abs()) + 1;
+            match mode {
+                ScaleMode::AbsMax(group) => format!("{levels} levels in groups of {group}"),
+                ScaleMode::Learned(columns) => format!("{levels} levels with learned scales for {columns} columns"),
             }
         }
         None => "float32".to_owned(),

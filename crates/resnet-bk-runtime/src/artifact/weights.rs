@@ -8,7 +8,7 @@
 //! Scales come first so that a reader can dequantize codes as it meets them.
 
 use super::error::ArtifactError;
-use super::ledger::LedgerKind;
+use super::size_breakdown::SizeKind;
 use super::tensor::{self, StoredTensor};
 use crate::architecture::Architecture;
 use crate::coding::{CodingError, Decoder, Encoder, decode_codes, decode_halves, encode_codes, encode_halves};
@@ -24,8 +24,9 @@ const MOST_BESIDE: u64 = 1 << 16;
 /// A coded section.
 pub(super) struct CodedWeights {
     pub bytes: Vec<u8>,
-    /// Bytes of each part of each tensor, in the order of the file. They sum to the section: a byte counts where it is begun.
-    pub parts: Vec<(Role, LedgerKind, u64)>,
+    /// Bytes of each part of each tensor, in the order of the file. They sum to the section: a byte
+    /// counts where it is begun.
+    pub parts: Vec<(Role, SizeKind, u64)>,
 }
 
 pub(super) fn encode(architecture: &Architecture, tensors: &[StoredTensor]) -> Result<CodedWeights, ArtifactError> {
@@ -41,7 +42,8 @@ pub(super) fn encode(architecture: &Architecture, tensors: &[StoredTensor]) -> R
     Ok(coded)
 }
 
-/// Checks that a section is not absurdly short for its elements: a trained model has at most a few dozen to a byte.
+/// Checks that a section is not absurdly short for its elements: a trained model has at most a few
+/// dozen to a byte.
 fn check_expansion(specs: &[TensorSpec], bytes: u64) -> Result<(), ArtifactError> {
     let elements = specs.iter().map(|spec| spec.len() as u64).sum();
     if elements <= bytes.saturating_mul(MOST_PER_BYTE).saturating_add(MOST_BESIDE) {
@@ -60,14 +62,14 @@ pub(super) fn encode_unchecked(architecture: &Architecture, tensors: &[StoredTen
                 let halves = |shift: u32| values.iter().map(|x| (x.to_bits() >> shift) as u16).collect::<Vec<u16>>();
                 encode_halves(&halves(16), &mut encoder);
                 encode_halves(&halves(0), &mut encoder);
-                ends.push((spec.role, LedgerKind::Floats, encoder.bytes_so_far()));
+                ends.push((spec.role, SizeKind::Floats, encoder.bytes_so_far()));
             }
             StoredTensor::Quantized(Quantized { scheme, codes, scales }) => {
                 let scales: Vec<u16> = scales.iter().map(|scale| scale.to_bits()).collect();
                 encode_halves(&scales, &mut encoder);
-                ends.push((spec.role, LedgerKind::Scales, encoder.bytes_so_far()));
-                encode_codes(codes, spec.columns(), scheme.limit, &mut encoder);
-                ends.push((spec.role, LedgerKind::Codes, encoder.bytes_so_far()));
+                ends.push((spec.role, SizeKind::Scales, encoder.bytes_so_far()));
+                encode_codes(codes, spec.columns(), scheme.qmax, &mut encoder);
+                ends.push((spec.role, SizeKind::Codes, encoder.bytes_so_far()));
             }
         }
     }
@@ -115,6 +117,6 @@ fn decode_tensor(
         return Ok(StoredTensor::Float(upper.into_iter().zip(lower).map(join).collect()));
     };
     let scales = decode_halves(scheme.scale_count(spec.len()), decoder)?;
-    let codes = decode_codes(spec.len(), spec.columns(), scheme.limit, decoder)?;
+    let codes = decode_codes(spec.len(), spec.columns(), scheme.qmax, decoder)?;
     Ok(StoredTensor::Quantized(Quantized { scheme, codes, scales: scales.into_iter().map(f16::from_bits).collect() }))
 }

@@ -4,8 +4,8 @@
 //! p <- p + (bit - p) / (n + 2)          n <- min(n + 1, LIMIT)
 //! ```
 //!
-//! While `n` grows this is Krichevsky and Trofimov's estimate `(ones + 1/2) / (n + 1)`; at the limit the mean is
-//! exponential, and so follows slow changes.
+//! While `n` grows this is Krichevsky and Trofimov's estimate `(ones + 1/2) / (n + 1)`; at the
+//! limit the mean is exponential, and so follows slow changes.
 
 use super::logistic::{Probability, stretch};
 
@@ -20,7 +20,8 @@ impl AdaptiveBit {
     /// One half, which nothing supports.
     pub const NEW: Self = Self(1 << 31);
 
-    /// What a history of decisions suggests: the latest is in the lowest bit, and a one marks where they start.
+    /// What a history of decisions suggests: the latest is in the lowest bit, and a one marks where
+    /// they start.
     pub fn of_history(history: u8) -> Self {
         let mut bit = Self::NEW;
         let decisions = history.max(1).ilog2();

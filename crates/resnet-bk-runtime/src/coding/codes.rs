@@ -5,13 +5,15 @@
 //!         '----------- mixed decisions -----------------------------'  '-- adaptive bits --'
 //! ```
 //!
-//! Small codes are spelled by magnitude, so that every context can shape their distribution; the tail of large ones is
-//! Elias's gamma code with adaptive bits, because few parameters are soon learned.
+//! Small codes are spelled by magnitude, so that every context can shape their distribution; the
+//! tail of large ones is Elias's gamma code with adaptive bits, because few parameters are soon
+//! learned.
 //!
-//! Rows of an embedding are sorted by the frequency of their words, so scales drift slowly down the rows; columns differ
-//! for good. A mixed decision is asked in five contexts: none, the column, the mean magnitude of the column so far, that
-//! of the codes before in row-major order, and the neighbours to the left and above. Each context says how far it would
-//! move the logit of the first, and is believed as far as it has seen anything:
+//! Rows of an embedding are sorted by the frequency of their words, so scales drift slowly down the
+//! rows; columns differ for good. A mixed decision is asked in five contexts: none, the column, the
+//! mean magnitude of the column so far, that of the codes before in row-major order, and the
+//! neighbours to the left and above. Each context says how far it would move the logit of the
+//! first, and is believed as far as it has seen anything:
 //!
 //! ```text
 //! logit = w_0 x_0 + sum_i w_i (x_i - x_0) n_i / (n_i + 8)
@@ -22,39 +24,36 @@ use super::logistic::{MAX_LOGIT, squash};
 use super::mixer::Mixer;
 use super::range::{BitCoder, CodingError, Decoder, Encoder};
 
-/// Codes a row-major matrix of `columns` columns, of which a vector has one. The last row may be shorter. An empty matrix
-/// costs nothing.
+/// Codes a row-major matrix of `columns` columns, of which a vector has one. The last row may be
+/// shorter. An empty matrix costs nothing.
 ///
 /// # Panics
-/// If `columns` is 0, `limit` is below 1 or a code lies outside `±limit`.
-pub fn encode_codes(codes: &[i16], columns: usize, limit: i16, encoder: &mut Encoder) {
-    assert!(codes.iter().all(|code| (-limit..=limit).contains(code)), "a code lies outside ±{limit}");
-    code_matrix(&mut codes.to_vec(), columns, limit, encoder).expect("encoders do not fail");
+/// If `columns` is 0, `qmax` is below 1 or a code lies outside `±qmax`.
+pub fn encode_codes(codes: &[i16], columns: usize, qmax: i16, encoder: &mut Encoder) {
+    assert!(codes.iter().all(|code| (-qmax..=qmax).contains(code)), "a code lies outside ±{qmax}");
+    code_matrix(&mut codes.to_vec(), columns, qmax, encoder).expect("encoders do not fail");
 }
 
-/// The `len` codes that were encoded with the same `columns` and `limit`; all of them lie within `±limit`.
+/// The `len` codes that were encoded with the same `columns` and `qmax`; all of them lie within
+/// `±qmax`.
 ///
 /// # Errors
-/// If the bytes end before the codes do: at once where they could not hold so many, and then nothing is allocated.
+/// If the bytes end before the codes do: at once where they could not hold so many, and then
+/// nothing is allocated.
 ///
 /// # Panics
-/// If `columns` is 0 or `limit` is below 1.
-pub fn decode_codes(
-    len: usize,
-    columns: usize,
-    limit: i16,
-    decoder: &mut Decoder<'_>,
-) -> Result<Vec<i16>, CodingError> {
+/// If `columns` is 0 or `qmax` is below 1.
+pub fn decode_codes(len: usize, columns: usize, qmax: i16, decoder: &mut Decoder<'_>) -> Result<Vec<i16>, CodingError> {
     decoder.check_decisions(len as u64)?;
     let mut codes = vec![0; len];
-    code_matrix(&mut codes, columns, limit, decoder)?;
+    code_matrix(&mut codes, columns, qmax, decoder)?;
     Ok(codes)
 }
 
 /// Codes every element, and puts what was coded in its place.
-fn code_matrix<C: BitCoder>(codes: &mut [i16], columns: usize, limit: i16, coder: &mut C) -> Result<(), CodingError> {
-    assert!(columns > 0 && limit > 0, "{columns} columns of codes within ±{limit}");
-    let mut model = Model::new(columns.min(codes.len()), limit);
+fn code_matrix<C: BitCoder>(codes: &mut [i16], columns: usize, qmax: i16, coder: &mut C) -> Result<(), CodingError> {
+    assert!(columns > 0 && qmax > 0, "{columns} columns of codes within ±{qmax}");
+    let mut model = Model::new(columns.min(codes.len()), qmax);
     let mut column = 0;
     for index in 0..codes.len() {
         let left = if column > 0 { codes[index - 1] } else { 0 };
@@ -81,7 +80,7 @@ const MEMORY: u32 = 400;
 const CLASSES: usize = 24;
 
 struct Model {
-    limit: u32,
+    qmax: u32,
     /// One set of nodes for each value of each context.
     bits: [Vec<[AdaptiveBit; NODES]>; CONTEXTS],
     mixer: Mixer<CONTEXTS>,
@@ -92,12 +91,12 @@ struct Model {
 }
 
 impl Model {
-    fn new(columns: usize, limit: i16) -> Self {
+    fn new(columns: usize, qmax: i16) -> Self {
         let columns = columns.clamp(1, MAX_COLUMNS);
         let sets = |count| vec![[AdaptiveBit::NEW; NODES]; count];
         let weight = 1 << 14;
         Self {
-            limit: limit.unsigned_abs().into(),
+            qmax: qmax.unsigned_abs().into(),
             bits: [sets(1), sets(columns), sets(CLASSES), sets(CLASSES), sets(36)],
             mixer: Mixer::new(NODES, [1 << 16, weight, weight, weight, weight]),
             rest: vec![[AdaptiveBit::NEW; 32]; 15],
@@ -141,19 +140,19 @@ impl Model {
             return Ok(0);
         }
         for k in 1..=UNARY as u32 {
-            if k == self.limit || !self.decide(coder, ZERO + k as usize, magnitude > k, contexts)? {
+            if k == self.qmax || !self.decide(coder, ZERO + k as usize, magnitude > k, contexts)? {
                 return Ok(k);
             }
         }
         // What is left is from 1 to `most`, and 2^e is its highest bit.
-        let (left, most) = (magnitude.saturating_sub(UNARY as u32).max(1), self.limit - UNARY as u32);
+        let (left, most) = (magnitude.saturating_sub(UNARY as u32).max(1), self.qmax - UNARY as u32);
         let mut e = 0;
         while e < most.ilog2() && self.decide(coder, EXPONENT + e as usize, left.ilog2() > e, contexts)? {
             e += 1;
         }
         let mut value = 1;
         for position in (0..e).rev() {
-            // A bit that would lead beyond the limit is zero.
+            // A bit that would lead beyond the qmax is zero.
             if (2 * value + 1) << position <= most {
                 let node = if value < 8 { value } else { 8 + position };
                 let bit = &mut self.rest[e as usize][node as usize];

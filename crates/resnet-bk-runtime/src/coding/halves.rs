@@ -18,7 +18,8 @@ pub fn encode_halves(halves: &[u16], encoder: &mut Encoder) {
 /// The `len` numbers that were encoded.
 ///
 /// # Errors
-/// If the bytes end before the numbers do: at once where they could not hold so many, and then nothing is allocated.
+/// If the bytes end before the numbers do: at once where they could not hold so many, and then
+/// nothing is allocated.
 pub fn decode_halves(len: usize, decoder: &mut Decoder<'_>) -> Result<Vec<u16>, CodingError> {
     decoder.check_decisions(16 * len as u64)?;
     let mut halves = vec![0; len];

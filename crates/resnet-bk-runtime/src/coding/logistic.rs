@@ -5,8 +5,8 @@
 //! stretch(p) = ln(p / (1 - p))          probability -> logit
 //! ```
 //!
-//! A probability is in 1 / 2^16, a logit in 1 / 256 and within ±[`MAX_LOGIT`]. Both tables are computed by the compiler,
-//! in integers too.
+//! A probability is in 1 / 2^16, a logit in 1 / 256 and within ±[`MAX_LOGIT`]. Both tables are
+//! computed by the compiler, in integers too.
 
 /// The probability of a decision in 1 / 2^16, never 0 nor 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -4,7 +4,8 @@
 //! p = squash(sum_i w_i x_i)             w_i <- w_i + rate (bit - p) x_i
 //! ```
 //!
-//! which is gradient descent on what the decision costs. Logits are in 1 / 256, weights and errors in 1 / 2^16.
+//! which is gradient descent on what the decision costs. Logits are in 1 / 256, weights and errors
+//! in 1 / 2^16.
 
 use super::logistic::{MAX_LOGIT, Probability};
 
@@ -33,7 +34,8 @@ impl<const INPUTS: usize> Mixer<INPUTS> {
         (sum >> 8).clamp(-MAX_LOGIT, MAX_LOGIT)
     }
 
-    /// Learns from a decision that was given the probability `p`. `rate` is in 1 / 1,024 and at most [`MAX_RATE`].
+    /// Learns from a decision that was given the probability `p`. `rate` is in 1 / 1,024 and at
+    /// most [`MAX_RATE`].
     pub fn update(&mut self, set: usize, logits: &[i32; INPUTS], bit: bool, p: Probability, rate: i32) {
         debug_assert!(rate <= MAX_RATE);
         let error = (i32::from(bit) << 16) - p.get() as i32;

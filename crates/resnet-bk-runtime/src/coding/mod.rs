@@ -10,9 +10,10 @@
 //! range coder           bytes                       range.rs
 //! ```
 //!
-//! Encoder and decoder run the same model: code that models is written once, for any [`BitCoder`]. All of it counts in
-//! integers, so every machine decodes the same bits. Context mixing is Mahoney's (PAQ, 2002-2009), binary arithmetic coding
-//! with adaptive contexts that of JPEG 2000 and H.264 (CABAC).
+//! Encoder and decoder run the same model: code that models is written once, for any [`BitCoder`].
+//! All of it counts in integers, so every machine decodes the same bits. Context mixing is
+//! Mahoney's (PAQ, 2002-2009), binary arithmetic coding with adaptive contexts that of JPEG 2000
+//! and H.264 (CABAC).
 
 mod adaptive;
 mod codes;

@@ -7,9 +7,9 @@
 //!     low                                                  low + range
 //! ```
 //!
-//! A decision of probability `p` costs `-log2 p` bits. The interval is kept by [`constriction`]'s range coder with 64 bits
-//! of state, of which 48 are left at least, so that rounding costs nothing that could be measured; the bytes are 16-bit
-//! little-endian words.
+//! A decision of probability `p` costs `-log2 p` bits. The interval is kept by [`constriction`]'s
+//! range coder with 64 bits of state, of which 48 are left at least, so that rounding costs nothing
+//! that could be measured; the bytes are 16-bit little-endian words.
 
 use super::logistic::Probability;
 use constriction::backends::ReadWords;
@@ -35,10 +35,11 @@ pub enum CodingError {
     Invalid,
 }
 
-/// One decision after another, into bytes or out of them: a model that is written for this trait cannot encode what it
-/// would not decode.
+/// One decision after another, into bytes or out of them: a model that is written for this trait
+/// cannot encode what it would not decode.
 pub trait BitCoder {
-    /// Codes a decision that is `true` with probability `p`, and returns it. A decoder ignores `bit`.
+    /// Codes a decision that is `true` with probability `p`, and returns it. A decoder ignores
+    /// `bit`.
     ///
     /// # Errors
     /// A decoder's bytes are at their end. Encoders do not fail.
@@ -98,7 +99,8 @@ impl<'a> Decoder<'a> {
         self.bytes
     }
 
-    /// Checks that the bytes can hold `decisions` decisions at all: before anything is allocated for them.
+    /// Checks that the bytes can hold `decisions` decisions at all: before anything is allocated
+    /// for them.
     ///
     /// # Errors
     /// If they are too few.
@@ -112,8 +114,8 @@ impl<'a> Decoder<'a> {
     /// If bytes are left over, or were missing.
     pub fn finish(self) -> Result<(), CodingError> {
         let (Words { bytes, taken }, state, _) = self.ranges.into_raw_parts();
-        // An interval that was never cut is that of no decisions, which take no bytes. Otherwise an encoder ends with one
-        // word or two where the decoder has read a whole state ahead.
+        // An interval that was never cut is that of no decisions, which take no bytes. Otherwise an
+        // encoder ends with one word or two where the decoder has read a whole state ahead.
         let untouched = state.range().get() == u64::MAX && taken == STATE_WORDS;
         let (least, most) = if untouched { (0, 0) } else { (taken - STATE_WORDS + 1, taken - STATE_WORDS + 2) };
         match bytes.len() {
@@ -134,8 +136,8 @@ impl BitCoder for Decoder<'_> {
     }
 }
 
-/// The most decisions that `bytes` bytes can hold: one costs `-log2(1 - 2^-12)` bits at least, as no probability is above
-/// [`Probability::MAX`].
+/// The most decisions that `bytes` bytes can hold: one costs `-log2(1 - 2^-12)` bits at least, as
+/// no probability is above [`Probability::MAX`].
 fn most_decisions(bytes: u64) -> u64 {
     // 8 ln 2 * 2^12 = 22,713.05; the end may be cut by less than a state.
     (bytes + 8).saturating_mul(22_714)

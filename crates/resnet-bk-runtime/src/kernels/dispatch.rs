@@ -1,41 +1,118 @@
-//! Run-time choice of the instruction set for bodies that the compiler vectorizes.
+//! The instruction sets that kernels are compiled for, and the choice between them at run time.
 
-/// Defines `fn name(args)` that runs `body(args)` compiled for AVX-512, AVX2 or the build's own target, whichever the processor
-/// has. `body` must be `#[inline(always)]`, so that each copy is compiled with its instruction set.
+/// An instruction set that this machine has. A value is the proof: one that goes beyond the build's
+/// target comes from [`detect`](Self::detect) or [`available`](Self::available) only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InstructionSet {
+    /// What the build targets.
+    Portable,
+    /// AVX2.
+    Avx2(Detected),
+    /// AVX-512 with its F, BW, VL and DQ extensions.
+    Avx512(Detected),
+}
+
+/// Proof that the processor has the instructions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Detected(());
+
+impl InstructionSet {
+    /// The best one of this machine. The standard library asks the processor once and keeps the
+    /// answer, so a call is a few loads.
+    #[inline]
+    pub fn detect() -> Self {
+        avx512().or_else(avx2).unwrap_or(Self::Portable)
+    }
+
+    /// All that this machine has, the best one last.
+    pub fn available() -> impl Iterator<Item = Self> {
+        [Some(Self::Portable), avx2(), avx512()].into_iter().flatten()
+    }
+}
+
+#[inline]
+fn avx2() -> Option<InstructionSet> {
+    #[cfg(target_arch = "x86_64")]
+    if is_x86_feature_detected!("avx2") {
+        return Some(InstructionSet::Avx2(Detected(())));
+    }
+    None
+}
+
+#[inline]
+fn avx512() -> Option<InstructionSet> {
+    #[cfg(target_arch = "x86_64")]
+    if is_x86_feature_detected!("avx512f")
+        && is_x86_feature_detected!("avx512bw")
+        && is_x86_feature_detected!("avx512vl")
+        && is_x86_feature_detected!("avx512dq")
+    {
+        return Some(InstructionSet::Avx512(Detected(())));
+    }
+    None
+}
+
+/// Defines `fn name(args)`, which runs `body` at the best instruction set of the machine, and `fn
+/// name_on(set, args)`, which runs it at a given one. The module imports [`InstructionSet`]. What
+/// `body` calls must be `#[inline(always)]`, so that each copy is compiled with its instruction
+/// set.
+///
+/// ```text
+/// pub fn name(args) -> result = name_on(set) => body
+/// ```
 #[macro_export]
 #[doc(hidden)]
 macro_rules! dispatched {
-    ($(#[$doc:meta])* $vis:vis fn $name:ident($($arg:ident: $ty:ty),* $(,)?) $(-> $ret:ty)? = $body:ident) => {
+    (
+        $(#[$doc:meta])*
+        $vis:vis fn $name:ident($($arg:ident: $ty:ty),* $(,)?) $(-> $ret:ty)? = $name_on:ident($set:ident) => $body:expr
+    ) => {
         $(#[$doc])*
-        #[expect(clippy::allow_attributes, reason = "the lint below only fires for some bodies")]
-        #[allow(clippy::too_many_arguments, reason = "kernels take slices and their sizes")]
         $vis fn $name($($arg: $ty),*) $(-> $ret)? {
+            $name_on(InstructionSet::detect(), $($arg),*)
+        }
+
+        fn $name_on($set: InstructionSet, $($arg: $ty),*) $(-> $ret)? {
             #[cfg(target_arch = "x86_64")]
             {
                 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
-                fn avx512($($arg: $ty),*) $(-> $ret)? {
-                    $body($($arg),*)
+                fn avx512($set: InstructionSet, $($arg: $ty),*) $(-> $ret)? {
+                    let _ = $set;
+                    $body
                 }
                 #[target_feature(enable = "avx2")]
-                fn avx2($($arg: $ty),*) $(-> $ret)? {
-                    $body($($arg),*)
+                fn avx2($set: InstructionSet, $($arg: $ty),*) $(-> $ret)? {
+                    let _ = $set;
+                    $body
                 }
-                if is_x86_feature_detected!("avx512f")
-                    && is_x86_feature_detected!("avx512bw")
-                    && is_x86_feature_detected!("avx512vl")
-                    && is_x86_feature_detected!("avx512dq")
-                {
-                    // SAFETY: the processor has every feature that `avx512` enables.
-                    #[expect(unsafe_code, reason = "calls a function compiled for detected instructions")]
-                    return unsafe { avx512($($arg),*) };
-                }
-                if is_x86_feature_detected!("avx2") {
-                    // SAFETY: the processor has AVX2.
-                    #[expect(unsafe_code, reason = "calls a function compiled for detected instructions")]
-                    return unsafe { avx2($($arg),*) };
+                match $set {
+                    InstructionSet::Portable => {}
+                    InstructionSet::Avx2(proof) => {
+                        // SAFETY: the set proves that the processor has AVX2.
+                        #[expect(unsafe_code, reason = "calls a function compiled for detected instructions")]
+                        return unsafe { avx2(InstructionSet::Avx2(proof), $($arg),*) };
+                    }
+                    InstructionSet::Avx512(proof) => {
+                        // SAFETY: the set proves that the processor has every feature that `avx512`
+                        // enables.
+                        #[expect(unsafe_code, reason = "calls a function compiled for detected instructions")]
+                        return unsafe { avx512(InstructionSet::Avx512(proof), $($arg),*) };
+                    }
                 }
             }
-            $body($($arg),*)
+            let _ = $set;
+            $body
         }
     };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_best_set_is_the_last_of_the_available_ones_and_the_first_is_portable() {
+        assert_eq!(InstructionSet::available().next(), Some(InstructionSet::Portable));
+        assert_eq!(InstructionSet::available().last(), Some(InstructionSet::detect()));
+    }
 }

@@ -1,8 +1,10 @@
 //! Transcendental functions and row reductions with the same bits on every machine.
 //!
-//! `exp` splits `x = n ln 2 + r` with `|r| <= ln 2 / 2` and evaluates a degree-6 polynomial in `r` (minimax coefficients of the
-//! Cephes library); the rest follows from it. Sums run in a fixed number of lanes, so vectorizing does not change them.
+//! `exp` splits `x = n ln 2 + r` with `|r| <= ln 2 / 2` and evaluates a degree-6 polynomial in `r`
+//! (minimax coefficients of the Cephes library); the rest follows from it. Sums run in a fixed
+//! number of lanes, so vectorizing does not change them.
 
+use super::dispatch::InstructionSet;
 use crate::dispatched;
 
 /// Lanes of a row reduction.
@@ -50,7 +52,8 @@ fn silu(x: f32) -> f32 {
     x * sigmoid(x)
 }
 
-/// `ln(1 + y)` for `0 <= y <= 1`: `2 artanh(y / (2 + y))` as a series in `z^2 <= 1/9`, relative error below 3e-7.
+/// `ln(1 + y)` for `0 <= y <= 1`: `2 artanh(y / (2 + y))` as a series in `z^2 <= 1/9`, relative
+/// error below 3e-7.
 #[inline(always)]
 fn ln_1p(y: f32) -> f32 {
     let z = y / (2.0 + y);
@@ -66,7 +69,7 @@ fn ln_1p(y: f32) -> f32 {
 
 dispatched! {
     /// `y * silu(gate)` into `out`; the three have one length.
-    pub fn silu_gate(y: &[f32], gate: &[f32], out: &mut [f32]) = silu_gate_body
+    pub fn silu_gate(y: &[f32], gate: &[f32], out: &mut [f32]) = silu_gate_on(set) => silu_gate_body(y, gate, out)
 }
 
 #[inline(always)]
@@ -78,7 +81,7 @@ fn silu_gate_body(y: &[f32], gate: &[f32], out: &mut [f32]) {
 
 dispatched! {
     /// [`sigmoid`] of every element.
-    pub fn sigmoid_in_place(values: &mut [f32]) = sigmoid_in_place_body
+    pub fn sigmoid_in_place(values: &mut [f32]) = sigmoid_in_place_on(set) => sigmoid_in_place_body(values)
 }
 
 #[inline(always)]
@@ -90,7 +93,7 @@ fn sigmoid_in_place_body(values: &mut [f32]) {
 
 dispatched! {
     /// Replaces every `x` by `e^(x - shift)` and returns their sum.
-    fn exp_minus_in_place(row: &mut [f32], shift: f32) -> f32 = exp_minus_body
+    fn exp_minus_in_place(row: &mut [f32], shift: f32) -> f32 = exp_minus_in_place_on(set) => exp_minus_body(row, shift)
 }
 
 #[inline(always)]
@@ -113,7 +116,7 @@ fn exp_minus_body(row: &mut [f32], shift: f32) -> f32 {
 
 dispatched! {
     /// Largest entry of a row, -inf for an empty one.
-    pub fn largest(row: &[f32]) -> f32 = largest_body
+    pub fn largest(row: &[f32]) -> f32 = largest_on(set) => largest_body(row)
 }
 
 #[inline(always)]
@@ -138,6 +141,7 @@ pub fn softmax_in_place(row: &mut [f32]) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::testing::{AWKWARD, equal_bits, values};
     use super::*;
 
     #[test]
@@ -159,6 +163,35 @@ mod tests {
         }
         assert_eq!(exp(0.0), 1.0);
         assert!(exp(f32::NEG_INFINITY) < 1e-37);
+    }
+
+    #[test]
+    fn every_instruction_set_gives_the_same_bits() {
+        for n in AWKWARD {
+            let (x, y) = (values(n, 1), values(n, 2));
+            let gated = equal_bits("silu_gate", |set| {
+                let mut out = vec![f32::NAN; n];
+                silu_gate_on(set, &y, &x, &mut out);
+                out
+            });
+            let formula: Vec<f32> = x.iter().zip(&y).map(|(x, y)| y * silu(*x)).collect();
+            assert_eq!(gated, formula, "{n}");
+            let sigmoids = equal_bits("sigmoid", |set| {
+                let mut out = x.clone();
+                sigmoid_in_place_on(set, &mut out);
+                out
+            });
+            let formula: Vec<f32> = x.iter().map(|x| sigmoid(*x)).collect();
+            assert_eq!(sigmoids, formula, "{n}");
+            equal_bits("exp_minus", |set| {
+                let mut out = x.clone();
+                let total = exp_minus_in_place_on(set, &mut out, 0.25);
+                out.push(total);
+                out
+            });
+            let largest = equal_bits("largest", |set| vec![largest_on(set, &x)]);
+            assert_eq!(largest, [x.iter().copied().fold(f32::NEG_INFINITY, f32::max)], "{n}");
+        }
     }
 
     #[test]

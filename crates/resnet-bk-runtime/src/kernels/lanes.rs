@@ -5,6 +5,7 @@
 //! chain    one head of one strip          block   up to 32 chains, staged through tiles of 64 steps
 //! ```
 
+use super::dispatch::InstructionSet;
 use super::transpose::{Row, SIDE, Square, transpose};
 use std::array::from_fn;
 use std::marker::PhantomData;
@@ -75,9 +76,10 @@ impl Walk {
     }
 }
 
-/// Where a block's numbers are, in rows of `PARTS * heads`: real numbers, or real parts and imaginary parts.
+/// Where a block's numbers are, in rows of `PARTS * heads`: real numbers, or real parts and
+/// imaginary parts.
 #[derive(Clone, Copy, Debug)]
-pub struct Place<const PARTS: usize> {
+pub struct BlockLayout<const PARTS: usize> {
     /// Of the first step of each lane's chain, first part.
     offsets: [usize; LANES],
     count: usize,
@@ -89,29 +91,30 @@ pub struct Place<const PARTS: usize> {
 pub struct BlockMut<'a, const PARTS: usize> {
     strips: Strips,
     chains: Range<usize>,
-    place: Place<PARTS>,
-    /// Numbers of all blocks; those at `place` belong to this one.
+    layout: BlockLayout<PARTS>,
+    /// Numbers of all blocks; those that `layout` names belong to this one.
     numbers: NonNull<f32>,
     borrowed: PhantomData<&'a mut [f32]>,
 }
 
-// SAFETY: it is a mutable borrow of the numbers at its place.
+// SAFETY: it is a mutable borrow of the numbers that its layout names.
 #[expect(unsafe_code, reason = "blocks of interleaved chains are given to threads")]
 unsafe impl<const PARTS: usize> Send for BlockMut<'_, PARTS> {}
 
 impl Strips {
     /// Where `count` chains from `first` on are.
     #[inline(always)]
-    pub fn place<const PARTS: usize>(self, first: usize, count: usize) -> Place<PARTS> {
+    pub fn block_layout<const PARTS: usize>(self, first: usize, count: usize) -> BlockLayout<PARTS> {
         let mut offsets = [0; LANES];
         for (lane, offset) in offsets[..count].iter_mut().enumerate() {
             let chain = first + lane;
             *offset = chain / self.heads * self.length * PARTS * self.heads + chain % self.heads;
         }
-        Place { offsets, count, heads: self.heads }
+        BlockLayout { offsets, count, heads: self.heads }
     }
 
-    /// Cuts chains into blocks of at most `lanes`. Where a strip has enough of them for rows to be copied, no block goes past its end.
+    /// Cuts chains into blocks of at most `lanes`. Where a strip has enough of them for rows to be
+    /// copied, no block goes past its end.
     ///
     /// # Panics
     /// If `lanes` is not between 1 and [`LANES`], or there are chains without heads.
@@ -143,7 +146,7 @@ impl Strips {
         let start = NonNull::from(numbers).cast();
         self.blocks(chains, lanes).map(move |block| BlockMut {
             strips: self,
-            place: self.place(block.start, block.len()),
+            layout: self.block_layout(block.start, block.len()),
             chains: block,
             numbers: start,
             borrowed: PhantomData,
@@ -151,7 +154,7 @@ impl Strips {
     }
 }
 
-impl<const PARTS: usize> Place<PARTS> {
+impl<const PARTS: usize> BlockLayout<PARTS> {
     /// Whether the lanes lie side by side, enough of them to copy rows rather than chains.
     #[inline(always)]
     fn has_rows(&self) -> bool {
@@ -168,10 +171,17 @@ impl<const PARTS: usize> Place<PARTS> {
         lanes
     }
 
-    /// Copies `steps` steps from `start` on into tiles, one a part. Whole tiles ask for the numbers of the tile that comes next
-    /// on this walk.
+    /// Copies `steps` steps from `start` on into tiles, one a part. Whole tiles ask for the numbers
+    /// of the tile that comes next on this walk.
     #[inline(always)]
-    pub fn load(&self, source: &[f32], (start, steps): (usize, usize), walk: Walk, tiles: &mut [Tile; PARTS]) {
+    pub fn load(
+        &self,
+        set: InstructionSet,
+        source: &[f32],
+        (start, steps): (usize, usize),
+        walk: Walk,
+        tiles: &mut [Tile; PARTS],
+    ) {
         let stride = PARTS * self.heads;
         let ahead = walk.to_next_tile(stride);
         if self.has_rows() {
@@ -190,7 +200,7 @@ impl<const PARTS: usize> Place<PARTS> {
             return;
         }
         if self.heads == 1 && steps == STEPS && self.count >= FEWEST {
-            return self.load_chains(&source[start * stride..], ahead, tiles);
+            return self.load_chains(set, &source[start * stride..], ahead, tiles);
         }
         for (lane, offset) in self.offsets[..self.count].iter().enumerate() {
             let chain = &source[offset + start * stride..];
@@ -202,9 +212,10 @@ impl<const PARTS: usize> Place<PARTS> {
         }
     }
 
-    /// Whole tiles of chains of one head each, through squares of 16 lanes and 16 numbers of a chain.
+    /// Whole tiles of chains of one head each, through squares of 16 lanes and 16 numbers of a
+    /// chain.
     #[inline(always)]
-    fn load_chains(&self, source: &[f32], ahead: isize, tiles: &mut [Tile; PARTS]) {
+    fn load_chains(&self, set: InstructionSet, source: &[f32], ahead: isize, tiles: &mut [Tile; PARTS]) {
         // Gathered first: the processor waits for the rows' memory all at once.
         let mut square = Square { rows: [[0.0; SIDE]; SIDE] };
         for (group, offsets) in self.offsets[..self.count].chunks(SIDE).enumerate() {
@@ -214,7 +225,7 @@ impl<const PARTS: usize> Place<PARTS> {
                     row.copy_from_slice(&chain[..SIDE]);
                     prefetch(chain, ahead);
                 }
-                for (number, lanes) in (first..).zip(transpose(square.rows.each_ref()).rows) {
+                for (number, lanes) in (first..).zip(transpose(set, square.rows.each_ref()).rows) {
                     tiles[number % PARTS][number / PARTS][group * SIDE..][..SIDE].copy_from_slice(&lanes);
                 }
             }
@@ -252,17 +263,18 @@ impl<const PARTS: usize> BlockMut<'_, PARTS> {
     /// If the chains have fewer steps.
     #[inline(always)]
     #[expect(unsafe_code, reason = "other blocks' numbers lie between these")]
-    pub fn store(&mut self, tiles: &[Tile; PARTS], start: usize, steps: usize) {
+    pub fn store(&mut self, set: InstructionSet, tiles: &[Tile; PARTS], start: usize, steps: usize) {
         let length = self.strips.length;
         assert!(start <= length && steps <= length - start, "{steps} steps from {start} on, of {length}");
-        let Place { offsets, count, heads } = self.place;
+        let BlockLayout { offsets, count, heads } = self.layout;
         let stride = PARTS * heads;
-        if self.place.has_rows() {
+        if self.layout.has_rows() {
             for step in 0..steps {
                 for (part, tile) in tiles.iter().enumerate() {
                     let at = offsets[0] + (start + step) * stride + part * heads;
                     let row = &tile[step];
-                    // SAFETY: the step is one of the chains', and the `count` lanes lie side by side.
+                    // SAFETY: the step is one of the chains', and the `count` lanes lie side by
+                    // side.
                     unsafe { if count == LANES { self.write(at, row) } else { self.write(at, &row[..count]) } }
                 }
             }
@@ -273,8 +285,9 @@ impl<const PARTS: usize> BlockMut<'_, PARTS> {
                 for first in (0..PARTS * STEPS).step_by(SIDE) {
                     let row = |number: usize| row_at(&tiles[number % PARTS][number / PARTS], group * SIDE);
                     let rows = from_fn(|index| row(first + index));
-                    for (row, offset) in transpose(rows).rows.iter().zip(offsets) {
-                        // SAFETY: a chain of one head is `PARTS T` numbers in a row, of which these are `SIDE`.
+                    for (row, offset) in transpose(set, rows).rows.iter().zip(offsets) {
+                        // SAFETY: a chain of one head is `PARTS T` numbers in a row, of which these
+                        // are `SIDE`.
                         unsafe { self.write(offset + start * stride + first, row) };
                     }
                 }
@@ -351,34 +364,48 @@ pub fn put(lanes: &Lanes, row: &mut [f32], first: usize, count: usize) {
 mod tests {
     use super::*;
 
-    #[test]
-    fn blocks_share_all_numbers_out_and_write_none_of_another() {
-        let value = |chain: usize, step: usize, part: usize| (1000 * chain + 10 * step + part) as f32;
-        for (heads, strips) in [(1, 50), (3, 7), (8, 3), (12, 2), (33, 2), (40, 1), (64, 2)] {
-            for (lanes, length) in [(1, 3), (10, 64), (32, 70)] {
-                let shape = Strips { length, heads };
-                let mut numbers = vec![f32::NAN; strips * length * 2 * heads];
-                // From the last block on: one that wrote into a later one's numbers would leave its own there.
-                let blocks: Vec<BlockMut<2>> = shape.blocks_mut(&mut numbers, lanes).collect();
-                for mut block in blocks.into_iter().rev() {
-                    let chains = block.chains();
-                    assert!(chains.len() <= lanes);
-                    for start in (0..length).step_by(STEPS) {
-                        let steps = STEPS.min(length - start);
-                        let mut tiles = [Tile::EMPTY; 2];
-                        for (part, tile) in tiles.iter_mut().enumerate() {
-                            for (step, row) in tile[..steps].iter_mut().enumerate() {
-                                *row = from_fn(|lane| value(chains.start + lane, start + step, part));
-                            }
-                        }
-                        block.store(&tiles, start, steps);
+    /// A number that tells where it belongs.
+    fn value(chain: usize, step: usize, part: usize) -> f32 {
+        (1000 * chain + 10 * step + part) as f32
+    }
+
+    /// Stores every block's values, from the last block on: one that wrote into a later block's
+    /// numbers would leave its own there.
+    fn fill(set: InstructionSet, shape: Strips, lanes: usize, numbers: &mut [f32]) {
+        let blocks: Vec<BlockMut<2>> = shape.blocks_mut(numbers, lanes).collect();
+        for mut block in blocks.into_iter().rev() {
+            let chains = block.chains();
+            assert!(chains.len() <= lanes);
+            for start in (0..shape.length).step_by(STEPS) {
+                let steps = STEPS.min(shape.length - start);
+                let mut tiles = [Tile::EMPTY; 2];
+                for (part, tile) in tiles.iter_mut().enumerate() {
+                    for (step, row) in tile[..steps].iter_mut().enumerate() {
+                        *row = from_fn(|lane| value(chains.start + lane, start + step, part));
                     }
                 }
-                for (index, &number) in numbers.iter().enumerate() {
-                    let (row, head) = (index / heads, index % heads);
-                    let (strip, step, part) = (row / 2 / length, row / 2 % length, row % 2);
-                    let expected = value(strip * heads + head, step, part);
-                    assert_eq!(number, expected, "{heads} heads, {lanes} lanes, strip {strip}, step {step}");
+                block.store(set, &tiles, start, steps);
+            }
+        }
+    }
+
+    #[test]
+    fn blocks_share_all_numbers_out_and_write_none_of_another() {
+        for set in InstructionSet::available() {
+            for (heads, strips) in [(1, 50), (3, 7), (8, 3), (12, 2), (33, 2), (40, 1), (64, 2)] {
+                for (lanes, length) in [(1, 3), (10, 64), (32, 70)] {
+                    let shape = Strips { length, heads };
+                    let mut numbers = vec![f32::NAN; strips * length * 2 * heads];
+                    fill(set, shape, lanes, &mut numbers);
+                    for (index, &number) in numbers.iter().enumerate() {
+                        let (row, head) = (index / heads, index % heads);
+                        let (strip, step, part) = (row / 2 / length, row / 2 % length, row % 2);
+                        let expected = value(strip * heads + head, step, part);
+                        assert_eq!(
+                            number, expected,
+                            "{set:?}, {heads} heads, {lanes} lanes, strip {strip}, step {step}"
+                        );
+                    }
                 }
             }
         }
@@ -398,7 +425,7 @@ mod tests {
             let beyond = std::panic::catch_unwind(|| {
                 let mut numbers = [0.0; 12];
                 let mut blocks = Strips { length: 2, heads: 3 }.blocks_mut::<2>(&mut numbers, 32);
-                blocks.next().expect("a block").store(&[Tile::EMPTY; 2], start, steps);
+                blocks.next().expect("a block").store(InstructionSet::detect(), &[Tile::EMPTY; 2], start, steps);
             });
             assert!(beyond.is_err(), "{steps} steps from {start} on");
         }

@@ -1,7 +1,9 @@
 //! `y = x W + b`, each output summed over the inputs in order, multiply and add rounded apart.
 //!
-//! The order does not depend on how many rows come at once, so a batch and a single step give the same bits.
+//! The order does not depend on how many rows come at once, so a batch and a single step give the
+//! same bits.
 
+use super::dispatch::InstructionSet;
 use crate::dispatched;
 
 /// Rows that share a load of the weights.
@@ -20,7 +22,8 @@ dispatched! {
     ///
     /// # Panics
     /// If the lengths do not fit together.
-    pub fn linear(x: &[f32], weight: &[f32], bias: &[f32], out: &mut [f32]) = linear_body
+    pub fn linear(x: &[f32], weight: &[f32], bias: &[f32], out: &mut [f32])
+        = linear_on(set) => linear_body(x, weight, bias, out)
 }
 
 #[inline(always)]
@@ -89,11 +92,8 @@ fn strip<const R: usize, const C: usize>(
 
 #[cfg(test)]
 mod tests {
+    use super::super::testing::{equal_bits, values};
     use super::*;
-
-    fn values(n: usize, salt: usize) -> Vec<f32> {
-        (0..n).map(|i| ((i * 7919 + salt * 104_729) % 2003) as f32 / 1001.0 - 1.0).collect()
-    }
 
     /// The formula, one output at a time.
     fn slow(x: &[f32], weight: &[f32], bias: &[f32], input: usize) -> Vec<f32> {
@@ -118,12 +118,12 @@ mod tests {
                 for output in [1, 7, 8, 15, 16, 17, 31, 32, 33, 64, 100] {
                     let (x, w, b) = (values(rows * input, 1), values(input * output, 2), values(output, 3));
                     let expected = slow(&x, &w, &b, input);
-                    let mut fast = vec![f32::NAN; rows * output];
-                    linear(&x, &w, &b, &mut fast);
-                    assert_eq!(fast, expected, "dispatched, {rows} x {input} x {output}");
-                    let mut generic = vec![f32::NAN; rows * output];
-                    linear_body(&x, &w, &b, &mut generic);
-                    assert_eq!(generic, expected, "generic, {rows} x {input} x {output}");
+                    let found = equal_bits("linear", |set| {
+                        let mut out = vec![f32::NAN; rows * output];
+                        linear_on(set, &x, &w, &b, &mut out);
+                        out
+                    });
+                    assert_eq!(found, expected, "{rows} x {input} x {output}");
                 }
             }
         }

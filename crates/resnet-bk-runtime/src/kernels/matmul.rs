@@ -46,7 +46,7 @@ pub enum Write {
 pub enum Threads {
     /// The calling one alone.
     One,
-    /// All of the current rayon pool.
+    /// All of the current rayon pool; the calling one alone without the feature `rayon`.
     All,
 }
 
@@ -61,11 +61,13 @@ pub fn matmul(out: &mut [f32], write: Write, a: Matrix, b: Matrix, threads: Thre
         return;
     }
     let parallelism = match threads {
-        Threads::One => gemm::Parallelism::None,
+        #[cfg(feature = "rayon")]
         Threads::All => gemm::Parallelism::Rayon(0),
+        _ => gemm::Parallelism::None,
     };
-    // SAFETY: `out` holds rows * columns elements and is borrowed mutably; the constructor of `Matrix` checked that every
-    // element reached through its strides lies inside its slice; `transposed` keeps that set of elements.
+    // SAFETY: `out` holds rows * columns elements and is borrowed mutably; the constructor of
+    // `Matrix` checked that every element reached through its strides lies inside its slice;
+    // `transposed` keeps that set of elements.
     #[expect(unsafe_code, reason = "gemm takes raw pointers")]
     unsafe {
         gemm::gemm(

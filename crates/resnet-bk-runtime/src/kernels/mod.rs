@@ -2,7 +2,7 @@
 //!
 //! | file | what | same bits everywhere |
 //! | --- | --- | --- |
-//! | `dispatch` | compiles a body once per instruction set and picks one at run time | |
+//! | `dispatch` | instruction sets; compiles a body once for each and picks one at run time | |
 //! | `linear` | `y = x W + b`, each output summed in the order of the inputs | yes |
 //! | `elementwise` | exp, sigmoid, softplus, SiLU, softmax | yes |
 //! | `normalizer` | running sums of exponentials of a row | yes |
@@ -12,8 +12,9 @@
 //! | `rounding` | nearest multiples of a step | yes |
 //! | `matmul` | general matrix products through the `gemm` crate | no |
 //!
-//! All but the last use no fused multiply-add and no reassociation, so a batch, a single step, every instruction set and
-//! training itself give the same bits. Quantizers and routers round and choose; equal bits keep them from choosing differently.
+//! All but the last use no fused multiply-add and no reassociation, so a batch, a single step,
+//! every instruction set and training itself give the same bits. Quantizers and routers round and
+//! choose; equal bits keep them from choosing differently.
 
 mod dispatch;
 mod elementwise;
@@ -25,13 +26,16 @@ mod normalizer;
 mod propagator;
 mod rounding;
 mod scan;
+#[cfg(test)]
+mod testing;
 mod transpose;
 
+pub use dispatch::{Detected, InstructionSet};
 pub use elementwise::{exp, largest, sigmoid, sigmoid_in_place, silu_gate, softmax_in_place, softplus};
 pub use linear::linear;
 pub use matmul::{Matrix, Threads, Write, matmul};
 pub use norm::{inverse_rms, layer_norm, moments, rms_norm};
 pub use normalizer::{Normalizer, add_row};
 pub use propagator::{PropagatorInput, propagate};
-pub use rounding::{largest_magnitude, round_to_step, round_to_steps};
+pub use rounding::{in_steps, largest_magnitude, nearest_code, round_to_step, round_to_steps};
 pub use scan::{Chain, Moebius, compose_left, left_ratios, left_ratios_block, reciprocal};

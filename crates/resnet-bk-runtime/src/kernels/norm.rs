@@ -4,6 +4,7 @@
 //! layer norm   y = (x - mean) / sqrt(var + eps) * gamma + beta        RMS norm   y = x / sqrt(mean(x^2) + eps) * gamma
 //! ```
 
+use super::dispatch::InstructionSet;
 use crate::dispatched;
 
 /// Added to variances and mean squares.
@@ -44,7 +45,8 @@ pub fn inverse_rms(row: &[f32]) -> f32 {
 
 dispatched! {
     /// Layer normalization. Shapes: `x`, `out` `[n, D]`; `gamma`, `beta` `[D]`.
-    pub fn layer_norm(x: &[f32], gamma: &[f32], beta: &[f32], out: &mut [f32]) = layer_norm_body
+    pub fn layer_norm(x: &[f32], gamma: &[f32], beta: &[f32], out: &mut [f32])
+        = layer_norm_on(set) => layer_norm_body(x, gamma, beta, out)
 }
 
 #[inline(always)]
@@ -59,7 +61,7 @@ fn layer_norm_body(x: &[f32], gamma: &[f32], beta: &[f32], out: &mut [f32]) {
 
 dispatched! {
     /// RMS normalization. Shapes: `x`, `out` `[n, D]`; `gamma` `[D]`.
-    pub fn rms_norm(x: &[f32], gamma: &[f32], out: &mut [f32]) = rms_norm_body
+    pub fn rms_norm(x: &[f32], gamma: &[f32], out: &mut [f32]) = rms_norm_on(set) => rms_norm_body(x, gamma, out)
 }
 
 #[inline(always)]
@@ -74,7 +76,27 @@ fn rms_norm_body(x: &[f32], gamma: &[f32], out: &mut [f32]) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::testing::{AWKWARD, equal_bits, values};
     use super::*;
+
+    #[test]
+    fn every_instruction_set_gives_the_same_bits() {
+        for width in AWKWARD.into_iter().filter(|width| *width > 0) {
+            for rows in [0, 1, 3] {
+                let (x, gamma, beta) = (values(rows * width, 1), values(width, 2), values(width, 3));
+                equal_bits("layer_norm", |set| {
+                    let mut out = vec![f32::NAN; rows * width];
+                    layer_norm_on(set, &x, &gamma, &beta, &mut out);
+                    out
+                });
+                equal_bits("rms_norm", |set| {
+                    let mut out = vec![f32::NAN; rows * width];
+                    rms_norm_on(set, &x, &gamma, &mut out);
+                    out
+                });
+            }
+        }
+    }
 
     #[test]
     fn normalized_rows_have_the_promised_moments() {

@@ -1,5 +1,6 @@
 //! Normalizers of the head's logits, a row at a time.
 
+use super::dispatch::InstructionSet;
 use super::elementwise::{exp, largest};
 use crate::dispatched;
 
@@ -41,7 +42,8 @@ impl Normalizer {
 
 dispatched! {
     /// `sum_i e^(scale x_i - shift)`.
-    fn scaled_exp_sum(row: &[f32], scale: f32, shift: f32) -> f32 = scaled_exp_sum_body
+    fn scaled_exp_sum(row: &[f32], scale: f32, shift: f32) -> f32
+        = scaled_exp_sum_on(set) => scaled_exp_sum_body(row, scale, shift)
 }
 
 #[inline(always)]
@@ -62,7 +64,7 @@ fn scaled_exp_sum_body(row: &[f32], scale: f32, shift: f32) -> f32 {
 
 dispatched! {
     /// Adds a row to another.
-    pub fn add_row(row: &mut [f32], other: &[f32]) = add_row_body
+    pub fn add_row(row: &mut [f32], other: &[f32]) = add_row_on(set) => add_row_body(row, other)
 }
 
 #[inline(always)]
@@ -74,7 +76,23 @@ fn add_row_body(row: &mut [f32], other: &[f32]) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::testing::{AWKWARD, equal_bits, values};
     use super::*;
+
+    #[test]
+    fn every_instruction_set_gives_the_same_bits() {
+        for n in AWKWARD {
+            let (x, y) = (values(n, 1), values(n, 2));
+            equal_bits("scaled_exp_sum", |set| vec![scaled_exp_sum_on(set, &x, 0.7, 0.25)]);
+            let sum = equal_bits("add_row", |set| {
+                let mut out = x.clone();
+                add_row_on(set, &mut out, &y);
+                out
+            });
+            let formula: Vec<f32> = x.iter().zip(&y).map(|(x, y)| x + y).collect();
+            assert_eq!(sum, formula, "{n}");
+        }
+    }
 
     #[test]
     fn running_normalizers_equal_the_sum_in_double_precision() {

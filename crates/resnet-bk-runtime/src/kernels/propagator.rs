@@ -1,5 +1,6 @@
 //! The propagator of one sequence; a lane is a head. Equations in [`crate::resolvent`].
 
+use super::dispatch::InstructionSet;
 use super::elementwise::{sigmoid, softplus};
 use super::lanes::{LANES, put, take};
 use super::scan::reciprocal;
@@ -30,7 +31,7 @@ dispatched! {
         wave: &mut [f32],
         waves: &mut [f32],
         ratios: &mut [f32],
-    ) = propagate_body
+    ) = propagate_on(set) => propagate_body(input, ratio, wave, waves, ratios)
 }
 
 #[inline(always)]
@@ -66,5 +67,28 @@ fn propagate_body(input: PropagatorInput, ratio: &mut [f32], wave: &mut [f32], w
         put(&g_im, ratio, heads + first, count);
         put(&psi_re, wave, first, count);
         put(&psi_im, wave, heads + first, count);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{equal_bits, values};
+    use super::*;
+
+    #[test]
+    fn every_instruction_set_gives_the_same_bits() {
+        for heads in [1, 15, 16, 17, 31, 32, 33, 65] {
+            for length in [0, 1, 5] {
+                let (hopping, barrier) = (values(length * heads, 1), values(length * heads, 2));
+                let (source, eta) = (values(2 * length * heads, 3), values(heads, 4));
+                let input = PropagatorInput { hopping: &hopping, barrier: &barrier, source: &source, eta: &eta };
+                equal_bits("propagate", |set| {
+                    let (mut ratio, mut wave) = (values(2 * heads, 5), values(2 * heads, 6));
+                    let (mut waves, mut ratios) = (vec![f32::NAN; source.len()], vec![f32::NAN; source.len()]);
+                    propagate_on(set, input, &mut ratio, &mut wave, &mut waves, &mut ratios);
+                    [ratio, wave, waves, ratios].concat()
+                });
+            }
+        }
     }
 }

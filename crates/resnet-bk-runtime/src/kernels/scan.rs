@@ -4,13 +4,16 @@
 //! g_t = 1 / (a_t - i eta - s^2 g_{t-1})           a_t = a0 + v_t
 //! ```
 //!
-//! A step is a Moebius map of the ratio before it, so a stretch is one too: with `g = n / d`, the pair `(n, d)` goes to
-//! `(d, (a_t - i eta) d - s^2 n)`, which is linear. [`compose_left`] finds the stretch's matrix, up to a factor.
+//! A step is a Moebius map of the ratio before it, so a stretch is one too: with `g = n / d`, the
+//! pair `(n, d)` goes to `(d, (a_t - i eta) d - s^2 n)`, which is linear. [`compose_left`] finds
+//! the stretch's matrix, up to a factor.
 
+use super::dispatch::InstructionSet;
 use super::lanes::{BlockMut, LANES, Lanes, STEPS, Strips, Tile, Walk, per_head};
 use crate::dispatched;
 
-/// Steps after which a matrix is scaled back to size 1: it grows by at most `|a| + eta + s^2` a step.
+/// Steps after which a matrix is scaled back to size 1: it grows by at most `|a| + eta + s^2` a
+/// step.
 const RESCALE: usize = 4;
 
 /// Constants of the diagonal mixer's chains, one number per head.
@@ -47,20 +50,21 @@ pub fn left_ratios(potential: &[f32], strips: Strips, chain: Chain, states: &[f3
 
 dispatched! {
     /// [`left_ratios`] of the chains of one block.
-    pub fn left_ratios_block(potential: &[f32], chain: Chain, states: &[f32], ratios: &mut BlockMut<2>) = left_ratios_body
+    pub fn left_ratios_block(potential: &[f32], chain: Chain, states: &[f32], ratios: &mut BlockMut<2>)
+        = left_ratios_block_on(set) => left_ratios_body(set, potential, chain, states, ratios)
 }
 
 #[inline(always)]
-fn left_ratios_body(potential: &[f32], chain: Chain, states: &[f32], ratios: &mut BlockMut<2>) {
+fn left_ratios_body(set: InstructionSet, potential: &[f32], chain: Chain, states: &[f32], ratios: &mut BlockMut<2>) {
     let (strips, first, count) = (ratios.strips(), ratios.chains().start, ratios.chains().len());
     let (a0, s2, eta) = block_constants(chain, first, count);
-    let source = strips.place::<1>(first, count);
-    let state = Strips { length: 1, ..strips }.place::<2>(first, count);
+    let source = strips.block_layout::<1>(first, count);
+    let state = Strips { length: 1, ..strips }.block_layout::<2>(first, count);
     let (mut re, mut im) = (state.first_step(states, 0), state.first_step(states, 1));
     let (mut v, mut g) = ([Tile::EMPTY], [Tile::EMPTY; 2]);
     for start in (0..strips.length).step_by(STEPS) {
         let steps = STEPS.min(strips.length - start);
-        source.load(potential, (start, steps), Walk::Forwards, &mut v);
+        source.load(set, potential, (start, steps), Walk::Forwards, &mut v);
         for step in 0..steps {
             for lane in 0..LANES {
                 let a = a0[lane] + v[0][step][lane] - s2[lane] * re[lane];
@@ -68,7 +72,7 @@ fn left_ratios_body(potential: &[f32], chain: Chain, states: &[f32], ratios: &mu
             }
             (g[0][step], g[1][step]) = (re, im);
         }
-        ratios.store(&g, start, steps);
+        ratios.store(set, &g, start, steps);
     }
 }
 
@@ -79,7 +83,8 @@ fn block_constants(chain: Chain, first: usize, count: usize) -> (Lanes, Lanes, L
     (per_head(chain.diagonal, first, count), squared, per_head(chain.eta, first, count))
 }
 
-/// A stretch's map of the ratio before it: `g -> (n_g g + n_1) / (d_g g + d_1)`, each coefficient complex.
+/// A stretch's map of the ratio before it: `g -> (n_g g + n_1) / (d_g g + d_1)`, each coefficient
+/// complex.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Moebius {
     n_g: (f32, f32),
@@ -102,22 +107,30 @@ impl Moebius {
 }
 
 dispatched! {
-    /// The maps of a block's chains, from `first` on. Shapes: `potential` `[S, T, H]`, `maps` `[n]` of the `[S, H]`, overwritten.
+    /// The maps of a block's chains, from `first` on. Shapes: `potential` `[S, T, H]`, `maps` `[n]`
+    /// of the `[S, H]`, overwritten.
     pub fn compose_left(potential: &[f32], strips: Strips, chain: Chain, first: usize, maps: &mut [Moebius])
-        = compose_left_body
+        = compose_left_on(set) => compose_left_body(set, potential, strips, chain, first, maps)
 }
 
 #[inline(always)]
-fn compose_left_body(potential: &[f32], strips: Strips, chain: Chain, first: usize, maps: &mut [Moebius]) {
+fn compose_left_body(
+    set: InstructionSet,
+    potential: &[f32],
+    strips: Strips,
+    chain: Chain,
+    first: usize,
+    maps: &mut [Moebius],
+) {
     let mut v = [Tile::EMPTY];
     let (a0, s2, eta) = block_constants(chain, first, maps.len());
-    let source = strips.place::<1>(first, maps.len());
+    let source = strips.block_layout::<1>(first, maps.len());
     // Real and imaginary parts of n and d, from (1, 0) and from (0, 1).
     let mut n = [[[1.0f32; LANES], [0.0; LANES]], [[0.0; LANES], [0.0; LANES]]];
     let mut d = [[[0.0f32; LANES], [0.0; LANES]], [[1.0; LANES], [0.0; LANES]]];
     for start in (0..strips.length).step_by(STEPS) {
         let steps = STEPS.min(strips.length - start);
-        source.load(potential, (start, steps), Walk::Forwards, &mut v);
+        source.load(set, potential, (start, steps), Walk::Forwards, &mut v);
         for (step, v) in v[0][..steps].iter().enumerate() {
             for (n, d) in n.iter_mut().zip(&mut d) {
                 for lane in 0..LANES {
@@ -152,6 +165,47 @@ fn rescale(n: &mut [[Lanes; 2]; 2], d: &mut [[Lanes; 2]; 2]) {
     for part in n.as_flattened_mut().iter_mut().chain(d.as_flattened_mut()) {
         for (x, scale) in part.iter_mut().zip(&scale) {
             *x *= scale;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{equal_bits, values};
+    use super::*;
+
+    /// Heads and strips: single chains, rows of chains, chains of one head that are transposed.
+    const SHAPES: [(usize, usize); 9] = [(1, 1), (1, 8), (1, 15), (1, 33), (3, 7), (15, 2), (16, 1), (33, 2), (64, 1)];
+    /// Below a tile, a tile, and more than one.
+    const LENGTHS: [usize; 6] = [0, 1, 17, 63, 64, 129];
+
+    #[test]
+    fn every_instruction_set_gives_the_same_bits() {
+        for (heads, strips) in SHAPES {
+            let (diagonal, hopping, eta) = (values(heads, 1), values(heads, 2), vec![1.0; heads]);
+            let chain = Chain { diagonal: &diagonal, hopping: &hopping, eta: &eta };
+            let states = vec![0.0; 2 * strips * heads];
+            for length in LENGTHS {
+                let shape = Strips { length, heads };
+                let potential = values(strips * length * heads, 3);
+                equal_bits("left_ratios", |set| {
+                    let mut ratios = vec![f32::NAN; 2 * potential.len()];
+                    for mut block in shape.blocks_mut(&mut ratios, LANES) {
+                        left_ratios_block_on(set, &potential, chain, &states, &mut block);
+                    }
+                    ratios
+                });
+                equal_bits("compose_left", |set| {
+                    let mut maps = vec![Moebius::default(); strips * heads];
+                    for block in shape.blocks(strips * heads, LANES) {
+                        compose_left_on(set, &potential, shape, chain, block.start, &mut maps[block]);
+                    }
+                    maps.iter()
+                        .flat_map(|map| [map.n_g, map.n_1, map.d_g, map.d_1])
+                        .flat_map(<[f32; 2]>::from)
+                        .collect()
+                });
+            }
         }
     }
 }

@@ -1,5 +1,7 @@
 //! A square block of numbers with rows and columns exchanged.
 
+use super::dispatch::InstructionSet;
+
 /// Rows and columns of a block.
 pub const SIDE: usize = 16;
 
@@ -16,14 +18,18 @@ pub struct Square {
 
 /// `out.rows[j][i] = rows[i][j]`.
 #[inline(always)]
-pub fn transpose(rows: [&Row; SIDE]) -> Square {
-    #[cfg(target_arch = "x86_64")]
-    if is_x86_feature_detected!("avx512f") {
-        // SAFETY: the processor has AVX-512.
-        #[expect(unsafe_code, reason = "calls a function compiled for detected instructions")]
-        return unsafe { avx512::transpose(rows) };
+pub fn transpose(set: InstructionSet, rows: [&Row; SIDE]) -> Square {
+    match set {
+        #[cfg(target_arch = "x86_64")]
+        InstructionSet::Avx512(_) => {
+            // SAFETY: the set proves that the processor has AVX-512.
+            #[expect(unsafe_code, reason = "calls a function compiled for detected instructions")]
+            unsafe {
+                avx512::transpose(rows)
+            }
+        }
+        _ => plain(rows),
     }
-    plain(rows)
 }
 
 fn plain(rows: [&Row; SIDE]) -> Square {
@@ -38,7 +44,8 @@ mod avx512 {
         _mm512_unpackhi_pd, _mm512_unpackhi_ps, _mm512_unpacklo_pd, _mm512_unpacklo_ps,
     };
 
-    /// Pairs of rows are interleaved within groups of four numbers, then pairs of pairs, then the groups change places.
+    /// Pairs of rows are interleaved within groups of four numbers, then pairs of pairs, then the
+    /// groups change places.
     #[target_feature(enable = "avx512f")]
     #[inline]
     pub fn transpose(rows: [&Row; SIDE]) -> Square {
@@ -70,7 +77,8 @@ mod avx512 {
                 _mm512_shuffle_f32x4::<ODD>(odd.0, odd.1),
             ];
             for (group, x) in columns.into_iter().enumerate() {
-                // SAFETY: a row of `out` has the 16 numbers that are stored, and starts at a multiple of 64 bytes.
+                // SAFETY: a row of `out` has the 16 numbers that are stored, and starts at a
+                // multiple of 64 bytes.
                 #[expect(unsafe_code, reason = "stores into an array of the register's size")]
                 unsafe {
                     _mm512_store_ps(out.rows[4 * group + column].as_mut_ptr(), x);
@@ -88,9 +96,11 @@ mod tests {
     #[test]
     fn rows_become_columns() {
         let rows: [Row; SIDE] = std::array::from_fn(|i| std::array::from_fn(|j| (SIDE * i + j) as f32));
-        let columns = transpose(rows.each_ref());
-        assert_eq!(columns, plain(rows.each_ref()));
-        assert_eq!(columns.rows[3][5], rows[5][3]);
-        assert_eq!(transpose(columns.rows.each_ref()).rows, rows);
+        for set in InstructionSet::available() {
+            let columns = transpose(set, rows.each_ref());
+            assert_eq!(columns, plain(rows.each_ref()), "{set:?}");
+            assert_eq!(columns.rows[3][5], rows[5][3]);
+            assert_eq!(transpose(set, columns.rows.each_ref()).rows, rows);
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! The layers of a block: affine maps, layer norm and the mixture of experts.
 
 use crate::kernels::{layer_norm, linear};
-use crate::moe::{assignments, gate_weights};
+use crate::router::{assignments, gate_weights};
 
 /// `x W + b` of every row.
 #[derive(Clone, Debug)]
@@ -50,7 +50,8 @@ pub(super) struct MixtureOfExperts {
 }
 
 impl MixtureOfExperts {
-    /// Each token through its `top_k` best experts. Shapes: `x` `[n, D]` with `D = width`, to `[n, D]`.
+    /// Each token through its `top_k` best experts. Shapes: `x` `[n, D]` with `D = width`, to `[n,
+    /// D]`.
     pub fn forward(&self, x: &[f32], top_k: usize, width: usize) -> Vec<f32> {
         let count = self.experts.len();
         let weights = gate_weights(&self.router.forward(x), count, top_k);

@@ -1,4 +1,5 @@
-//! The model that runs: decoded weights, and the state that one sequence carries from token to token.
+//! The model that runs: decoded weights, and the state that one sequence carries from token to
+//! token.
 //!
 //! ```text
 //! x = embedding[token] (+ position)
@@ -7,7 +8,8 @@
 //! logits = head(norm(x))
 //! ```
 //!
-//! One function serves both a window and a single step: [`Model::hidden`] goes on from the state it is given.
+//! One function serves both a window and a single step: [`Model::hidden`] goes on from the state it
+//! is given.
 
 mod block;
 mod layers;
@@ -46,7 +48,7 @@ pub enum ModelError {
 pub struct Model {
     architecture: Architecture,
     embedding: TableLayout,
-    embedding_bank: Vec<f32>,
+    embedding_table: Vec<f32>,
     positions: Option<Vec<f32>>,
     blocks: Vec<Block>,
     norm: LayerNorm,
@@ -83,7 +85,7 @@ impl Model {
             .collect::<Result<Vec<_>, _>>()?;
         Ok(Self {
             embedding: architecture.embedding_layout(),
-            embedding_bank: tensors.embedding_bank(&architecture)?,
+            embedding_table: tensors.embedding_table(&architecture)?,
             positions: architecture.positions.then(|| tensors.take(ModelTensor::Positions)).transpose()?,
             blocks,
             norm: tensors.layer_norm(ModelTensor::Norm)?,
@@ -105,7 +107,7 @@ impl Model {
                 let layout = TableLayout::full(self.architecture.vocab_size, self.architecture.d_model);
                 Head::new(&layout, table, &self.head_bias)
             }
-            None => Head::new(&self.embedding, &self.embedding_bank, &self.head_bias),
+            None => Head::new(&self.embedding, &self.embedding_table, &self.head_bias),
         }
     }
 
@@ -116,8 +118,8 @@ impl Model {
 
     /// Hidden states of the next tokens of a sequence, after the last norm; `state` moves on.
     ///
-    /// A bidirectional model takes the tokens as one whole window and leaves the recurrent state alone. Past `n_seq` tokens,
-    /// position embeddings stay at the last one.
+    /// A bidirectional model takes the tokens as one whole window and leaves the recurrent state
+    /// alone. Past `n_seq` tokens, position embeddings stay at the last one.
     ///
     /// # Shapes
     /// - `tokens`: `[n]`, each below `V`
@@ -129,7 +131,7 @@ impl Model {
         assert_eq!(state.blocks.len(), self.blocks.len(), "blocks of the state and of the model");
         let width = self.architecture.d_model;
         let mut x = vec![0.0; tokens.len() * width];
-        let bins = self.embedding.bins(&self.embedding_bank);
+        let bins = self.embedding.bins(&self.embedding_table);
         for (x, &token) in x.chunks_mut(width).zip(tokens) {
             // On 32-bit targets the place of a token that is far out could wrap into the table.
             assert!((token as usize) < self.architecture.vocab_size, "token {token} is not in the vocabulary");

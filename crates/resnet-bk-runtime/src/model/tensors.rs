@@ -34,18 +34,18 @@ impl<F: FnMut(TensorId) -> Option<Vec<f32>>> Tensors<F> {
     }
 
     /// Rows and projections of the embedding table.
-    pub fn embedding_bank(&mut self, architecture: &Architecture) -> Result<Vec<f32>, ModelError> {
+    pub fn embedding_table(&mut self, architecture: &Architecture) -> Result<Vec<f32>, ModelError> {
         if architecture.embedding_bins.is_empty() {
             return self.take(ModelTensor::Embedding);
         }
-        let mut bank = Vec::new();
+        let mut table = Vec::new();
         for (index, bin) in architecture.embedding_bins.iter().enumerate() {
-            bank.extend(self.take(ModelTensor::BinRows(index))?);
+            table.extend(self.take(ModelTensor::BinRows(index))?);
             if bin.is_projected(architecture.d_model) {
-                bank.extend(self.take(ModelTensor::BinProjection(index))?);
+                table.extend(self.take(ModelTensor::BinProjection(index))?);
             }
         }
-        Ok(bank)
+        Ok(table)
     }
 
     /// Bias of the head, with its curve.

@@ -82,7 +82,8 @@ fn assert_close(re: f32, im: f32, expected: Complex, place: &str) {
     assert!(error < RELATIVE, "{place}: {re} + {im}i, expected {expected:?}, relative error {error}");
 }
 
-/// Lengths of the dense comparison: an inverse costs `T^3`, so the longest is compared by a dense solve's diagonal once.
+/// Lengths of the dense comparison: an inverse costs `T^3`, so the longest is compared by a dense
+/// solve's diagonal once.
 const LENGTHS: [usize; 5] = [1, 2, 3, 17, 128];
 
 fn dense_chain(potential: &[f32], head: usize) -> Vec<Vec<Complex>> {

@@ -100,7 +100,8 @@ fn a_penalty_makes_every_repeated_word_less_probable_once() {
 #[test]
 fn a_penalty_breaks_the_loop_that_greedy_decoding_falls_into() {
     const WORDS: u32 = 200;
-    // A toy model: 1, 2, 3, 1, ... is the most probable course, and every other word is nearly as probable.
+    // A toy model: 1, 2, 3, 1, ... is the most probable course, and every other word is nearly as
+    // probable.
     let logits = |word: u32| -> Vec<f32> {
         (0..WORDS).map(|next| if next == word % 3 + 1 { 3.0 } else { 2.0 - next as f32 / 1e3 }).collect()
     };

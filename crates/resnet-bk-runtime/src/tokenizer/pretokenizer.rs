@@ -11,15 +11,19 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Pretokenizer {
-    /// A word is what stands between white space. For text which is tokenized already, such as WikiText.
+    /// A word is what stands between white space. For text which is tokenized already, such as
+    /// WikiText.
     Whitespace,
     /// For raw text. White space separates, and within what it separates:
     ///
-    /// - letters, digits, marks and `_` form words, in any script. A script written without spaces stays in one piece;
-    /// - an apostrophe, hyphen or dot between two such characters belongs to the word: `don't`, `well-known`, `U.S`;
+    /// - letters, digits, marks and `_` form words, in any script. A script written without spaces
+    ///   stays in one piece;
+    /// - an apostrophe, hyphen or dot between two such characters belongs to the word: `don't`,
+    ///   `well-known`, `U.S`;
     /// - a comma or colon does so between two digits: `1,000`, `5:30`;
     /// - a final `'s` is a word of its own, because it follows any noun: `John` `'s`;
-    /// - a run of dots or hyphens is one word (`...`), every other punctuation mark or symbol is one by itself.
+    /// - a run of dots or hyphens is one word (`...`), every other punctuation mark or symbol is
+    ///   one by itself.
     ///
     /// Every character that is not white space is part of exactly one word.
     Words,
@@ -116,8 +120,9 @@ fn is_apostrophe(c: char) -> bool {
 
 /// Whether `c` can be part of a word by itself.
 ///
-/// The standard library knows letters and digits but not punctuation, and marks such as the virama are neither: outside
-/// ASCII a character counts as part of a word unless it stands in a block of punctuation or symbols.
+/// The standard library knows letters and digits but not punctuation, and marks such as the virama
+/// are neither: outside ASCII a character counts as part of a word unless it stands in a block of
+/// punctuation or symbols.
 fn is_word_character(c: char) -> bool {
     if c.is_ascii() {
         return c.is_ascii_alphanumeric() || c == '_';
@@ -201,7 +206,8 @@ mod tests {
 
         #[test]
         fn splitting_the_words_again_changes_nothing(text in "[a-zA-Z's.,:!?\\-0-9 ]{0,30}") {
-            // Not true of every text (`a's'` has a context), but of each word by itself: vocabularies stay closed.
+            // Not true of every text (`a's'` has a context), but of each word by itself:
+            // vocabularies stay closed.
             for word in words(&text) {
                 if !word.contains(['\'', '’']) {
                     proptest::prop_assert_eq!(words(word), vec![word]);

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::Pretokenizer;
+use super::{Detokenizer, Pretokenizer};
 use serde::{Deserialize, Serialize};
 
 /// Stands for every word outside the vocabulary. Its id is 0.
@@ -92,7 +92,8 @@ impl Vocabulary {
     ///
     /// # Errors
     ///
-    /// `<unk>` must be first and `<eos>` present; no word may occur twice, be empty or hold white space.
+    /// `<unk>` must be first and `<eos>` present; no word may occur twice, be empty or hold white
+    /// space.
     pub fn new(words: Vec<String>, pretokenizer: Pretokenizer) -> Result<Self, VocabularyError> {
         if words.first().is_none_or(|word| word != UNKNOWN) {
             return Err(VocabularyError::UnknownNotFirst { found: words.into_iter().next() });
@@ -170,7 +171,8 @@ impl Vocabulary {
         self.blank_lines
     }
 
-    /// The ids of `text`: `<eos>` follows every line; blank lines are dropped or leave their `<eos>`, as [`BlankLines`] says.
+    /// The ids of `text`: `<eos>` follows every line; blank lines are dropped or leave their
+    /// `<eos>`, as [`BlankLines`] says.
     pub fn encode(&self, text: &str) -> Vec<u32> {
         let mut ids = Vec::new();
         for line in text.lines() {
@@ -183,62 +185,27 @@ impl Vocabulary {
         ids
     }
 
-    /// The ids of a text which a model is to continue: as [`encode`](Self::encode), without the last `<eos>`.
+    /// The ids of a text which a model is to continue: as [`encode`](Self::encode), without the
+    /// last `<eos>`.
     pub fn encode_prompt(&self, text: &str) -> Vec<u32> {
         let mut ids = self.encode(text);
         ids.pop();
         ids
     }
 
-    /// Readable text for `ids`.
-    ///
-    /// Words are separated by one space, except that
-    /// - `<eos>` becomes a line break;
-    /// - closing marks (`, . ! ? ; : % ) ] }`) and parts such as `'s`, `'ll`, `n't` follow the word before directly;
-    /// - opening marks (`( [ { $ £`) are followed directly;
-    /// - every second `"` of a line closes;
-    /// - WikiText's `@-@`, `@,@` and `@.@` join their neighbours as `-`, `,` and `.`.
+    /// Readable text for `ids`, spaced as [`Detokenizer`] says.
     ///
     /// # Panics
     ///
     /// If an id is not below [`len`](Self::len).
     pub fn decode(&self, ids: &[u32]) -> String {
         let mut text = String::new();
-        // Nothing precedes the first word of a line, so no space does.
-        let mut tight = true;
-        let mut quoted = false;
+        let mut detokenizer = Detokenizer::START_OF_LINE;
         for &id in ids {
-            if id == self.end_of_line {
-                text.push('\n');
-                (tight, quoted) = (true, false);
-                continue;
-            }
-            let word = self.word(id);
-            let (before, after, shown) = match word {
-                "\"" => {
-                    quoted = !quoted;
-                    (!quoted, quoted, word)
-                }
-                "@-@" | "@,@" | "@.@" => (true, true, &word[1..2]),
-                "(" | "[" | "{" | "$" | "£" | "“" | "‘" => (false, true, word),
-                _ => (follows_directly(word), false, word),
-            };
-            if !tight && !before {
-                text.push(' ');
-            }
-            text.push_str(shown);
-            tight = after;
+            detokenizer.push(self, id, &mut text);
         }
         text
     }
-}
-
-/// Whether no space is written before `word`.
-fn follows_directly(word: &str) -> bool {
-    let closes = |c: char| matches!(c, ',' | '.' | '!' | '?' | ';' | ':' | '%' | ')' | ']' | '}' | '”' | '…');
-    word == "n't"
-        || word.chars().all(closes)
-        || word.strip_prefix(['\'', '’']).is_some_and(|rest| rest.chars().all(char::is_alphabetic))
 }
 
 #[cfg(test)]

@@ -2,13 +2,13 @@
 
 #![allow(dead_code, reason = "each file of tests is a program of its own and uses a part of this")]
 
-use resnet_bk_runtime::architecture::{Architecture, Causality, Mixer, ResolventConstants};
-use resnet_bk_runtime::embedding::EmbeddingBin;
-use resnet_bk_runtime::model::Model;
-use resnet_bk_runtime::quantization::{LearnedSteps, QuantizationPolicy};
-use resnet_bk_runtime::tensor_id::TensorId;
-use resnet_bk_runtime::tensor_spec::Role;
-use resnet_bk_runtime::tokenizer::{END_OF_LINE, Pretokenizer, UNKNOWN, Vocabulary};
+use resnet_bk_runtime::internal::architecture::{Architecture, Causality, Mixer, ResolventConstants};
+use resnet_bk_runtime::internal::embedding::EmbeddingBin;
+use resnet_bk_runtime::internal::model::Model;
+use resnet_bk_runtime::internal::quantization::{LearnedScales, QuantizationPolicy};
+use resnet_bk_runtime::internal::tensor_id::TensorId;
+use resnet_bk_runtime::internal::tensor_spec::Role;
+use resnet_bk_runtime::internal::tokenizer::{END_OF_LINE, Pretokenizer, UNKNOWN, Vocabulary};
 use std::collections::HashMap;
 
 /// Words of every model.
@@ -39,8 +39,8 @@ impl Fixture {
         let find = |id: TensorId| {
             let mut values = self.values.get(&id)?.clone();
             if let Some(scheme) = schemes[&id] {
-                let log_steps = self.values.get(&id.log_scales()).map(Vec::as_slice);
-                let scales = scheme.scales(&values, log_steps);
+                let log_scales = self.values.get(&id.log_scales()).map(Vec::as_slice);
+                let scales = scheme.scales(&values, log_scales);
                 scheme.fake_quantize(&mut values, &scales);
             }
             Some(values)
@@ -56,7 +56,7 @@ impl Fixture {
 fn values(id: TensorId, role: Role, len: usize, seed: u64) -> Vec<f32> {
     let (center, spread) = match role {
         Role::ActivationScale => (0.02, 0.01),
-        Role::Step => (-3.0, 0.5),
+        Role::LogScale => (-3.0, 0.5),
         Role::Small if id.to_string().ends_with("gamma") => (1.0, 0.3),
         Role::Embedding | Role::Positions => (0.0, 1.0),
         _ => (0.0, 0.4),
@@ -119,8 +119,9 @@ pub fn diagonal(causality: Causality) -> Architecture {
     Architecture { mixer: Mixer::Diagonal, causality, resolvent, ..propagator() }
 }
 
-/// Both mixers, both causalities, one expert for a token or all, positions or none, tied or not, learned eta or constant,
-/// float or quantized by ranges or trained steps; tied ones with bins of rows or without.
+/// Both mixers, both causalities, one expert for a token or all, positions or none, tied or not,
+/// learned eta or constant, float or quantized by absmax or learned scales; tied ones with bins of
+/// rows or without.
 pub fn fixtures() -> Vec<Fixture> {
     let mut list = Vec::new();
     for base in [diagonal(Causality::Causal), diagonal(Causality::Bidirectional), propagator()] {
@@ -137,7 +138,7 @@ pub fn fixtures() -> Vec<Fixture> {
                 (architecture.top_k, architecture.experts) = (1, vec![4, 3]);
             }
             if let (true, Some(policy)) = (has(6), &mut architecture.quantization) {
-                policy.learned = Some(LearnedSteps::default());
+                policy.learned = Some(LearnedScales::default());
             }
             if has(5) && architecture.tied_embeddings {
                 let bin = |words, width| EmbeddingBin { words, width };

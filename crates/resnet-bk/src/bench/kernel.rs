@@ -2,14 +2,15 @@
 
 use super::{Timing, measure};
 use crate::kernels::{LeftBackward, left_backward};
-use crate::ops::{FrozenHead, HeadLoss, Precision, SoftTargets, causal, loss_and_gradients};
+use crate::numerics::Precision;
+use crate::ops::{FrozenHead, HeadLoss, SoftTargets, causal, loss_and_gradients};
 use crate::random::Random;
 use rayon::prelude::*;
-use resnet_bk_runtime::embedding::TableLayout;
-use resnet_bk_runtime::head::Head;
-use resnet_bk_runtime::kernels::lanes::Strips;
-use resnet_bk_runtime::kernels::{Matrix, Threads, Write, left_ratios, matmul};
-use resnet_bk_runtime::resolvent::Chain;
+use resnet_bk_runtime::internal::embedding::TableLayout;
+use resnet_bk_runtime::internal::head::Head;
+use resnet_bk_runtime::internal::kernels::lanes::Strips;
+use resnet_bk_runtime::internal::kernels::{Matrix, Threads, Write, left_ratios, matmul};
+use resnet_bk_runtime::internal::resolvent::Chain;
 use serde::Serialize;
 use std::sync::Arc;
 
@@ -21,8 +22,8 @@ const STUDENT: usize = 32;
 const SQUARE: usize = 2_048;
 /// Bytes of the copy that measures the memory's bandwidth: far more than the caches hold.
 const COPY: usize = 1 << 28;
-/// Float32 numbers that the resolvent moves per element: forward reads v and writes Re g, Im g; backward reads g and its
-/// gradient and writes that of v.
+/// Float32 numbers that the resolvent moves per element: forward reads v and writes Re g, Im g;
+/// backward reads g and its gradient and writes that of v.
 const RESOLVENT_TRAFFIC: usize = 3 + 5;
 
 /// What the kernels take.
@@ -51,7 +52,8 @@ pub struct HeadCase {
     pub width: usize,
     /// Words.
     pub words: usize,
-    /// What its products would take at the rate of the large float32 product, in milliseconds. Logits are counted once.
+    /// What its products would take at the rate of the large float32 product, in milliseconds.
+    /// Logits are counted once.
     pub float32_floor_ms: f64,
     /// What it takes.
     pub time: Timing,
@@ -74,7 +76,8 @@ pub struct ResolventCase {
     pub time: Timing,
     /// Median over elements.
     pub ns_per_element: f64,
-    /// Bytes read and written a second by a large copy just before and after, in GB/s; the mean of both.
+    /// Bytes read and written a second by a large copy just before and after, in GB/s; the mean of
+    /// both.
     pub copy_gbps: f64,
     /// Bytes moved a second over those of the copy.
     pub share_of_copy: f64,
@@ -156,7 +159,7 @@ fn head_case(soft: bool, precision: Precision, sgemm_gflops: f64, runs: usize) -
             hidden: normal(tokens * teacher_width, 5, 1.0).into(),
             head: Arc::new(FrozenHead {
                 layout: TableLayout::full(words, teacher_width),
-                bank: normal(words * teacher_width, 6, 0.3).into(),
+                table: normal(words * teacher_width, 6, 0.3).into(),
                 bias: normal(words, 7, 1.0).into(),
             }),
             temperature: 2.0,

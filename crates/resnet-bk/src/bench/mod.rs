@@ -1,6 +1,7 @@
 //! Measurements of the training step and its kernels, for the `bench` command.
 //!
-//! Every report holds the machine's own ceilings, measured in the same run: a time says little without them.
+//! Every report holds the machine's own ceilings, measured in the same run: a time says little
+//! without them.
 
 mod kernel;
 mod step;

@@ -5,10 +5,10 @@ use crate::batch::Batch;
 use crate::checkpoint::ModelState;
 use crate::compress::CrossEntropy;
 use crate::config::{ConfigError, ModelConfig, Schedule};
-use crate::ops::Precision;
+use crate::numerics::Precision;
 use crate::random::Random;
 use crate::train::{Optimization, optimization_step};
-use resnet_bk_runtime::tokenizer::{END_OF_LINE, Pretokenizer, UNKNOWN, Vocabulary};
+use resnet_bk_runtime::internal::tokenizer::{END_OF_LINE, Pretokenizer, UNKNOWN, Vocabulary};
 use serde::Serialize;
 use std::sync::Arc;
 
@@ -53,8 +53,7 @@ pub fn bench_step(preset: &str, precision: Precision, runs: usize) -> Result<Ste
     let mut number = 0;
     let step = measure(runs, || {
         number += 1;
-        let optimization =
-            Optimization { schedule: &schedule, rate: 1e-4, bit_price: 0.0, random: Random::new(number) };
+        let optimization = Optimization { schedule: &schedule, rate: 1e-4, lambda: 0.0, random: Random::new(number) };
         optimization_step(&mut model, &mut [], &batch, &mut CrossEntropy { precision }, &optimization)
             .expect("a small rate keeps the loss finite");
     });

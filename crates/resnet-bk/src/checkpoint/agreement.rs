@@ -1,10 +1,10 @@
 //! Whether a checkpoint's configuration and its architecture speak of one model.
 //!
-//! A configuration says how a model was begun, an architecture what it is now. Quantization adds a policy, and pruning takes experts away;
-//! all else must be equal.
+//! A configuration says how a model was begun, an architecture what it is now. Quantization adds a
+//! policy, and pruning takes experts away; all else must be equal.
 
 use crate::config::{ConfigError, ModelConfig};
-use resnet_bk_runtime::architecture::Architecture;
+use resnet_bk_runtime::internal::architecture::Architecture;
 use serde_json::Value;
 use thiserror::Error;
 

@@ -2,9 +2,9 @@
 
 use super::agreement::Disagreement;
 use super::file::{METADATA, VERSION};
-use resnet_bk_runtime::architecture_validation::ArchitectureError;
-use resnet_bk_runtime::model::ModelError;
-use resnet_bk_runtime::tokenizer::VocabularyError;
+use resnet_bk_runtime::internal::architecture_validation::ArchitectureError;
+use resnet_bk_runtime::internal::model::ModelError;
+use resnet_bk_runtime::internal::tokenizer::VocabularyError;
 use safetensors::SafeTensorError;
 use safetensors::tensor::Dtype;
 use std::path::{Path, PathBuf};

@@ -11,8 +11,10 @@
 //! metadata   resnet-bk                JSON: `Metadata`, with the CRC-32 of each tensor's bytes by its name
 //! ```
 //!
-//! The rest of the header, names, types, shapes and places of the tensors, is compared with what the architecture asks for, so a file with
-//! any bit changed is refused. Version 1 had no checksums. A file is written in one step, so an interruption leaves the last good one.
+//! The rest of the header, names, types, shapes and places of the tensors, is compared with what
+//! the architecture asks for, so a file with any bit changed is refused. Version 1 had no
+//! checksums, version 2 other names of recipe keys and of scales. A file is written in one step, so
+//! an interruption leaves the last good one.
 
 use super::agreement::check_agreement;
 use super::error::ContentError;
@@ -20,9 +22,9 @@ use super::reader::Reader;
 use super::{Checkpoint, CheckpointError, Compression, History, ModelState, Progress, TrainingState};
 use crate::config::ModelConfig;
 use crate::parameters::{Parameter, Parameters};
-use resnet_bk_runtime::architecture::Architecture;
-use resnet_bk_runtime::atomic::write_atomically;
-use resnet_bk_runtime::tokenizer::{BlankLines, Pretokenizer, Vocabulary};
+use resnet_bk_runtime::internal::architecture::Architecture;
+use resnet_bk_runtime::internal::replace_file::replace_file;
+use resnet_bk_runtime::internal::tokenizer::{BlankLines, Pretokenizer, Vocabulary};
 use safetensors::tensor::{Dtype, TensorView};
 use safetensors::{SafeTensorError, SafeTensors};
 use serde::{Deserialize, Serialize};
@@ -32,12 +34,13 @@ use std::sync::Arc;
 
 /// Key of the metadata.
 pub(super) const METADATA: &str = "resnet-bk";
-/// Name of the tensor that holds the metadata's checksum: a second key beside the metadata would come in any order.
+/// Name of the tensor that holds the metadata's checksum: a second key beside the metadata would
+/// come in any order.
 pub(super) const METADATA_CHECKSUM: &str = "metadata-crc32";
 /// What the names of parameters begin with that no architecture knows.
 pub(super) const AUXILIARY: &str = "auxiliary/";
 /// Version of the format.
-pub(super) const VERSION: u32 = 2;
+pub(super) const VERSION: u32 = 3;
 
 #[derive(Serialize, Deserialize)]
 pub(super) struct Metadata {
@@ -73,7 +76,7 @@ impl Checkpoint {
             if let Some(folder) = path.parent() {
                 std::fs::create_dir_all(folder)?;
             }
-            write_atomically(path, &bytes)
+            replace_file(path, &bytes)
         });
         written.map_err(|source| CheckpointError::Write { path: path.to_owned(), source })
     }

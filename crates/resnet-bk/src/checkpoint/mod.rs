@@ -1,4 +1,5 @@
-//! A training checkpoint: values, configuration, vocabulary and what was done so far, in one file (its format is drawn in `file.rs`).
+//! A training checkpoint: values, configuration, vocabulary and what was done so far, in one file
+//! (its format is drawn in `file.rs`).
 
 mod agreement;
 mod error;
@@ -15,7 +16,7 @@ use crate::environment::Environment;
 use crate::parameters::{Moments, Parameter, Parameters};
 use crate::summary::{PlanSummary, Removal, StageSummary};
 use crate::train::Judged;
-use resnet_bk_runtime::tokenizer::Vocabulary;
+use resnet_bk_runtime::internal::tokenizer::Vocabulary;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -59,13 +60,15 @@ pub struct History {
     pub stages: Vec<StageSummary>,
     /// The experts removed so far.
     pub removals: Vec<Removal>,
-    /// Epochs that the model has seen in all, those of the models that it was made or learned from included.
+    /// Epochs that the model has seen in all, those of the models that it was made or learned from
+    /// included.
     pub epochs: usize,
     /// Whether its last epoch gained less than 1 %.
     pub trained_to_end: bool,
     /// The text that the perplexities of `stages` belong to; `None` before the first stage.
     pub text: Option<TextFingerprint>,
-    /// Tokens at the end of that text's training tokens that were held out of training: the dev slice.
+    /// Tokens at the end of that text's training tokens that were held out of training: the dev
+    /// slice.
     pub dev_tokens: usize,
     /// What the run was trained on so far: more than one where it was gone on with elsewhere.
     pub environments: Vec<Environment>,
@@ -105,7 +108,8 @@ pub struct Progress {
     pub stage: usize,
     /// Perplexities after each epoch that is done.
     pub epochs: Vec<Judged>,
-    /// First epoch, from 0, whose model had the sizes, quantizers and pruned weights of the last one.
+    /// First epoch, from 0, whose model had the sizes, quantizers and pruned weights of the last
+    /// one.
     pub form_since: usize,
     /// The best epoch so far, from 1, whose model is in a file of its own beside this one.
     #[serde(default)]
@@ -114,13 +118,13 @@ pub struct Progress {
     pub seconds: f64,
     /// Prices of a coded bit: what has been integrated, and what is asked.
     #[serde(default)]
-    pub bit_prices: Option<(f64, f64)>,
+    pub rate_control: Option<(f64, f64)>,
 }
 
 impl Progress {
     /// A stage that begins.
     pub fn new(stage: usize) -> Self {
-        Self { stage, epochs: Vec::new(), form_since: 0, best_epoch: None, seconds: 0.0, bit_prices: None }
+        Self { stage, epochs: Vec::new(), form_since: 0, best_epoch: None, seconds: 0.0, rate_control: None }
     }
 }
 

@@ -3,8 +3,8 @@
 use super::error::ContentError;
 use super::file::{AUXILIARY, METADATA_CHECKSUM};
 use crate::parameters::{Moments, Parameter};
-use resnet_bk_runtime::tensor_id::{ModelTensor, TensorId};
-use resnet_bk_runtime::tensor_spec::{Role, TensorSpec};
+use resnet_bk_runtime::internal::tensor_id::{ModelTensor, TensorId};
+use resnet_bk_runtime::internal::tensor_spec::{Role, TensorSpec};
 use safetensors::SafeTensors;
 use safetensors::tensor::Dtype;
 use std::collections::{BTreeMap, BTreeSet};
@@ -59,7 +59,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// One parameter with its mask and, in an unfinished stage, its moments; `None` where the file does not have it.
+    /// One parameter with its mask and, in an unfinished stage, its moments; `None` where the file
+    /// does not have it.
     pub(super) fn parameter(
         &mut self,
         prefix: &str,

@@ -3,11 +3,11 @@ use super::file::{METADATA, METADATA_CHECKSUM, Tensor, VERSION, assemble};
 use super::*;
 use crate::random::Random;
 use crate::train::Judged;
-use resnet_bk_runtime::architecture::Architecture;
-use resnet_bk_runtime::quantization::{LearnedSteps, QuantizationPolicy};
-use resnet_bk_runtime::tensor_id::ModelTensor;
-use resnet_bk_runtime::tensor_spec::{Role, TensorSpec};
-use resnet_bk_runtime::tokenizer::Pretokenizer;
+use resnet_bk_runtime::internal::architecture::Architecture;
+use resnet_bk_runtime::internal::quantization::{LearnedScales, QuantizationPolicy};
+use resnet_bk_runtime::internal::tensor_id::ModelTensor;
+use resnet_bk_runtime::internal::tensor_spec::{Role, TensorSpec};
+use resnet_bk_runtime::internal::tokenizer::Pretokenizer;
 use safetensors::SafeTensors;
 use safetensors::tensor::Dtype;
 use serde_json::{Value, json};
@@ -18,14 +18,15 @@ const PATH: &str = "RUN/02-distill/model.safetensors";
 /// Bits that are flipped, one at a time; half of them in the header, which is the smaller part.
 const FLIPS: usize = 4_000;
 
-/// A model in the middle of a stage, with all that a file can hold: quantizers, an expert less, masks, moments and a projection.
+/// A model in the middle of a stage, with all that a file can hold: quantizers, an expert less,
+/// masks, moments and a projection.
 fn checkpoint() -> Checkpoint {
     let words: Vec<String> = ["<unk>", "<eos>", "größer"].into_iter().map(str::to_owned).collect();
     let more = (0..37).map(|n| format!("w{n}"));
     let vocabulary = Vocabulary::new(words.into_iter().chain(more).collect(), Pretokenizer::Whitespace).unwrap();
     let config = ModelConfig { d_model: 8, d_ff: 6, n_layers: 2, ..ModelConfig::preset("tiny").unwrap() };
     let mut checkpoint = Checkpoint::new(ModelState::initialise(config, Arc::new(vocabulary), 1));
-    let policy = QuantizationPolicy { learned: Some(LearnedSteps::default()), ..QuantizationPolicy::default() };
+    let policy = QuantizationPolicy { learned: Some(LearnedScales::default()), ..QuantizationPolicy::default() };
     let parameters = checkpoint.model.parameters.clone();
     let architecture = Architecture { quantization: Some(policy), ..parameters.architecture().clone() };
     checkpoint.model.parameters = parameters.with_architecture(architecture).remove_expert(1, 0);

@@ -6,18 +6,20 @@
 //! ```
 
 use crate::model::{LanguageModel, Leaves, Mode};
-use crate::ops::Gradient;
+use crate::numerics::Gradient;
 use crate::parameters::Parameters;
 use crate::random::Random;
-use resnet_bk_runtime::quantization::q_max;
-use resnet_bk_runtime::tensor_id::{BlockTensor, ModelTensor};
+use resnet_bk_runtime::internal::quantization::q_max;
+use resnet_bk_runtime::internal::tensor_id::{BlockTensor, ModelTensor};
 
 /// Windows that go through the model at once.
 const WINDOWS: usize = 16;
 
-/// Puts calibrated activation quantizers of `bits` bits into a model. Its weights may be quantized already.
+/// Puts calibrated activation quantizers of `bits` bits into a model. Its weights may be quantized
+/// already.
 ///
-/// `samples` windows of `tokens`, drawn at random, calibrate; all of them if there are fewer. Returns how many it were.
+/// `samples` windows of `tokens`, drawn at random, calibrate; all of them if there are fewer.
+/// Returns how many it were.
 pub fn calibrate(parameters: Parameters, tokens: &[u32], samples: usize, bits: u8, seed: u64) -> (Parameters, usize) {
     let architecture = parameters.architecture().clone();
     let length = architecture.n_seq.min(tokens.len());
@@ -41,16 +43,17 @@ pub fn calibrate(parameters: Parameters, tokens: &[u32], samples: usize, bits: u
     }
     let mut policy = architecture.quantization.clone().expect("a quantized model is calibrated");
     policy.activation_bits = Some(bits);
-    let quantized = resnet_bk_runtime::architecture::Architecture { quantization: Some(policy), ..architecture };
+    let quantized =
+        resnet_bk_runtime::internal::architecture::Architecture { quantization: Some(policy), ..architecture };
     let mut parameters = parameters.with_architecture(quantized);
-    let limit = f32::from(q_max(bits));
+    let qmax = f32::from(q_max(bits));
     for (block, (potential, features)) in largest.iter().enumerate() {
         let mut set = |tensor, values: Vec<f32>| {
             let parameter = parameters.get_mut(ModelTensor::Block(block, tensor));
             parameter.expect("a quantized architecture has its steps").values = values.into();
         };
-        set(BlockTensor::PotentialScale, vec![potential / limit]);
-        set(BlockTensor::FeatureScales, features.iter().map(|max| max / limit).collect());
+        set(BlockTensor::PotentialScale, vec![potential / qmax]);
+        set(BlockTensor::FeatureScales, features.iter().map(|max| max / qmax).collect());
     }
     (parameters, starts.len())
 }

@@ -1,28 +1,29 @@
-//! Distillation: a smaller student learns the teacher's distribution, the text, and the teacher's resolvent features.
+//! Distillation: a smaller student learns the teacher's distribution, the text, and the teacher's
+//! resolvent features.
 //!
 //! ```text
 //! L = alpha tau^2 KL(teacher || student) + (1 - alpha) CE + w sum over matched blocks |P f_student - f_teacher|^2 / |f_teacher|^2
 //! ```
 //!
-//! `P` is a learned projection where the numbers of heads differ, the identity where they agree. Block `i` of `n` students
-//! matches the teacher's block at the same relative depth. A part of the way through, the student is compressed as its teacher
-//! was: the same quantizers unless it has its own, the same sparsity, the same bar for experts.
+//! `P` is a learned projection where the numbers of heads differ, the identity where they agree.
+//! Block `i` of `n` students matches the teacher's block at the same relative depth. A part of the
+//! way through, the student is compressed as its teacher was: the same quantizers unless it has its
+//! own, the same sparsity, the same bar for experts.
 
-use super::prune::Leaving;
 use super::stage::{RunStage, StageContext};
 use super::teacher::Teacher;
 use super::{prune, qat};
 use crate::batch::Batch;
 use crate::checkpoint::{Checkpoint, Compression, ModelState, TrainingState};
-use crate::config::{DistillConfig, ModelConfig, QatConfig};
+use crate::config::{DistillConfig, ModelConfig, QatConfig, RemovalMode};
 use crate::model::{LanguageModel, Leaves, Output};
 use crate::ops::{self, HeadLoss};
 use crate::parameters::Parameter;
 use crate::random::Random;
 use crate::tape::Tensor;
 use crate::train::{Objective, Stage, StepContext, TrainError, Trained, train};
-use resnet_bk_runtime::tensor_id::ModelTensor;
-use resnet_bk_runtime::tensor_spec::{Role, TensorSpec};
+use resnet_bk_runtime::internal::tensor_id::ModelTensor;
+use resnet_bk_runtime::internal::tensor_spec::{Role, TensorSpec};
 
 /// Sets the streams of random numbers of student and projections apart from the others of the seed.
 const STUDENT: u64 = 0x57d;
@@ -46,7 +47,8 @@ pub fn begin(checkpoint: &mut Checkpoint, config: &DistillConfig, stage: &Stage)
     checkpoint.model.replace(student, seed)
 }
 
-/// The teacher's block that matches a student's: the same relative depth, counted from the end of each.
+/// The teacher's block that matches a student's: the same relative depth, counted from the end of
+/// each.
 fn matching_block(student_block: usize, student_layers: usize, teacher_layers: usize) -> usize {
     ((student_block + 1) * teacher_layers).div_ceil(student_layers).min(teacher_layers) - 1
 }
@@ -76,10 +78,10 @@ impl<'a> Distillation<'a> {
     fn compress_like_teacher(&self, model: &mut ModelState, context: &mut StepContext) {
         let compression = &self.compression;
         if let Some(threshold) = compression.expert_threshold {
-            prune::remove_unused_experts(model, threshold, Leaving::Removed, context);
+            prune::remove_unused_experts(model, threshold, RemovalMode::Drop, context);
         }
         if let Some(experts) = compression.experts {
-            prune::keep_most_used_experts(model, experts, Leaving::Removed, context);
+            prune::keep_most_used_experts(model, experts, RemovalMode::Drop, context);
         }
         if let Some(magnitude) = compression.magnitude {
             prune::mask_small_weights(model, magnitude, context);

@@ -1,7 +1,8 @@
 //! The stages that compress a model: quantization-aware training, pruning, distillation.
 //!
-//! Each takes a checkpoint, its settings and an observer and leaves a checkpoint behind. What a checkpoint carries (quantizers,
-//! masks, removed experts) holds in every later stage, so stages run in any order.
+//! Each takes a checkpoint, its settings and an observer and leaves a checkpoint behind. What a
+//! checkpoint carries (quantizers, masks, removed experts) holds in every later stage, so stages
+//! run in any order.
 
 pub mod calibration;
 mod cross_entropy;
@@ -9,8 +10,8 @@ pub mod distill;
 pub mod planner;
 pub mod prune;
 pub mod qat;
+mod scale_initialization;
 mod stage;
-mod steps;
 mod teacher;
 
 pub use cross_entropy::CrossEntropy;

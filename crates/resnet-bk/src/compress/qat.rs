@@ -1,9 +1,10 @@
-//! Quantization-aware training: quantizers go in before the first step, then the model trains through them.
+//! Quantization-aware training: quantizers go in before the first step, then the model trains
+//! through them.
 
 use super::calibration::calibrate;
 use super::cross_entropy::CrossEntropy;
+use super::scale_initialization::{fit_curve, initialize_scales};
 use super::stage::{RunStage, StageContext};
-use super::steps::{fit_curve, fit_steps};
 use crate::batch::Batch;
 use crate::checkpoint::{Checkpoint, ModelState};
 use crate::config::QatConfig;
@@ -11,8 +12,8 @@ use crate::model::{LanguageModel, Leaves, Output};
 use crate::observer::Event;
 use crate::tape::Tensor;
 use crate::train::{Objective, StepContext, TrainError, Trained, train};
-use resnet_bk_runtime::architecture::Architecture;
-use resnet_bk_runtime::quantization::{MAX_BITS, QuantizationPolicy};
+use resnet_bk_runtime::internal::architecture::Architecture;
+use resnet_bk_runtime::internal::quantization::{MAX_BITS, QuantizationPolicy};
 
 /// The stage's objective.
 #[derive(Clone, Debug)]
@@ -47,14 +48,15 @@ impl RunStage for QatConfig {
 pub fn quantize(model: &mut ModelState, config: &QatConfig, seed: u64, context: &mut StepContext) {
     let policy = config.quantization.clone().unwrap_or_else(|| default_policy(model.config.quantization_bits));
     let activation_bits = policy.activation_bits;
-    // Quantized weights first: they shape the activations that are calibrated. Old steps go, whatever they were.
+    // Quantized weights first: they shape the activations that are calibrated. Old steps go,
+    // whatever they were.
     let weights = Architecture {
         quantization: Some(QuantizationPolicy { activation_bits: None, ..policy }),
         ..model.parameters.architecture().clone()
     };
     let mut parameters = model.parameters.clone().with_architecture(weights);
     fit_curve(&mut parameters);
-    fit_steps(&mut parameters);
+    initialize_scales(&mut parameters);
     let mut calibration_samples = 0;
     if let Some(bits) = activation_bits {
         (parameters, calibration_samples) =

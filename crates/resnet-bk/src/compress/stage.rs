@@ -25,7 +25,8 @@ pub trait RunStage {
     /// [`TrainError`].
     fn run(&self, checkpoint: &mut Checkpoint, context: StageContext) -> Result<Trained, TrainError>;
 
-    /// Whether the model before the stage is learned from, and so is needed to go on with the stage.
+    /// Whether the model before the stage is learned from, and so is needed to go on with the
+    /// stage.
     fn learns_from_previous(&self) -> bool {
         false
     }

@@ -2,7 +2,8 @@
 
 use crate::batch::Batch;
 use crate::model::{LanguageModel, Leaves, Mode, Output};
-use crate::ops::{FrozenHead, Gradient, SoftTargets};
+use crate::numerics::Gradient;
+use crate::ops::{FrozenHead, SoftTargets};
 use crate::parameters::Parameters;
 use std::sync::Arc;
 

@@ -40,8 +40,8 @@ pub(super) fn assign(table: &mut Table, assignment: &str) -> Result<(), String> 
     Ok(())
 }
 
-/// Replaces `model.preset` by the preset's fields, which the other fields override; in a stage's own model, the recipe's model
-/// stands for a preset that is not named.
+/// Replaces `model.preset` by the preset's fields, which the other fields override; in a stage's
+/// own model, the recipe's model stands for a preset that is not named.
 pub(super) fn expand_presets(table: &mut Table) -> Result<(), ValueError> {
     let base = match table.get_mut("model") {
         Some(Value::Table(model)) => {
@@ -82,7 +82,8 @@ fn expand_preset(model: &mut Table) -> Result<(), ValueError> {
     Ok(())
 }
 
-/// Merges the top-level `[schedule]` under every stage's own. A schedule that is no table stays where it is, for the reader to refuse.
+/// Merges the top-level `[schedule]` under every stage's own. A schedule that is no table stays
+/// where it is, for the reader to refuse.
 pub(super) fn expand_schedules(table: &mut Table) -> Result<(), ValueError> {
     let defaults = match table.remove("schedule") {
         Some(Value::Table(defaults)) => defaults,

@@ -19,7 +19,7 @@ pub use plan::PlanConfig;
 pub use recipe::{Recipe, RecipeError};
 pub use sources::Place;
 pub use stage::{
-    DistillConfig, ExpertPruning, LearningRateShape, MagnitudePruning, Milestone, PruneConfig, QatConfig, Schedule,
-    StageConfig, StageKind, StudentConfig, TrainConfig,
+    DistillConfig, ExpertPruning, LearningRateShape, MagnitudePruning, Milestone, PruneConfig, QatConfig, RemovalMode,
+    Schedule, StageConfig, StageKind, StudentConfig, TrainConfig,
 };
 pub use target::{Against, Target, parse_loss};

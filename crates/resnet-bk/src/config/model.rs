@@ -1,9 +1,10 @@
-//! The model's configuration: its sizes, and how it is trained and compressed where a recipe says nothing else.
+//! The model's configuration: its sizes, and how it is trained and compressed where a recipe says
+//! nothing else.
 
-use crate::ops::Gradient;
-use resnet_bk_runtime::architecture::{Architecture, Causality, Mixer, ResolventConstants};
-use resnet_bk_runtime::architecture_validation::{ArchitectureError, MAX_BLOCKS, MAX_HEADS};
-use resnet_bk_runtime::embedding::EmbeddingBin;
+use crate::numerics::Gradient;
+use resnet_bk_runtime::internal::architecture::{Architecture, Causality, Mixer, ResolventConstants};
+use resnet_bk_runtime::internal::architecture_validation::{ArchitectureError, MAX_BLOCKS, MAX_HEADS};
+use resnet_bk_runtime::internal::embedding::EmbeddingBin;
 use serde::de::value::SeqAccessDeserializer;
 use serde::de::{Deserializer, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
@@ -66,7 +67,8 @@ impl PerHead {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelConfig {
-    /// Largest size `V` of the vocabulary; a text with fewer words gives a smaller one. `<unk>` and `<eos>` count.
+    /// Largest size `V` of the vocabulary; a text with fewer words gives a smaller one. `<unk>` and
+    /// `<eos>` count.
     pub vocab_size: usize,
     /// Model width `D`.
     pub d_model: usize,
@@ -90,7 +92,8 @@ pub struct ModelConfig {
     pub causality: Causality,
     /// Resolvent heads `H`.
     pub heads: usize,
-    /// Gradient of the diagonal mixer's potential: exact, or an approximation that the followed project uses.
+    /// Gradient of the diagonal mixer's potential: exact, or an approximation that the followed
+    /// project uses.
     pub gradient: Gradient,
     /// Constant part of the tridiagonal matrix's diagonal (diagonal mixer).
     pub a0: PerHead,
@@ -108,11 +111,13 @@ pub struct ModelConfig {
     pub positions: bool,
     /// Whether the head shares the embedding table.
     pub tied_embeddings: bool,
-    /// Frequency bins of the embedding table: rare words have narrow rows. The most frequent words come first; the last bin takes all words
-    /// that are left. Empty for rows of full width. Bins need `tied_embeddings = true`.
+    /// Frequency bins of the embedding table: rare words have narrow rows. The most frequent words
+    /// come first; the last bin takes all words that are left. Empty for rows of full width. Bins
+    /// need `tied_embeddings = true`.
     #[serde(default)]
     pub embedding_bins: Vec<EmbeddingBin>,
-    /// Knots of a smooth curve over the words' frequency ranks, which is a part of the head's bias; 0 for none.
+    /// Knots of a smooth curve over the words' frequency ranks, which is a part of the head's bias;
+    /// 0 for none.
     #[serde(default)]
     pub bias_knots: usize,
     /// Largest norm of all gradients together; larger gradients are scaled down to it.
@@ -123,11 +128,13 @@ pub struct ModelConfig {
     pub gumbel_noise: f32,
     /// Whether `qat` stages run.
     pub use_quantization: bool,
-    /// Bits of the embedding and head tables where a `qat` stage has no `quantization`; 32 for float.
+    /// Bits of the embedding and head tables where a `qat` stage has no `quantization`; 32 for
+    /// float.
     pub quantization_bits: u8,
     /// Whether `prune` stages run.
     pub use_pruning: bool,
-    /// Experts that are used for a smaller share of the training tokens are removed, where a `prune` stage has no `experts.threshold`.
+    /// Experts that are used for a smaller share of the training tokens are removed, where a
+    /// `prune` stage has no `experts.threshold`.
     pub prune_threshold: f64,
     /// Whether `distill` stages run.
     pub use_distillation: bool,

@@ -1,9 +1,9 @@
 //! Settings of a planned distillation.
 
 use super::{DistillConfig, ModelConfig, PerHead, Schedule};
-use crate::ops::Gradient;
-use resnet_bk_runtime::architecture::{Causality, Mixer};
-use resnet_bk_runtime::quantization::QuantizationPolicy;
+use crate::numerics::Gradient;
+use resnet_bk_runtime::internal::architecture::{Causality, Mixer};
+use resnet_bk_runtime::internal::quantization::QuantizationPolicy;
 use serde::{Deserialize, Serialize};
 
 /// A distillation whose student is searched for: its sizes and levels, under a budget of bytes.
@@ -12,10 +12,11 @@ use serde::{Deserialize, Serialize};
 pub struct PlanConfig {
     /// The optimizer's schedule for the student that was chosen.
     pub schedule: Schedule,
-    /// What every student has in common, such as dropout. Sizes, frequency bins and experts are searched for.
+    /// What every student has in common, such as dropout. Sizes, frequency bins and experts are
+    /// searched for.
     pub model: Option<ModelConfig>,
-    /// Training tokens of a trial in the first round. A trial in the second round has three times as many, as far as the text goes. Trials
-    /// are compared on the dev slice.
+    /// Training tokens of a trial in the first round. A trial in the second round has three times
+    /// as many, as far as the text goes. Trials are compared on the dev slice.
     pub trial_tokens: usize,
     /// Number of trials in the second round.
     pub finalists: usize,

@@ -42,8 +42,9 @@ pub(super) struct Sources<'a> {
 }
 
 impl Sources<'_> {
-    /// Where the value at `path` of the finished recipe was written, and its path there: a stage takes what it does not say itself
-    /// from the recipe's `[schedule]` and `[model]`. `None` where it was written nowhere, as a preset's and a default.
+    /// Where the value at `path` of the finished recipe was written, and its path there: a stage
+    /// takes what it does not say itself from the recipe's `[schedule]` and `[model]`. `None` where
+    /// it was written nowhere, as a preset's and a default.
     pub fn find(&self, path: &[String]) -> Option<(Place, Vec<String>)> {
         let mut candidates = vec![path.to_vec()];
         if let [first, _, part, ..] = path
@@ -83,7 +84,8 @@ impl Sources<'_> {
         Some(Place::Line { file: self.file.to_owned(), line: line_of(self.text, offset) })
     }
 
-    /// The first whole number of the file that is too large for TOML, as it is written, and its line.
+    /// The first whole number of the file that is too large for TOML, as it is written, and its
+    /// line.
     pub fn too_large(&self) -> Option<(Place, String)> {
         let document = DeTable::parse(self.text).ok()?;
         let (text, offset) =

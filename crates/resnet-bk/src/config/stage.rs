@@ -1,8 +1,8 @@
 //! What the stages can be told.
 
 use super::{ModelConfig, PlanConfig};
-use crate::ops::Precision;
-use resnet_bk_runtime::quantization::QuantizationPolicy;
+use crate::numerics::Precision;
+use resnet_bk_runtime::internal::quantization::QuantizationPolicy;
 use serde::{Deserialize, Serialize};
 
 /// One stage.
@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 pub enum StageConfig {
     /// Trains the model in float.
     Train(TrainConfig),
-    /// Quantization-aware training: goes on training the model with its weights and activations rounded.
+    /// Quantization-aware training: goes on training the model with its weights and activations
+    /// rounded.
     Qat(QatConfig),
     /// Removes experts and single weights, and goes on training.
     Prune(PruneConfig),
@@ -53,7 +54,7 @@ impl std::fmt::Display for StageKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LearningRateShape {
-    /// Half a cosine from the peak to `final_fraction` of it.
+    /// Half a cosine from the peak to `min_lr_ratio` of it.
     Cosine,
     /// It stays at the peak.
     Constant,
@@ -74,23 +75,27 @@ pub struct Schedule {
     /// Share of the stage's steps over which the learning rate rises linearly from zero.
     pub warmup: f64,
     /// Last rate over the peak (cosine).
-    pub final_fraction: f64,
+    pub min_lr_ratio: f64,
     /// Decoupled weight decay of matrices and tables; biases and norms have none.
     pub weight_decay: f64,
     /// AdamW's decay of the running mean of gradients.
     pub beta1: f64,
     /// AdamW's decay of the running mean of squared gradients.
     pub beta2: f64,
-    /// Rate-distortion multiplier lambda, in nats of loss per token and coded bit. The loss of a step is its own loss plus lambda times
-    /// the coded size of the weights, where weights have learned scales. 1e-7 makes 100 kB cost 0.08 nats. 0 for none.
-    pub bit_price: f64,
-    /// Goal for the length of the weights section, in bytes. Where weights have learned scales, a PI controller changes lambda until
-    /// the section has that length; it starts from `bit_price`, or from 1e-7 where that is 0.
+    /// Rate-distortion multiplier lambda, in nats of loss per token and coded bit. The loss of a
+    /// step is its own loss plus lambda times the coded size of the weights, where weights have
+    /// learned scales. 1e-7 makes 100 kB cost 0.08 nats. 0 for none.
+    pub lambda: f64,
+    /// Goal for the length of the weights section, in bytes. Where weights have learned scales, a
+    /// PI controller changes lambda until the section has that length; it starts from `lambda`, or
+    /// from 1e-7 where that is 0.
     pub weights_bytes: Option<u64>,
-    /// Whether the epoch with the lowest perplexity on the dev slice is kept instead of the last one. The dev slice is the last 2 % of the
-    /// training tokens, at most 50,000. It is then held out of training.
+    /// Whether the epoch with the lowest perplexity on the dev slice is kept instead of the last
+    /// one. The dev slice is the last 2 % of the training tokens, at most 50,000. It is then held
+    /// out of training.
     pub keep_best_epoch: bool,
-    /// Number format of the head's matrix products in training: `bf16` where the processor multiplies it in hardware, or `float32`.
+    /// Number format of the head's matrix products in training: `bf16` where the processor
+    /// multiplies it in hardware, or `float32`.
     pub precision: Precision,
 }
 
@@ -102,11 +107,11 @@ impl Default for Schedule {
             learning_rate: 2e-3,
             shape: LearningRateShape::Cosine,
             warmup: 0.05,
-            final_fraction: 0.05,
+            min_lr_ratio: 0.05,
             weight_decay: 0.01,
             beta1: 0.9,
             beta2: 0.999,
-            bit_price: 0.0,
+            lambda: 0.0,
             weights_bytes: None,
             keep_best_epoch: false,
             precision: Precision::Bf16,
@@ -120,8 +125,9 @@ impl Default for Schedule {
 pub struct TrainConfig {
     /// The optimizer's schedule.
     pub schedule: Schedule,
-    /// A new model, which replaces the one before; for example a teacher. Without it, the stage goes on with the model before, and the
-    /// first stage trains the recipe's `[model]`. The run's first baseline does not change.
+    /// A new model, which replaces the one before; for example a teacher. Without it, the stage
+    /// goes on with the model before, and the first stage trains the recipe's `[model]`. The run's
+    /// first baseline does not change.
     pub model: Option<ModelConfig>,
 }
 
@@ -131,7 +137,8 @@ pub struct TrainConfig {
 pub struct QatConfig {
     /// The optimizer's schedule.
     pub schedule: Schedule,
-    /// Quantizers for each part of the model. Without it, tables have the model's `quantization_bits` and all else the defaults below.
+    /// Quantizers for each part of the model. Without it, tables have the model's
+    /// `quantization_bits` and all else the defaults below.
     pub quantization: Option<QuantizationPolicy>,
     /// Windows of training text that calibrate the scales of the activations.
     pub calibration_samples: usize,
@@ -153,12 +160,13 @@ pub struct PruneConfig {
     pub experts: ExpertPruning,
     /// Which single weights are held at zero: the smallest of each matrix.
     pub magnitude: Option<MagnitudePruning>,
-    /// Share of the stage over which the share of pruned weights rises, along a cubic; 0 prunes at once.
+    /// Share of the stage over which the share of pruned weights rises, along a cubic; 0 prunes at
+    /// once.
     pub magnitude_over: f64,
     /// Temperature of the soft targets.
     pub temperature: f32,
-    /// Weight of the soft targets, which come from the model before the stage; 0 for none. The hard targets
-    /// have the rest.
+    /// Weight of the soft targets, which come from the model before the stage; 0 for none. The hard
+    /// targets have the rest.
     pub alpha: f32,
 }
 
@@ -179,12 +187,24 @@ impl Default for PruneConfig {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ExpertPruning {
-    /// An expert that is used for a smaller share of the training tokens is removed. Without it, the model's `prune_threshold` holds.
+    /// An expert that is used for a smaller share of the training tokens is removed. Without it,
+    /// the model's `prune_threshold` holds.
     pub threshold: Option<f64>,
-    /// The removal mode: true merges an expert that is removed into the one most similar to it, false drops it.
-    pub merge: bool,
+    /// What becomes of the weights of an expert that is removed.
+    pub removal: RemovalMode,
     /// How many experts of each block stay from a point of the stage on. The most used ones stay.
     pub milestones: Vec<Milestone>,
+}
+
+/// What becomes of the weights of an expert that is removed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RemovalMode {
+    /// They are lost.
+    #[default]
+    Drop,
+    /// They are averaged into the most similar expert, unit by unit.
+    Merge,
 }
 
 /// A point of a progressive schedule, by step or by epoch.
@@ -225,10 +245,11 @@ pub struct DistillConfig {
     pub temperature: f32,
     /// Weight of the soft targets; the hard targets have the rest.
     pub alpha: f32,
-    /// Weight of the squared difference between the resolvent features of student and teacher in matching blocks, relative to the
-    /// teacher's square; 0 for none.
+    /// Weight of the squared difference between the resolvent features of student and teacher in
+    /// matching blocks, relative to the teacher's square; 0 for none.
     pub feature_weight: f32,
-    /// Share of the stage after which the student is quantized and pruned as its teacher was, or by `quantization`.
+    /// Share of the stage after which the student is quantized and pruned as its teacher was, or by
+    /// `quantization`.
     pub compress_at: f64,
 }
 
@@ -321,8 +342,9 @@ impl StageConfig {
         }
     }
 
-    /// Whether the model's quantizers have trained steps at the stage's end, where `before` says so of the model before it.
-    pub fn has_trained_steps(&self, before: bool) -> bool {
+    /// Whether the model's quantizers have learned scales at the stage's end, where `before` says
+    /// so of the model before it.
+    pub fn has_learned_scales(&self, before: bool) -> bool {
         let policy = match self {
             Self::Train(_) => return before && !self.brings_model(),
             Self::Prune(_) => return before,
@@ -334,7 +356,8 @@ impl StageConfig {
         policy.is_some_and(|policy| policy.learned.is_some())
     }
 
-    /// Checks that a model that learns from another has no longer windows than that one has positions.
+    /// Checks that a model that learns from another has no longer windows than that one has
+    /// positions.
     ///
     /// # Errors
     /// The length of the windows that is too long.

@@ -65,11 +65,11 @@ impl Schedule {
         count("batch_size", self.batch_size)?;
         positive("learning_rate", self.learning_rate)?;
         share("warmup", self.warmup)?;
-        share("final_fraction", self.final_fraction)?;
+        share("min_lr_ratio", self.min_lr_ratio)?;
         not_negative("weight_decay", self.weight_decay)?;
         below_one("beta1", self.beta1)?;
         below_one("beta2", self.beta2)?;
-        not_negative("bit_price", self.bit_price)?;
+        not_negative("lambda", self.lambda)?;
         let bytes = self.weights_bytes.unwrap_or(1);
         require(bytes >= 1, "weights_bytes", bytes, "at least 1")
     }

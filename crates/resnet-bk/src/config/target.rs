@@ -30,8 +30,8 @@ pub struct Target {
     pub against: Against,
     /// Least ratio of the baseline's float32 bytes to the bytes of the artifact's weights section.
     pub ratio: Option<f64>,
-    /// Largest increase of perplexity against the baseline, as a share or a percentage: 0.15 and "15%" allow 15 % more. At
-    /// least 0; above 1 it is written as a percentage, "250%".
+    /// Largest increase of perplexity against the baseline, as a share or a percentage: 0.15 and
+    /// "15%" allow 15 % more. At least 0; above 1 it is written as a percentage, "250%".
     pub max_loss: Option<f64>,
     /// Largest length of the artifact's file, in bytes.
     pub bytes: Option<u64>,
@@ -67,8 +67,8 @@ impl Target {
     }
 }
 
-/// A loss of perplexity, `15%` or `0.15`, as a share. A share above 1 was probably meant as a percentage: it is refused, and
-/// written with its sign.
+/// A loss of perplexity, `15%` or `0.15`, as a share. A share above 1 was probably meant as a
+/// percentage: it is refused, and written with its sign.
 ///
 /// # Errors
 /// What it must be, as the end of a sentence.

@@ -1,4 +1,5 @@
-//! Plain data out of TOML values. An error knows where the value is and says what it must be, in words that need no Rust.
+//! Plain data out of TOML values. An error knows where the value is and says what it must be, in
+//! words that need no Rust.
 
 use crate::spelling::nearest;
 use serde::de::value::{MapAccessDeserializer, StringDeserializer};
@@ -77,8 +78,16 @@ impl de::Error for ValueError {
     }
 }
 
+/// Keys of earlier versions and what they are called now.
+const RENAMED: [(&str, &str); 3] =
+    [("final_fraction", "min_lr_ratio"), ("bit_price", "lambda"), ("merge", "removal: \"drop\" or \"merge\"")];
+
 /// A key that stands for nothing.
 pub(super) fn unknown_key(found: &str, known: &[&str]) -> ValueError {
+    let renamed = RENAMED.iter().find(|(old, new)| *old == found && known.iter().any(|key| new.starts_with(key)));
+    if let Some((_, new)) = renamed {
+        return ValueError::new(&[found], format!("is now called {new}"));
+    }
     let near = nearest(found, known.iter().copied()).map(str::to_owned);
     let message = match near {
         Some(_) => "is not a known key".to_owned(),
@@ -250,8 +259,8 @@ impl<'de> MapAccess<'de> for Entries {
 mod tests {
     use super::*;
     use crate::config::{ModelConfig, PerHead, TrainConfig};
-    use crate::ops::Gradient;
-    use resnet_bk_runtime::architecture::Mixer;
+    use crate::numerics::Gradient;
+    use resnet_bk_runtime::internal::architecture::Mixer;
     use serde::Deserialize;
 
     fn refused<T: DeserializeOwned + fmt::Debug>(text: &str) -> String {

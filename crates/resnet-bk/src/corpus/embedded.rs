@@ -1,17 +1,18 @@
 //! The corpus that is compiled in: the English sentences of the Tanaka Corpus.
 //!
-//! About 139,000 different sentences of a collection made for learners of English and Japanese, compressed in
-//! `data/tanaka`; its README says where they come from, and holds their license and the Japanese sentences.
-//! Many differ by a word or two, so the split is made between groups of near-duplicates, by a hash of each group. The
-//! sentences stand in a fixed order that is drawn once: in the original order a sentence's neighbours repeat its words,
-//! which would reward a model for copying across lines that have nothing to do with each other.
+//! About 139,000 different sentences of a collection made for learners of English and Japanese,
+//! compressed in `data/tanaka`; its README says where they come from, and holds their license and
+//! the Japanese sentences. Many differ by a word or two, so the split is made between groups of
+//! near-duplicates, by a hash of each group. The sentences stand in a fixed order that is drawn
+//! once: in the original order a sentence's neighbours repeat its words, which would reward a model
+//! for copying across lines that have nothing to do with each other.
 
 use super::Corpus;
 use super::near_duplicates;
 use super::split::{Side, fingerprint, side};
 use crate::random::Random;
 use flate2::read::GzDecoder;
-use resnet_bk_runtime::tokenizer::Pretokenizer;
+use resnet_bk_runtime::internal::tokenizer::Pretokenizer;
 use std::collections::{HashMap, HashSet};
 use std::io::Read;
 
@@ -23,7 +24,8 @@ pub(super) const NAME: &str = "embedded";
 
 /// Groups of 1,000 held out for each of valid and test.
 const HELD_OUT: u64 = 50;
-/// Sentences of the largest group that may be held out: one big family of sentences would not be a sample of the language.
+/// Sentences of the largest group that may be held out: one big family of sentences would not be a
+/// sample of the language.
 const LARGEST_HELD_OUT_GROUP: usize = 50;
 
 /// Groups, splits and joins the sentences.
@@ -95,7 +97,7 @@ mod tests {
     use super::*;
     use crate::corpus::{build_vocabulary, sha256};
     use crate::ngram::NgramBaselines;
-    use resnet_bk_runtime::tokenizer::BlankLines;
+    use resnet_bk_runtime::internal::tokenizer::BlankLines;
     use std::sync::LazyLock;
 
     static CORPUS: LazyLock<Corpus> = LazyLock::new(load);
@@ -141,7 +143,8 @@ mod tests {
 
     #[test]
     fn no_near_duplicate_straddles_the_split() {
-        // The slow twin: a sample of held-out sentences against every sentence of the other sides, without any filter.
+        // The slow twin: a sample of held-out sentences against every sentence of the other sides,
+        // without any filter.
         let sets = |text: &'static str| -> Vec<(Vec<String>, &'static str)> {
             let lines = text.lines().map(|line| {
                 let mut words = near_duplicates::normalised_words(line);
@@ -177,7 +180,8 @@ mod tests {
         let unknown = valid.iter().filter(|&&id| id == vocabulary.unknown()).count() as f64 / valid.len() as f64;
         assert!(unknown < 0.03, "{unknown}");
         let measured = NgramBaselines::measure(&train, &valid, vocabulary.len()).expect("sound streams");
-        // Measured for this split; sentences that leak into it would lower the bigram and the trigram.
+        // Measured for this split; sentences that leak into it would lower the bigram and the
+        // trigram.
         let is_near = |measured: f64, expected: f64| (measured / expected - 1.0).abs() < 0.001;
         assert!(is_near(measured.unigram, 360.37), "{measured:?}");
         assert!(is_near(measured.bigram, 62.187) && is_near(measured.trigram, 46.610), "{measured:?}");

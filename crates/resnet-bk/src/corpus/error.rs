@@ -70,7 +70,7 @@ pub enum CorpusError {
     },
     /// The words of a text do not make a vocabulary.
     #[error(transparent)]
-    Vocabulary(#[from] resnet_bk_runtime::tokenizer::VocabularyError),
+    Vocabulary(#[from] resnet_bk_runtime::internal::tokenizer::VocabularyError),
     /// The build leaves the hub out.
     #[error("corpus {name} comes from the Hugging Face hub, which this build leaves out (feature `hub`)")]
     HubDisabled {

@@ -1,7 +1,7 @@
 //! What a perplexity belongs to: text, vocabulary and tokenizer.
 
 use hmac_sha256::Hash;
-use resnet_bk_runtime::tokenizer::Vocabulary;
+use resnet_bk_runtime::internal::tokenizer::Vocabulary;
 use serde::{Deserialize, Serialize};
 #[cfg(feature = "hub")]
 use std::{
@@ -10,8 +10,8 @@ use std::{
     path::Path,
 };
 
-/// SHA-256 of everything that decides which tokens are trained on and measured, in hexadecimal. Two perplexities may be compared where all
-/// of it is equal.
+/// SHA-256 of everything that decides which tokens are trained on and measured, in hexadecimal. Two
+/// perplexities may be compared where all of it is equal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TextFingerprint {
@@ -26,8 +26,9 @@ pub struct TextFingerprint {
 }
 
 impl TextFingerprint {
-    /// Of encoded texts and the vocabulary that encoded them. Texts are hashed as the words that their tokens stand for, so that
-    /// the same text under another vocabulary differs in `vocabulary` and where words are unknown, not in every byte.
+    /// Of encoded texts and the vocabulary that encoded them. Texts are hashed as the words that
+    /// their tokens stand for, so that the same text under another vocabulary differs in
+    /// `vocabulary` and where words are unknown, not in every byte.
     pub fn of(train: &[u32], valid: &[u32], vocabulary: &Vocabulary) -> Self {
         let text = |tokens: &[u32]| {
             let mut hash = Hash::new();
@@ -89,7 +90,7 @@ fn in_hexadecimal(hash: [u8; 32]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use resnet_bk_runtime::tokenizer::{BlankLines, Pretokenizer};
+    use resnet_bk_runtime::internal::tokenizer::{BlankLines, Pretokenizer};
 
     fn vocabulary(words: &str) -> Vocabulary {
         let words = words.split(' ').map(str::to_owned).collect();

@@ -2,7 +2,7 @@
 
 use super::{Corpus, CorpusError};
 use crate::spelling::edit_distance;
-use resnet_bk_runtime::tokenizer::Pretokenizer;
+use resnet_bk_runtime::internal::tokenizer::Pretokenizer;
 use std::path::{Path, PathBuf};
 
 /// Reads the texts of `folder`.

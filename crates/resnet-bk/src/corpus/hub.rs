@@ -5,7 +5,8 @@
 //! <cache>/datasets--<owner>--<name>/snapshots/<commit>/<file>    where it is kept; other programs use the same place
 //! ```
 //!
-//! A file that is in the cache is never asked for again. The data sets are public: no token is sent.
+//! A file that is in the cache is never asked for again. The data sets are public: no token is
+//! sent.
 
 mod download;
 mod repository;
@@ -38,7 +39,8 @@ pub struct HubSettings {
 }
 
 impl HubSettings {
-    /// Reads `HF_ENDPOINT` and `HF_HOME`, with the hub's own defaults: the Hugging Face hub and `~/.cache/huggingface`.
+    /// Reads `HF_ENDPOINT` and `HF_HOME`, with the hub's own defaults: the Hugging Face hub and
+    /// `~/.cache/huggingface`.
     ///
     /// # Errors
     ///
@@ -55,12 +57,13 @@ impl HubSettings {
 
     /// Loads `wikitext-2`, `wikitext-103` or `openwebtext`.
     ///
-    /// Of OpenWebText it takes the first of 80 shards (303 MB to download, 100,173 documents) and holds out five documents
-    /// of 1,000 for each of valid and test, by a hash of the document.
+    /// Of OpenWebText it takes the first of 80 shards (303 MB to download, 100,173 documents) and
+    /// holds out five documents of 1,000 for each of valid and test, by a hash of the document.
     ///
     /// # Errors
     ///
-    /// If there is no such corpus, or a file is neither in the cache nor to be had from the endpoint.
+    /// If there is no such corpus, or a file is neither in the cache nor to be had from the
+    /// endpoint.
     pub fn load(&self, name: &str) -> Result<Corpus, CorpusError> {
         match HUB_CORPORA.iter().find(|corpus| corpus.name == name) {
             Some(corpus) => load(corpus, self),

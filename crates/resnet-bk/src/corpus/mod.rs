@@ -7,8 +7,10 @@
 //! a folder                        train.txt, valid.txt, and test.txt if it exists      taken as tokenized already
 //! ```
 //!
-//! A corpus has a training text, a validation text that shares no document with it, and perhaps a test text.
+//! A corpus has a training text, a validation text that shares no document with it, and perhaps a
+//! test text.
 
+mod build_vocabulary;
 mod embedded;
 mod error;
 mod fingerprint;
@@ -17,17 +19,16 @@ mod folder;
 mod hub;
 mod near_duplicates;
 mod split;
-mod vocabulary;
 
+pub use build_vocabulary::build_vocabulary;
 pub use error::CorpusError;
 pub use fingerprint::TextFingerprint;
 pub(crate) use fingerprint::sha256;
 #[cfg(feature = "hub")]
 pub use hub::HubSettings;
-pub use vocabulary::build_vocabulary;
 
 use crate::spelling::nearest;
-use resnet_bk_runtime::tokenizer::Pretokenizer;
+use resnet_bk_runtime::internal::tokenizer::Pretokenizer;
 use std::path::Path;
 
 /// Where the Hugging Face hub has a corpus.
@@ -82,7 +83,8 @@ const HUB_CORPORA: [HubCorpus; 3] = [
     HubCorpus {
         name: "openwebtext",
         dataset: "Skylion007/openwebtext",
-        // 303 MB and 100,173 documents a shard: one is more than this trainer reads in a day on a small machine.
+        // 303 MB and 100,173 documents a shard: one is more than this trainer reads in a day on a
+        // small machine.
         train: &["plain_text/train-00000-of-00080.parquet"],
         held_out: None,
         pretokenizer: Pretokenizer::Words,
@@ -118,8 +120,9 @@ pub struct Corpus {
 
 /// Loads the corpus `source`: `embedded`, a named corpus of the Hugging Face hub, or a folder.
 ///
-/// A name wins over a folder of that name; write `./wikitext-2` for the folder. The first use of a hub corpus downloads it;
-/// `HF_ENDPOINT` says from where and `HF_HOME` where to keep it, as for other programs that use the hub.
+/// A name wins over a folder of that name; write `./wikitext-2` for the folder. The first use of a
+/// hub corpus downloads it; `HF_ENDPOINT` says from where and `HF_HOME` where to keep it, as for
+/// other programs that use the hub.
 ///
 /// # Errors
 ///

@@ -6,10 +6,12 @@
 //! |A n B| / |A u B| >= 3/5        words in lower case, without punctuation and digits
 //! ```
 //!
-//! One word of four may differ, or two of eight. A group is what a chain of near-duplicates connects.
+//! One word of four may differ, or two of eight. A group is what a chain of near-duplicates
+//! connects.
 //!
-//! All pairs are found, not a sample of them, by prefix filtering (Chaudhuri, Ganti, Kaushik 2006): with words ordered from
-//! rare to common, two sets that are alike share one of their first few words.
+//! All pairs are found, not a sample of them, by prefix filtering (Chaudhuri, Ganti, Kaushik 2006):
+//! with words ordered from rare to common, two sets that are alike share one of their first few
+//! words.
 
 use std::collections::HashMap;
 
@@ -75,7 +77,8 @@ pub(super) fn group(sentences: &[&str]) -> Vec<usize> {
                 }
             }
         }
-        // A longer set which is like this one shares 2s/(1+s) of this one's words, so a shorter prefix will do.
+        // A longer set which is like this one shares 2s/(1+s) of this one's words, so a shorter
+        // prefix will do.
         let (numerator, denominator) = SIMILARITY;
         let least = (set.len() * 2 * numerator).div_ceil(numerator + denominator);
         for &word in &set[..prefix(set.len(), least)] {
@@ -99,7 +102,8 @@ struct Candidate {
 }
 
 impl Candidate {
-    /// False only if the two sets are not alike: each bit in which the signatures differ is a word that one of them lacks.
+    /// False only if the two sets are not alike: each bit in which the signatures differ is a word
+    /// that one of them lacks.
     fn may_be_alike(&self, other: &Self) -> bool {
         let apart = (self.signature ^ other.signature).count_ones();
         let total = self.length + other.length;
@@ -113,7 +117,8 @@ fn signature(set: &[u32]) -> u64 {
     set.iter().fold(0, |bits, &word| bits | 1 << (word.wrapping_mul(0x9E37_79B1) >> 26))
 }
 
-/// The words of each sentence as ranks, the rarest word of all sentences having rank 0; sorted, without repeats.
+/// The words of each sentence as ranks, the rarest word of all sentences having rank 0; sorted,
+/// without repeats.
 fn ranked_word_sets(sentences: &[&str]) -> Vec<Vec<u32>> {
     let mut ids: HashMap<String, u32> = HashMap::new();
     let mut counts: Vec<u32> = Vec::new();

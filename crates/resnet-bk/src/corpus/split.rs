@@ -1,5 +1,5 @@
-//! Which side of a split a text falls on: decided by a hash of the text, so that neither its place in a file nor what else
-//! is in the file matters.
+//! Which side of a split a text falls on: decided by a hash of the text, so that neither its place
+//! in a file nor what else is in the file matters.
 
 use crate::random::Random;
 

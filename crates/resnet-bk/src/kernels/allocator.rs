@@ -1,8 +1,9 @@
 //! The allocator of a process that trains: the system's, with two habits changed.
 //!
-//! A step allocates and frees the same buffers as the step before. The system's allocator gives large ones back to the kernel each
-//! time and gets them again page by page, zeroed; and it starts them 16 bytes after a page, so that every full-width vector
-//! of theirs straddles two lines of the cache.
+//! A step allocates and frees the same buffers as the step before. The system's allocator gives
+//! large ones back to the kernel each time and gets them again page by page, zeroed; and it starts
+//! them 16 bytes after a page, so that every full-width vector of theirs straddles two lines of the
+//! cache.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 
@@ -12,21 +13,24 @@ const LINE: usize = 64;
 const LARGE: usize = 1 << 16;
 /// An address.
 const START: Layout = Layout::new::<*mut u8>();
-/// Sizes from which on glibc would give blocks back to the kernel: one that no buffer has, or else the largest that older versions take.
+/// Sizes from which on glibc would give blocks back to the kernel: one that no buffer has, or else
+/// the largest that older versions take.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 const KEPT_BELOW: [libc::c_int; 2] = [1 << 30, 1 << 25];
 
-/// The system's allocator, with large blocks at the start of a line of the cache. For `#[global_allocator]`.
+/// The system's allocator, with large blocks at the start of a line of the cache. For
+/// `#[global_allocator]`.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Allocator;
 
 impl Allocator {
-    /// Lets freed memory stay with the process until it ends. To be called before the program starts a thread. Does something with
-    /// glibc only.
+    /// Lets freed memory stay with the process until it ends. To be called before the program
+    /// starts a thread. Does something with glibc only.
     pub fn keep_freed_memory(self) {
         #[cfg(all(target_os = "linux", target_env = "gnu"))]
         for size in KEPT_BELOW {
-            // SAFETY: sets two numbers of the allocator. Another thread that allocates meanwhile would read one or the other.
+            // SAFETY: sets two numbers of the allocator. Another thread that allocates meanwhile
+            // would read one or the other.
             #[expect(unsafe_code, reason = "a C function")]
             let set = unsafe {
                 libc::mallopt(libc::M_MMAP_THRESHOLD, size) != 0 && libc::mallopt(libc::M_TRIM_THRESHOLD, size) != 0
@@ -38,9 +42,11 @@ impl Allocator {
     }
 }
 
-/// A large block's layout in the system's allocator: room for its start to move to a line, past the address of what was allocated.
+/// A large block's layout in the system's allocator: room for its start to move to a line, past the
+/// address of what was allocated.
 ///
-/// (An aligned allocation would do, but glibc cuts off what is left of the line, so that the freed block is too small for its like.)
+/// (An aligned allocation would do, but glibc cuts off what is left of the line, so that the freed
+/// block is too small for its like.)
 fn roomy(layout: Layout) -> Option<Layout> {
     let large = layout.size() >= LARGE && layout.align() <= LINE;
     if large { Layout::from_size_align(layout.size() + LINE, START.align()).ok() } else { None }
@@ -57,7 +63,8 @@ unsafe fn to_line(block: *mut u8) -> *mut u8 {
     }
     // Blocks start at multiples of an address's size, so that one fits before the line.
     let offset = LINE - block as usize % LINE;
-    // SAFETY: the line starts at most `LINE` bytes after the block, which is so much longer than what was asked for.
+    // SAFETY: the line starts at most `LINE` bytes after the block, which is so much longer than
+    // what was asked for.
     unsafe {
         let line = block.add(offset);
         line.cast::<*mut u8>().sub(1).write(block);
@@ -65,8 +72,8 @@ unsafe fn to_line(block: *mut u8) -> *mut u8 {
     }
 }
 
-// SAFETY: every block is one of the system's allocator, or lies in one that is longer by what its start has moved; it is given back as
-// it was got, for both depend on the layout alone.
+// SAFETY: every block is one of the system's allocator, or lies in one that is longer by what its
+// start has moved; it is given back as it was got, for both depend on the layout alone.
 #[expect(unsafe_code, reason = "the trait is unsafe")]
 unsafe impl GlobalAlloc for Allocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
@@ -100,7 +107,8 @@ unsafe impl GlobalAlloc for Allocator {
             // SAFETY: as promised to this function; both are the system's own.
             return unsafe { System.realloc(block, layout, size) };
         }
-        // SAFETY: as promised to this function; the blocks do not overlap and both hold what is copied.
+        // SAFETY: as promised to this function; the blocks do not overlap and both hold what is
+        // copied.
         unsafe {
             let moved = self.alloc(grown);
             if !moved.is_null() {

@@ -7,7 +7,8 @@
 //! That is the SplitMix64 stream of the key, entered anywhere; see [`crate::random`].
 
 use crate::random::stream_word;
-use resnet_bk_runtime::dispatched;
+use resnet_bk_runtime::internal::dispatched;
+use resnet_bk_runtime::internal::kernels::InstructionSet;
 
 /// Elements that share a random word.
 const ELEMENTS: usize = 4;
@@ -21,7 +22,8 @@ pub struct DropoutMask {
 }
 
 impl DropoutMask {
-    /// Drops each element with probability `p`, to the nearest 2^-16, and scales the others by `1 / (1 - p)`.
+    /// Drops each element with probability `p`, to the nearest 2^-16, and scales the others by `1 /
+    /// (1 - p)`.
     pub fn new(p: f32, key: u64) -> Self {
         let threshold = (p * 65_536.0).round() as u32;
         Self { key, threshold, keep: 65_536.0 / (65_536 - threshold.min(65_535)) as f32 }
@@ -40,7 +42,7 @@ impl DropoutMask {
 }
 
 dispatched! {
-    fn apply(mask: DropoutMask, first: usize, values: &mut [f32]) = apply_body
+    fn apply(mask: DropoutMask, first: usize, values: &mut [f32]) = apply_on(set) => apply_body(mask, first, values)
 }
 
 #[inline(always)]
@@ -58,7 +60,21 @@ fn apply_body(mask: DropoutMask, first: usize, values: &mut [f32]) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::testing::{AWKWARD, equal_bits, values};
     use super::*;
+
+    #[test]
+    fn every_instruction_set_gives_the_same_bits() {
+        for n in AWKWARD {
+            for first in [0, 4, 1_000_004] {
+                equal_bits("dropout", |set| {
+                    let mut out = values(n, 1);
+                    apply_on(set, DropoutMask::new(0.3, 7), first, &mut out);
+                    out
+                });
+            }
+        }
+    }
 
     #[test]
     fn parts_draw_what_the_whole_draws() {

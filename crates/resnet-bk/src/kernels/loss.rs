@@ -1,14 +1,15 @@
 //! Rows of the head's losses in float32: gradients in place of the logits.
 
-use resnet_bk_runtime::dispatched;
-use resnet_bk_runtime::kernels::exp;
+use resnet_bk_runtime::internal::dispatched;
+use resnet_bk_runtime::internal::kernels::{InstructionSet, exp};
 
 /// Lanes of a row reduction.
 const LANES: usize = 32;
 
 dispatched! {
     /// Replaces logits by `weight * softmax`, given their `ln sum e^x`.
-    pub fn softmax_gradient(logits: &mut [f32], normalizer: f32, weight: f32) = softmax_gradient_body
+    pub fn softmax_gradient(logits: &mut [f32], normalizer: f32, weight: f32)
+        = softmax_gradient_on(set) => softmax_gradient_body(logits, normalizer, weight)
 }
 
 #[inline(always)]
@@ -36,8 +37,10 @@ pub struct MixedRow {
 }
 
 dispatched! {
-    /// Replaces a student's logits by `soft_weight (softmax(l / tau) - softmax(l' / tau)) + hard_weight softmax(l)`.
-    pub fn mixed_gradient(logits: &mut [f32], teacher: &[f32], row: MixedRow) = mixed_gradient_body
+    /// Replaces a student's logits by `soft_weight (softmax(l / tau) - softmax(l' / tau)) +
+    /// hard_weight softmax(l)`.
+    pub fn mixed_gradient(logits: &mut [f32], teacher: &[f32], row: MixedRow)
+        = mixed_gradient_on(set) => mixed_gradient_body(logits, teacher, row)
 }
 
 #[inline(always)]
@@ -50,9 +53,10 @@ fn mixed_gradient_body(logits: &mut [f32], teacher: &[f32], row: MixedRow) {
 }
 
 dispatched! {
-    /// `sum_i e^(scale l'_i - shift)` of a teacher's logits `l'`, and the same with every term times `scale (l'_i - l_i)`, where `l` are the
-    /// student's.
-    pub fn teacher_sums(logits: &[f32], teacher: &[f32], scale: f32, shift: f32) -> [f32; 2] = teacher_sums_body
+    /// `sum_i e^(scale l'_i - shift)` of a teacher's logits `l'`, and the same with every term
+    /// times `scale (l'_i - l_i)`, where `l` are the student's.
+    pub fn teacher_sums(logits: &[f32], teacher: &[f32], scale: f32, shift: f32) -> [f32; 2]
+        = teacher_sums_on(set) => teacher_sums_body(logits, teacher, scale, shift)
 }
 
 #[inline(always)]
@@ -66,4 +70,36 @@ fn teacher_sums_body(logits: &[f32], teacher: &[f32], scale: f32, shift: f32) ->
         }
     }
     [sums, differences].map(|lanes| lanes.iter().sum())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{AWKWARD, equal_bits, values};
+    use super::*;
+
+    #[test]
+    fn every_instruction_set_gives_the_same_bits() {
+        let row = MixedRow {
+            inverse_temperature: 0.5,
+            hard: 1.5,
+            student: 1.25,
+            teacher: 1.75,
+            soft_weight: 0.7,
+            hard_weight: 0.3,
+        };
+        for n in AWKWARD {
+            let (logits, teacher) = (values(n, 1), values(n, 2));
+            equal_bits("softmax_gradient", |set| {
+                let mut out = logits.clone();
+                softmax_gradient_on(set, &mut out, 1.5, 0.3);
+                out
+            });
+            equal_bits("mixed_gradient", |set| {
+                let mut out = logits.clone();
+                mixed_gradient_on(set, &mut out, &teacher, row);
+                out
+            });
+            equal_bits("teacher_sums", |set| teacher_sums_on(set, &logits, &teacher, 0.5, 0.25).to_vec());
+        }
+    }
 }

@@ -5,15 +5,19 @@ mod allocator;
 pub mod amx;
 mod dropout;
 mod loss;
-mod norm;
+mod norm_backward;
 mod optimizer;
-mod propagator;
-mod scan;
+mod propagator_backward;
+mod scan_backward;
+#[cfg(test)]
+mod testing;
 
 pub use allocator::Allocator;
 pub use dropout::DropoutMask;
 pub use loss::{MixedRow, mixed_gradient, softmax_gradient, teacher_sums};
-pub use norm::{layer_norm_backward, rms_norm_backward};
+pub use norm_backward::{layer_norm_backward, rms_norm_backward};
 pub use optimizer::{AdamWStep, adamw_step, sum_of_squares};
-pub use propagator::{PropagatorGradients, PropagatorSequence, propagator_backward};
-pub use scan::{Affine, LeftBackward, add_per_head, compose_left_backward, left_backward, left_backward_block};
+pub use propagator_backward::{PropagatorGradients, PropagatorSequence, propagator_backward};
+pub use scan_backward::{
+    Affine, LeftBackward, add_per_head, compose_left_backward, left_backward, left_backward_block,
+};

@@ -1,6 +1,7 @@
 //! The optimizer's pass over a chunk of a parameter, and the sum of a gradient's squares.
 
-use resnet_bk_runtime::dispatched;
+use resnet_bk_runtime::internal::dispatched;
+use resnet_bk_runtime::internal::kernels::InstructionSet;
 
 /// Lanes of a reduction.
 const LANES: usize = 16;
@@ -27,7 +28,7 @@ pub struct AdamWStep {
 dispatched! {
     /// Updates values and moments; all slices have one length.
     pub fn adamw_step(values: &mut [f32], first: &mut [f32], second: &mut [f32], gradient: &[f32], step: AdamWStep)
-        = adamw_step_body
+        = adamw_step_on(set) => adamw_step_body(values, first, second, gradient, step)
 }
 
 #[inline(always)]
@@ -42,7 +43,7 @@ fn adamw_step_body(values: &mut [f32], first: &mut [f32], second: &mut [f32], gr
 
 dispatched! {
     /// Sum of squares, in double precision.
-    pub fn sum_of_squares(values: &[f32]) -> f64 = sum_of_squares_body
+    pub fn sum_of_squares(values: &[f32]) -> f64 = sum_of_squares_on(set) => sum_of_squares_body(values)
 }
 
 #[inline(always)]
@@ -54,4 +55,37 @@ fn sum_of_squares_body(values: &[f32]) -> f64 {
         }
     }
     sums.iter().sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{AWKWARD, equal_bits, values};
+    use super::*;
+
+    #[test]
+    fn every_instruction_set_gives_the_same_bits() {
+        let step = AdamWStep {
+            beta1: 0.9,
+            beta2: 0.999,
+            gradient_scale: 0.7,
+            rate: 1e-3,
+            second_scale: 1.5,
+            shrink: 0.9999,
+            epsilon: 1e-8,
+        };
+        for n in AWKWARD {
+            let gradient = values(n, 1);
+            equal_bits("adamw_step", |set| {
+                let (mut weights, mut first) = (values(n, 2), values(n, 3));
+                let mut second: Vec<f32> = values(n, 4).iter().map(|x| x * x).collect();
+                adamw_step_on(set, &mut weights, &mut first, &mut second, &gradient, step);
+                [weights, first, second].concat()
+            });
+            equal_bits("sum_of_squares", |set| {
+                // All 64 bits of the sum, as two numbers.
+                let bits = sum_of_squares_on(set, &gradient).to_bits();
+                [bits >> 32, bits & 0xffff_ffff].map(|half| f32::from_bits(half as u32)).to_vec()
+            });
+        }
+    }
 }

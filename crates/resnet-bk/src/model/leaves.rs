@@ -1,15 +1,16 @@
 //! Tensors of a model's parameters, and their gradients.
 //!
-//! Weights are rounded by their quantizers on the way in, and gradients pass back through them on the way out.
+//! Weights are rounded by their quantizers on the way in, and gradients pass back through them on
+//! the way out.
 
-use super::quantizers::{ROWS, through_quantizer};
+use super::quantizer_gradient::{ROWS, through_quantizer};
 use crate::buffer::Buffer;
 use crate::parameters::{Parameter, Parameters, Quantizer};
 use crate::tape::{Gradients, Tape, Tensor};
 use rayon::prelude::*;
-use resnet_bk_runtime::quantization::Steps;
-use resnet_bk_runtime::tensor_id::{BlockTensor, ModelTensor, TensorId};
-use resnet_bk_runtime::tensor_spec::Role;
+use resnet_bk_runtime::internal::quantization::ScaleMode;
+use resnet_bk_runtime::internal::tensor_id::{BlockTensor, ModelTensor, TensorId};
+use resnet_bk_runtime::internal::tensor_spec::Role;
 use std::collections::HashMap;
 
 /// Groups that one task rounds.
@@ -62,12 +63,12 @@ pub type ParameterGradients = HashMap<TensorId, Vec<f32>>;
 fn rounded(parameters: &Parameters, parameter: &Parameter) -> Buffer {
     let Some(Quantizer { scheme, scales }) = parameters.quantizer(parameter) else { return parameter.values.clone() };
     let mut values = parameter.values.clone();
-    match scheme.steps {
-        Steps::Range(group) => {
+    match scheme.mode {
+        ScaleMode::AbsMax(group) => {
             let parts = values.par_chunks_mut(GROUPS * group as usize).zip(scales.par_chunks(GROUPS));
             parts.for_each(|(values, scales)| scheme.fake_quantize(values, scales));
         }
-        Steps::Learned(columns) => {
+        ScaleMode::Learned(columns) => {
             let parts = values.par_chunks_mut(ROWS * columns as usize);
             parts.for_each(|values| scheme.fake_quantize(values, &scales));
         }
@@ -87,7 +88,8 @@ impl Leaves {
     }
 
     fn new(parameters: &Parameters, tape: Option<Tape>) -> Self {
-        let list: Vec<&Parameter> = parameters.iter().filter(|parameter| parameter.spec.role != Role::Step).collect();
+        let list: Vec<&Parameter> =
+            parameters.iter().filter(|parameter| parameter.spec.role != Role::LogScale).collect();
         let values: Vec<Buffer> = list.par_iter().map(|parameter| rounded(parameters, parameter)).collect();
         let mut leaves = Self { tape, list: Vec::new(), single: HashMap::new(), packed: HashMap::new() };
         let mut values = values.into_iter();
@@ -145,13 +147,13 @@ impl Leaves {
 
     /// Gradients of `parameters`, of which these leaves were made, and of the auxiliary ones. There
     /// is none where the loss does not depend on a parameter, as on the experts that no token was
-    /// routed to. `bit_price` is in nats of loss for a coded bit.
-    pub fn gradients(&self, parameters: &Parameters, gradients: Gradients, bit_price: f32) -> ParameterGradients {
+    /// routed to. `lambda` is in nats of loss for a coded bit.
+    pub fn gradients(&self, parameters: &Parameters, gradients: Gradients, lambda: f32) -> ParameterGradients {
         let mut found = self.of_leaves(gradients);
-        for parameter in parameters.iter().filter(|parameter| parameters.has_trained_steps(parameter)) {
+        for parameter in parameters.iter().filter(|parameter| parameters.has_learned_scales(parameter)) {
             if let Some(gradient) = found.get_mut(&parameter.spec.id)
                 && let Some(quantizer) = parameters.quantizer(parameter)
-                && let Some(dsteps) = through_quantizer(parameter, &quantizer, gradient, bit_price)
+                && let Some(dsteps) = through_quantizer(parameter, &quantizer, gradient, lambda)
             {
                 found.insert(parameter.spec.id.log_scales(), dsteps);
             }

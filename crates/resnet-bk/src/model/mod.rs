@@ -1,22 +1,25 @@
-//! The language model in training: the same equations as [`resnet_bk_runtime::model`], with gradients.
+//! The language model in training: the same equations as [`resnet_bk_runtime::internal::model`],
+//! with gradients.
 //!
-//! A model is bound for each step from [`Leaves`], the tensors of its parameters. Weights pass through their
-//! quantizers while they are bound, so the model itself knows nothing of quantization but its activations' steps.
+//! A model is bound for each step from [`Leaves`], the tensors of its parameters. Weights pass
+//! through their quantizers while they are bound, so the model itself knows nothing of quantization
+//! but its activations' scales.
 
 mod leaves;
 mod moe;
 mod noise;
-mod quantizers;
+mod quantizer_gradient;
 
 pub use leaves::{Leaves, Packed, ParameterGradients};
 pub use noise::{Mode, Noise};
 
-use crate::ops::{self, FrozenHead, Gradient, HeadLoss, ResolventOp};
+use crate::numerics::Gradient;
+use crate::ops::{self, FrozenHead, HeadLoss, ResolventOp};
 use crate::tape::Tensor;
 use moe::MixtureOfExperts;
-use resnet_bk_runtime::architecture::{Architecture, Mixer};
-use resnet_bk_runtime::embedding::TableLayout;
-use resnet_bk_runtime::tensor_id::{BlockTensor, LinearPart, MixerMap, ModelTensor, NormPart};
+use resnet_bk_runtime::internal::architecture::{Architecture, Mixer};
+use resnet_bk_runtime::internal::embedding::TableLayout;
+use resnet_bk_runtime::internal::tensor_id::{BlockTensor, LinearPart, MixerMap, ModelTensor, NormPart};
 
 /// A model bound to one set of leaves.
 #[derive(Debug)]
@@ -115,7 +118,7 @@ enum MixerWeights {
     },
 }
 
-/// Calibrated steps.
+/// Calibrated scales.
 #[derive(Debug)]
 struct ActivationQuantizers {
     bits: u8,
@@ -168,13 +171,14 @@ impl LanguageModel {
     /// The head's present values.
     pub fn frozen_head(&self) -> FrozenHead {
         let values = |tensor: &Tensor| tensor.clone().into_buffer();
-        FrozenHead { layout: self.head_layout.clone(), bank: values(&self.head_table), bias: values(&self.head_bias) }
+        FrozenHead { layout: self.head_layout.clone(), table: values(&self.head_table), bias: values(&self.head_bias) }
     }
 
     /// Runs sequences of `length` tokens that lie one after another, each from a fresh state.
     ///
     /// # Shapes
-    /// - `tokens`: `[n]`, a multiple of `length`, each below `V`; `length` at most `n_seq` where there are positions
+    /// - `tokens`: `[n]`, a multiple of `length`, each below `V`; `length` at most `n_seq` where
+    ///   there are positions
     pub fn forward(&self, tokens: &[u32], length: usize, mode: &mut Mode) -> Output {
         assert!(length > 0 && tokens.len().is_multiple_of(length), "{} tokens in sequences of {length}", tokens.len());
         let mask = mode.embedding_dropout();

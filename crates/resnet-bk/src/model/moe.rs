@@ -1,15 +1,15 @@
-//! The sparse mixture of experts . Equations in [`resnet_bk_runtime::moe`].
+//! The sparse mixture of experts . Equations in [`resnet_bk_runtime::internal::router`].
 
 use super::{Leaves, Linear, Mode, Packed};
 use crate::ops;
 use crate::tape::Tensor;
-use resnet_bk_runtime::tensor_id::{BlockTensor, ModelTensor};
+use resnet_bk_runtime::internal::tensor_id::{BlockTensor, ModelTensor};
 
 #[derive(Debug)]
 pub(super) struct MixtureOfExperts {
     router: Linear,
     /// Parameters of all experts, as [`ops::experts`] takes them.
-    bank: Tensor,
+    table: Tensor,
     top_k: usize,
 }
 
@@ -17,7 +17,7 @@ impl MixtureOfExperts {
     pub fn bind(leaves: &Leaves, block: usize, top_k: usize) -> Self {
         Self {
             router: Linear::bind(leaves, |part| ModelTensor::Block(block, BlockTensor::Router(part))),
-            bank: leaves.packed(Packed::Experts(block)),
+            table: leaves.packed(Packed::Experts(block)),
             top_k,
         }
     }
@@ -30,6 +30,6 @@ impl MixtureOfExperts {
         for row in weights.values().chunks(usage.len()) {
             usage.iter_mut().zip(row).for_each(|(used, weight)| *used += usize::from(*weight != 0.0));
         }
-        (ops::experts(x, &weights, &self.bank, mode.expert_dropout()), logits, usage)
+        (ops::experts(x, &weights, &self.table, mode.expert_dropout()), logits, usage)
     }
 }

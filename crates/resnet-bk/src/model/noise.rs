@@ -50,7 +50,8 @@ impl Mode {
         }
     }
 
-    /// Router logits plus Gumbel noise `-ln(-ln u)`, which turns the choice of the largest into a draw from the softmax.
+    /// Router logits plus Gumbel noise `-ln(-ln u)`, which turns the choice of the largest into a
+    /// draw from the softmax.
     pub fn perturb(&mut self, logits: &Tensor) -> Tensor {
         match self {
             Self::Train(noise) if noise.gumbel_noise > 0.0 => {

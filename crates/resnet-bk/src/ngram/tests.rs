@@ -145,7 +145,8 @@ fn probabilities_sum_to_one() {
 
 #[test]
 fn matches_counting_by_hand() {
-    // 0 1 0 1 2 of three words. Bigrams: 01 twice, 10 once, 12 once. Trigrams: 010, 101 and 012 once.
+    // 0 1 0 1 2 of three words. Bigrams: 01 twice, 10 once, 12 once. Trigrams: 010, 101 and 012
+    // once.
     let model = KneserNey::count(&[0, 1, 0, 1, 2], 3);
     let near = |measured: f64, expected: f64| assert!((measured - expected).abs() < ROUNDING, "{measured} {expected}");
     // No order has an n-gram that counts three: all discounts are 0.5, 1, 1.5.
@@ -156,7 +157,8 @@ fn matches_counting_by_hand() {
     near(model.bigram(&[0], 2), 0.5 * word);
     near(model.bigram(&[1], 0), 0.25 + 0.5 * word);
     near(model.bigram(&[2], 0), word);
-    // In the middle of the trigram model 01 counts once, for 1 comes before it both times that anything does; 10 and 12 follow 0.
+    // In the middle of the trigram model 01 counts once, for 1 comes before it both times that
+    // anything does; 10 and 12 follow 0.
     let [after_0, after_1] = [0.5 + 0.5 * word, 0.25 + 0.5 * word];
     near(model.trigram(&[0], 1), after_0);
     near(model.trigram(&[1, 0], 1), 0.5 + 0.5 * after_0);
@@ -178,7 +180,8 @@ fn discounts_are_those_of_chen_and_goodman() {
     // n_1 = 8, n_2 = 4, n_3 = 2, n_4 = 1: Y = 8 / 16.
     let counts: Vec<u32> = [[1; 8].as_slice(), &[2; 4], &[3; 2], &[4], &[9, 0]].concat();
     assert_eq!(discounts(&counts), [1.0 - 0.5, 2.0 - 0.75, 3.0 - 1.0]);
-    // No n-gram that counts four: D3 is 3, as KenLM has it. No n-gram that counts three: none is estimated.
+    // No n-gram that counts four: D3 is 3, as KenLM has it. No n-gram that counts three: none is
+    // estimated.
     assert_eq!(discounts(&[1, 1, 1, 1, 2, 2, 3])[2], 3.0);
     assert_eq!(discounts(&[1, 1, 1, 1, 2, 2, 4]), FALLBACK);
     // D2 = 2 - 3 * (1 / 3) * 3 < 0.

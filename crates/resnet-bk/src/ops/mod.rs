@@ -1,38 +1,49 @@
-//! Differentiable operations on host slices: forward from the runtime's kernels, so that training computes the bits that
-//! inference will, and a backward of their own.
+//! Differentiable operations. Each is a folder:
+//!
+//! ```text
+//! mod.rs     the equation, the shapes and the gradient; the function that applies it; the tests
+//! host.rs    the implementation on the host
+//! ```
+//!
+//! Before the head, forward passes run the runtime's kernels, so that training computes the same
+//! bits as inference. An implementation for another device goes beside `host.rs`. Tests of
+//! gradients run operations through `testing.rs` only, so that they can drive every implementation.
+//!
+//! Tensors are row-major. In formulas, `dx` is the gradient of the loss with respect to `x`, and
+//! "words" are the entries of the vocabulary.
 
-mod diagonal;
-mod dropout;
 mod elementwise;
-mod embedding;
+mod embedding_lookup;
 mod experts;
 mod fake_quantize;
+mod gate_weights;
 mod head_bias;
 mod head_loss;
 mod linear;
-mod norm;
+mod mix_features;
+mod normalization;
 mod penalties;
 mod propagator;
+mod residual_dropout;
 mod resolvent;
-mod router;
 
 pub use crate::kernels::DropoutMask;
-pub use diagonal::mix_features;
-pub use dropout::add_dropped;
 pub use elementwise::{clamp, exp, shift, silu_gate};
-pub use embedding::embed;
+pub use embedding_lookup::embed;
 pub use experts::{ExpertDropout, experts};
 pub use fake_quantize::fake_quantize_activation;
+pub use gate_weights::gate_weights;
 pub use head_bias::head_bias;
 pub(crate) use head_loss::loss_and_gradients;
-pub use head_loss::{FrozenHead, HeadLoss, Precision, SoftTargets, head_loss, negative_log_likelihoods};
+pub use head_loss::{FrozenHead, HeadLoss, SoftTargets, head_loss, negative_log_likelihoods};
 pub use linear::{linear, project};
-pub use norm::{layer_norm, rms_norm};
+pub use mix_features::mix_features;
+pub use normalization::{layer_norm, rms_norm};
 pub use penalties::{add_penalty, feature_distance, load_balancing};
 pub use propagator::propagator;
+pub use residual_dropout::add_dropped;
 pub(crate) use resolvent::causal;
-pub use resolvent::{Gradient, ResolventOp, resolvent};
-pub use router::gate_weights;
+pub use resolvent::{ResolventOp, resolvent};
 
 /// Sums rows of `width` numbers.
 pub(crate) fn sum_rows(rows: &[Vec<f32>], width: usize) -> Vec<f32> {

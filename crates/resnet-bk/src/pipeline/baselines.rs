@@ -9,7 +9,7 @@ use crate::corpus::TextFingerprint;
 use crate::evaluate::{evaluate_model, evaluate_parameters};
 use crate::post_training;
 use crate::summary::{Baseline, Baselines, Measured, StageSummary, first_stage, float_stages};
-use resnet_bk_runtime::architecture::Causality;
+use resnet_bk_runtime::internal::architecture::Causality;
 use std::path::{Path, PathBuf};
 
 /// What helps where a baseline is missing.
@@ -26,7 +26,8 @@ struct FloatModel {
 /// What a run can be compared with.
 #[derive(Debug, Default)]
 pub(super) struct Candidates {
-    /// Models from outside the run, `--baseline` first, then a float `--model` that was trained on another text.
+    /// Models from outside the run, `--baseline` first, then a float `--model` that was trained on
+    /// another text.
     given: Vec<FloatModel>,
     /// The checkpoint of each stage of the record, where it is known.
     files: Vec<Option<PathBuf>>,
@@ -37,7 +38,8 @@ pub(super) struct Candidates {
 }
 
 impl Candidates {
-    /// Before the first stage. `checkpoint` is the model that the run begins with; its record of stages is of the run's text.
+    /// Before the first stage. `checkpoint` is the model that the run begins with; its record of
+    /// stages is of the run's text.
     pub(super) fn new(
         request: &RunRequest,
         checkpoint: &Checkpoint,
@@ -162,7 +164,8 @@ impl Candidates {
     }
 }
 
-/// Reads `--baseline`: a float model of the same words as the run's, that sees the same tokens of a text.
+/// Reads `--baseline`: a float model of the same words as the run's, that sees the same tokens of a
+/// text.
 fn read_baseline(path: &Path, run: &Checkpoint) -> Result<Checkpoint, RunError> {
     let baseline = read_finished(path)?;
     let words = |checkpoint: &Checkpoint| TextFingerprint::of(&[], &[], &checkpoint.model.vocabulary);
@@ -177,7 +180,8 @@ fn read_baseline(path: &Path, run: &Checkpoint) -> Result<Checkpoint, RunError> 
     Ok(baseline)
 }
 
-/// A float checkpoint on the run's text. The dev slice tells something where the checkpoint was not trained on it.
+/// A float checkpoint on the run's text. The dev slice tells something where the checkpoint was not
+/// trained on it.
 fn measure(path: &Path, checkpoint: &Checkpoint, text: &Text) -> Measured {
     let perplexity = |tokens: &[u32]| evaluate_parameters(&checkpoint.model.parameters, tokens).perplexity();
     let parameters = checkpoint.model.parameters.architecture().parameter_count();

@@ -10,7 +10,8 @@ use crate::compress::RunStage;
 use crate::config::{Against, ModelConfig};
 use crate::export::pack;
 
-/// Bytes by which a student's config may be longer than its teacher's: it names its bins and levels.
+/// Bytes by which a student's config may be longer than its teacher's: it names its bins and
+/// levels.
 const CONFIG_ROOM: u64 = 600;
 
 impl Run<'_> {
@@ -20,8 +21,9 @@ impl Run<'_> {
         self.budget_of(baseline.map(|baseline| baseline.weights_bytes), &self.checkpoint.model)
     }
 
-    /// Checks, before anything is trained, that there is a student within the budget. `teacher` is the model that it will learn from, and
-    /// `to_come` are the float32 bytes of the models that are trained until then.
+    /// Checks, before anything is trained, that there is a student within the budget. `teacher` is
+    /// the model that it will learn from, and `to_come` are the float32 bytes of the models that
+    /// are trained until then.
     pub(super) fn check_budget(
         &self,
         stage: &dyn RunStage,
@@ -58,8 +60,8 @@ impl Run<'_> {
         let by_ratio = target.ratio.zip(baseline).map(|(ratio, baseline)| (baseline as f64 / ratio) as u64);
         let by_bytes = match target.bytes {
             Some(bytes) => {
-                let ledger = pack(teacher)?.ledger()?;
-                Some(bytes.saturating_sub(ledger.total_bytes() - ledger.weights_bytes() + CONFIG_ROOM))
+                let size_breakdown = pack(teacher)?.size_breakdown()?;
+                Some(bytes.saturating_sub(size_breakdown.total_bytes() - size_breakdown.weights_bytes() + CONFIG_ROOM))
             }
             None => None,
         };

@@ -8,7 +8,7 @@ use crate::corpus::CorpusError;
 use crate::memory::MemoryError;
 use crate::ngram::NgramError;
 use crate::train::TrainError;
-use resnet_bk_runtime::artifact::ArtifactError;
+use resnet_bk_runtime::internal::artifact::ArtifactError;
 use std::path::PathBuf;
 use thiserror::Error;
 
@@ -126,7 +126,7 @@ pub enum RunError {
     },
     /// A size is asked for that nothing will keep to.
     #[error(
-        "schedule.weights_bytes is {bytes}, but no stage that asks for it has quantizers with trained steps (quantization.learned)"
+        "schedule.weights_bytes is {bytes}, but no stage that asks for it has quantizers with learned scales (quantization.learned)"
     )]
     SizeOfFloats {
         /// The size.

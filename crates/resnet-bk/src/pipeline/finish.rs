@@ -7,23 +7,23 @@ use crate::evaluate::evaluate_model;
 use crate::export::pack;
 use crate::ngram::NgramBaselines;
 use crate::summary::{ArtifactSummary, Summary};
-use resnet_bk_runtime::artifact::Artifact;
+use resnet_bk_runtime::internal::artifact::Artifact;
 
-/// How far the decoded artifact's perplexity may be from the trained model's, relative: both compute alike but for the order and, with
-/// a tile unit, the format of the head's sums.
+/// How far the decoded artifact's perplexity may be from the trained model's, relative: both
+/// compute alike but for the order and, with a tile unit, the format of the head's sums.
 const PARITY: f64 = 1e-4;
 
-/// Packs the model, decodes and measures the file's bytes, and writes artifact and summary. A file that does not predict as the model
-/// that it was packed from is not written.
+/// Packs the model, decodes and measures the file's bytes, and writes artifact and summary. A file
+/// that does not predict as the model that it was packed from is not written.
 pub(super) fn finish(run: Run) -> Result<Summary, RunError> {
     let bytes = pack(&run.checkpoint.model)?.to_bytes()?;
     let decoded = Artifact::from_bytes(&bytes)?;
-    let ledger = decoded.ledger()?;
+    let size_breakdown = decoded.size_breakdown()?;
     let artifact = ArtifactSummary {
         bytes_total: bytes.len() as u64,
-        bytes_weights: ledger.weights_bytes(),
+        bytes_weights: size_breakdown.weights_bytes(),
         valid_perplexity: evaluate_model(&decoded.to_model(), &run.text.streams.valid).perplexity(),
-        ledger,
+        size_breakdown,
     };
     let trained = run.checkpoint.history.stages.last().map_or(f64::NAN, |stage| stage.valid_perplexity);
     if !agrees(artifact.valid_perplexity, trained) {
@@ -37,7 +37,8 @@ pub(super) fn finish(run: Run) -> Result<Summary, RunError> {
     Ok(summary)
 }
 
-/// Whether two perplexities are the same but for rounding. One that is not a number agrees with none.
+/// Whether two perplexities are the same but for rounding. One that is not a number agrees with
+/// none.
 fn agrees(decoded: f64, trained: f64) -> bool {
     (decoded / trained - 1.0).abs() <= PARITY
 }
@@ -46,7 +47,8 @@ fn summarise(run: Run, artifact: ArtifactSummary) -> Result<Summary, RunError> {
     let target = run.request.recipe.target;
     let vocabulary = &run.checkpoint.model.vocabulary;
     let text_bytes: usize = vocabulary.words().iter().map(|word| word.len() + 1).sum();
-    // Every training token is counted, the dev slice too: the counts are to be as good as they can be.
+    // Every training token is counted, the dev slice too: the counts are to be as good as they can
+    // be.
     let ngrams = NgramBaselines::measure(&run.text.tokens, &run.text.streams.valid, vocabulary.len())?;
     let mut baselines = run.candidates.summarise(
         &run.checkpoint.history.stages,

@@ -2,11 +2,12 @@
 
 use super::RunError;
 use crate::config::{Recipe, StageKind};
-use resnet_bk_runtime::atomic::write_atomically;
+use resnet_bk_runtime::internal::replace_file::replace_file;
 use std::fs::{File, TryLockError};
 use std::path::Path;
 
-/// Name of the resolved recipe in a run's folder. A folder with one that begins with a line of the run's is a run's.
+/// Name of the resolved recipe in a run's folder. A folder with one that begins with a line of the
+/// run's is a run's.
 pub const RECIPE: &str = "recipe.toml";
 /// First line of the resolved recipe.
 const MARK: &str = "# The recipe of this run with all its values, written by resnet-bk.";
@@ -22,7 +23,8 @@ pub(super) struct Folder<'a> {
 }
 
 impl Folder<'_> {
-    /// Checks that the folder is a new one, or holds a run that may be gone on with: nobody's files are overwritten.
+    /// Checks that the folder is a new one, or holds a run that may be gone on with: nobody's files
+    /// are overwritten.
     pub(super) fn check(&self, resume: bool) -> Result<(), RunError> {
         let path = self.path.join(RECIPE);
         let folder = || self.path.to_owned();
@@ -48,8 +50,8 @@ impl Folder<'_> {
         }
     }
 
-    /// Makes the folder and locks it until the file is dropped, or the process ends in any way. Some systems do not lock folders; a run goes
-    /// on there without.
+    /// Makes the folder and locks it until the file is dropped, or the process ends in any way.
+    /// Some systems do not lock folders; a run goes on there without.
     pub(super) fn lock(&self) -> Result<Option<File>, RunError> {
         std::fs::create_dir_all(self.path).map_err(|source| RunError::File { path: self.path.to_owned(), source })?;
         let Ok(file) = File::open(self.path) else {
@@ -84,7 +86,7 @@ fn holds_something(folder: &Path) -> std::io::Result<bool> {
     }
 }
 
-/// Whether a file is half of one that a run was killed at: see `atomic.rs` of the runtime.
+/// Whether a file is half of one that a run was killed at: see `replace_file.rs` of the runtime.
 fn is_temporary(name: &std::ffi::OsStr) -> bool {
     name.to_string_lossy().starts_with(".tmp")
 }
@@ -101,6 +103,6 @@ fn same_work(old: &Recipe, new: &Recipe) -> bool {
 
 /// Writes a file of the run in one step.
 pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<(), RunError> {
-    let written = path.parent().map_or(Ok(()), std::fs::create_dir_all).and_then(|()| write_atomically(path, bytes));
+    let written = path.parent().map_or(Ok(()), std::fs::create_dir_all).and_then(|()| replace_file(path, bytes));
     written.map_err(|source| RunError::File { path: path.to_owned(), source })
 }

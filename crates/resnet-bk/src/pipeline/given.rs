@@ -22,7 +22,8 @@ pub(super) fn read_finished(path: &Path) -> Result<Checkpoint, RunError> {
     }
 }
 
-/// Reads the model, with the training settings of the recipe, and warns of the values of the recipe that are ignored.
+/// Reads the model, with the training settings of the recipe, and warns of the values of the recipe
+/// that are ignored.
 pub(super) fn read(path: &Path, recipe: &Recipe, warnings: &mut Vec<String>) -> Result<Checkpoint, RunError> {
     let mut checkpoint = read_finished(path)?;
     // Where a run begins is no part of it.
@@ -91,7 +92,8 @@ pub(super) fn drop_figures_of_other_text(
     }
 }
 
-/// Whether a checkpoint was trained on this training text with the same slice held out, so that its perplexity there means something.
+/// Whether a checkpoint was trained on this training text with the same slice held out, so that its
+/// perplexity there means something.
 pub(super) fn held_out_alike(checkpoint: &Checkpoint, text: &CorpusSummary) -> bool {
     let same_text = checkpoint.history.text.as_ref().is_some_and(|own| own.train == text.fingerprint.train);
     same_text && checkpoint.history.dev_tokens == text.dev_tokens

@@ -4,7 +4,8 @@
 //! RUN/recipe.toml   RUN/01-train/model.safetensors   RUN/02-qat/model.safetensors ...   RUN/model.rbk   RUN/summary.json
 //! ```
 //!
-//! A stage's file holds an unfinished stage until the stage is done, and then the model that the next one starts from.
+//! A stage's file holds an unfinished stage until the stage is done, and then the model that the
+//! next one starts from.
 
 mod baselines;
 mod budget;
@@ -49,7 +50,8 @@ pub struct RunRequest {
     pub resume: bool,
     /// A checkpoint to start from instead of a fresh model.
     pub model: Option<PathBuf>,
-    /// A float checkpoint to compare with: it is measured on this text and stands for the recipe's first model.
+    /// A float checkpoint to compare with: it is measured on this text and stands for the recipe's
+    /// first model.
     pub baseline: Option<PathBuf>,
 }
 
@@ -59,7 +61,8 @@ pub const CHECKPOINT: &str = "model.safetensors";
 /// Runs a recipe.
 ///
 /// # Errors
-/// [`RunError`]. Everything up to the last epoch is in the run's folder, and a resumed run goes on from there.
+/// [`RunError`]. Everything up to the last epoch is in the run's folder, and a resumed run goes on
+/// from there.
 pub fn run(request: &RunRequest, observer: &mut dyn Observer) -> Result<Summary, RunError> {
     let recipe = &request.recipe;
     // A model that is given takes the place of the training that the recipe begins with.
@@ -144,7 +147,7 @@ impl<'a> Run<'a> {
         // Float32 bytes of the models that are trained.
         let mut trained = Vec::new();
         for stage in stages {
-            steps = stage.has_trained_steps(steps);
+            steps = stage.has_learned_scales(steps);
             if let Some(bytes) = stage.schedule().weights_bytes {
                 asked = Some(bytes);
                 kept |= steps;
@@ -232,7 +235,8 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Records what the run is trained on from here, and warns where that is something else than before.
+    /// Records what the run is trained on from here, and warns where that is something else than
+    /// before.
     fn note_environment(&mut self, observer: &mut dyn Observer) {
         let environments = &mut self.checkpoint.history.environments;
         let before = environments.last();
@@ -264,7 +268,8 @@ impl<'a> Run<'a> {
         seconds: f64,
     ) -> Result<StageSummary, RunError> {
         let weights_bytes = weights_bytes(&self.checkpoint.model.parameters)?;
-        // A model that is only trained has seen nothing else; one that learns has seen what its teacher saw.
+        // A model that is only trained has seen nothing else; one that learns has seen what its
+        // teacher saw.
         let begins_anew = fresh_model && config.kind() == StageKind::Train;
         let before = if begins_anew { 0 } else { self.checkpoint.history.epochs };
         self.checkpoint.history.epochs = before + trained.kept_epoch;

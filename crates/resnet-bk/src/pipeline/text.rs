@@ -11,7 +11,7 @@ use crate::config::Recipe;
 use crate::corpus::{Corpus, TextFingerprint};
 use crate::summary::CorpusSummary;
 use crate::train::TokenStreams;
-use resnet_bk_runtime::tokenizer::Vocabulary;
+use resnet_bk_runtime::internal::tokenizer::Vocabulary;
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -103,7 +103,8 @@ impl Text {
     }
 }
 
-/// Share of the lines of the held-out text that stand in the training text, word for word. Short ones, headings above all, do not count.
+/// Share of the lines of the held-out text that stand in the training text, word for word. Short
+/// ones, headings above all, do not count.
 fn repeated_lines(corpus: &Corpus) -> f64 {
     const SHORT: usize = 5;
     let long = |line: &&str| line.split_whitespace().count() > SHORT;
@@ -120,7 +121,7 @@ fn repeated_lines(corpus: &Corpus) -> f64 {
 mod tests {
     use super::*;
     use crate::corpus::build_vocabulary;
-    use resnet_bk_runtime::tokenizer::{BlankLines, Pretokenizer};
+    use resnet_bk_runtime::internal::tokenizer::{BlankLines, Pretokenizer};
 
     fn corpus(train: usize, valid: usize) -> Corpus {
         let text = |words: usize| (0..words).map(|word| format!("w{} ", word % 7)).collect::<String>();

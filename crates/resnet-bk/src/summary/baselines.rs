@@ -6,13 +6,14 @@
 //! int8    the best one with its matrices rounded to a byte a weight, without training: what a user would do first
 //! ```
 //!
-//! Where not all of them were measured on a dev slice that they did not train on, the best one is chosen by the text that is reported: that
-//! can only make the baseline look better, and so the artifact worse.
+//! Where not all of them were measured on a dev slice that they did not train on, the best one is
+//! chosen by the text that is reported: that can only make the baseline look better, and so the
+//! artifact worse.
 
 use super::StageSummary;
 use crate::config::{Against, StageKind};
 use crate::train::TRAINED_TO_END;
-use resnet_bk_runtime::architecture::Causality;
+use resnet_bk_runtime::internal::architecture::Causality;
 use serde::{Deserialize, Serialize};
 
 /// What the artifact is compared with.
@@ -76,8 +77,9 @@ impl Baseline {
 }
 
 impl Baselines {
-    /// Takes back that a model was trained to its end where the run shows the contrary: the artifact, which is made from it and smaller, predicts
-    /// clearly better, or the model does not even beat unigram counts.
+    /// Takes back that a model was trained to its end where the run shows the contrary: the
+    /// artifact, which is made from it and smaller, predicts clearly better, or the model does not
+    /// even beat unigram counts.
     pub(crate) fn doubt(&mut self, artifact_perplexity: f64, unigram: f64) {
         for baseline in [&mut self.first, &mut self.best, &mut self.int8] {
             if let Baseline::Measured(model) = baseline {
@@ -111,7 +113,8 @@ impl From<&StageSummary> for Measured {
     }
 }
 
-/// Index of the first model's stage: the last of the `train` stages at the beginning that work on one model.
+/// Index of the first model's stage: the last of the `train` stages at the beginning that work on
+/// one model.
 pub(crate) fn first_stage(stages: &[StageSummary]) -> Option<usize> {
     let is_first = |(index, stage): &(usize, &StageSummary)| {
         stage.kind == StageKind::Train && stage.float && (*index == 0 || !stage.fresh_model)
@@ -119,7 +122,8 @@ pub(crate) fn first_stage(stages: &[StageSummary]) -> Option<usize> {
     stages.iter().enumerate().take_while(is_first).last().map(|(index, _)| index)
 }
 
-/// Indices of the float models that may be the best. The model that became the artifact is a result, unless it was only trained.
+/// Indices of the float models that may be the best. The model that became the artifact is a
+/// result, unless it was only trained.
 pub(crate) fn float_stages(stages: &[StageSummary]) -> impl Iterator<Item = usize> {
     let is_baseline = |index: usize| {
         let is_result = index + 1 == stages.len() && stages[index].kind != StageKind::Train;

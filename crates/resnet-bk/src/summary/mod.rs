@@ -14,8 +14,8 @@ use crate::config::{StageKind, Target};
 use crate::corpus::TextFingerprint;
 use crate::environment::Environment;
 use crate::ngram::NgramBaselines;
-use resnet_bk_runtime::architecture::Causality;
-use resnet_bk_runtime::artifact::Ledger;
+use resnet_bk_runtime::internal::architecture::Causality;
+use resnet_bk_runtime::internal::artifact::SizeBreakdown;
 use serde::{Deserialize, Serialize};
 
 /// The result of a run.
@@ -35,17 +35,18 @@ pub struct Summary {
     pub stages: Vec<StageSummary>,
     /// The packed model, decoded again.
     pub artifact: ArtifactSummary,
-    /// Float32 bytes of the baseline that `target.against` names over bytes of the artifact's weights section; `None` where that baseline
-    /// is missing.
+    /// Float32 bytes of the baseline that `target.against` names over bytes of the artifact's
+    /// weights section; `None` where that baseline is missing.
     pub ratio: Option<f64>,
-    /// The same with the vocabulary counted on both sides: as text, one word a line, beside the baseline; in the file of the
-    /// artifact, which is counted whole.
+    /// The same with the vocabulary counted on both sides: as text, one word a line, beside the
+    /// baseline; in the file of the artifact, which is counted whole.
     pub ratio_with_vocabulary: Option<f64>,
     /// Perplexity of the decoded artifact over that baseline's, less 1.
     pub loss: Option<f64>,
     /// What the recipe asked for.
     pub target: Target,
-    /// Whether it was reached; `None` where nothing was asked for. Never, where the artifact predicts worse than counting words does.
+    /// Whether it was reached; `None` where nothing was asked for. Never, where the artifact
+    /// predicts worse than counting words does.
     pub target_reached: Option<bool>,
     /// What a reader must know before believing the figures: one sentence each.
     pub warnings: Vec<String>,
@@ -91,7 +92,8 @@ pub struct StageSummary {
     pub epochs: usize,
     /// The epoch whose model was kept, from 1.
     pub kept_epoch: usize,
-    /// Epochs that this model has seen in all, those of the models that it was made or learned from included.
+    /// Epochs that this model has seen in all, those of the models that it was made or learned from
+    /// included.
     pub epochs_total: usize,
     /// Whether the last epoch gained less than 1 %: more of the same would hardly help.
     pub trained_to_end: bool,
@@ -127,5 +129,5 @@ pub struct ArtifactSummary {
     /// Perplexity of the held-out text by the file, read again and run by the runtime.
     pub valid_perplexity: f64,
     /// Where the bytes go.
-    pub ledger: Ledger,
+    pub size_breakdown: SizeBreakdown,
 }

@@ -16,7 +16,8 @@ pub struct PlanSummary {
 }
 
 impl PlanSummary {
-    /// Indices of the first round's trials that no other one beats in both bytes and perplexity, by their bytes.
+    /// Indices of the first round's trials that no other one beats in both bytes and perplexity, by
+    /// their bytes.
     pub fn front(&self) -> Vec<usize> {
         let first = |index: &usize| self.trials[*index].round == 1;
         let mut order: Vec<usize> = (0..self.trials.len()).filter(first).collect();

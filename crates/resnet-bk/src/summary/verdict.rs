@@ -5,8 +5,8 @@ use super::Summary;
 impl Summary {
     /// One sentence where the artifact predicts no better than counting words does.
     ///
-    /// The n-gram baselines are looked at from the weakest on, up to the bigram: a model that does not beat the bigram count has learned
-    /// nothing that a table of pairs would not tell.
+    /// The n-gram baselines are looked at from the weakest on, up to the bigram: a model that does
+    /// not beat the bigram count has learned nothing that a table of pairs would not tell.
     pub fn worse_than_counting(&self) -> Option<String> {
         let perplexity = self.artifact.valid_perplexity;
         let counts = [("unigram", self.ngrams.unigram), ("bigram", self.ngrams.bigram)];

@@ -1,4 +1,5 @@
-//! AdamW (Loshchilov, Hutter, "Decoupled weight decay regularization", arXiv 1711.05101), one pass over each tensor.
+//! AdamW (Loshchilov, Hutter, "Decoupled weight decay regularization", arXiv 1711.05101), one pass
+//! over each tensor.
 //!
 //! ```text
 //! m = b1 m + (1 - b1) g      v = b2 v + (1 - b2) g^2
@@ -10,7 +11,7 @@ use crate::kernels::{AdamWStep, adamw_step};
 use crate::model::ParameterGradients;
 use crate::parameters::Parameter;
 use rayon::prelude::*;
-use resnet_bk_runtime::tensor_spec::Role;
+use resnet_bk_runtime::internal::tensor_spec::Role;
 
 /// Keeps the step finite where a gradient has always been zero.
 const EPSILON: f32 = 1e-8;
@@ -42,7 +43,8 @@ impl AdamW<'_> {
         let len = parameter.values.len();
         parameter.moments.first.resize(len, 0.0);
         parameter.moments.second.resize(len, 0.0);
-        // Its own steps: a quantizer's step may be born in the middle of a stage, and an expert be used late.
+        // Its own steps: a quantizer's step may be born in the middle of a stage, and an expert be
+        // used late.
         parameter.moments.steps += 1;
         let steps = parameter.moments.steps as f64;
         let correction = |beta: f64| 1.0 - beta.powf(steps);
@@ -68,7 +70,7 @@ impl AdamW<'_> {
     /// Matrices and tables decay; norms, biases and scalars do not.
     fn decay(&self, role: Role) -> f64 {
         match role {
-            Role::Small | Role::HeadBias | Role::ActivationScale | Role::Step => 0.0,
+            Role::Small | Role::HeadBias | Role::ActivationScale | Role::LogScale => 0.0,
             _ => self.schedule.weight_decay,
         }
     }
@@ -77,8 +79,8 @@ impl AdamW<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use resnet_bk_runtime::tensor_id::ModelTensor;
-    use resnet_bk_runtime::tensor_spec::TensorSpec;
+    use resnet_bk_runtime::internal::tensor_id::ModelTensor;
+    use resnet_bk_runtime::internal::tensor_spec::TensorSpec;
     use std::collections::HashMap;
 
     #[test]

@@ -1,22 +1,25 @@
 //! Which epoch's model a stage keeps.
 //!
-//! The epochs are judged by the perplexity of the dev slice, which nobody trains on. Only epochs whose model has the form of the last one
-//! compete: a model before its quantizers went in, or before its experts went, is another one, and a model larger than
-//! `schedule.weights_bytes` asks for is too large.
+//! The epochs are judged by the perplexity of the dev slice, which nobody trains on. Only epochs
+//! whose model has the form of the last one compete: a model before its quantizers went in, or
+//! before its experts went, is another one, and a model larger than `schedule.weights_bytes` asks
+//! for is too large.
 
 use super::{Stage, TRAINED_TO_END, TokenStreams, TrainError};
 use crate::checkpoint::{Checkpoint, Progress};
 use crate::evaluate::evaluate_parameters;
 use crate::export::weights_bytes;
 use crate::parameters::Parameters;
-use resnet_bk_runtime::architecture::Architecture;
+use resnet_bk_runtime::internal::architecture::Architecture;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
-/// How far a size that is steered to may be passed: about what the control of the multiplier is good for.
+/// How far a size that is steered to may be passed: about what the control of the multiplier is
+/// good for.
 const SIZE_TOLERANCE: f64 = 0.005;
 
-/// Name of the file beside a stage's checkpoint that holds its best epoch's model until the stage is done.
+/// Name of the file beside a stage's checkpoint that holds its best epoch's model until the stage
+/// is done.
 pub(crate) const BEST_EPOCH: &str = "best-epoch.safetensors";
 
 /// Perplexities after an epoch.
@@ -42,8 +45,9 @@ impl Judged {
     }
 }
 
-/// Whether the last epoch gained less than [`TRAINED_TO_END`] on the best one before it: more of the same schedule would hardly help. Only
-/// epochs from `form_since` on are compared, counted from 0; fewer than three of them do not show it.
+/// Whether the last epoch gained less than [`TRAINED_TO_END`] on the best one before it: more of
+/// the same schedule would hardly help. Only epochs from `form_since` on are compared, counted from
+/// 0; fewer than three of them do not show it.
 pub(super) fn trained_to_end(epochs: &[Judged], form_since: usize) -> bool {
     let [before @ .., last] = epochs.get(form_since..).unwrap_or_default() else { return false };
     if before.len() < 2 {
@@ -53,7 +57,8 @@ pub(super) fn trained_to_end(epochs: &[Judged], form_since: usize) -> bool {
     1.0 - last.judge() / best < TRAINED_TO_END
 }
 
-/// Sizes, quantizers and number of pruned weights of a model: epochs with other ones are not compared.
+/// Sizes, quantizers and number of pruned weights of a model: epochs with other ones are not
+/// compared.
 #[derive(PartialEq)]
 pub(super) struct Form {
     architecture: Architecture,
@@ -86,7 +91,8 @@ impl BestEpoch {
         let best = match (progress.best_epoch, &file) {
             (Some(epoch), Some(path)) => {
                 let saved = Checkpoint::read(path)?;
-                // An interruption between two writes leaves the model of an epoch that is about to be trained again.
+                // An interruption between two writes leaves the model of an epoch that is about to
+                // be trained again.
                 let is_its = saved.training.progress.is_some_and(|progress| progress.epochs.len() == epoch);
                 is_its.then_some((epoch, saved.model.parameters))
             }
@@ -109,7 +115,7 @@ impl BestEpoch {
         self.best = self.best.take().filter(|(epoch, _)| *epoch > progress.form_since);
         let present = &checkpoint.model.parameters;
         if let Some(most) = self.weights_bytes
-            && present.iter().any(|parameter| present.has_trained_steps(parameter))
+            && present.iter().any(|parameter| present.has_learned_scales(parameter))
             && weights_bytes(present)? as f64 > (1.0 + SIZE_TOLERANCE) * most as f64
         {
             return Ok(());
@@ -147,7 +153,7 @@ mod tests {
     use super::*;
     use crate::checkpoint::ModelState;
     use crate::config::ModelConfig;
-    use resnet_bk_runtime::tokenizer::{Pretokenizer, Vocabulary};
+    use resnet_bk_runtime::internal::tokenizer::{Pretokenizer, Vocabulary};
     use std::sync::Arc;
 
     #[test]

@@ -1,9 +1,10 @@
-//! The one training loop. Stages differ in their [`Objective`]: the loss, and what happens to the model between steps.
+//! The one training loop. Stages differ in their [`Objective`]: the loss, and what happens to the
+//! model between steps.
 
 mod adamw;
 mod best_epoch;
-mod bit_price;
 mod gradients;
+mod rate_control;
 mod schedule;
 mod step;
 
@@ -23,8 +24,8 @@ use crate::random::Random;
 use crate::summary::Removal;
 use crate::tape::Tensor;
 use best_epoch::{BestEpoch, Form};
-use bit_price::BitPrice;
-use resnet_bk_runtime::artifact::ArtifactError;
+use rate_control::RateControl;
+use resnet_bk_runtime::internal::artifact::ArtifactError;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
@@ -35,7 +36,8 @@ use thiserror::Error;
 pub struct TokenStreams {
     /// Trained on, and asked which experts are used.
     pub train: Arc<[u32]>,
-    /// Held out of the training text for every choice: the best epoch, the planner's student. `None` where nothing is chosen.
+    /// Held out of the training text for every choice: the best epoch, the planner's student.
+    /// `None` where nothing is chosen.
     pub dev: Option<Arc<[u32]>>,
     /// Held out to report: measured after each epoch, and nothing is chosen by it.
     pub valid: Arc<[u32]>,
@@ -142,15 +144,18 @@ pub struct Trained {
     pub trained_to_end: bool,
 }
 
-/// A stage was trained to its end where its last epoch lowered the best perplexity before it by less than this share. It is a statement
-/// about the stage's own schedule: a falling learning rate has less to gain at its end.
+/// A stage was trained to its end where its last epoch lowered the best perplexity before it by
+/// less than this share. It is a statement about the stage's own schedule: a falling learning rate
+/// has less to gain at its end.
 pub const TRAINED_TO_END: f64 = 0.01;
 
-/// Trains a checkpoint's model for one stage, going on from the checkpoint's progress if it has any.
+/// Trains a checkpoint's model for one stage, going on from the checkpoint's progress if it has
+/// any.
 ///
-/// After each epoch the held-out text and the dev slice are measured and the checkpoint saved. With `keep_best_epoch` the model of the
-/// epoch with the lowest perplexity on the dev slice is kept, of the last one otherwise. At the end the checkpoint has neither progress
-/// nor optimizer moments left.
+/// After each epoch the held-out text and the dev slice are measured and the checkpoint saved. With
+/// `keep_best_epoch` the model of the epoch with the lowest perplexity on the dev slice is kept, of
+/// the last one otherwise. At the end the checkpoint has neither progress nor optimizer moments
+/// left.
 ///
 /// # Errors
 /// [`TrainError`]: a text too short, a loss that is not finite, a disk that is full.
@@ -177,9 +182,9 @@ pub fn train(
     let steps = schedule.epochs * steps_per_epoch;
     let mut progress = checkpoint.training.progress.take().unwrap_or_else(|| Progress::new(stage.number));
     let first_epoch = progress.epochs.len();
-    let mut bit_price = BitPrice::new(schedule, steps);
-    if let Some(prices) = progress.bit_prices {
-        bit_price.restore(prices);
+    let mut rate_control = RateControl::new(schedule, steps);
+    if let Some(prices) = progress.rate_control {
+        rate_control.restore(prices);
     }
     let mut best = BestEpoch::restore(stage, &progress)?;
     let mut form = Form::of(&checkpoint.model.parameters);
@@ -211,7 +216,7 @@ pub fn train(
             let optimization = Optimization {
                 schedule,
                 rate: learning_rate(schedule, step, steps),
-                bit_price: bit_price.for_step(&checkpoint.model.parameters, step).map_err(|error| match error {
+                lambda: rate_control.for_step(&checkpoint.model.parameters, step).map_err(|error| match error {
                     ArtifactError::NonFinite { .. } | ArtifactError::Scale { .. } => {
                         TrainError::Diverged { stage: stage.number, step, loss: f32::NAN }
                     }
@@ -245,7 +250,7 @@ pub fn train(
         }
         best.consider(checkpoint, &progress)?;
         progress.seconds = seconds_before + clock.elapsed().as_secs_f64();
-        progress.bit_prices = Some(bit_price.state());
+        progress.rate_control = Some(rate_control.state());
         progress.best_epoch = best.epoch();
         observer.event(&Event::EpochEnded {
             stage: stage.number,
@@ -253,7 +258,7 @@ pub fn train(
             train_loss: total / steps_per_epoch as f64,
             valid_perplexity: judged.valid,
             dev_perplexity: judged.dev,
-            weights_bytes: bit_price.bytes(),
+            weights_bytes: rate_control.bytes(),
             seconds: progress.seconds,
         });
         if let Some(path) = &stage.save_to {

@@ -17,7 +17,7 @@ pub struct Optimization<'a> {
     /// Learning rate.
     pub rate: f64,
     /// Price of a coded bit, in nats of loss.
-    pub bit_price: f64,
+    pub lambda: f64,
     /// Draws dropout masks and routing noise.
     pub random: Random,
 }
@@ -85,5 +85,5 @@ fn gradient_step(
     }
     let value = loss.values()[0];
     let gradients = loss.backward();
-    (value, leaves.gradients(&state.parameters, gradients, optimization.bit_price as f32))
+    (value, leaves.gradients(&state.parameters, gradients, optimization.lambda as f32))
 }

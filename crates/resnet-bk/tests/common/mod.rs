@@ -8,8 +8,8 @@ use resnet_bk::corpus::{Corpus, build_vocabulary};
 use resnet_bk::observer::{Event, Observer};
 use resnet_bk::random::Random;
 use resnet_bk::train::TokenStreams;
-use resnet_bk_runtime::architecture::Mixer;
-use resnet_bk_runtime::tokenizer::{BlankLines, Pretokenizer};
+use resnet_bk_runtime::internal::architecture::Mixer;
+use resnet_bk_runtime::internal::tokenizer::{BlankLines, Pretokenizer};
 use std::sync::Arc;
 
 /// Sentences of a small grammar: the next word follows from the last one, with some choice.
@@ -77,7 +77,8 @@ pub struct Interrupt {
 
 impl Observer for Interrupt {
     fn event(&mut self, event: &Event) {
-        // The checkpoint of an epoch is written after its event, so the first step of the next epoch is the place to stop.
+        // The checkpoint of an epoch is written after its event, so the first step of the next
+        // epoch is the place to stop.
         if let Event::Step { stage, step, .. } = event {
             assert!(*stage < self.stage || *step < self.epoch * STEPS, "interrupted");
         }

@@ -2,7 +2,7 @@
 
 use super::{diagonal, propagator, quantize, with_bits};
 use crate::architecture::Architecture;
-use crate::artifact::{Artifact, ArtifactError, Section, StoredTensor, container, vocabulary, weights};
+use crate::artifact::{Artifact, ArtifactError, Section, StoredTensor, container, vocabulary_section, weights};
 use crate::quantization::{MAX_BITS, Quantized};
 use half::f16;
 use proptest::prelude::*;
@@ -133,9 +133,9 @@ fn every_bad_config_is_refused() {
 fn words_that_make_no_vocabulary_are_refused() {
     let told = |id: usize, word: &str| {
         told(forged(|[_, section, _]| {
-            let mut words = vocabulary::decode(section, 13).unwrap();
+            let mut words = vocabulary_section::decode(section, 13).unwrap();
             words[id] = word.to_owned();
-            *section = vocabulary::encode(&words, 13).unwrap();
+            *section = vocabulary_section::encode(&words, 13).unwrap();
         }))
     };
     let refused = "the vocabulary is not valid: ";
@@ -161,7 +161,8 @@ fn weights_of_another_length_are_refused() {
 
 #[test]
 fn forbidden_numbers_in_the_weights_are_refused() {
-    // What a stranger's encoder could write: the sections of an artifact whose numbers were never checked.
+    // What a stranger's encoder could write: the sections of an artifact whose numbers were never
+    // checked.
     let changed = |change: fn(&mut Vec<StoredTensor>)| {
         let architecture = with_bits(propagator(), Some(3), 16);
         let mut tensors = quantize(architecture.clone()).tensors;

@@ -6,7 +6,7 @@ mod round_trip;
 use super::Artifact;
 use crate::architecture::{Architecture, Causality, Mixer, ResolventConstants};
 use crate::embedding::EmbeddingBin;
-use crate::quantization::{LearnedSteps, QuantizationPolicy};
+use crate::quantization::{LearnedScales, QuantizationPolicy};
 use crate::tensor_id::TensorId;
 use crate::tokenizer::{END_OF_LINE, Pretokenizer, UNKNOWN, Vocabulary};
 use std::collections::HashMap;
@@ -70,9 +70,9 @@ fn with_bits(architecture: Architecture, bits: Option<u8>, group_size: u32) -> A
     Architecture { quantization: Some(policy), ..architecture }
 }
 
-/// Trained steps, and bins of the table where it is shared.
-fn with_learned_steps(architecture: Architecture) -> Architecture {
-    let policy = QuantizationPolicy { learned: Some(LearnedSteps::default()), ..QuantizationPolicy::default() };
+/// Learned scales, and bins of the table where it is shared.
+fn with_learned_scales(architecture: Architecture) -> Architecture {
+    let policy = QuantizationPolicy { learned: Some(LearnedScales::default()), ..QuantizationPolicy::default() };
     let bin = |words, width| EmbeddingBin { words, width };
     let embedding_bins = if architecture.tied_embeddings { vec![bin(4, 6), bin(9, 3)] } else { vec![] };
     Architecture { quantization: Some(policy), embedding_bins, bias_knots: 3, ..architecture }

@@ -1,10 +1,10 @@
-//! What goes in comes out, and the ledger knows every byte.
+//! What goes in comes out, and the size_breakdown knows every byte.
 
-use super::{diagonal, propagator, quantize, seed, values, vocabulary, with_bits, with_learned_steps};
+use super::{diagonal, propagator, quantize, seed, values, vocabulary, with_bits, with_learned_scales};
 use crate::architecture::{Architecture, Causality, ResolventConstants};
 use crate::artifact::tensor;
-use crate::artifact::{Artifact, ArtifactError, Ledger, LedgerKind, StoredTensor};
-use crate::quantization::Steps;
+use crate::artifact::{Artifact, ArtifactError, SizeBreakdown, SizeKind, StoredTensor};
+use crate::quantization::ScaleMode;
 use crate::tensor_id::{LinearPart, ModelTensor, NormPart, TensorId};
 use proptest::prelude::*;
 use std::fs;
@@ -18,8 +18,8 @@ fn architectures() -> Vec<Architecture> {
         Architecture { quantization: None, ..diagonal() },
         Architecture { quantization: None, ..propagator() },
         with_bits(propagator(), None, 128),
-        with_learned_steps(diagonal()),
-        with_learned_steps(propagator()),
+        with_learned_scales(diagonal()),
+        with_learned_scales(propagator()),
     ];
     for bits in [2, 3, 4, 8, 16] {
         for group_size in [1, 7, 128, u32::MAX] {
@@ -47,10 +47,10 @@ fn stored_values_are_those_of_fake_quantization() {
         let mut values = values(&architecture);
         let artifact = quantize(architecture.clone());
         for (spec, tensor) in tensor::stored(&architecture).iter().zip(artifact.tensors) {
-            let log_steps = values.get(&spec.id.log_scales()).cloned();
+            let log_scales = values.get(&spec.id.log_scales()).cloned();
             let expected = values.get_mut(&spec.id).unwrap();
             if let Some(scheme) = architecture.scheme(spec) {
-                let scales = scheme.scales(expected, log_steps.as_deref());
+                let scales = scheme.scales(expected, log_scales.as_deref());
                 scheme.fake_quantize(expected, &scales);
             }
             assert_eq!(tensor.to_f32(), *expected, "{}", spec.id);
@@ -60,33 +60,37 @@ fn stored_values_are_those_of_fake_quantization() {
 }
 
 #[test]
-fn the_ledger_sums_to_the_length_of_the_file() {
+fn the_size_breakdown_sums_to_the_length_of_the_file() {
     for architecture in architectures() {
         let artifact = quantize(architecture);
-        let ledger = artifact.ledger().unwrap();
-        assert_eq!(ledger.total_bytes(), artifact.to_bytes().unwrap().len() as u64);
+        let size_breakdown = artifact.size_breakdown().unwrap();
+        assert_eq!(size_breakdown.total_bytes(), artifact.to_bytes().unwrap().len() as u64);
         let sections: u64 =
-            ledger.entries.iter().filter(|entry| !entry.kind.is_weights()).map(|entry| entry.bytes).sum();
-        assert_eq!(ledger.weights_bytes(), ledger.total_bytes() - sections);
-        assert!(ledger.entries.iter().all(|entry| entry.bytes > 0));
-        let json = serde_json::to_string(&ledger).unwrap();
-        assert_eq!(serde_json::from_str::<Ledger>(&json).unwrap(), ledger);
+            size_breakdown.entries.iter().filter(|entry| !entry.kind.is_weights()).map(|entry| entry.bytes).sum();
+        assert_eq!(size_breakdown.weights_bytes(), size_breakdown.total_bytes() - sections);
+        assert!(size_breakdown.entries.iter().all(|entry| entry.bytes > 0));
+        let json = serde_json::to_string(&size_breakdown).unwrap();
+        assert_eq!(serde_json::from_str::<SizeBreakdown>(&json).unwrap(), size_breakdown);
     }
 }
 
 #[test]
 fn the_seed_model_takes_no_more_than_its_levels_imply() {
-    let ledger = quantize(seed()).ledger().unwrap();
+    let size_breakdown = quantize(seed()).size_breakdown().unwrap();
     let bytes = |part: &str, kind| {
-        ledger.entries.iter().find(|entry| entry.part == part && entry.kind == kind).map_or(0, |entry| entry.bytes)
-            as f64
+        size_breakdown
+            .entries
+            .iter()
+            .find(|entry| entry.part == part && entry.kind == kind)
+            .map_or(0, |entry| entry.bytes) as f64
     };
-    // The coder adapts, and so may lose a little on numbers that look random: the sines that fill the tensors.
+    // The coder adapts, and so may lose a little on numbers that look random: the sines that fill
+    // the tensors.
     const LOSS: f64 = 1.02;
-    assert!(bytes("embedding", LedgerKind::Codes) < LOSS * 30_000.0 * 64.0 * 15f64.log2() / 8.0);
-    assert!(bytes("embedding", LedgerKind::Scales) < LOSS * 30_000.0 * 64.0 / 128.0 * 2.0);
-    assert!(bytes("head bias", LedgerKind::Codes) < LOSS * 30_000.0);
-    assert_eq!(bytes("file", LedgerKind::Header) + bytes("file", LedgerKind::Checksums), 64.0);
+    assert!(bytes("embedding", SizeKind::Codes) < LOSS * 30_000.0 * 64.0 * 15f64.log2() / 8.0);
+    assert!(bytes("embedding", SizeKind::Scales) < LOSS * 30_000.0 * 64.0 / 128.0 * 2.0);
+    assert!(bytes("head bias", SizeKind::Codes) < LOSS * 30_000.0);
+    assert_eq!(bytes("file", SizeKind::Header) + bytes("file", SizeKind::Checksums), 64.0);
 }
 
 #[test]
@@ -151,7 +155,7 @@ fn writing_refuses_what_reading_would() {
         (
             "tensor embedding.weight is stored as 15 levels in groups of 9, \
              but the architecture says 15 levels in groups of 16",
-            |a| quantized(a).scheme.steps = Steps::Range(9),
+            |a| quantized(a).scheme.mode = ScaleMode::AbsMax(9),
         ),
         ("the vocabulary has 12 words, but the architecture has 13", |a| {
             a.vocabulary = vocabulary(&Architecture { vocab_size: 12, ..diagonal() });

@@ -3,17 +3,17 @@
 use super::*;
 use proptest::prelude::*;
 
-fn encoded(codes: &[i16], columns: usize, limit: i16) -> Vec<u8> {
+fn encoded(codes: &[i16], columns: usize, qmax: i16) -> Vec<u8> {
     let mut encoder = Encoder::new();
-    encode_codes(codes, columns, limit, &mut encoder);
+    encode_codes(codes, columns, qmax, &mut encoder);
     encoder.finish()
 }
 
-fn assert_round_trip(codes: &[i16], columns: usize, limit: i16) {
-    let bytes = encoded(codes, columns, limit);
+fn assert_round_trip(codes: &[i16], columns: usize, qmax: i16) {
+    let bytes = encoded(codes, columns, qmax);
     let mut decoder = Decoder::new(&bytes).unwrap();
-    let decoded = decode_codes(codes.len(), columns, limit, &mut decoder).unwrap();
-    assert_eq!(decoded, codes, "{columns} columns within ±{limit}");
+    let decoded = decode_codes(codes.len(), columns, qmax, &mut decoder).unwrap();
+    assert_eq!(decoded, codes, "{columns} columns within ±{qmax}");
     assert_eq!(decoder.finish(), Ok(()));
 }
 
@@ -37,77 +37,78 @@ impl Uniform {
     }
 }
 
-/// Empirical entropy of the codes, in bits: what the best code without contexts needs if it is known for free.
+/// Empirical entropy of the codes, in bits: what the best code without contexts needs if it is
+/// known for free.
 fn entropy(codes: &[i16]) -> f64 {
     let mut counts = std::collections::HashMap::new();
     codes.iter().for_each(|code| *counts.entry(code).or_insert(0u32) += 1);
     counts.values().map(|&n| -f64::from(n) * (f64::from(n) / codes.len() as f64).log2()).sum()
 }
 
-fn quantize(value: f64, limit: i16) -> i16 {
-    (value.round() as i16).clamp(-limit, limit)
+fn quantize(value: f64, qmax: i16) -> i16 {
+    (value.round() as i16).clamp(-qmax, qmax)
 }
 
 /// Bits of the coded matrix over those of the empirical entropy.
-fn ratio(codes: &[i16], columns: usize, limit: i16) -> f64 {
-    8.0 * encoded(codes, columns, limit).len() as f64 / entropy(codes)
+fn ratio(codes: &[i16], columns: usize, qmax: i16) -> f64 {
+    8.0 * encoded(codes, columns, qmax).len() as f64 / entropy(codes)
 }
 
 #[test]
 fn codes_without_structure_cost_their_entropy() {
     // The empirical entropy of 2,000 codes of 255 levels is 1.2 % too low: (254 / 2) / ln 2 bits.
-    for (limit, few, many) in
+    for (qmax, few, many) in
         [(1, 1.015, 1.002), (2, 1.02, 1.002), (4, 1.02, 1.002), (7, 1.02, 1.002), (127, 1.035, 1.004)]
     {
         for (len, columns, bound) in [(2_000, 10, few), (2_000, 64, few), (200_000, 10, many), (200_000, 64, many)] {
-            let mut random = Uniform(limit as u64 + len as u64 + columns as u64);
-            let scale = if limit == 1 { 1.0 } else { f64::from(limit) / 2.5 };
-            let gaussian: Vec<i16> = (0..len).map(|_| quantize(scale * random.gaussian(), limit)).collect();
-            let laplacian: Vec<i16> = (0..len).map(|_| quantize(0.6 * scale * random.laplacian(), limit)).collect();
+            let mut random = Uniform(qmax as u64 + len as u64 + columns as u64);
+            let scale = if qmax == 1 { 1.0 } else { f64::from(qmax) / 2.5 };
+            let gaussian: Vec<i16> = (0..len).map(|_| quantize(scale * random.gaussian(), qmax)).collect();
+            let laplacian: Vec<i16> = (0..len).map(|_| quantize(0.6 * scale * random.laplacian(), qmax)).collect();
             for codes in [gaussian, laplacian] {
-                let ratio = ratio(&codes, columns, limit);
-                assert!(ratio < bound, "{len} codes within ±{limit}: {ratio} of the entropy");
+                let ratio = ratio(&codes, columns, qmax);
+                assert!(ratio < bound, "{len} codes within ±{qmax}: {ratio} of the entropy");
             }
         }
     }
 }
 
-/// Codes of a Laplacian whose scale changes between columns, and falls by 2^-3 from the first row to the last; and what
-/// they cost where all scales are known.
-fn scaled(rows: usize, columns: usize, limit: i16, by_row: bool, by_column: bool) -> (Vec<i16>, f64) {
+/// Codes of a Laplacian whose scale changes between columns, and falls by 2^-3 from the first row
+/// to the last; and what they cost where all scales are known.
+fn scaled(rows: usize, columns: usize, qmax: i16, by_row: bool, by_column: bool) -> (Vec<i16>, f64) {
     let mut random = Uniform(7);
     let of_columns: Vec<f64> = (0..columns).map(|_| (0.7 * random.gaussian()).exp()).collect();
     let mut known = 0.0;
     let mut code = |index: usize| {
         let of_row = (2.0 - 3.0 * (index / columns) as f64 / rows as f64).exp2() / 1.5;
-        let scale = f64::from(limit) / 4.0
+        let scale = f64::from(qmax) / 4.0
             * if by_row { of_row } else { 1.0 }
             * if by_column { of_columns[index % columns] } else { 1.0 };
-        let code = quantize(scale * random.laplacian(), limit);
-        known += laplacian_bits(code, scale, limit);
+        let code = quantize(scale * random.laplacian(), qmax);
+        known += laplacian_bits(code, scale, qmax);
         code
     };
     ((0..rows * columns).map(&mut code).collect(), known)
 }
 
 /// `-log2` of the probability that a Laplacian of the given scale is rounded to `code`.
-fn laplacian_bits(code: i16, scale: f64, limit: i16) -> f64 {
+fn laplacian_bits(code: i16, scale: f64, qmax: i16) -> f64 {
     let below = |x: f64| if x < 0.0 { 0.5 * (x / scale).exp() } else { 1.0 - 0.5 * (-x / scale).exp() };
-    let low = if code == -limit { 0.0 } else { below(f64::from(code) - 0.5) };
-    let high = if code == limit { 1.0 } else { below(f64::from(code) + 0.5) };
+    let low = if code == -qmax { 0.0 } else { below(f64::from(code) - 0.5) };
+    let high = if code == qmax { 1.0 } else { below(f64::from(code) + 0.5) };
     -(high - low).max(1e-12).log2()
 }
 
 #[test]
 fn scales_of_rows_and_columns_are_found() {
-    for limit in [1, 2, 4, 7, 127] {
+    for qmax in [1, 2, 4, 7, 127] {
         for (rows, columns, of_known) in [(200, 10, 1.1), (2_000, 64, 1.015), (10_000, 10, 1.01)] {
             for (by_row, by_column) in [(true, false), (false, true), (true, true)] {
-                let (codes, known) = scaled(rows, columns, limit, by_row, by_column);
-                let bits = 8.0 * encoded(&codes, columns, limit).len() as f64;
-                let told = format!("{rows} x {columns} within ±{limit}, by row {by_row}, by column {by_column}");
+                let (codes, known) = scaled(rows, columns, qmax, by_row, by_column);
+                let bits = 8.0 * encoded(&codes, columns, qmax).len() as f64;
+                let told = format!("{rows} x {columns} within ±{qmax}, by row {by_row}, by column {by_column}");
                 assert!(bits < of_known * known, "{told}: {} of the known", bits / known);
-                let few = rows == 200 && limit == 127;
+                let few = rows == 200 && qmax == 127;
                 assert!(few || bits < 0.99 * entropy(&codes), "{told}: {} of the entropy", bits / entropy(&codes));
             }
         }
@@ -116,16 +117,16 @@ fn scales_of_rows_and_columns_are_found() {
 
 #[test]
 fn awkward_sizes_come_back() {
-    for limit in [1, 2, 6, 7, 8, 9, 10, 127, 128, 32_766, 32_767] {
+    for qmax in [1, 2, 6, 7, 8, 9, 10, 127, 128, 32_766, 32_767] {
         for len in [0, 1, 2, 15, 16, 17, 33, 200] {
             for columns in [1, 3, 16, 1000] {
-                for value in [0, limit, -limit] {
-                    assert_round_trip(&vec![value; len], columns, limit);
+                for value in [0, qmax, -qmax] {
+                    assert_round_trip(&vec![value; len], columns, qmax);
                 }
-                let span = 2 * i64::from(limit) + 1;
+                let span = 2 * i64::from(qmax) + 1;
                 let codes: Vec<i16> =
-                    (0..len as i64).map(|i| ((i * 7919 + i * i * 31) % span - i64::from(limit)) as i16).collect();
-                assert_round_trip(&codes, columns, limit);
+                    (0..len as i64).map(|i| ((i * 7919 + i * i * 31) % span - i64::from(qmax)) as i16).collect();
+                assert_round_trip(&codes, columns, qmax);
             }
         }
     }
@@ -143,19 +144,19 @@ fn more_codes_than_the_bytes_can_hold_are_refused() {
 proptest! {
     #[test]
     fn any_codes_come_back(
-        codes in proptest::collection::vec(any::<i16>(), 0..300), columns in 1usize..40, limit in 1i16..=i16::MAX,
+        codes in proptest::collection::vec(any::<i16>(), 0..300), columns in 1usize..40, qmax in 1i16..=i16::MAX,
     ) {
-        let codes: Vec<i16> = codes.into_iter().map(|code| (i32::from(code) % (i32::from(limit) + 1)) as i16).collect();
-        assert_round_trip(&codes, columns, limit);
+        let codes: Vec<i16> = codes.into_iter().map(|code| (i32::from(code) % (i32::from(qmax) + 1)) as i16).collect();
+        assert_round_trip(&codes, columns, qmax);
     }
 
     #[test]
     fn garbage_gives_codes_within_the_limit(
-        bytes in proptest::collection::vec(any::<u8>(), 0..60), columns in 1usize..40, limit in 1i16..=i16::MAX,
+        bytes in proptest::collection::vec(any::<u8>(), 0..60), columns in 1usize..40, qmax in 1i16..=i16::MAX,
     ) {
         let mut decoder = Decoder::new(&bytes).unwrap();
-        if let Ok(codes) = decode_codes(30, columns, limit, &mut decoder) {
-            prop_assert!(codes.iter().all(|code| code.unsigned_abs() <= limit.unsigned_abs()));
+        if let Ok(codes) = decode_codes(30, columns, qmax, &mut decoder) {
+            prop_assert!(codes.iter().all(|code| code.unsigned_abs() <= qmax.unsigned_abs()));
         }
     }
 }

@@ -46,7 +46,8 @@ impl Node {
     }
 }
 
-/// Roughly how often a symbol occurs after the start of a word that it does not share with the word before.
+/// Roughly how often a symbol occurs after the start of a word that it does not share with the word
+/// before.
 const fn weight(symbol: usize) -> u32 {
     if symbol == 0 {
         return 300;

@@ -1,4 +1,5 @@
-//! "The" announces "the": upper case sorts before lower case, so a lower-case word may have been met with a capital.
+//! "The" announces "the": upper case sorts before lower case, so a lower-case word may have been
+//! met with a capital.
 //!
 //! ```text
 //! met       Talk Tall Thomas                   folded to lower case, in order
@@ -17,7 +18,8 @@ pub(super) struct Capitals {
     next: usize,
 }
 
-/// Longer words are not compared: the time for a word should not grow with the square of its length.
+/// Longer words are not compared: the time for a word should not grow with the square of its
+/// length.
 const MAX_BYTES: usize = 64;
 
 impl Capitals {
@@ -33,7 +35,8 @@ impl Capitals {
         self.skip(|folded| folded <= word);
     }
 
-    /// How the current word, which starts with `word`, may go on: with a symbol above `floor`, if there is one.
+    /// How the current word, which starts with `word`, may go on: with a symbol above `floor`, if
+    /// there is one.
     pub fn guess(&mut self, word: &[u8], floor: Option<Symbol>) -> Option<Symbol> {
         if word.len() > MAX_BYTES {
             return None;

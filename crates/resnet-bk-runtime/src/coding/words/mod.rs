@@ -6,8 +6,9 @@
 //! runs      0  2  1    1   0   0    2             order.rs: which run each belongs to
 //! ```
 //!
-//! Within a run the order is known, so the runs tell all of it: for `V` words in the order of their frequency that is less
-//! than half of `log2 V!` bits. A list in any order comes back, at the cost of its disorder.
+//! Within a run the order is known, so the runs tell all of it: for `V` words in the order of their
+//! frequency that is less than half of `log2 V!` bits. A list in any order comes back, at the cost
+//! of its disorder.
 
 mod alphabet;
 mod capitals;
@@ -22,8 +23,8 @@ use list::WordList;
 use spelling::Speller;
 use std::cmp::Reverse;
 
-/// Most bytes of words for each coded byte, and beside them: a list of real words has about four. Longer ones are refused before
-/// they fill the memory.
+/// Most bytes of words for each coded byte, and beside them: a list of real words has about four.
+/// Longer ones are refused before they fill the memory.
 const MOST_PER_BYTE: u64 = 1 << 10;
 const MOST_BESIDE: u64 = 1 << 16;
 
@@ -48,8 +49,8 @@ pub fn encode_words(words: &[String], encoder: &mut Encoder) {
 /// The `count` words that were coded, as bytes that may or may not be UTF-8.
 ///
 /// # Errors
-/// If the bytes end before the words do, or no encoder writes such bytes. A count that the bytes could not hold is refused
-/// before anything is allocated for it.
+/// If the bytes end before the words do, or no encoder writes such bytes. A count that the bytes
+/// could not hold is refused before anything is allocated for it.
 pub fn decode_words(count: usize, decoder: &mut Decoder<'_>) -> Result<Vec<Vec<u8>>, CodingError> {
     if count == 0 {
         return Ok(Vec::new());

@@ -4,15 +4,16 @@
 //! runs from the last + 1 = 2^e + rest:  e in unary, rest in binary
 //! ```
 //!
-//! Ids are in the order of frequency, so runs are classes of words that are about as frequent. Short words are frequent,
-//! and so are those that others start with, and relatives are about as frequent as each other.
+//! Ids are in the order of frequency, so runs are classes of words that are about as frequent.
+//! Short words are frequent, and so are those that others start with, and relatives are about as
+//! frequent as each other.
 
 use super::super::range::{BitCoder, CodingError};
 use super::list::WordList;
 use super::predictor::{Predictor, context};
 
-/// Codes `back[i]`, the number of runs after that of the sorted word `i`, and puts what was coded in its place. None is
-/// above `last`.
+/// Codes `back[i]`, the number of runs after that of the sorted word `i`, and puts what was coded
+/// in its place. None is above `last`.
 pub(super) fn code_runs<C: BitCoder>(
     coder: &mut C,
     list: &WordList,

@@ -5,9 +5,9 @@
 //!                  history -> p of that history -> stretch ---+-> weighted sum -> squash -> p
 //! ```
 //!
-//! A slot's own probability is good where much was seen. Where little was, the bits themselves say more: what they mean
-//! (is what was seen once seen again?) is learned over all slots. Slots are found by hashes and nothing checks for
-//! collisions: they cost bits, not correctness.
+//! A slot's own probability is good where much was seen. Where little was, the bits themselves say
+//! more: what they mean (is what was seen once seen again?) is learned over all slots. Slots are
+//! found by hashes and nothing checks for collisions: they cost bits, not correctness.
 
 use super::super::adaptive::AdaptiveBit;
 use super::super::logistic::{Probability, squash, stretch};
@@ -30,7 +30,8 @@ struct Slot {
     p: u16,
     /// Decisions seen, up to [`MEMORY`].
     count: u8,
-    /// The last decisions, seven at most and the latest in the lowest bit, after a one that marks their start.
+    /// The last decisions, seven at most and the latest in the lowest bit, after a one that marks
+    /// their start.
     history: u8,
 }
 
@@ -43,7 +44,8 @@ const RATE: i32 = 3;
 const WEIGHT: i32 = 6000;
 
 impl<const N: usize> Predictor<N> {
-    /// About `slots` slots of 4 bytes, at most 2^20. Weights are chosen from so many `sets`: of slots, of histories.
+    /// About `slots` slots of 4 bytes, at most 2^20. Weights are chosen from so many `sets`: of
+    /// slots, of histories.
     pub fn new(slots: usize, sets: [usize; 2]) -> Self {
         Self {
             slots: vec![Slot { p: 1 << 15, count: 0, history: 1 }; slots.clamp(1 << 8, 1 << 20).next_power_of_two()],
@@ -52,8 +54,9 @@ impl<const N: usize> Predictor<N> {
         }
     }
 
-    /// Codes a decision and learns from it. Group and member tell apart the decisions that are asked in the same contexts;
-    /// the members of a group, below 16, are neighbours in memory. `sets` says which weights to use.
+    /// Codes a decision and learns from it. Group and member tell apart the decisions that are
+    /// asked in the same contexts; the members of a group, below 16, are neighbours in memory.
+    /// `sets` says which weights to use.
     pub fn code<C: BitCoder>(
         &mut self,
         coder: &mut C,

@@ -183,7 +183,8 @@ impl Before {
         self.rests.get(at).copied().unwrap_or(0)
     }
 
-    /// Takes `word`, which shares `shared` bytes with the one that was here, and leaves that in its place.
+    /// Takes `word`, which shares `shared` bytes with the one that was here, and leaves that in its
+    /// place.
     fn replace(&mut self, word: &mut Vec<u8>, shared: usize) {
         std::mem::swap(&mut self.word, word);
         self.shared = shared;

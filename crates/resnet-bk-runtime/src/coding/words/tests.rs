@@ -26,7 +26,8 @@ fn owned(words: &[&str]) -> Vec<String> {
     words.iter().map(|&word| word.to_owned()).collect()
 }
 
-/// `count` different words: stems that a seed makes, with endings, and some of them with a capital as well.
+/// `count` different words: stems that a seed makes, with endings, and some of them with a capital
+/// as well.
 fn made_up(count: usize) -> Vec<String> {
     const SYLLABLES: [&str; 12] = ["ba", "tor", "in", "ke", "lus", "am", "ri", "sto", "ne", "vel", "gra", "o"];
     const ENDINGS: [&str; 4] = ["", "s", "ed", "ing"];

@@ -1,4 +1,5 @@
-//! The students that a planner tries: shapes of the body, each with the widest table that its budget leaves.
+//! The students that a planner tries: shapes of the body, each with the widest table that its
+//! budget leaves.
 //!
 //! ```text
 //! budget = body (blocks, experts, mixers) + table: bins of V/30, V/10 and the remaining words, rows of about 8 k, 3 k and k numbers
@@ -6,19 +7,22 @@
 
 use super::size::predict;
 use crate::config::ModelConfig;
-use resnet_bk_runtime::architecture::Architecture;
-use resnet_bk_runtime::embedding::EmbeddingBin;
-use resnet_bk_runtime::quantization::{LearnedSteps, QuantizationPolicy};
+use resnet_bk_runtime::internal::architecture::Architecture;
+use resnet_bk_runtime::internal::embedding::EmbeddingBin;
+use resnet_bk_runtime::internal::quantization::{LearnedScales, QuantizationPolicy};
 
 /// Width, blocks and experts of the bodies that are tried.
 const BODIES: [(usize, usize, usize); 8] =
     [(32, 1, 1), (48, 1, 1), (48, 2, 1), (64, 1, 1), (64, 2, 1), (64, 2, 2), (96, 2, 1), (128, 2, 1)];
-/// Levels that are tried, and the share of the budget to spend: the last shows what less would give.
+/// Levels that are tried, and the share of the budget to spend: the last shows what less would
+/// give.
 const TABLES: [(Levels, f64); 4] =
     [(Levels::FINE, 1.0), (Levels::MIDDLE, 1.0), (Levels::COARSE, 1.0), (Levels::COARSE, 0.6)];
-/// Shares of the budget that a body should take: a smaller one leaves the table more than words can teach.
+/// Shares of the budget that a body should take: a smaller one leaves the table more than words can
+/// teach.
 const BODY: std::ops::RangeInclusive<f64> = 0.06..=0.6;
-/// Where the budget is so large that every body takes a smaller share, bodies of at least this part of the largest one's bytes are tried.
+/// Where the budget is so large that every body takes a smaller share, bodies of at least this part
+/// of the largest one's bytes are tried.
 const LARGE: f64 = 0.5;
 /// Widths of the bins over that of the last.
 const FIRST_BIN: usize = 8;
@@ -30,8 +34,8 @@ const SHARES: [f64; 2] = [1.0 / 30.0, 0.1];
 /// Knots of the bias's curve.
 const KNOTS: usize = 16;
 
-/// Levels of the table's bins, of the matrices and of the bias; the matrices and the frequent words feel coarse steps the most
-/// (docs/compression.md).
+/// Levels of the table's bins, of the matrices and of the bias; the matrices and the frequent words
+/// feel coarse steps the most (docs/compression.md).
 #[derive(Clone, Copy, Debug)]
 struct Levels {
     table: [u16; 3],
@@ -47,7 +51,7 @@ impl Levels {
 
     fn policy(self) -> QuantizationPolicy {
         let Self { table, expert, mixer, bias } = self;
-        let learned = LearnedSteps { embedding: table.to_vec(), expert, mixer, bias, ..LearnedSteps::default() };
+        let learned = LearnedScales { embedding: table.to_vec(), expert, mixer, bias, ..LearnedScales::default() };
         QuantizationPolicy { learned: Some(learned), activation_bits: None, ..QuantizationPolicy::default() }
     }
 }
@@ -59,7 +63,8 @@ pub struct Candidate {
     pub model: ModelConfig,
     /// Its quantizers.
     pub policy: QuantizationPolicy,
-    /// Whether its table is as wide as the budget lets it be: others show what less would give, and are not chosen.
+    /// Whether its table is as wide as the budget lets it be: others show what less would give, and
+    /// are not chosen.
     pub spends_budget: bool,
 }
 
@@ -94,7 +99,8 @@ impl Candidate {
         predict(&self.architecture())
     }
 
-    /// The same body and levels with the widest table that keeps within a budget; `None` where even the narrowest does not.
+    /// The same body and levels with the widest table that keeps within a budget; `None` where even
+    /// the narrowest does not.
     pub fn refit(&self, budget: f64) -> Option<Self> {
         let body = (self.model.d_model, self.model.n_layers, self.model.num_experts);
         fit(&self.model, body, &self.policy, budget)
@@ -104,7 +110,7 @@ impl Candidate {
     pub fn describe(&self) -> String {
         let listed = |numbers: Vec<String>| numbers.join("/");
         let rows = self.model.embedding_bins.iter().map(|bin| bin.width.to_string()).collect();
-        let levels = &self.policy.learned.as_ref().expect("students have trained steps").embedding;
+        let levels = &self.policy.learned.as_ref().expect("students have learned scales").embedding;
         format!(
             "width {}, {} x {} experts, rows of {} at {} levels",
             self.model.d_model,
@@ -137,7 +143,8 @@ fn fit(
     Some(best)
 }
 
-/// The students that a budget of bytes leaves room for; empty only where not even the smallest one fits.
+/// The students that a budget of bytes leaves room for; empty only where not even the smallest one
+/// fits.
 pub fn candidates(common: &ModelConfig, budget: f64) -> Vec<Candidate> {
     let mut list: Vec<(f64, Candidate)> = Vec::new();
     for body in BODIES {
@@ -184,8 +191,8 @@ fn body_bytes(common: &ModelConfig, body: (usize, usize, usize), policy: &Quanti
 mod tests {
     use super::*;
     use crate::config::{PerHead, PlanConfig};
-    use crate::ops::Gradient;
-    use resnet_bk_runtime::architecture::Causality;
+    use crate::numerics::Gradient;
+    use resnet_bk_runtime::internal::architecture::Causality;
 
     #[test]
     fn candidates_use_their_budget_and_are_models() {

@@ -6,9 +6,10 @@
 //!
 //! Where the text has no more tokens than the short trials take, there are no longer ones.
 //!
-//! Trials learn from the teacher as the final student will, quantizers included, and are compared on the dev slice, which nothing is
-//! trained on, so that the held-out text has no say in the choice. The rate of a trial, its file's bytes over the
-//! predicted ones, corrects the size of the final student's table; the price of its bits is steered to the rest of the way.
+//! Trials learn from the teacher as the final student will, quantizers included, and are compared
+//! on the dev slice, which nothing is trained on, so that the held-out text has no say in the
+//! choice. The rate of a trial, its file's bytes over the predicted ones, corrects the size of the
+//! final student's table; the price of its bits is steered to the rest of the way.
 
 mod candidates;
 mod size;
@@ -26,11 +27,13 @@ use std::time::Instant;
 
 /// Trials of the second round train on so many times the tokens.
 const LONGER: usize = 3;
-/// Least share of the budget that a student must be predicted to take for its size to be steered to the budget.
+/// Least share of the budget that a student must be predicted to take for its size to be steered to
+/// the budget.
 const STEERED: f64 = 0.9;
 /// Share of the budget that is left free, for a size is steered to about half a percent.
 const MARGIN: f64 = 0.007;
-/// Steps below which a size is hardly steered, and the share of the budget that is left free then: what trials of small students were off by.
+/// Steps below which a size is hardly steered, and the share of the budget that is left free then:
+/// what trials of small students were off by.
 const SHORT: usize = 1_000;
 const SHORT_MARGIN: f64 = 0.03;
 
@@ -80,8 +83,8 @@ impl RunStage for PlanConfig {
     }
 }
 
-/// Checks, before anything is trained, that there is a student of at most `budget` bytes of weights for a teacher of this configuration and
-/// a vocabulary of `words` words.
+/// Checks, before anything is trained, that there is a student of at most `budget` bytes of weights
+/// for a teacher of this configuration and a vocabulary of `words` words.
 ///
 /// # Errors
 /// [`TrainError::NoStudent`].
@@ -93,10 +96,12 @@ fn check_budget(config: &PlanConfig, teacher: &ModelConfig, words: usize, budget
     }
 }
 
-/// Chooses the student of a teacher, whose weights take at most `budget` bytes: the best one that there is, which may be far smaller.
+/// Chooses the student of a teacher, whose weights take at most `budget` bytes: the best one that
+/// there is, which may be far smaller.
 ///
 /// # Errors
-/// [`TrainError`]: no student fits the budget, no dev slice is there to compare on, or a trial failed.
+/// [`TrainError`]: no student fits the budget, no dev slice is there to compare on, or a trial
+/// failed.
 fn plan(
     teacher: &ModelState,
     config: &PlanConfig,
@@ -150,7 +155,8 @@ fn plan(
     Ok((config.distillation(schedule, chosen.model, chosen.policy), summary))
 }
 
-/// What a trial trains on and is measured by: the first `tokens` of the training text, and the dev slice.
+/// What a trial trains on and is measured by: the first `tokens` of the training text, and the dev
+/// slice.
 ///
 /// # Errors
 /// [`TrainError::NoDevSlice`].

@@ -1,10 +1,11 @@
 //! How many bytes a model's weights will take, before it is trained.
 
-use resnet_bk_runtime::architecture::Architecture;
-use resnet_bk_runtime::tensor_spec::{Role, TensorSpec};
+use resnet_bk_runtime::internal::architecture::Architecture;
+use resnet_bk_runtime::internal::tensor_spec::{Role, TensorSpec};
 
-/// Bits of a trained code by its number of levels, as a student of docs/compression.md had them in its file; 3, 63 and 127 levels are
-/// estimates. Between them it is interpolated over the logarithm of the levels.
+/// Bits of a trained code by its number of levels, as a student of docs/compression.md had them in
+/// its file; 3, 63 and 127 levels are estimates. Between them it is interpolated over the logarithm
+/// of the levels.
 const ENTROPIES: [(f64, f64); 8] =
     [(3.0, 1.5), (5.0, 2.25), (9.0, 3.0), (15.0, 3.75), (31.0, 4.8), (63.0, 5.6), (127.0, 6.4), (255.0, 7.2)];
 /// Bits of a scale: half-precision numbers of one size share their exponents.
@@ -16,12 +17,12 @@ const FLOAT_BITS: f64 = 30.0;
 pub fn predict(architecture: &Architecture) -> f64 {
     let bits = |spec: &TensorSpec| match architecture.scheme(spec) {
         Some(scheme) => {
-            let codes = spec.len() as f64 * entropy(2.0 * f64::from(scheme.limit) + 1.0);
+            let codes = spec.len() as f64 * entropy(2.0 * f64::from(scheme.qmax) + 1.0);
             codes + SCALE_BITS * scheme.scale_count(spec.len()) as f64
         }
         None => FLOAT_BITS * spec.len() as f64,
     };
-    let stored = architecture.tensors().into_iter().filter(|spec| spec.role != Role::Step);
+    let stored = architecture.tensors().into_iter().filter(|spec| spec.role != Role::LogScale);
     stored.map(|spec| bits(&spec)).sum::<f64>() / 8.0
 }
 

@@ -5,13 +5,13 @@ use crate::config::MagnitudePruning;
 use crate::observer::Event;
 use crate::parameters::Parameter;
 use crate::train::StepContext;
-use resnet_bk_runtime::tensor_spec::Role;
+use resnet_bk_runtime::internal::tensor_spec::Role;
 
 /// Changes of the masks while sparsity rises.
 const CHANGES: usize = 50;
 
-/// Masks weights at the steps of a schedule: all at the first step, or, where they go over a share of the stage, step after step along
-/// `sparsity (1 - (1 - t)^3)` (Zhu, Gupta, arXiv 1710.01878).
+/// Masks weights at the steps of a schedule: all at the first step, or, where they go over a share
+/// of the stage, step after step along `sparsity (1 - (1 - t)^3)` (Zhu, Gupta, arXiv 1710.01878).
 pub fn follow_schedule(model: &mut ModelState, magnitude: MagnitudePruning, over: f64, context: &mut StepContext) {
     let steps = ((over * context.steps as f64) as usize).min(context.steps - 1);
     let interval = (steps / CHANGES).max(1);

@@ -1,17 +1,19 @@
 //! Merging: an expert that goes leaves its weights in the one that is most like it.
 //!
-//! Hidden units have no order, and `relu` lets a unit trade size between what it reads and what it writes. So units are compared balanced,
-//! `|read| = |write|`, and each is matched with the most similar unit of the other expert that is still free, most similar pairs first.
-//! Matched units are averaged by their experts' use; a unit that writes much weighs more, for its vectors are longer. The kept
-//! expert is the one of least cost, by Ward's rule (J. H. Ward, "Hierarchical grouping to optimize an objective function", 1963):
+//! Hidden units have no order, and `relu` lets a unit trade size between what it reads and what it
+//! writes. So units are compared balanced, `|read| = |write|`, and each is matched with the most
+//! similar unit of the other expert that is still free, most similar pairs first. Matched units are
+//! averaged by their experts' use; a unit that writes much weighs more, for its vectors are longer.
+//! The kept expert is the one of least cost, by Ward's rule (J. H. Ward, "Hierarchical grouping to
+//! optimize an objective function", 1963):
 //!
 //! ```text
 //! cost(a, b) = u_a u_b / (u_a + u_b) sum over matched units |v_a - v_b|^2      v = balanced (read, bias, write)
 //! ```
 
-use crate::compress::steps::fit_steps_of;
+use crate::compress::scale_initialization::initialize_scales_of;
 use crate::parameters::{Moments, Parameter, Parameters};
-use resnet_bk_runtime::tensor_id::{ExpertMap, LinearPart, TensorId};
+use resnet_bk_runtime::internal::tensor_id::{ExpertMap, LinearPart, TensorId};
 
 /// Share of tokens that an unused expert is taken to have, so that costs are defined.
 const LEAST_USE: f64 = 1e-6;
@@ -33,10 +35,12 @@ struct Unit {
     scale: f32,
 }
 
-/// Folds an expert into the most similar other one of its block, which is returned. The expert itself stays to be removed.
+/// Folds an expert into the most similar other one of its block, which is returned. The expert
+/// itself stays to be removed.
 ///
-/// `usage` are the shares of tokens that the block's experts have. A merged unit keeps the scale of the kept one; weights are held at zero
-/// where both experts hold them; trained quantizer steps are fitted anew.
+/// `usage` are the shares of tokens that the block's experts have. A merged unit keeps the scale of
+/// the kept one; weights are held at zero where both experts hold them; learned scales are fitted
+/// anew.
 pub fn merge(parameters: &mut Parameters, block: usize, expert: usize, usage: &[f64]) -> usize {
     let share = |expert: usize| usage[expert].max(LEAST_USE) as f32;
     let going = units(parameters, block, expert);
@@ -55,7 +59,8 @@ pub fn merge(parameters: &mut Parameters, block: usize, expert: usize, usage: &[
     let weight = share(expert) / (share(expert) + share(other));
     let (f, d) = (kept.len(), kept[0].read.len());
     for tensor in EXPERT {
-        // Where the going expert has its like of element `i`, and the factor that brings it to the kept one's scale.
+        // Where the going expert has its like of element `i`, and the factor that brings it to the
+        // kept one's scale.
         let like = |i: usize| {
             let unit = match tensor {
                 (ExpertMap::Up, LinearPart::Weight) => i % f,
@@ -92,11 +97,12 @@ pub fn merge(parameters: &mut Parameters, block: usize, expert: usize, usage: &[
     }
     let experts = EXPERT.map(|tensor| expert_id(block, other, tensor));
     let router = ROUTER.map(|part| TensorId::router(block, part));
-    fit_steps_of(parameters, |id| experts.contains(&id) || router.contains(&id));
+    initialize_scales_of(parameters, |id| experts.contains(&id) || router.contains(&id));
     other
 }
 
-/// Moves each value by `weight(i)` of the way to its like, whose value and mask `like(i)` gives, and forgets the optimizer's means.
+/// Moves each value by `weight(i)` of the way to its like, whose value and mask `like(i)` gives,
+/// and forgets the optimizer's means.
 fn change(
     parameters: &mut Parameters,
     id: TensorId,
@@ -177,9 +183,9 @@ mod tests {
     use super::*;
     use crate::config::ModelConfig;
     use crate::random::Random;
-    use resnet_bk_runtime::architecture::Architecture;
-    use resnet_bk_runtime::quantization::{LearnedSteps, QuantizationPolicy};
-    use resnet_bk_runtime::tensor_id::{BlockTensor, ModelTensor};
+    use resnet_bk_runtime::internal::architecture::Architecture;
+    use resnet_bk_runtime::internal::quantization::{LearnedScales, QuantizationPolicy};
+    use resnet_bk_runtime::internal::tensor_id::{BlockTensor, ModelTensor};
 
     /// One block of three experts, biases included drawn at random.
     fn parameters() -> Parameters {
@@ -299,14 +305,14 @@ mod tests {
     #[test]
     fn trained_steps_fit_the_merged_expert() {
         let policy = QuantizationPolicy {
-            learned: Some(LearnedSteps { expert: 15, ..LearnedSteps::default() }),
+            learned: Some(LearnedScales { expert: 15, ..LearnedScales::default() }),
             activation_bits: None,
             ..QuantizationPolicy::default()
         };
         let float = parameters();
         let architecture = Architecture { quantization: Some(policy), ..float.architecture().clone() };
         let mut parameters = float.with_architecture(architecture);
-        fit_steps_of(&mut parameters, |_| true);
+        initialize_scales_of(&mut parameters, |_| true);
         merge(&mut parameters, 0, 2, &[0.4, 0.3, 0.3]);
         for tensor in [(ExpertMap::Up, LinearPart::Weight), (ExpertMap::Down, LinearPart::Weight)] {
             for expert in 0..2 {

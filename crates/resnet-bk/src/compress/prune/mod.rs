@@ -1,5 +1,5 @@
-//! Pruning: experts that few tokens use are removed or merged, small weights are held at zero, and the model trains on, if asked with the
-//! model that it was as its teacher.
+//! Pruning: experts that few tokens use are removed or merged, small weights are held at zero, and
+//! the model trains on, if asked with the model that it was as its teacher.
 
 mod magnitude;
 mod merge;
@@ -10,7 +10,7 @@ use super::stage::{RunStage, StageContext};
 use super::teacher::Teacher;
 use crate::batch::Batch;
 use crate::checkpoint::{Checkpoint, ModelState};
-use crate::config::PruneConfig;
+use crate::config::{PruneConfig, RemovalMode};
 use crate::evaluate::expert_usage;
 use crate::model::{LanguageModel, Leaves, Output};
 use crate::observer::Event;
@@ -20,7 +20,8 @@ use crate::summary::Removal;
 use crate::tape::Tensor;
 use crate::train::{Objective, StepContext, TrainError, Trained, train};
 
-/// Training tokens that are routed to count the use of experts: a share of 5 % is then known to 0.05 points.
+/// Training tokens that are routed to count the use of experts: a share of 5 % is then known to
+/// 0.05 points.
 const USAGE_TOKENS: usize = 200_000;
 
 /// The stage's objective.
@@ -40,10 +41,10 @@ impl<'a> Pruning<'a> {
 impl Objective for Pruning<'_> {
     fn before_step(&mut self, model: &mut ModelState, context: &mut StepContext) {
         let experts = &self.config.experts;
-        let leaving = if experts.merge { Leaving::Merged } else { Leaving::Removed };
+        let mode = experts.removal;
         if context.step == 0 {
             let threshold = experts.threshold.unwrap_or(model.config.prune_threshold);
-            remove_unused_experts(model, threshold, leaving, context);
+            remove_unused_experts(model, threshold, mode, context);
         }
         if let Some(magnitude) = self.config.magnitude {
             magnitude::follow_schedule(model, magnitude, self.config.magnitude_over, context);
@@ -51,7 +52,7 @@ impl Objective for Pruning<'_> {
         for milestone in &experts.milestones {
             let at = milestone.step.or(milestone.epoch.map(|epoch| epoch * context.steps_per_epoch));
             if at == Some(context.step) {
-                keep_most_used_experts(model, milestone.experts, leaving, context);
+                keep_most_used_experts(model, milestone.experts, mode, context);
             }
         }
     }
@@ -78,37 +79,31 @@ impl RunStage for PruneConfig {
     }
 }
 
-/// What becomes of an expert that goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Leaving {
-    /// Its weights are lost.
-    Removed,
-    /// Its weights go into the expert most like it.
-    Merged,
-}
-
-/// Removes the experts that fewer than `threshold` of the training tokens go through, but never below `top_k` of a block.
-pub fn remove_unused_experts(model: &mut ModelState, threshold: f64, leaving: Leaving, context: &mut StepContext) {
+/// Removes the experts that fewer than `threshold` of the training tokens go through, but never
+/// below `top_k` of a block.
+pub fn remove_unused_experts(model: &mut ModelState, threshold: f64, mode: RemovalMode, context: &mut StepContext) {
     let reason = format!("used by less than {} % of training tokens", threshold * 100.0);
-    remove_while(model, context, &reason, leaving, |usage, _| usage < threshold);
+    remove_while(model, context, &reason, mode, |usage, _| usage < threshold);
     model.compression.expert_threshold = Some(threshold);
 }
 
 /// Leaves the `keep` most used experts in each block, but never fewer than `top_k`.
-pub fn keep_most_used_experts(model: &mut ModelState, keep: usize, leaving: Leaving, context: &mut StepContext) {
+pub fn keep_most_used_experts(model: &mut ModelState, keep: usize, mode: RemovalMode, context: &mut StepContext) {
     let reason = format!("least used, schedule keeps {keep}");
-    remove_while(model, context, &reason, leaving, |_, experts| experts > keep);
+    remove_while(model, context, &reason, mode, |_, experts| experts > keep);
     model.compression.experts = Some(keep);
 }
 
-/// Removes each block's least used expert as long as `goes(its share of training tokens, experts left)`.
+/// Removes each block's least used expert as long as `goes(its share of training tokens, experts
+/// left)`.
 ///
-/// After a removal the training tokens are routed anew: the ones that lost their expert use another.
+/// After a removal the training tokens are routed anew: the ones that lost their expert use
+/// another.
 fn remove_while(
     model: &mut ModelState,
     context: &mut StepContext,
     reason: &str,
-    leaving: Leaving,
+    mode: RemovalMode,
     goes: impl Fn(f64, usize) -> bool,
 ) {
     loop {
@@ -124,9 +119,9 @@ fn remove_while(
             let (expert, usage) = least_used(shares);
             let experts = model.parameters.architecture().experts[block];
             if may_shrink(experts) && goes(usage, experts) {
-                let merged_into = match leaving {
-                    Leaving::Removed => None,
-                    Leaving::Merged => Some(merge::merge(&mut model.parameters, block, expert, shares)),
+                let merged_into = match mode {
+                    RemovalMode::Drop => None,
+                    RemovalMode::Merge => Some(merge::merge(&mut model.parameters, block, expert, shares)),
                 };
                 model.parameters = model.parameters.clone().remove_expert(block, expert);
                 let removal = Removal {

@@ -20,7 +20,7 @@ use super::sources::{Place, Sources, too_large_message};
 use super::target::written_loss;
 use super::values::{ValueError, read, unknown_key};
 use super::{ConfigError, CorpusConfig, ModelConfig, StageConfig, StageKind, Target};
-use resnet_bk_runtime::architecture::Architecture;
+use resnet_bk_runtime::internal::architecture::Architecture;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use toml::{Table, Value};
@@ -48,7 +48,8 @@ pub struct Recipe {
 }
 
 impl Recipe {
-    /// Reads a recipe and applies `key=value` assignments, such as `model.d_model=32` or `stage.0.schedule.epochs=1`.
+    /// Reads a recipe and applies `key=value` assignments, such as `model.d_model=32` or
+    /// `stage.0.schedule.epochs=1`.
     ///
     /// # Errors
     /// [`RecipeError`], naming the file and the field.

@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-/// Doc comments of the fields and variants of public types, by `Type.name`; the second name is in lower case.
+/// Doc comments of the fields and variants of public types, by `Type.name`; the second name is in
+/// lower case.
 pub(super) struct Docs(HashMap<String, String>);
 
 impl Docs {

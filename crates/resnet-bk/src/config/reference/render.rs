@@ -7,7 +7,7 @@ use crate::config::{
     CorpusConfig, DistillConfig, ModelConfig, PlanConfig, PruneConfig, QatConfig, Recipe, Schedule, StageKind, Target,
     TrainConfig,
 };
-use resnet_bk_runtime::quantization::QuantizationPolicy;
+use resnet_bk_runtime::internal::quantization::QuantizationPolicy;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::fmt::Write;

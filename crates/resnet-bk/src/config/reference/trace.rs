@@ -1,6 +1,7 @@
 //! What serde asks for when it reads a type: kinds of values, and the keys of tables.
 //!
-//! A value of the type is never made. The deserializer walks down one path, notes what is asked for at its end, and fails.
+//! A value of the type is never made. The deserializer walks down one path, notes what is asked for
+//! at its end, and fails.
 
 use serde::de::value::StrDeserializer;
 use serde::de::{
@@ -32,7 +33,8 @@ pub(super) enum Kind {
     Described(String),
 }
 
-/// The kind of value that `T` has at a path: keys of tables, `[]` for the entries of a list, names of an enumeration.
+/// The kind of value that `T` has at a path: keys of tables, `[]` for the entries of a list, names
+/// of an enumeration.
 pub(super) fn kind_at<T: DeserializeOwned>(path: &[&str]) -> Kind {
     let found = RefCell::new(None);
     let _ = T::deserialize(Tracer { path, found: &found, stops_at_options: false });

@@ -92,7 +92,8 @@ impl Hub {
             let response = request.call()?;
             let headers = response.headers();
             match text(headers, "location").filter(|_| response.status().is_redirection()) {
-                // The hub itself knows the file under another name. (Another host would not know its commit.)
+                // The hub itself knows the file under another name. (Another host would not know
+                // its commit.)
                 Some(path) if path.starts_with('/') && !path.starts_with("//") => url = origin(&url).to_owned() + path,
                 _ => {
                     let etag = name(headers, "x-linked-etag").or_else(|| name(headers, "etag"));

@@ -8,12 +8,13 @@
 //! blobs/<etag>.lock            locked while a process downloads it
 //! ```
 //!
-//! The layout is that of Python's `huggingface_hub`. It is written by hand because the crate `hf-hub` brings eight
-//! packages more (random numbers, user folders) for what are two requests and a rename.
+//! The layout is that of Python's `huggingface_hub`. It is written by hand because the crate
+//! `hf-hub` brings eight packages more (random numbers, user folders) for what are two requests and
+//! a rename.
 
 use super::download::{DownloadError, Hub, Version, file_error};
 use crate::corpus::fingerprint::sha256_of_file;
-use resnet_bk_runtime::atomic::write_atomically;
+use resnet_bk_runtime::internal::replace_file::replace_file;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
@@ -39,7 +40,8 @@ impl Repository {
     ///
     /// # Errors
     ///
-    /// If the file is not in the cache, and the hub does not answer, lacks it, or sends something else.
+    /// If the file is not in the cache, and the hub does not answer, lacks it, or sends something
+    /// else.
     pub(super) fn get(&self, file: &str) -> Result<PathBuf, DownloadError> {
         match self.cached(file) {
             Some(path) => Ok(path),
@@ -65,11 +67,12 @@ impl Repository {
         link(&blob, &path, file).map_err(file_error(&path))?;
         let main = self.folder.join("refs/main");
         create_parent(&main)?;
-        write_atomically(&main, version.commit.as_bytes()).map_err(file_error(&main))?;
+        replace_file(&main, version.commit.as_bytes()).map_err(file_error(&main))?;
         Ok(path)
     }
 
-    /// The file of this version, after a download unless another commit or another process has brought it.
+    /// The file of this version, after a download unless another commit or another process has
+    /// brought it.
     fn blob(&self, url: &str, version: &Version) -> Result<PathBuf, DownloadError> {
         let blob = self.folder.join("blobs").join(&version.etag);
         create_parent(&blob)?;
@@ -87,7 +90,8 @@ impl Repository {
     }
 }
 
-/// Compares a download with its etag, which is its SHA-256 where the hub stores the file outside of Git.
+/// Compares a download with its etag, which is its SHA-256 where the hub stores the file outside of
+/// Git.
 fn check(part: &Path, version: &Version) -> Result<(), DownloadError> {
     if version.etag.len() != 64 || !version.etag.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return Ok(());

@@ -14,7 +14,8 @@ use std::collections::HashMap;
 use std::net::TcpListener;
 use std::sync::Arc;
 
-/// A Snappy-compressed file in row groups of `rows_per_group`, with a second column beside the text.
+/// A Snappy-compressed file in row groups of `rows_per_group`, with a second column beside the
+/// text.
 fn parquet_file(rows: &[Option<&str>], rows_per_group: usize) -> Vec<u8> {
     let schema = parse_message_type("message schema { required binary id (UTF8); optional binary text (UTF8); }");
     let properties = WriterProperties::builder().set_compression(Compression::SNAPPY).build();

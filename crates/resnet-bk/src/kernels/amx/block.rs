@@ -80,7 +80,8 @@ impl Operand {
     /// All zero.
     pub const ZERO: Self = Self([0; BLOCK * BLOCK]);
 
-    /// Rounds the block of a matrix that begins at `row`, `column`; zeros where it reaches past the matrix.
+    /// Rounds the block of a matrix that begins at `row`, `column`; zeros where it reaches past the
+    /// matrix.
     pub fn pack(&mut self, source: Source, corner: (usize, usize), layout: Layout) {
         let scale = source.scale;
         match source.part {

@@ -1,4 +1,5 @@
-//! Gradients of the losses, made of kept exponentials: words down, tokens across. A lane is a token.
+//! Gradients of the losses, made of kept exponentials: words down, tokens across. A lane is a
+//! token.
 
 use super::lanes::{Lanes, WIDTH, exp2, load, load_half, load_indices, load_lanes, store, store_words};
 use super::power::{power, raise, with_power};
@@ -32,7 +33,8 @@ pub struct Mixture {
     pub hard_weight: f32,
 }
 
-/// Where a block of the logits' gradient goes: rounded, for both products of the backward pass, and summed over tokens.
+/// Where a block of the logits' gradient goes: rounded, for both products of the backward pass, and
+/// summed over tokens.
 #[derive(Debug)]
 pub struct GradientBlock<'a> {
     /// `[word][token]`, left side of the table's gradient.
@@ -125,7 +127,8 @@ fn mixed_gradient<const POWER: u32>(
     }
 }
 
-/// Stores the gradients of words `2 pair` and `2 pair + 1`, each two registers of tokens, rounded to bf16 (halves up).
+/// Stores the gradients of words `2 pair` and `2 pair + 1`, each two registers of tokens, rounded
+/// to bf16 (halves up).
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
 fn store_gradient(out: &mut GradientBlock, pair: usize, [even, odd]: [[__m512; 2]; 2]) {

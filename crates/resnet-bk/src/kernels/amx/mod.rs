@@ -1,17 +1,20 @@
 //! bf16 products on the processor's tile unit, Intel AMX, with float32 sums; chosen at run time.
 //!
-//! Everything is in blocks of 32 x 32. A block of bf16 is laid out for the side of the product that it stands on:
+//! Everything is in blocks of 32 x 32. A block of bf16 is laid out for the side of the product that
+//! it stands on:
 //!
 //! ```text
 //! left    32 rows of 32 numbers along the inner size            out += left right: two tiles high, two wide,
 //! right   16 rows of 32 pairs, a pair along the inner size      one step of 32 along the inner size a block
 //! ```
 //!
-//! A tile is 16 rows of 64 bytes (Intel 64 and IA-32 Architectures Software Developer's Manual, volume 1, chapter 18).
+//! A tile is 16 rows of 64 bytes (Intel 64 and IA-32 Architectures Software Developer's Manual,
+//! volume 1, chapter 18).
 
 mod block;
 mod gradient;
 mod lanes;
+mod permission;
 mod power;
 mod sums;
 mod unit;
@@ -21,7 +24,7 @@ pub use gradient::{GradientBlock, Mixture, TokenNormalizers};
 pub use lanes::Lanes;
 pub use sums::{Exponentials, LIFT, MixedSums, PlainSums};
 
-use resnet_bk_runtime::kernels::Write;
+use resnet_bk_runtime::internal::kernels::Write;
 use std::marker::PhantomData;
 use std::sync::OnceLock;
 
@@ -33,10 +36,11 @@ pub const BLOCK: usize = 32;
 pub struct Amx(());
 
 impl Amx {
-    /// The unit, where processor and operating system have it. The first call asks the operating system for it.
+    /// The unit, where processor and operating system have it. The first call asks the operating
+    /// system for it.
     pub fn detect() -> Option<Self> {
         static AVAILABLE: OnceLock<bool> = OnceLock::new();
-        AVAILABLE.get_or_init(unit::request).then_some(Self(()))
+        AVAILABLE.get_or_init(permission::request).then_some(Self(()))
     }
 
     /// Configures the unit for the calling thread.
@@ -46,8 +50,9 @@ impl Amx {
     }
 }
 
-/// A thread's configured tile unit, until it is dropped. One at a time on a thread: while it lives, nothing may be handed to a
-/// thread pool, which could run another's work, with a session of its own, on this thread.
+/// A thread's configured tile unit, until it is dropped. One at a time on a thread: while it lives,
+/// nothing may be handed to a thread pool, which could run another's work, with a session of its
+/// own, on this thread.
 #[derive(Debug)]
 pub struct Session {
     /// Tile registers belong to a thread.
@@ -55,7 +60,8 @@ pub struct Session {
 }
 
 impl Session {
-    /// `out = left right` or `out += left right`, over as many blocks of the inner size as the slices hold.
+    /// `out = left right` or `out += left right`, over as many blocks of the inner size as the
+    /// slices hold.
     ///
     /// # Panics
     /// If the slices differ in length.

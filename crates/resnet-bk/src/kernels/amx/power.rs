@@ -1,8 +1,10 @@
-//! Temperatures at which a logit's exponential is a low power of that of the logit over the temperature.
+//! Temperatures at which a logit's exponential is a low power of that of the logit over the
+//! temperature.
 
 use std::arch::x86_64::{__m512, _mm512_mul_ps};
 
-/// The temperature, if the exponential of a logit is a low power of that of the logit over the temperature; else 0.
+/// The temperature, if the exponential of a logit is a low power of that of the logit over the
+/// temperature; else 0.
 pub(super) fn power(temperature: f32) -> u32 {
     if (1.0..=4.0).contains(&temperature) && temperature.fract() == 0.0 { temperature as u32 } else { 0 }
 }

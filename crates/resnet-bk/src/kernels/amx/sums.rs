@@ -1,5 +1,5 @@
-//! Running sums over blocks of logits, `block[word][token] + bias[word]`, and the exponentials kept of them: words down, tokens across. A lane is
-//! a token.
+//! Running sums over blocks of logits, `block[word][token] + bias[word]`, and the exponentials kept
+//! of them: words down, tokens across. A lane is a token.
 //!
 //! Exponentials are of base 2: `scale` is `log2(e) / tau`, shifts are `scale` times a logit.
 
@@ -65,8 +65,8 @@ impl MixedSums {
     }
 }
 
-/// Logarithm to base 2 of what exponentials relative to the largest are multiplied with, so that half-precision numbers hold those down to
-/// `2^-28` with all their bits.
+/// Logarithm to base 2 of what exponentials relative to the largest are multiplied with, so that
+/// half-precision numbers hold those down to `2^-28` with all their bits.
 pub const LIFT: f32 = 14.0;
 
 /// A block's exponentials in half precision, `[word][token]`, kept from the sums to the gradients.
@@ -102,8 +102,9 @@ impl Session {
         }
     }
 
-    /// Takes a block of logits of student and teacher into every token's sums, and keeps the exponentials of `l / tau` and `l' / tau`;
-    /// those of `l` too where they are no low power of the first.
+    /// Takes a block of logits of student and teacher into every token's sums, and keeps the
+    /// exponentials of `l / tau` and `l' / tau`; those of `l` too where they are no low power of
+    /// the first.
     ///
     /// # Panics
     /// If there is no room for as many as [`MixedSums::planes`].

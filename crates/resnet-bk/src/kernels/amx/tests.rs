@@ -1,13 +1,8 @@
 use super::*;
 
-/// The unit; where there is none, says that the test was skipped.
-#[expect(clippy::print_stderr, reason = "a skipped test must say so")]
-fn detect() -> Option<Amx> {
-    let amx = Amx::detect();
-    if amx.is_none() {
-        eprintln!("skipped: this processor has no AMX");
-    }
-    amx
+/// The unit of a machine that has one: elsewhere, the tests that need it are ignored.
+fn session() -> Session {
+    Amx::detect().expect("this machine has AMX").session()
 }
 
 /// Numbers that bf16 holds exactly.
@@ -16,11 +11,9 @@ fn values(n: usize, salt: usize) -> Vec<f32> {
 }
 
 #[test]
+#[cfg_attr(not(has_amx), ignore = "needs AMX")]
 fn products_of_every_layout_equal_the_definition() {
-    let Some(amx) = detect() else {
-        return;
-    };
-    let session = amx.session();
+    let session = session();
     for (m, k, n) in [(1, 1, 1), (31, 33, 5), (32, 32, 32), (20, 64, 32), (32, 100, 7)] {
         let (a, b) = (values(m * k, 1), values(k * n, 2));
         let transposed = |x: &[f32], rows: usize| -> Vec<f32> {
@@ -57,11 +50,9 @@ fn products_of_every_layout_equal_the_definition() {
 }
 
 #[test]
+#[cfg_attr(not(has_amx), ignore = "needs AMX")]
 fn products_one_by_one_and_each_with_one_side_are_equal() {
-    let Some(amx) = detect() else {
-        return;
-    };
-    let session = amx.session();
+    let session = session();
     for depth in [1, 2, 3] {
         for count in [0, 1, 2, 5] {
             let operands = |n: usize, salt: usize, layout: Layout| -> Vec<Operand> {
@@ -118,11 +109,9 @@ fn logits(salt: usize, span: f32) -> (Block, Lanes) {
 }
 
 #[test]
+#[cfg_attr(not(has_amx), ignore = "needs AMX")]
 fn sums_and_gradients_of_blocks_equal_those_in_double_precision() {
-    let Some(amx) = detect() else {
-        return;
-    };
-    let session = amx.session();
+    let session = session();
     // Two blocks of words of a student, and of its teacher: the second one's logits are larger.
     let [student, teacher] = [1, 11].map(|salt| [logits(salt, 1.0), logits(salt + 2, 9.0)]);
     let all = |blocks: &[(Block, Lanes); 2], token: usize| -> Vec<f64> {
@@ -175,7 +164,8 @@ fn sums_and_gradients_of_blocks_equal_those_in_double_precision() {
                     let expected = 0.6 * (p(&l, temperature) - p(&t, temperature)) + 0.4 * p(&l, 1.0);
                     total += expected;
                     let got = f64::from(f32::from_bits(u32::from(left.0[word * BLOCK + token]) << 16));
-                    // Half a unit of bf16, half-precision probabilities, and those that it does not hold.
+                    // Half a unit of bf16, half-precision probabilities, and those that it does not
+                    // hold.
                     let probability = p(&l, temperature).max(p(&t, temperature));
                     let tolerance = expected.abs() / 256.0 + probability / 1024.0 + 1e-10;
                     assert!((got - expected).abs() < tolerance, "tau {tau}: {got}, expected {expected}");
@@ -190,11 +180,9 @@ fn sums_and_gradients_of_blocks_equal_those_in_double_precision() {
 }
 
 #[test]
+#[cfg_attr(not(has_amx), ignore = "needs AMX")]
 fn a_plain_sum_is_the_same_with_and_without_keeping() {
-    let Some(amx) = detect() else {
-        return;
-    };
-    let session = amx.session();
+    let session = session();
     let mut kept = Exponentials::ZERO;
     let (mut with, mut without) = (PlainSums::EMPTY, PlainSums::EMPTY);
     for salt in [1, 5] {

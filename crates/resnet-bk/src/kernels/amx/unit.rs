@@ -1,58 +1,9 @@
-//! The tile unit's instructions. They are assembly because the language has no stable intrinsics for them.
+//! The tile unit's instructions. They are assembly because the language has no stable intrinsics
+//! for them.
 
 use super::{Block, Operand};
-use resnet_bk_runtime::kernels::Write;
+use resnet_bk_runtime::internal::kernels::Write;
 use std::arch::asm;
-use std::arch::x86_64::{__cpuid_count, _xgetbv};
-
-/// `arch_prctl` and its request for a register state that is too large to be given to every process.
-const SYS_ARCH_PRCTL: i64 = 158;
-const ARCH_REQ_XCOMP_PERM: u64 = 0x1023;
-/// The tile registers among the register states, and both tile states in XCR0.
-const XFEATURE_XTILEDATA: u64 = 18;
-const XCR0_TILES: u64 = 3 << 17;
-
-/// Whether the processor has AMX-BF16 and the AVX-512 that goes with it, and the operating system lets this process use it.
-pub fn request() -> bool {
-    let vectors = is_x86_feature_detected!("avx512f")
-        && is_x86_feature_detected!("avx512bw")
-        && is_x86_feature_detected!("avx512vl")
-        && is_x86_feature_detected!("avx512dq")
-        && is_x86_feature_detected!("fma")
-        && is_x86_feature_detected!("xsave");
-    // Leaf 7: EDX bit 22 is AMX-BF16, bit 24 AMX-TILE. A processor with AVX-512 has the leaf.
-    if !vectors || __cpuid_count(7, 0).edx & (1 << 22 | 1 << 24) != (1 << 22 | 1 << 24) {
-        return false;
-    }
-    // SAFETY: XSAVE was detected, and a system that offers AVX-512 has enabled it.
-    #[expect(unsafe_code, reason = "reads a control register")]
-    let enabled = unsafe { xcr0() };
-    if enabled & XCR0_TILES != XCR0_TILES {
-        return false;
-    }
-    let mut result = SYS_ARCH_PRCTL;
-    // SAFETY: the call changes nothing but which register states this process may use.
-    #[expect(unsafe_code, reason = "the standard library has no such system call")]
-    unsafe {
-        asm!(
-            "syscall",
-            inout("rax") result,
-            in("rdi") ARCH_REQ_XCOMP_PERM,
-            in("rsi") XFEATURE_XTILEDATA,
-            out("rcx") _,
-            out("r11") _,
-            options(nostack),
-        );
-    }
-    result == 0
-}
-
-#[expect(unsafe_code, reason = "reads a control register")]
-#[target_feature(enable = "xsave")]
-unsafe fn xcr0() -> u64 {
-    // SAFETY: the caller has detected XSAVE.
-    unsafe { _xgetbv(0) }
-}
 
 /// Memory operand of `ldtilecfg`: palette 1, eight tiles of 16 rows and 64 bytes.
 #[repr(C, align(64))]
@@ -69,7 +20,8 @@ pub fn configure() {
         TileConfiguration { palette: 1, start_row: 0, reserved: [0; 14], row_bytes: [0; 16], rows: [0; 16] };
     configuration.row_bytes[..8].fill(64);
     configuration.rows[..8].fill(16);
-    // SAFETY: an `Amx` exists, so the instruction does; the operand is 64 valid bytes. The compiler keeps nothing in tiles.
+    // SAFETY: an `Amx` exists, so the instruction does; the operand is 64 valid bytes. The compiler
+    // keeps nothing in tiles.
     #[expect(unsafe_code, reason = "an instruction without intrinsic")]
     unsafe {
         asm!("ldtilecfg [{}]", in(reg) &raw const configuration, options(nostack, readonly));
@@ -85,10 +37,11 @@ pub fn release() {
 }
 
 pub fn multiply(out: &mut Block, write: Write, left: &[Operand], right: &[Operand]) {
-    // SAFETY: a session exists, so all eight tiles are configured as 16 rows of 64 bytes. Row strides: 64 bytes on the left
-    // (its second 16 rows start at 1024), 128 on the right and in the output (their second 16 columns start at 64, the
-    // output's second 16 rows at 2048). Every access so lies inside a 2048-byte operand or the 4096-byte output; both
-    // slices hold `left.len()` operands.
+    // SAFETY: a session exists, so all eight tiles are configured as 16 rows of 64 bytes. Row
+    // strides: 64 bytes on the left (its second 16 rows start at 1024), 128 on the right and in the
+    // output (their second 16 columns start at 64, the output's second 16 rows at 2048). Every
+    // access so lies inside a 2048-byte operand or the 4096-byte output; both slices hold
+    // `left.len()` operands.
     #[expect(unsafe_code, reason = "instructions without intrinsics")]
     unsafe {
         asm!(
@@ -139,7 +92,8 @@ pub fn multiply(out: &mut Block, write: Write, left: &[Operand], right: &[Operan
     }
 }
 
-/// Blocks of an inner size of 32 or 64: the right side stays in tiles while the left side's strips of 16 rows go by.
+/// Blocks of an inner size of 32 or 64: the right side stays in tiles while the left side's strips
+/// of 16 rows go by.
 ///
 /// # Panics
 /// If the right side has another size.
@@ -148,9 +102,10 @@ pub fn multiply_each(out: &mut [Block], left: &[Operand], right: &[Operand]) {
     if out.is_empty() {
         return;
     }
-    // SAFETY: a session exists, so all eight tiles are configured as 16 rows of 64 bytes. Strides and places are those of
-    // `multiply`; a strip is 16 rows, 1024 bytes on the left and 2048 in the output, two strips a block. The left side
-    // advances by its whole block, 2048 bytes for each block of the inner size, and holds `out.len()` of them.
+    // SAFETY: a session exists, so all eight tiles are configured as 16 rows of 64 bytes. Strides
+    // and places are those of `multiply`; a strip is 16 rows, 1024 bytes on the left and 2048 in
+    // the output, two strips a block. The left side advances by its whole block, 2048 bytes for
+    // each block of the inner size, and holds `out.len()` of them.
     #[expect(unsafe_code, reason = "instructions without intrinsics")]
     unsafe {
         asm!(

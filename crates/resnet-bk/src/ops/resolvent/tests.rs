@@ -1,5 +1,5 @@
 use super::*;
-use crate::ops::testing::{check_gradients, values};
+use crate::ops::testing::{check_gradients, forward_and_backward, values};
 
 fn op(length: usize, causality: Causality, gradient: Gradient) -> ResolventOp {
     ResolventOp { diagonal: vec![-2.0, 0.3], hopping: vec![1.0, 0.8], length, causality, gradient }
@@ -24,10 +24,9 @@ fn gradients_match_the_dense_inverse() {
         let v: Vec<f32> = values(length, 4).iter().map(|x| 3.0 * x).collect();
         let weights = values(2 * length, 5);
         for causality in [Causality::Causal, Causality::Bidirectional] {
-            let mut op =
+            let op =
                 ResolventOp { diagonal: vec![-2.0], hopping: vec![1.0], length, causality, gradient: Gradient::Exact };
-            let output = op.forward([&v, &[1.0]]);
-            let [dv, _] = op.backward([&v, &[1.0]], &output, &weights, [true; 2]);
+            let (_, [dv, _]) = forward_and_backward(op, [&v, &[1.0]], &weights);
             let expected = dense::gradient(&v, &weights, causality);
             let largest = expected.iter().fold(0.0f64, |m, x| m.max(x.abs()));
             for (got, expected) in dv.iter().zip(&expected) {
@@ -45,9 +44,8 @@ fn blended_gradient_has_the_documented_cosine() {
     let weights = values(4 * 8 * length, 7);
     for (causality, documented) in [(Causality::Causal, 0.389), (Causality::Bidirectional, 0.516)] {
         let gradient = |kind| {
-            let mut op = op(length, causality, kind);
-            let output = op.forward([&v, &[1.0, 1.0]]);
-            op.backward([&v, &[1.0, 1.0]], &output, &weights, [true; 2])[0].clone()
+            let (_, [dv, _]) = forward_and_backward(op(length, causality, kind), [&v, &[1.0, 1.0]], &weights);
+            dv
         };
         let cosine = |a: &[f32], b: &[f32]| {
             let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(a * b)).sum::<f64>();
@@ -73,7 +71,8 @@ mod dense {
         mul(a, (b.0 / n, -b.1 / n))
     }
 
-    /// Column `j` of the inverse of the leading `n x n` block, by elimination without any use of the ratios under test.
+    /// Column `j` of the inverse of the leading `n x n` block, by elimination without any use of
+    /// the ratios under test.
     fn column(a: &[Complex], n: usize, j: usize) -> Vec<Complex> {
         let mut pivot = a[..n].to_vec();
         let mut x = vec![(0.0, 0.0); n];
@@ -91,7 +90,8 @@ mod dense {
         x
     }
 
-    /// `dL/dv_j = sum_i Re(conj-gradient_i * dG_ii/dv_j)`, where `G` is the whole matrix's or each leading block's.
+    /// `dL/dv_j = sum_i Re(conj-gradient_i * dG_ii/dv_j)`, where `G` is the whole matrix's or each
+    /// leading block's.
     pub fn gradient(v: &[f32], weights: &[f32], causality: Causality) -> Vec<f64> {
         let n = v.len();
         let a: Vec<Complex> = v.iter().map(|&v| (f64::from(v) - 2.0, -1.0)).collect();

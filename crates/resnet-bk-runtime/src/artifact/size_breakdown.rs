@@ -1,0 +1,104 @@
+//! Where the bytes of an artifact go: every byte of the file stands in exactly one entry.
+
+use super::container::{CRC_BYTES, HEADER_BYTES};
+use super::section::Section;
+use crate::tensor_spec::Role;
+use serde::{Deserialize, Serialize};
+
+/// What bytes are used for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SizeKind {
+    /// Magic number, version and section table.
+    Header,
+    /// CRC-32 of the header and of every section.
+    Checksums,
+    /// Architecture and pretokenizer.
+    Config,
+    /// Words and their lengths.
+    Vocabulary,
+    /// Codes of quantized tensors.
+    Codes,
+    /// Half-precision scales of quantized tensors.
+    Scales,
+    /// Float32 tensors.
+    Floats,
+}
+
+impl SizeKind {
+    /// Whether the bytes lie in the weights section.
+    pub fn is_weights(self) -> bool {
+        matches!(self, SizeKind::Codes | SizeKind::Scales | SizeKind::Floats)
+    }
+}
+
+/// Bytes of one part and one use.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SizeEntry {
+    /// Part of the model: `embedding`, `experts`, ...; `file`, `config` or `vocabulary` outside the
+    /// weights.
+    pub part: String,
+    /// What the bytes are used for.
+    pub kind: SizeKind,
+    /// How many, at least one.
+    pub bytes: u64,
+}
+
+/// All bytes of an artifact.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SizeBreakdown {
+    /// In the order of the file; parts of the weights in the order of [`Role`].
+    pub entries: Vec<SizeEntry>,
+}
+
+/// Parts of the weights, in the size_breakdown's order.
+const PARTS: [(Role, &str); 10] = [
+    (Role::Embedding, "embedding"),
+    (Role::Projection, "embedding projections"),
+    (Role::Positions, "positions"),
+    (Role::Head, "head"),
+    (Role::HeadBias, "head bias"),
+    (Role::Expert, "experts"),
+    (Role::Router, "routers"),
+    (Role::Mixer, "mixers"),
+    (Role::Small, "norms and small biases"),
+    (Role::ActivationScale, "activation scales"),
+];
+
+impl SizeBreakdown {
+    /// The size_breakdown of a file with sections of the given lengths, in bytes, and the parts of
+    /// its weights.
+    pub(super) fn new(config: u64, vocabulary: u64, weights: &[(Role, SizeKind, u64)]) -> Self {
+        let checksums = (CRC_BYTES * (1 + Section::STORED.len())) as u64;
+        let mut size_breakdown = SizeBreakdown { entries: Vec::new() };
+        size_breakdown.push("file", SizeKind::Header, HEADER_BYTES as u64 - checksums);
+        size_breakdown.push("file", SizeKind::Checksums, checksums);
+        size_breakdown.push("config", SizeKind::Config, config);
+        size_breakdown.push("vocabulary", SizeKind::Vocabulary, vocabulary);
+        for (role, part) in PARTS {
+            for kind in [SizeKind::Codes, SizeKind::Scales, SizeKind::Floats] {
+                let of_part = weights.iter().filter(|entry| (entry.0, entry.1) == (role, kind));
+                size_breakdown.push(part, kind, of_part.map(|entry| entry.2).sum());
+            }
+        }
+        size_breakdown
+    }
+
+    fn push(&mut self, part: &str, kind: SizeKind, bytes: u64) {
+        if bytes > 0 {
+            self.entries.push(SizeEntry { part: part.to_owned(), kind, bytes });
+        }
+    }
+
+    /// Length of the weights section, in bytes.
+    pub fn weights_bytes(&self) -> u64 {
+        self.entries.iter().filter(|entry| entry.kind.is_weights()).map(|entry| entry.bytes).sum()
+    }
+
+    /// Length of the file, in bytes.
+    pub fn total_bytes(&self) -> u64 {
+        self.entries.iter().map(|entry| entry.bytes).sum()
+    }
+}

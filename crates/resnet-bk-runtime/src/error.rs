@@ -1,0 +1,83 @@
+//! What can go wrong in the library.
+
+use crate::artifact::ArtifactError;
+use crate::sample::SampleError;
+use std::io;
+use std::path::PathBuf;
+
+/// An error of this library. Its messages carry the values that are needed to find the cause.
+///
+/// ```
+/// use resnet_bk_runtime::{Error, LanguageModel};
+///
+/// let error = LanguageModel::from_bytes(b"GGUF\x03\x00\x00\x00").unwrap_err();
+/// assert!(matches!(error, Error::InvalidArtifact(_)));
+/// assert_eq!(
+///     error.to_string(),
+///     "not an artifact: starts with 47 47 55 46 03 00 00 00, which looks like a GGUF file",
+/// );
+/// ```
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The file could not be read.
+    #[error("cannot read {}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The bytes are not those of a sound artifact.
+    #[error(transparent)]
+    InvalidArtifact(InvalidArtifact),
+    /// The model sees the tokens that it would have to predict: its perplexity can be measured, but
+    /// it has no probabilities for what comes next.
+    #[error(
+        "a bidirectional model sees the token it should predict: it has a perplexity, but no probabilities for what comes next"
+    )]
+    NotCausal,
+    /// An option of text generation is outside its range.
+    #[error(transparent)]
+    InvalidOption(InvalidOption),
+    /// The text has too few tokens to have a perplexity: its first token is not predicted.
+    #[error("the text has {tokens} tokens, but at least {needed} are needed")]
+    TextTooShort {
+        /// Tokens of the text.
+        tokens: usize,
+        /// Fewest tokens that will do.
+        needed: usize,
+    },
+}
+
+/// Why bytes are not a sound artifact: damaged, cut short, of a newer format, or not an artifact at
+/// all.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct InvalidArtifact(pub(crate) ArtifactError);
+
+impl InvalidArtifact {
+    /// The format of the file, where it is newer than the newest that this version of the library
+    /// reads.
+    ///
+    /// ```
+    /// use resnet_bk_runtime::{Error, LanguageModel};
+    ///
+    /// let mut bytes = include_bytes!("../tests/data/tiny-english.rbk").to_vec();
+    /// bytes[8] = 200;
+    /// let Err(Error::InvalidArtifact(error)) = LanguageModel::from_bytes(&bytes) else { unreachable!() };
+    /// assert_eq!(error.newer_format(), Some(200));
+    /// ```
+    pub fn newer_format(&self) -> Option<u16> {
+        match self.0 {
+            ArtifactError::NewerFormat { found, .. } => Some(found),
+            _ => None,
+        }
+    }
+}
+
+/// An option of text generation that is outside its range; the message says which, its value and
+/// the range.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct InvalidOption(pub(crate) SampleError);

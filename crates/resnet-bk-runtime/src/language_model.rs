@@ -1,0 +1,315 @@
+//! A model and its vocabulary, ready to use.
+
+use crate::artifact::{Artifact, section_lengths};
+use crate::error::{Error, InvalidArtifact};
+use crate::generation::{GenerateOptions, Generation};
+use crate::model::Model;
+use crate::sample::Suggestion;
+use crate::score;
+use crate::state::State;
+use crate::tokenizer::Vocabulary;
+use std::fmt;
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+/// Fewest tokens that have a perplexity.
+const FEWEST_TOKENS: usize = 2;
+
+/// A language model: decoded weights, and the words that it knows.
+///
+/// A clone shares the weights. Threads may use one model at the same time.
+///
+/// Text is split into words and punctuation marks; `<unk>` stands for a word that the model does
+/// not know, and `<eos>` for a line break. No text is refused: one that holds no known word is a
+/// text of unknown words.
+#[derive(Clone)]
+pub struct LanguageModel {
+    pub(crate) model: Arc<Model>,
+    pub(crate) vocabulary: Arc<Vocabulary>,
+    sizes: SectionSizes,
+}
+
+impl LanguageModel {
+    /// Reads a model from an artifact, a `.rbk` file.
+    ///
+    /// ```
+    /// use resnet_bk_runtime::LanguageModel;
+    ///
+    /// let model = LanguageModel::open("tests/data/tiny-english.rbk")?;
+    /// assert_eq!(model.vocabulary_size(), 1_500);
+    /// # Ok::<(), resnet_bk_runtime::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Read`] where the file cannot be read, and as [`from_bytes`](Self::from_bytes).
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
+        let path = path.as_ref();
+        let bytes = fs::read(path).map_err(|source| Error::Read { path: path.to_owned(), source })?;
+        Self::from_bytes(&bytes)
+    }
+
+    /// Reads a model from the bytes of an artifact, which may come from anywhere.
+    ///
+    /// ```
+    /// use resnet_bk_runtime::LanguageModel;
+    ///
+    /// let model = LanguageModel::from_bytes(include_bytes!("../tests/data/tiny-english.rbk"))?;
+    /// assert!(model.is_causal());
+    /// # Ok::<(), resnet_bk_runtime::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::InvalidArtifact`] for anything but the bytes of a sound artifact; never a panic,
+    /// nor an allocation out of proportion to the bytes.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
+        let invalid = |error| Error::InvalidArtifact(InvalidArtifact(error));
+        let artifact = Artifact::from_bytes(bytes).map_err(invalid)?;
+        let [config, vocabulary, weights] = section_lengths(bytes).map_err(invalid)?;
+        let header = bytes.len() as u64 - config - vocabulary - weights;
+        Ok(Self {
+            model: Arc::new(artifact.to_model()),
+            vocabulary: Arc::new(artifact.vocabulary),
+            sizes: SectionSizes { header, config, vocabulary, weights },
+        })
+    }
+
+    /// The `k` most probable words after `text`, most probable first; fewer where the model knows
+    /// fewer.
+    ///
+    /// `<unk>` and `<eos>` are left out; probabilities are shares of all words, those two included.
+    /// An empty text stands for the start of a line. White space at the end of the text changes
+    /// nothing, line breaks included.
+    ///
+    /// ```
+    /// # let model = resnet_bk_runtime::LanguageModel::open("tests/data/tiny-english.rbk")?;
+    /// let words = model.suggest("I want", 3)?;
+    /// assert_eq!(words[0].word, "to");
+    /// assert!(words[0].probability > words[1].probability);
+    /// # Ok::<(), resnet_bk_runtime::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::NotCausal`] for a bidirectional model.
+    pub fn suggest(&self, text: &str, k: usize) -> Result<Vec<Suggestion>, Error> {
+        Ok(self.after(text)?.suggest(k))
+    }
+
+    /// The `k` most probable of the words that begin with `prefix`, after `text`, their
+    /// probabilities divided by their sum; for a keyboard, where a part of the word is there
+    /// already.
+    ///
+    /// ```
+    /// # let model = resnet_bk_runtime::LanguageModel::open("tests/data/tiny-english.rbk")?;
+    /// let words = model.suggest_with_prefix("I want to", "s", 5)?;
+    /// assert!(words.iter().all(|suggestion| suggestion.word.starts_with('s')));
+    /// # Ok::<(), resnet_bk_runtime::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::NotCausal`] for a bidirectional model.
+    pub fn suggest_with_prefix(&self, text: &str, prefix: &str, k: usize) -> Result<Vec<Suggestion>, Error> {
+        Ok(self.after(text)?.suggest_with_prefix(prefix, k))
+    }
+
+    /// Text that follows `prompt`, in pieces, as the iterator makes them; equal options give equal
+    /// text.
+    ///
+    /// The pieces continue `prompt.trim_end()`: each is a word with the space before it where one
+    /// belongs, or a line break. The prompt is read here; from there each word costs one step of
+    /// the model.
+    ///
+    /// ```
+    /// use resnet_bk_runtime::{GenerateOptions, LanguageModel};
+    ///
+    /// let model = LanguageModel::open("tests/data/tiny-english.rbk")?;
+    /// let mut text = String::from("I want");
+    /// for piece in model.generate(&text, GenerateOptions::default().max_tokens(8).seed(3))? {
+    ///     text.push_str(&piece);
+    /// }
+    /// assert!(text.starts_with("I want to "));
+    /// # Ok::<(), resnet_bk_runtime::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::InvalidOption`] for an option outside its range, [`Error::NotCausal`] for a
+    /// bidirectional model.
+    pub fn generate(&self, prompt: &str, options: GenerateOptions) -> Result<Generation, Error> {
+        self.after(prompt)?.generate(options)
+    }
+
+    /// The tokens of `text`, and how probable the model found each after the ones before it.
+    ///
+    /// `<eos>` ends every line, the last one too. The first token is scored as the start of a line.
+    /// Each probability is that of [`State`]: nothing is forgotten between the first token and the
+    /// last, also in a text that is longer than [`window`](Self::window). The sum tells which of
+    /// two texts is the more probable one.
+    ///
+    /// ```
+    /// # let model = resnet_bk_runtime::LanguageModel::open("tests/data/tiny-english.rbk")?;
+    /// let total = |text| -> Result<f32, resnet_bk_runtime::Error> {
+    ///     Ok(model.log_probabilities(text)?.iter().map(|token| token.log_probability).sum())
+    /// };
+    /// assert!(total("I want to go home.")? > total("home to I go want.")?);
+    /// # Ok::<(), resnet_bk_runtime::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::NotCausal`] for a bidirectional model.
+    pub fn log_probabilities(&self, text: &str) -> Result<Vec<TokenScore>, Error> {
+        self.require_causal()?;
+        let tokens = self.vocabulary.encode(text);
+        let scores = score::log_probabilities(&self.model, self.vocabulary.end_of_line(), &tokens);
+        let token = |id: &u32| self.vocabulary.word(*id).to_owned();
+        let score = |(id, log_probability)| TokenScore { token: token(id), log_probability };
+        Ok(tokens.iter().zip(scores).map(score).collect())
+    }
+
+    /// Perplexity of `text`, as `resnet-bk eval` measures it: over every token but the first, in
+    /// consecutive windows of [`window`](Self::window) tokens, with nothing carried from one to the
+    /// next.
+    ///
+    /// That of a bidirectional model is not comparable with others: it sees the tokens that it
+    /// should predict.
+    ///
+    /// ```
+    /// # let model = resnet_bk_runtime::LanguageModel::open("tests/data/tiny-english.rbk")?;
+    /// let perplexity = model.perplexity("I want to go home.\nShe went to school yesterday.\n")?;
+    /// // A model that knows nothing has the size of its vocabulary, 1,500.
+    /// assert!(perplexity < 150.0);
+    /// # Ok::<(), resnet_bk_runtime::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::TextTooShort`] where the text has fewer than two tokens. A word and the end of its
+    /// line are two.
+    pub fn perplexity(&self, text: &str) -> Result<f64, Error> {
+        let tokens = self.vocabulary.encode(text);
+        if tokens.len() < FEWEST_TOKENS {
+            return Err(Error::TextTooShort { tokens: tokens.len(), needed: FEWEST_TOKENS });
+        }
+        Ok((score::nats(&self.model, &tokens) / (tokens.len() - 1) as f64).exp())
+    }
+
+    /// A text that is empty so far, to which words are added as they come; see [`State`].
+    ///
+    /// ```
+    /// # let model = resnet_bk_runtime::LanguageModel::open("tests/data/tiny-english.rbk")?;
+    /// let mut state = model.state()?;
+    /// state.push("I want");
+    /// assert_eq!(state.suggest(5), model.suggest("I want", 5)?);
+    /// # Ok::<(), resnet_bk_runtime::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::NotCausal`] for a bidirectional model.
+    pub fn state(&self) -> Result<State, Error> {
+        self.require_causal()?;
+        Ok(State::new(self))
+    }
+
+    /// Whether the model predicts from what came before alone. One that does not is bidirectional:
+    /// it has a perplexity, and nothing else here.
+    ///
+    /// ```
+    /// # let model = resnet_bk_runtime::LanguageModel::open("tests/data/tiny-english.rbk")?;
+    /// assert!(model.is_causal());
+    /// # Ok::<(), resnet_bk_runtime::Error>(())
+    /// ```
+    pub fn is_causal(&self) -> bool {
+        self.model.require_causal().is_ok()
+    }
+
+    /// Number of words that the model knows, with `<unk>` and `<eos>`.
+    ///
+    /// ```
+    /// # let model = resnet_bk_runtime::LanguageModel::open("tests/data/tiny-english.rbk")?;
+    /// assert_eq!(model.vocabulary_size(), 1_500);
+    /// # Ok::<(), resnet_bk_runtime::Error>(())
+    /// ```
+    pub fn vocabulary_size(&self) -> usize {
+        self.vocabulary.len()
+    }
+
+    /// Tokens of the windows that the model was trained on, and that
+    /// [`perplexity`](Self::perplexity) is measured in.
+    ///
+    /// ```
+    /// # let model = resnet_bk_runtime::LanguageModel::open("tests/data/tiny-english.rbk")?;
+    /// assert_eq!(model.window(), 64);
+    /// # Ok::<(), resnet_bk_runtime::Error>(())
+    /// ```
+    pub fn window(&self) -> usize {
+        self.model.architecture().n_seq
+    }
+
+    /// Where the bytes of the artifact go.
+    ///
+    /// ```
+    /// # let model = resnet_bk_runtime::LanguageModel::open("tests/data/tiny-english.rbk")?;
+    /// let sizes = model.section_sizes();
+    /// assert_eq!(sizes.total(), include_bytes!("../tests/data/tiny-english.rbk").len() as u64);
+    /// assert!(sizes.weights > sizes.vocabulary);
+    /// # Ok::<(), resnet_bk_runtime::Error>(())
+    /// ```
+    pub fn section_sizes(&self) -> SectionSizes {
+        self.sizes
+    }
+
+    /// The state after the words of `text`.
+    fn after(&self, text: &str) -> Result<State, Error> {
+        let mut state = self.state()?;
+        state.push(text);
+        Ok(state)
+    }
+
+    fn require_causal(&self) -> Result<(), Error> {
+        if self.is_causal() { Ok(()) } else { Err(Error::NotCausal) }
+    }
+}
+
+impl fmt::Debug for LanguageModel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut out = f.debug_struct("LanguageModel");
+        out.field("vocabulary_size", &self.vocabulary_size()).field("window", &self.window());
+        out.field("is_causal", &self.is_causal()).field("sizes", &self.sizes).finish_non_exhaustive()
+    }
+}
+
+/// A token of a text, and how probable it was there.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct TokenScore {
+    /// The word as the model knows it: `<unk>` where it does not, `<eos>` for the end of a line.
+    pub token: String,
+    /// Natural logarithm of its probability after the tokens before it, in nats.
+    pub log_probability: f32,
+}
+
+/// Lengths of the parts of an artifact, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SectionSizes {
+    /// Format version, table of sections and checksums.
+    pub header: u64,
+    /// Sizes and kind of the model, as JSON.
+    pub config: u64,
+    /// The words.
+    pub vocabulary: u64,
+    /// The tensors.
+    pub weights: u64,
+}
+
+impl SectionSizes {
+    /// Length of the whole artifact, in bytes.
+    ///
+    /// ```
+    /// # let model = resnet_bk_runtime::LanguageModel::open("tests/data/tiny-english.rbk")?;
+    /// let sizes = model.section_sizes();
+    /// assert_eq!(sizes.total(), sizes.header + sizes.config + sizes.vocabulary + sizes.weights);
+    /// # Ok::<(), resnet_bk_runtime::Error>(())
+    /// ```
+    pub fn total(&self) -> u64 {
+        self.header + self.config + self.vocabulary + self.weights
+    }
+}

@@ -1,0 +1,99 @@
+//! How probable a text is.
+//!
+//! ```text
+//! perplexity          exp( -1/N sum ln p(w_t | w_<t) )     every token but the first, in windows
+//!                                                          of n_seq, the state reset at each
+//! log probabilities   ln p(w_t | w_1 ... w_{t-1})          every token, the state carried through;
+//!                                                          the first follows a line break
+//! ```
+//!
+//! Both take a window or a part of the text through the model at once; the head holds the logits of
+//! a few words at a time.
+
+use crate::model::{Model, State};
+#[cfg(feature = "rayon")]
+use rayon::prelude::*;
+
+/// Tokens that go through the model at once where windows are not prescribed.
+pub(crate) const PART: usize = 256;
+
+/// Consecutive windows, as (inputs, targets): every token but the first is a target exactly once.
+///
+/// Both slices have `n_seq` tokens, those of the last window 1 to `n_seq`. Fewer than two tokens
+/// give no window.
+///
+/// # Panics
+/// If `n_seq` is 0.
+pub fn windows(tokens: &[u32], n_seq: usize) -> impl ExactSizeIterator<Item = (&[u32], &[u32])> {
+    let predicted = tokens.len().saturating_sub(1);
+    tokens[..predicted].chunks(n_seq).zip(tokens[tokens.len() - predicted..].chunks(n_seq))
+}
+
+/// Sum of `-ln p` over the targets of all [`windows`], in nats. With the feature `rayon`, windows
+/// run on all threads of the current pool; the sum has the same bits without.
+///
+/// # Panics
+/// If a token is not in the vocabulary.
+pub fn nats(model: &Model, tokens: &[u32]) -> f64 {
+    let windows = windows(tokens, model.architecture().n_seq).collect::<Vec<_>>();
+    #[cfg(feature = "rayon")]
+    let windows = windows.into_par_iter();
+    #[cfg(not(feature = "rayon"))]
+    let windows = windows.into_iter();
+    let nats = windows.map(|(inputs, targets)| window_nats(model, inputs, targets, &mut model.start()));
+    nats.collect::<Vec<f64>>().iter().sum()
+}
+
+/// Sum of `-ln p` over the targets of one window, in nats, going on from `state`.
+///
+/// # Panics
+/// If a token is not in the vocabulary, or there is not one target for each input.
+pub fn window_nats(model: &Model, inputs: &[u32], targets: &[u32], state: &mut State) -> f64 {
+    let hidden = model.hidden(inputs, state);
+    model.head().negative_log_likelihoods(&hidden, targets).iter().map(|&x| f64::from(x)).sum()
+}
+
+/// `ln p` of every token after the ones before it, in nats, by a causal model; the first follows
+/// `before`.
+///
+/// # Shapes
+/// - `tokens`: `[n]`
+/// - returns `[n]`
+///
+/// # Panics
+/// If a token is not in the vocabulary.
+pub(crate) fn log_probabilities(model: &Model, before: u32, tokens: &[u32]) -> Vec<f32> {
+    let mut out = Vec::with_capacity(tokens.len());
+    let mut score = |inputs: &[u32], targets: &[u32], state: &mut State| {
+        let hidden = model.hidden(inputs, state);
+        out.extend(model.head().negative_log_likelihoods(&hidden, targets).iter().map(|loss| -loss));
+    };
+    if let Some(first) = tokens.first() {
+        score(&[before], &[*first], &mut model.start());
+    }
+    let mut state = model.start();
+    for (inputs, targets) in windows(tokens, PART) {
+        score(inputs, targets, &mut state);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::windows;
+
+    #[test]
+    fn windows_predict_every_token_but_the_first_once() {
+        for length in 0..12u32 {
+            let tokens: Vec<u32> = (0..length).collect();
+            for n_seq in 1..6 {
+                let targets: Vec<u32> = windows(&tokens, n_seq).flat_map(|window| window.1).copied().collect();
+                assert_eq!(targets, tokens.get(1..).unwrap_or_default());
+                for (inputs, targets) in windows(&tokens, n_seq) {
+                    assert!((1..=n_seq).contains(&inputs.len()) && inputs.len() == targets.len());
+                    assert!(inputs.iter().zip(targets).all(|(input, target)| input + 1 == *target));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,35 @@
+//! A residual connection with inverted dropout (Srivastava and others, J. Mach. Learn. Res. 15,
+//! 2014).
+//!
+//! ```text
+//! z = x + m y      m = 0 with probability p, else 1 / (1 - p)      dx = dz      dy = m dz
+//! ```
+
+mod host;
+
+use crate::kernels::DropoutMask;
+use crate::tape::{HostOp, Tensor};
+
+#[derive(Debug)]
+struct AddDropped {
+    /// None for a mask of ones.
+    mask: Option<DropoutMask>,
+}
+
+/// `x` plus `y` with some of its elements dropped. Shapes: any `[n, D]`.
+pub fn add_dropped(x: &Tensor, y: &Tensor, mask: Option<DropoutMask>) -> Tensor {
+    AddDropped { mask }.apply([x, y], x.shape())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::testing::{check_gradients, values};
+
+    #[test]
+    fn gradients_match_finite_differences() {
+        for mask in [None, Some(DropoutMask::new(0.4, 5))] {
+            check_gradients([&values(20, 1), &values(20, 2)], || AddDropped { mask }, 1e-3);
+        }
+    }
+}
