@@ -129,5 +129,6 @@ pub struct ArtifactSummary {
     /// Perplexity of the held-out text by the file, read again and run by the runtime.
     pub valid_perplexity: f64,
     /// Where the bytes go.
+    #[serde(alias = "ledger")]
     pub size_breakdown: SizeBreakdown,
 }

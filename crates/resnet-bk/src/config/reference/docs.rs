@@ -12,9 +12,10 @@ impl Docs {
     pub fn read() -> Self {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let mut docs = Self(HashMap::new());
-        for folder in ["src/config", "src/ops", "../resnet-bk-runtime/src"] {
+        for folder in ["src/config", "../resnet-bk-runtime/src"] {
             docs.read_folder(&root.join(folder));
         }
+        docs.read_file(&root.join("src/numerics.rs"));
         docs
     }
 
@@ -33,9 +34,13 @@ impl Docs {
             if path.is_dir() {
                 self.read_folder(&path);
             } else if path.extension().is_some_and(|extension| extension == "rs") {
-                self.read_text(&std::fs::read_to_string(&path).expect("a source file"));
+                self.read_file(&path);
             }
         }
+    }
+
+    fn read_file(&mut self, path: &Path) {
+        self.read_text(&std::fs::read_to_string(path).expect("a source file"));
     }
 
     fn read_text(&mut self, text: &str) {
