@@ -39,7 +39,8 @@ pub struct Compress {
     /// recipe's
     #[arg(long, value_name = "RATIO", value_parser = parse_ratio, allow_hyphen_values = true)]
     target: Option<f64>,
-    /// Loss of valid perplexity against the baseline, at most: 15% or 0.15; overrides the recipe's
+    /// Largest allowed increase of valid perplexity against the baseline: 15% or 0.15; overrides
+    /// the recipe's
     #[arg(long, value_name = "LOSS", value_parser = parse_max_loss, allow_hyphen_values = true)]
     max_loss: Option<f64>,
     /// Length of the packed model, vocabulary included, at most: 60kB, 1.5MB or a number of bytes;

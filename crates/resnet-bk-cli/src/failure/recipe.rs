@@ -16,17 +16,17 @@ fn general(error: &RecipeError) -> &'static str {
         RecipeError::Assignment { message, .. } | RecipeError::Value { place: Place::Assignment(_), message, .. }
             if message.starts_with("must") || message.contains("too ") =>
         {
-            "the files in recipes/ show what every key may hold"
+            "docs/recipes.md says what every key may hold"
         }
         RecipeError::Value { key, .. } if key == "target.max_loss" => {
             "write a share, 0.15, or a percentage with its sign, \"15%\""
         }
         RecipeError::Assignment { .. } | RecipeError::Value { place: Place::Assignment(_), .. } => {
-            "keys are dotted, stages are numbered from 0: --set stage.0.schedule.epochs=3; the files in recipes/ show every key"
+            "keys are dotted, stages are numbered from 0: --set stage.0.schedule.epochs=3; docs/recipes.md lists every key"
         }
         RecipeError::Target { .. } => "write a target such as ratio = 100, max_loss = 0.15 or bytes = 60000",
         RecipeError::Format { .. } | RecipeError::Value { .. } => {
-            "fix the recipe; the files in recipes/ show every field"
+            "fix the recipe; docs/recipes.md lists every key and its range"
         }
         RecipeError::Empty => "add a [[stage]]; the first is of kind \"train\", unless --model gives a checkpoint",
         _ => "fix the recipe, or override the value: --set model.d_model=64, --set stage.0.schedule.epochs=3",

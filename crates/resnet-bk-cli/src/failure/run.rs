@@ -65,7 +65,8 @@ fn of_training(error: &TrainError) -> Option<String> {
             "--target RATIO or --bytes BYTES sets one, as target.ratio or target.bytes of the recipe"
         }
         TrainError::NoStudent { .. } => {
-            "allow more (--target, --bytes), or ask for a smaller vocabulary: --set model.vocab_size=4000"
+            "allow more (--target, --bytes; --bytes counts the whole file, its vocabulary too), \
+             or ask for a smaller vocabulary: --set model.vocab_size=4000"
         }
         TrainError::Artifact(_) => UNTRAINED,
         TrainError::Batch(error) => of_batch(error),

@@ -80,7 +80,7 @@ impl de::Error for ValueError {
 
 /// Keys of earlier versions and what they are called now.
 const RENAMED: [(&str, &str); 3] =
-    [("final_fraction", "min_lr_ratio"), ("bit_price", "lambda"), ("merge", "removal: \"drop\" or \"merge\"")];
+    [("final_fraction", "min_lr_ratio"), ("bit_price", "lambda"), ("merge", "removal (\"drop\" or \"merge\")")];
 
 /// A key that stands for nothing.
 pub(super) fn unknown_key(found: &str, known: &[&str]) -> ValueError {

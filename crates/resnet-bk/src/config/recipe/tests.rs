@@ -64,7 +64,7 @@ fn mistakes_are_named() {
     fails("stage.1.experts.milestones=[{epoch=0, experts=0}]", "at least top_k");
     fails("schedule.final_fraction=0.1", "schedule.final_fraction is now called min_lr_ratio");
     fails("schedule.bit_price=1e-7", "schedule.bit_price is now called lambda");
-    fails("stage.1.experts.merge=true", "experts.merge is now called removal: \"drop\" or \"merge\"");
+    fails("stage.1.experts.merge=true", "experts.merge is now called removal (\"drop\" or \"merge\")");
     fails("stage.1.kind=\"qat\"", "line 16: stage.1.experts is not a known key");
     fails("stage.2.model={n_layers=2}", "student is");
     fails("stage.2.schedule.weights_bytes=0", "weights_bytes is 0");
