@@ -6,7 +6,7 @@
 
 use super::error::ArtifactError;
 use super::section::Section;
-use crate::coding::words::{decode_words, encode_words, most_bytes};
+use crate::coding::words::{decode_words, encode_words, max_word_bytes};
 use crate::coding::{CodingError, Decoder, Encoder};
 
 /// The bytes of the section.
@@ -16,7 +16,7 @@ pub(super) fn encode(words: &[String], vocab_size: usize) -> Result<Vec<u8>, Art
     let mut encoder = Encoder::new();
     encode_words(words, &mut encoder);
     let coded = encoder.finish();
-    if words.iter().map(|word| word.len() as u64).sum::<u64>() > most_bytes(coded.len() as u64) {
+    if words.iter().map(|word| word.len() as u64).sum::<u64>() > max_word_bytes(coded.len() as u64) {
         let (index, _) = words.iter().enumerate().max_by_key(|(_, word)| word.len()).expect("some word is long");
         return Err(ArtifactError::Word { index, fault: "longer than a word of any text" });
     }
