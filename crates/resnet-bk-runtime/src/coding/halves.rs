@@ -110,8 +110,8 @@ mod tests {
     #[test]
     fn more_numbers_than_the_bytes_can_hold_are_refused() {
         let mut decoder = Decoder::new(b"some bytes").unwrap();
-        assert_eq!(decode_halves(usize::MAX / 16, &mut decoder), Err(CodingError::CutOff));
-        assert_eq!(decode_halves(1000, &mut decoder), Err(CodingError::CutOff));
+        assert_eq!(decode_halves(usize::MAX / 16, &mut decoder), Err(CodingError::Truncated));
+        assert_eq!(decode_halves(1000, &mut decoder), Err(CodingError::Truncated));
     }
 
     proptest! {

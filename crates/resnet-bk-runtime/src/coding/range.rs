@@ -25,13 +25,13 @@ use thiserror::Error;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum CodingError {
     /// The decoder needs more bytes than there are.
-    #[error("the coded bytes are cut off")]
-    CutOff,
+    #[error("the coded data is truncated")]
+    Truncated,
     /// Bytes follow after the last one that the decisions needed.
-    #[error("there are bytes after the end of the coded data")]
+    #[error("there are extra bytes after the coded data")]
     TrailingBytes,
-    /// No encoder writes such bytes.
-    #[error("no encoder writes such bytes")]
+    /// The bytes are not the output of an encoder.
+    #[error("the coded data is not the output of an encoder")]
     Invalid,
 }
 
@@ -103,9 +103,9 @@ impl<'a> Decoder<'a> {
     /// memory for them.
     ///
     /// # Errors
-    /// [`CodingError::CutOff`] if there are too few bytes.
+    /// [`CodingError::Truncated`] if there are too few bytes.
     pub fn check_decisions(&self, decisions: u64) -> Result<(), CodingError> {
-        if decisions <= max_decisions(self.bytes) { Ok(()) } else { Err(CodingError::CutOff) }
+        if decisions <= max_decisions(self.bytes) { Ok(()) } else { Err(CodingError::Truncated) }
     }
 
     /// Checks that the decisions used all bytes.
@@ -119,7 +119,7 @@ impl<'a> Decoder<'a> {
         let no_decisions = state.range().get() == u64::MAX && taken == STATE_WORDS;
         let (least, most) = if no_decisions { (0, 0) } else { (taken - STATE_WORDS + 1, taken - STATE_WORDS + 2) };
         match bytes.len() {
-            len if len < 2 * least => Err(CodingError::CutOff),
+            len if len < 2 * least => Err(CodingError::Truncated),
             len if len > 2 * most => Err(CodingError::TrailingBytes),
             len if len % 2 == 1 => Err(CodingError::Invalid),
             _ => Ok(()),
@@ -160,7 +160,7 @@ impl ReadWords<u16, Queue> for Words<'_> {
         let at = 2 * self.taken;
         let byte = |at| self.bytes.get(at).copied().unwrap_or(0);
         if at >= self.bytes.len() + 2 * STATE_WORDS {
-            return Err(CodingError::CutOff);
+            return Err(CodingError::Truncated);
         }
         self.taken += 1;
         Ok(Some(u16::from_le_bytes([byte(at), byte(at + 1)])))
@@ -288,7 +288,7 @@ mod tests {
         for length in 0..bytes.len() - 2 {
             let mut decoder = Decoder::new(&bytes[..length]).unwrap();
             let decoded = decisions.iter().try_for_each(|&(_, p)| decoder.code(false, p).map(|_| ()));
-            assert_eq!(decoded.and_then(|()| decoder.finish()), Err(CodingError::CutOff), "{length} bytes");
+            assert_eq!(decoded.and_then(|()| decoder.finish()), Err(CodingError::Truncated), "{length} bytes");
         }
     }
 

@@ -137,7 +137,7 @@ fn awkward_sizes_round_trip() {
 fn more_codes_than_the_bytes_can_hold_are_refused() {
     for len in [1_000, usize::MAX / 2] {
         let mut decoder = Decoder::new(b"some bytes").unwrap();
-        assert_eq!(decode_codes(len, 8, 7, &mut decoder), Err(CodingError::CutOff));
+        assert_eq!(decode_codes(len, 8, 7, &mut decoder), Err(CodingError::Truncated));
     }
 }
 

@@ -54,8 +54,8 @@ pub fn encode_words(words: &[String], encoder: &mut Encoder) {
 /// Decodes `count` words, as bytes that are not necessarily UTF-8.
 ///
 /// # Errors
-/// If the bytes end before the words do, or no encoder writes such bytes. If they cannot hold so
-/// many words, nothing is allocated.
+/// If the bytes end before the words do, or are not the output of an encoder. If they cannot hold
+/// so many words, nothing is allocated.
 pub fn decode_words(count: usize, decoder: &mut Decoder<'_>) -> Result<Vec<Vec<u8>>, CodingError> {
     if count == 0 {
         return Ok(Vec::new());

@@ -91,9 +91,9 @@ fn lists_closer_to_sorted_order_cost_less() {
 #[test]
 fn more_words_than_the_bytes_can_hold_are_refused() {
     for count in [1_000_000, u32::MAX as usize] {
-        assert_eq!(decoded(b"some bytes", count), Err(CodingError::CutOff));
+        assert_eq!(decoded(b"some bytes", count), Err(CodingError::Truncated));
     }
-    assert_eq!(decoded(b"", 1), Err(CodingError::CutOff));
+    assert_eq!(decoded(b"", 1), Err(CodingError::Truncated));
 }
 
 proptest! {
