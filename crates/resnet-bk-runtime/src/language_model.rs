@@ -60,8 +60,8 @@ impl LanguageModel {
     /// ```
     ///
     /// # Errors
-    /// [`Error::InvalidArtifact`] if the bytes are not a valid artifact. It never panics. It
-    /// allocates no more memory than is in proportion to the bytes.
+    /// [`Error::InvalidArtifact`] if the bytes are not a valid artifact. It never panics, and the
+    /// memory that it allocates is in proportion to the bytes.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
         let invalid = |error| Error::InvalidArtifact(InvalidArtifact(error));
         let artifact = Artifact::from_bytes(bytes).map_err(invalid)?;
@@ -96,8 +96,8 @@ impl LanguageModel {
     }
 
     /// The `k` most probable words after `text` that begin with `prefix`. Their probabilities are
-    /// divided by the sum over all words with the prefix. For example for a keyboard, where a part
-    /// of the word is typed already.
+    /// divided by the sum over all words with the prefix. A keyboard, for example, knows the
+    /// beginning of the next word.
     ///
     /// ```
     /// # let model = resnet_bk_runtime::LanguageModel::open("tests/data/tiny-english.rbk")?;
@@ -279,7 +279,7 @@ impl fmt::Debug for LanguageModel {
 pub struct TokenScore {
     /// The word; `<unk>` if it is not in the vocabulary, `<eos>` for the end of a line.
     pub token: String,
-    /// Natural logarithm of its probability after the tokens before it.
+    /// Natural logarithm of its probability after the tokens before it, in nats.
     pub log_probability: f32,
 }
 

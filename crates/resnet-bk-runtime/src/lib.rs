@@ -55,8 +55,8 @@
 //!
 //! # Guarantees
 //!
-//! - No function panics, whatever the bytes, the text or the numbers. Invalid input is an
-//!   [`Error`].
+//! - No function of the public interface panics, whatever the bytes, the text or the numbers.
+//!   Invalid input is an [`Error`].
 //! - Any number of threads may use a model at once. Clones share the weights.
 //! - The features of the crate do not change any bit of a result. Between machines the last bits of
 //!   probabilities may differ, because the order of summation in the last matrix product may

@@ -93,7 +93,8 @@ fn greedy_equals_the_argmax_of_the_whole_sequence() {
 #[test]
 fn a_penalty_applies_to_the_last_tokens_of_prompt_and_text() {
     let vocabulary = vocabulary();
-    // A prompt longer than the penalty window. Its first and last words occur only there.
+    // A prompt longer than the penalty window. Its first words are outside the window; its last
+    // words are not repeated.
     let prompt = format!("w40 w41 {} w4 w5", "w2 w3 ".repeat(PENALTY_WINDOW / 2));
     for model in models() {
         let sampler = Sampler { repetition_penalty: 1.5, ..GREEDY };

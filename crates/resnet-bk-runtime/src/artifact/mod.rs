@@ -166,7 +166,7 @@ impl Artifact {
     /// Decodes a file. The bytes may come from an untrusted source.
     ///
     /// # Errors
-    /// If the bytes are not a valid artifact. It never panics. It allocates no more memory than is
+    /// If the bytes are not a valid artifact. It never panics, and the memory that it allocates is
     /// in proportion to the file.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, ArtifactError> {
         let [config, vocabulary, weights] = container::decode(bytes)?;

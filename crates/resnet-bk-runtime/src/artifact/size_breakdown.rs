@@ -80,8 +80,8 @@ impl SizeBreakdown {
         breakdown.push("vocabulary", SizeKind::Vocabulary, vocabulary);
         for (role, part) in PARTS {
             for kind in [SizeKind::Codes, SizeKind::Scales, SizeKind::Floats] {
-                let of_part = weights.iter().filter(|entry| (entry.0, entry.1) == (role, kind));
-                breakdown.push(part, kind, of_part.map(|entry| entry.2).sum());
+                let entries = weights.iter().filter(|entry| (entry.0, entry.1) == (role, kind));
+                breakdown.push(part, kind, entries.map(|entry| entry.2).sum());
             }
         }
         breakdown

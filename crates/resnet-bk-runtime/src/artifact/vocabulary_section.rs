@@ -85,7 +85,8 @@ mod tests {
     fn truncated_words_are_refused() {
         let words = words();
         let bytes = encode(&words, words.len()).unwrap();
-        // The output may end with two zero bytes, which a decoder does not need.
+        // The output may end with two zero bytes. A decoder reads missing bytes as zeros, so their
+        // absence is not an error.
         for length in 0..bytes.len() - 2 {
             let error = decode(&bytes[..length], words.len()).unwrap_err();
             let known = matches!(error, ArtifactError::Coding { section: Section::Vocabulary, .. });

@@ -23,7 +23,7 @@ impl AdaptiveProbability {
 
     /// The estimate after a history of decisions. The latest decision is the lowest bit of
     /// `history`. The highest set bit marks the start of the history and is not a decision.
-    pub fn of_history(history: u8) -> Self {
+    pub fn from_history(history: u8) -> Self {
         let mut estimate = Self::NEW;
         let decisions = history.max(1).ilog2();
         (0..decisions).rev().for_each(|at| estimate.update(history >> at & 1 == 1, COUNT_MASK));

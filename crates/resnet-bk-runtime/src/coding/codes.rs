@@ -1,13 +1,14 @@
 //! Entropy coding of the codes of a quantized matrix.
 //!
 //! ```text
-//! code = sign * m:  m > 0?  m > 1? ... m > 7?  then m - 7 = 2^e + rest: e in unary, rest in binary;  sign
-//!                   '---------------- mixed decisions -------------------'  '-- adaptive --'   '-- mixed --'
+//! code = sign * m:   m > 0?  m > 1? ... m > 7?
+//!                    m > 7: m - 7 = 2^e + rest,  e > 0?  e > 1? ...  then the bits of rest
+//!                    m > 0: negative?
 //! ```
 //!
 //! Magnitudes up to 7 are coded in unary, so every context can shape their distribution. The tail of
-//! larger magnitudes is an Elias gamma code. Its low bits have one adaptive probability each, because
-//! few parameters are learned quickly.
+//! larger magnitudes is an Elias gamma code. The bits of rest have one adaptive probability each,
+//! because few parameters are learned quickly. All other decisions are mixed.
 //!
 //! Rows of an embedding table are sorted by word frequency, so the size of the codes changes slowly
 //! from row to row. It differs between columns throughout. A mixed decision therefore has five
@@ -122,14 +123,14 @@ impl Model {
         above: i16,
     ) -> Result<i16, CodingError> {
         let column = column.min(self.columns.len() - 1);
-        let of_column = self.columns[column];
+        let column_mean = self.columns[column];
         let near = |code: i16| usize::from(code.unsigned_abs().min(5));
-        let contexts = [0, column, of_column.class(), self.recent.class(), 6 * near(above) + near(left)];
+        let contexts = [0, column, column_mean.class(), self.recent.class(), 6 * near(above) + near(left)];
         let magnitude = self.code_magnitude(coder, code.unsigned_abs().into(), &contexts)?;
         let mut negative = false;
         if magnitude > 0 {
             let side = |code: i16| (code.signum() + 1) as usize;
-            let contexts = [0, column, of_column.side(), self.recent.side(), 3 * side(above) + side(left)];
+            let contexts = [0, column, column_mean.side(), self.recent.side(), 3 * side(above) + side(left)];
             negative = self.decide(coder, SIGN, code < 0, &contexts)?;
         }
         let code = if negative { -(magnitude as i16) } else { magnitude as i16 };

@@ -36,8 +36,8 @@ impl<const INPUTS: usize> Mixer<INPUTS> {
         (sum >> 8).clamp(-MAX_LOGIT, MAX_LOGIT)
     }
 
-    /// Updates the weights after a decision that was coded with the probability `p`. `rate` is in 1
-    /// / 1,024 and at most [`MAX_RATE`].
+    /// Updates the weights after a decision that was coded with the probability `p`. `rate` is in
+    /// units of 1/1,024 and at most [`MAX_RATE`].
     pub fn update(&mut self, set: usize, logits: &[i32; INPUTS], bit: bool, p: Probability, rate: i32) {
         debug_assert!(rate <= MAX_RATE);
         let error = (i32::from(bit) << 16) - p.get() as i32;

@@ -117,10 +117,11 @@ impl<'a> Decoder<'a> {
         // Without decisions the range is still full, and there are no bytes. Otherwise the encoder
         // ended with one or two words, while the decoder has read a whole state ahead.
         let no_decisions = state.range().get() == u64::MAX && taken == STATE_WORDS;
-        let (least, most) = if no_decisions { (0, 0) } else { (taken - STATE_WORDS + 1, taken - STATE_WORDS + 2) };
+        let (min_words, max_words) =
+            if no_decisions { (0, 0) } else { (taken - STATE_WORDS + 1, taken - STATE_WORDS + 2) };
         match bytes.len() {
-            len if len < 2 * least => Err(CodingError::Truncated),
-            len if len > 2 * most => Err(CodingError::TrailingBytes),
+            len if len < 2 * min_words => Err(CodingError::Truncated),
+            len if len > 2 * max_words => Err(CodingError::TrailingBytes),
             len if len % 2 == 1 => Err(CodingError::Invalid),
             _ => Ok(()),
         }

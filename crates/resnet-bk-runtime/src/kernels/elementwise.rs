@@ -15,7 +15,7 @@ const ROUND: f32 = 12_582_912.0;
 /// `e^x`, with a relative error below 2e-7. `x` is clamped to `-87 <= x <= 88`.
 #[inline(always)]
 pub fn exp(x: f32) -> f32 {
-    // ln 2 in two parts. The first has few significant bits, so `n * LN2_HIGH` is exact.
+    // ln 2 in two parts. The first has few significant bits, so `x - n * LN2_HIGH` is exact.
     const LN2_HIGH: f32 = 0.693_359_4;
     const LN2_LOW: f32 = -2.121_944_4e-4;
     let x = x.clamp(-87.0, 88.0);

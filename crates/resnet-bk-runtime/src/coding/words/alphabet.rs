@@ -24,7 +24,7 @@ pub(super) fn symbol(word: &[u8], at: usize) -> Symbol {
 /// An inner node of the tree: one binary decision.
 #[derive(Clone, Copy)]
 pub(super) struct Node {
-    /// Symbols from this one on are on the right. Every node has another split.
+    /// Symbols from this one on are on the right. No two nodes have the same split.
     pub split: Symbol,
     children: [i16; 2],
 }

@@ -6,9 +6,9 @@
 //! runs      0  3  2    2   1   0    3             order.rs: the run that each word belongs to
 //! ```
 //!
-//! The words are coded in sorted order, because each then shares a prefix with the word before. To
-//! restore the original order, the list is divided into ascending runs, and each word's run is coded.
-//! Within a run the order is known.
+//! The words are coded in sorted order, because then most words share a prefix with the word
+//! before. To restore the original order, the list is divided into ascending runs, and the run of
+//! each word is coded. Within a run the order is known.
 //!
 //! In a vocabulary, words of equal frequency are sorted, so they form a run. For `V` words in order
 //! of frequency the runs cost less than half of `log2 V!` bits. A list in any other order
@@ -28,8 +28,8 @@ use spelling::Speller;
 use std::cmp::Reverse;
 
 /// Limit on the decoded size: at most this many bytes of words per coded byte, plus a constant. A
-/// list of real words has about four bytes per coded byte. The limit is checked before memory is
-/// allocated.
+/// list of real words has about four bytes per coded byte. Longer lists are refused before they
+/// fill the memory.
 const MAX_BYTES_PER_CODED_BYTE: u64 = 1 << 10;
 const MAX_EXTRA_BYTES: u64 = 1 << 16;
 
@@ -61,12 +61,12 @@ pub fn decode_words(count: usize, decoder: &mut Decoder<'_>) -> Result<Vec<Vec<u
         return Ok(Vec::new());
     }
     decoder.check_decisions(count as u64)?;
-    let most = max_word_bytes(decoder.bytes());
+    let max_bytes = max_word_bytes(decoder.bytes());
     let last = code_number(decoder, 0)?;
     if u64::from(last) >= count as u64 {
         return Err(CodingError::Invalid);
     }
-    let list = spell(decoder, std::iter::repeat_n(&[][..], count), most)?;
+    let list = spell(decoder, std::iter::repeat_n(&[][..], count), max_bytes)?;
     let mut back = vec![0; count];
     order::code_runs(decoder, &list, &mut back, last)?;
     let mut ids: Vec<usize> = (0..count).collect();
@@ -79,13 +79,13 @@ pub fn max_word_bytes(coded: u64) -> u64 {
     coded.saturating_mul(MAX_BYTES_PER_CODED_BYTE).saturating_add(MAX_EXTRA_BYTES)
 }
 
-/// Codes sorted words of at most `most` bytes in total, and returns the coded ones.
+/// Codes sorted words of at most `max_bytes` bytes in total, and returns the coded ones.
 fn spell<'a, C: BitCoder>(
     coder: &mut C,
     words: impl ExactSizeIterator<Item = &'a [u8]>,
-    most: u64,
+    max_bytes: u64,
 ) -> Result<WordList, CodingError> {
-    let mut speller = Speller::new(words.len(), most);
+    let mut speller = Speller::new(words.len(), max_bytes);
     for word in words {
         speller.code(coder, word)?;
     }

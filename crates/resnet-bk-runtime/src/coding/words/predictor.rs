@@ -52,7 +52,7 @@ impl<const N: usize> Predictor<N> {
     pub fn new(slots: usize, sets: [usize; 2]) -> Self {
         Self {
             slots: vec![Slot { p: 1 << 15, count: 0, history: 1 }; slots.clamp(1 << 8, 1 << 20).next_power_of_two()],
-            histories: vec![std::array::from_fn(|history| AdaptiveProbability::of_history(history as u8)); N],
+            histories: vec![std::array::from_fn(|history| AdaptiveProbability::from_history(history as u8)); N],
             mixers: sets.map(|sets| Mixer::new(sets, [WEIGHT; N])),
         }
     }

@@ -17,7 +17,7 @@ pub(super) struct Speller {
     /// The words coded so far.
     pub list: WordList,
     /// Number of bytes that further words may have.
-    left: u64,
+    remaining_bytes: u64,
     same: Predictor<9>,
     symbols: Predictor<12>,
     capitals: Capitals,
@@ -39,12 +39,12 @@ struct Before {
 }
 
 impl Speller {
-    /// A speller for `words` words of at most `most` bytes in total. Words may be empty but must
-    /// ascend.
-    pub fn new(words: usize, most: u64) -> Self {
+    /// A speller for `words` words of at most `max_bytes` bytes in total. Words may be empty but
+    /// must ascend.
+    pub fn new(words: usize, max_bytes: u64) -> Self {
         Self {
             list: WordList::default(),
-            left: most,
+            remaining_bytes: max_bytes,
             same: Predictor::new(words.saturating_mul(8), [64, 24]),
             symbols: Predictor::new(words.saturating_mul(32), [96, 64]),
             capitals: Capitals::default(),
@@ -89,7 +89,7 @@ impl Speller {
 
     /// Appends the byte of a symbol to the word.
     fn push(&mut self, symbol: Symbol) -> Result<(), CodingError> {
-        self.left = self.left.checked_sub(1).ok_or(CodingError::Invalid)?;
+        self.remaining_bytes = self.remaining_bytes.checked_sub(1).ok_or(CodingError::Invalid)?;
         self.word.push((symbol - 1) as u8);
         Ok(())
     }
