@@ -6,9 +6,9 @@
 //!                    m > 0: negative?
 //! ```
 //!
-//! Magnitudes up to 7 are coded in unary, so every context can shape their distribution. The tail of
-//! larger magnitudes is an Elias gamma code. The bits of rest have one adaptive probability each,
-//! because few parameters are learned quickly. All other decisions are mixed.
+//! Magnitudes up to 7 are coded in unary, so every context can shape their distribution. The tail
+//! of larger magnitudes is an Elias gamma code. The bits of rest have one adaptive probability
+//! each, because few parameters are learned quickly. All other decisions are mixed.
 //!
 //! Rows of an embedding table are sorted by word frequency, so the size of the codes changes slowly
 //! from row to row. It differs between columns throughout. A mixed decision therefore has five

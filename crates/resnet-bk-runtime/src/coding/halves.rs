@@ -5,8 +5,8 @@
 //! low byte (8 bits of the mantissa)                    context: the high byte of the same number
 //! ```
 //!
-//! A byte is eight binary decisions, the highest bit first. Each decision mixes an order-0 estimate,
-//! without context, and an order-1 estimate, in the context.
+//! A byte is eight binary decisions, the highest bit first. Each decision mixes an order-0
+//! estimate, without context, and an order-1 estimate, in the context.
 
 use super::adaptive::AdaptiveProbability;
 use super::logistic::squash;

@@ -1,7 +1,7 @@
 //! Guesses the next symbol of a lower-case word from capitalized words.
 //!
-//! Upper case sorts before lower case. When the lower-case words are coded, "The" is known and makes
-//! "the" likely.
+//! Upper case sorts before lower case. When the lower-case words are coded, "The" is known and
+//! makes "the" likely.
 //!
 //! ```text
 //! capitalized   Talk Tall Thomas          in lower case, sorted: talk tall thomas

@@ -4,9 +4,9 @@
 //! last run - run + 1 = 2^e + rest:  e in unary, rest in binary
 //! ```
 //!
-//! Ids are in order of frequency, so the words of a run are about equally frequent. The contexts use
-//! what predicts frequency: short words are frequent, words that others start with are frequent, and
-//! a word and its stem have similar frequencies.
+//! Ids are in order of frequency, so the words of a run are about equally frequent. The contexts
+//! use what predicts frequency: short words are frequent, words that others start with are
+//! frequent, and a word and its stem have similar frequencies.
 
 use super::super::range::{BitCoder, CodingError};
 use super::list::WordList;
