@@ -9,7 +9,7 @@
 
 use resnet_bk_runtime::internal::dispatched;
 use resnet_bk_runtime::internal::kernels::InstructionSet;
-use resnet_bk_runtime::internal::kernels::lanes::{BlockMut, LANES, Lanes, STEPS, Strips, Tile, Direction, per_head};
+use resnet_bk_runtime::internal::kernels::lanes::{BlockMut, Direction, LANES, Lanes, STEPS, Strips, Tile, per_head};
 use std::ops::Range;
 
 /// A stretch's map of the carry after it: `c -> slope c + constant`.

@@ -26,7 +26,8 @@ impl Held {
     /// Calls `visit(words, logits, teacher's logits)` for every tile of words.
     fn for_each(&mut self, tokens: usize, mut visit: impl FnMut(Range<usize>, &mut [f32], &mut [f32])) {
         let mut teacher = self.teacher.chunks_mut(VOCAB_CHUNK * TOKENS);
-        for (logits, first) in self.logits.chunks_mut(VOCAB_CHUNK * TOKENS).zip(self.words.clone().step_by(VOCAB_CHUNK)) {
+        for (logits, first) in self.logits.chunks_mut(VOCAB_CHUNK * TOKENS).zip(self.words.clone().step_by(VOCAB_CHUNK))
+        {
             let words = first..self.words.end.min(first + VOCAB_CHUNK);
             let size = tokens * words.len();
             let teacher = teacher.next().map_or(&mut [][..], |teacher| &mut teacher[..size]);
