@@ -21,7 +21,7 @@
 use crate::ops::sum_rows;
 use crate::parameters::{Parameter, Quantizer};
 use rayon::prelude::*;
-use resnet_bk_runtime::internal::kernels::{in_steps, nearest_code};
+use resnet_bk_runtime::internal::kernels::{divide_by_scale, nearest_code};
 use resnet_bk_runtime::internal::quantization::ScaleMode;
 
 /// Rows of a matrix that one task takes.
@@ -51,7 +51,7 @@ pub fn through_quantizer(
             let mut dsteps = vec![0.0; columns];
             for (gradient, values) in gradient.chunks_mut(columns).zip(values.chunks(columns)) {
                 for (((y, x), step), dstep) in gradient.iter_mut().zip(values).zip(&steps).zip(&mut dsteps) {
-                    let v = in_steps(*x, *step);
+                    let v = divide_by_scale(*x, *step);
                     let inside = v.abs() <= qmax;
                     let q = nearest_code(*x, *step, qmax);
                     *dstep += *y * step * if inside { q - v } else { q };
