@@ -1,5 +1,5 @@
 //! Scores a text token by token, and as a whole:
-//! `cargo run --example score -- "I want to go home." [MODEL.rbk]`
+//! `cargo run --release -p resnet-bk-runtime --example score -- "I want to go home." [MODEL.rbk]`
 
 #![expect(clippy::print_stdout, reason = "a command prints")]
 
