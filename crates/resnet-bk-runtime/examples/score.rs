@@ -1,4 +1,4 @@
-//! Scores a text token by token, and as a whole:
+//! Scores each token of a text, and the whole text:
 //! `cargo run --release -p resnet-bk-runtime --example score -- "I want to go home." [MODEL.rbk]`
 
 #![expect(clippy::print_stdout, reason = "a command prints")]

@@ -1,4 +1,4 @@
-//! A program of thirty lines that loads a model, suggests, scores and writes:
+//! Loads a model, suggests words, scores texts and generates text, in thirty lines:
 //! `cargo run --release -p resnet-bk-runtime --example thirty_lines -- [MODEL.rbk]`
 
 #![expect(clippy::print_stdout, reason = "a command prints")]
