@@ -1,4 +1,5 @@
-//! Continues a text word by word: `cargo run --example generate -- "She said that" [MODEL.rbk]`
+//! Continues a text word by word:
+//! `cargo run --release -p resnet-bk-runtime --example generate -- "She said that" [MODEL.rbk]`
 
 #![expect(clippy::print_stdout, reason = "a command prints")]
 

@@ -1,5 +1,5 @@
 //! Scores each token of a text, and the whole text:
-//! `cargo run --example score -- "I want to go home." [MODEL.rbk]`
+//! `cargo run --release -p resnet-bk-runtime --example score -- "I want to go home." [MODEL.rbk]`
 
 #![expect(clippy::print_stdout, reason = "a command prints")]
 

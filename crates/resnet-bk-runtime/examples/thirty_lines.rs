@@ -1,5 +1,5 @@
 //! Loads a model, suggests words, scores texts and generates text, in thirty lines:
-//! `cargo run --example thirty_lines -- [MODEL.rbk]`
+//! `cargo run --release -p resnet-bk-runtime --example thirty_lines -- [MODEL.rbk]`
 
 #![expect(clippy::print_stdout, reason = "a command prints")]
 
