@@ -21,7 +21,7 @@ pub fn mark(causality: Causality) -> &'static str {
 /// One row per stage, and one for the artifact.
 pub fn stages(summary: &Summary) -> Table {
     let mut table =
-        Table::new(["stage", "epochs", "seen in all", "parameters", "bytes if packed", "valid perplexity", "seconds"]);
+        Table::new(["stage", "epochs", "total epochs", "parameters", "bytes if packed", "valid perplexity", "seconds"]);
     let mark = mark(summary.causality);
     for stage in &summary.stages {
         table.row([
@@ -64,10 +64,10 @@ pub fn comparison(summary: &Summary) -> Table {
         "model.rbk compared with",
         "epochs seen",
         "bytes of weights",
-        "smaller by",
-        "than in bf16",
+        "ratio (fp32)",
+        "ratio (bf16)",
         "valid perplexity",
-        "model.rbk's",
+        "model.rbk against it",
     ]);
     let (artifact, mark) = (&summary.artifact, mark(summary.causality));
     let Baselines { first, best, int8 } = &summary.baselines;
@@ -176,8 +176,7 @@ pub fn facts(summary: &Summary) -> Vec<(&'static str, String)> {
     }
     facts.push((
         "n-grams",
-        "perplexities of counted words: add-one unigrams, modified Kneser-Ney bigrams and trigrams, of the same tokens"
-            .to_owned(),
+        "models of the same tokens: unigram (add-one), bigram and trigram (modified Kneser-Ney)".to_owned(),
     ));
     let environment = &summary.environment;
     facts.push((
@@ -259,7 +258,7 @@ pub fn target(summary: &Summary) -> String {
         parts.push(format!("at most {} bytes {state} with {}", grouped(most), grouped(summary.artifact.bytes_total)));
     }
     if parts.is_empty() {
-        return "none was set".to_owned();
+        return "none, or the command does not check it".to_owned();
     }
     // A model that does not beat the n-gram baselines reaches no target.
     summary.worse_than_ngrams().map_or_else(

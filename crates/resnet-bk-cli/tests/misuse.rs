@@ -220,7 +220,7 @@ fn sizes_that_do_not_fit_in_memory_are_refused_before_they_are_allocated() {
         &[
             "stage 1 (train) needs at least ",
             " bytes of memory, but ",
-            " are available: lower ",
+            " are available: it grows most with ",
             "heads (65,536)",
             "hint: ",
         ],

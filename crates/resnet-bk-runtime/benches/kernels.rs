@@ -1,4 +1,5 @@
-//! The kernels that inference spends its time in. `cargo bench --workspace --bench kernels`
+//! Benchmarks of the kernels in which inference spends most of its time. `cargo bench --workspace
+//! --bench kernels`
 
 use divan::Bencher;
 use divan::counter::ItemsCount;
@@ -15,7 +16,7 @@ fn values(n: usize) -> Vec<f32> {
     (0..n).map(|i| (i * 7919 % 2003) as f32 / 1001.0 - 1.0).collect()
 }
 
-/// Strips, heads and steps.
+/// Arguments: strips, heads, time steps.
 #[divan::bench(args = [(1, 1, 128), (20, 1, 128), (1, 64, 128), (64, 1, 16_384)])]
 fn resolvent_left(bencher: Bencher, (strips, heads, length): (usize, usize, usize)) {
     let (diagonal, hopping, eta) = (vec![-2.0; heads], vec![1.0; heads], vec![1.0; heads]);
@@ -28,7 +29,7 @@ fn resolvent_left(bencher: Bencher, (strips, heads, length): (usize, usize, usiz
     });
 }
 
-/// Rows, inputs and outputs.
+/// Arguments: rows, inputs, outputs.
 #[divan::bench(args = [(1, 64, 128), (128, 64, 128), (128, 128, 64)])]
 fn affine(bencher: Bencher, (rows, input, output): (usize, usize, usize)) {
     let (x, weight, bias) = (values(rows * input), values(input * output), values(output));

@@ -1,4 +1,5 @@
-//! Continues a text, word by word: `cargo run --example generate -- "She said that" [MODEL.rbk]`
+//! Continues a text word by word:
+//! `cargo run --release -p resnet-bk-runtime --example generate -- "She said that" [MODEL.rbk]`
 
 #![expect(clippy::print_stdout, reason = "a command prints")]
 
@@ -17,7 +18,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     print!("{}", prompt.trim_end());
     for piece in model.generate(&prompt, options)? {
         print!("{piece}");
-        // Each word shows as soon as it is made.
+        // Show each word as soon as it is generated.
         stdout().flush()?;
     }
     println!();

@@ -1,5 +1,5 @@
-//! Scores a text token by token, and as a whole:
-//! `cargo run --example score -- "I want to go home." [MODEL.rbk]`
+//! Scores each token of a text, and the whole text:
+//! `cargo run --release -p resnet-bk-runtime --example score -- "I want to go home." [MODEL.rbk]`
 
 #![expect(clippy::print_stdout, reason = "a command prints")]
 
@@ -16,7 +16,7 @@ fn main() -> Result<(), Error> {
     for score in &scores {
         println!("{:8.3}  {}", score.log_probability, score.token);
     }
-    println!("{:8.3}  in all, in nats", scores.iter().map(|score| score.log_probability).sum::<f32>());
+    println!("{:8.3}  total, in nats", scores.iter().map(|score| score.log_probability).sum::<f32>());
     println!("{:8.3}  perplexity of all tokens but the first", model.perplexity(&text)?);
     println!("{:8}  bytes of the model", model.section_sizes().total());
     Ok(())

@@ -1,4 +1,5 @@
-//! Suggests the next word: `cargo run --example suggest -- "I want" [PREFIX] [MODEL.rbk]`
+//! Suggests the next word:
+//! `cargo run --release -p resnet-bk-runtime --example suggest -- "I want" [PREFIX] [MODEL.rbk]`
 //!
 //! With a prefix, suggests words that begin with it.
 

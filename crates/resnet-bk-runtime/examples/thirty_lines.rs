@@ -1,5 +1,5 @@
-//! A program of thirty lines that loads a model, suggests, scores and writes:
-//! `cargo run --example thirty_lines -- [MODEL.rbk]`
+//! Loads a model, suggests words, scores texts and generates text, in thirty lines:
+//! `cargo run --release -p resnet-bk-runtime --example thirty_lines -- [MODEL.rbk]`
 
 #![expect(clippy::print_stdout, reason = "a command prints")]
 

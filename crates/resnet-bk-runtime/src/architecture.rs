@@ -1,10 +1,10 @@
-//! What a model is made of: sizes, the mixer, and the canonical list of its tensors.
+//! The architecture of a model: sizes, mixer, and the canonical list of its tensors.
 //!
-//! The list is the contract between training, checkpoints and artifacts: identities, shapes and
-//! order come from [`Architecture::tensors`] alone.
+//! Training, checkpoints and artifacts share the list: identities, shapes and order come from
+//! [`Architecture::tensors`] alone.
 //!
-//! Letters: `V` vocabulary, `D` model width, `H` resolvent heads, `E` experts, `F` expert width,
-//! `T` sequence length.
+//! Letters: `V` vocabulary size, `D` model width, `H` resolvent heads, `E` experts, `F` expert
+//! width, `T` window length.
 
 use crate::embedding::{EmbeddingBin, TableLayout};
 use crate::quantization::{QuantizationPolicy, Scheme};
@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 pub enum Mixer {
     /// Features are diagonal entries of the resolvent of `diag(a0 + v) + hopping`.
     Diagonal,
-    /// Features are the last row of the resolvent applied to a source; remembers content.
+    /// Features are the last row of the resolvent applied to a source. Stores content.
     Propagator,
 }
 
@@ -26,10 +26,10 @@ pub enum Mixer {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Causality {
-    /// Position `t` sees tokens `0..=t`: a language model.
+    /// Position `t` depends on tokens `0..=t`: a language model.
     Causal,
-    /// Position `t` sees the whole window, the tokens it should predict included: not a causal
-    /// perplexity.
+    /// Position `t` depends on the whole window, including the tokens to predict. Its perplexity is
+    /// not that of a language model.
     Bidirectional,
 }
 
@@ -41,11 +41,11 @@ pub struct ResolventConstants {
     pub diagonal: Vec<f32>,
     /// Off-diagonal `s` (diagonal mixer only), `[H]`.
     pub hopping: Vec<f32>,
-    /// Spectral shift `eta = Im z`, at least 0, `[H]`. The start value where eta is learned.
+    /// Spectral shift `eta = Im z`, at least 0, `[H]`. Where eta is learned, its initial value.
     pub eta: Vec<f32>,
 }
 
-/// Everything that fixes a model's tensors and its forward pass.
+/// All settings that determine the tensors of a model and its forward pass.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Architecture {
@@ -57,13 +57,13 @@ pub struct Architecture {
     pub n_seq: usize,
     /// Hidden width `F` of an expert.
     pub d_ff: usize,
-    /// Experts in each block; its length is the number of blocks.
+    /// Number of experts in each block. The length of the list is the number of blocks.
     pub experts: Vec<usize>,
     /// Experts that each token is routed to.
     pub top_k: usize,
     /// The mixer of every block.
     pub mixer: Mixer,
-    /// Which tokens a position may see.
+    /// Which tokens a position may depend on.
     pub causality: Causality,
     /// Resolvent heads `H`.
     pub heads: usize,
@@ -71,16 +71,16 @@ pub struct Architecture {
     pub positions: bool,
     /// Whether the head shares the embedding table.
     pub tied_embeddings: bool,
-    /// Bins of the embedding table where rare words have narrow rows; empty for full rows. They
-    /// need a shared table.
+    /// Frequency bins of the embedding table; empty for a table of full rows. Bins require tied
+    /// embeddings.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub embedding_bins: Vec<EmbeddingBin>,
-    /// Knots of the curve over the words' ranks that is part of the head's bias; 0 for none.
+    /// Number of knots of the bias curve, which is a part of the bias of the head; 0 for no curve.
     #[serde(default)]
     pub bias_knots: usize,
     /// Constants of the tridiagonal matrix.
     pub resolvent: ResolventConstants,
-    /// Whether eta is a trained tensor (`mixer.log_eta`) instead of the constant.
+    /// Whether eta is a trained tensor (`mixer.log_eta`) instead of a constant.
     pub learned_eta: bool,
     /// Bound on the diagonal mixer's potential.
     pub v_max: f32,
@@ -156,7 +156,7 @@ impl Architecture {
             list.push(ModelTensor::HeadCurve, &[self.bias_knots], Role::Small);
         }
         match self.quantization.as_ref().filter(|policy| policy.learned.is_some()) {
-            Some(policy) => list.with_steps(policy),
+            Some(policy) => list.with_log_scales(policy),
             None => list.0,
         }
     }
@@ -169,17 +169,18 @@ impl Architecture {
         }
     }
 
-    /// Number of trained parameters: elements of all tensors but the activation quantizers' scales.
+    /// Number of trained parameters: elements of all tensors except the scales of the activation
+    /// quantizers.
     pub fn parameter_count(&self) -> usize {
         self.tensors().iter().filter(|spec| spec.is_trained()).map(TensorSpec::len).sum()
     }
 
-    /// The quantizer of a tensor, `None` where it is kept in float32.
+    /// The quantizer of a tensor; `None` keeps it in float32.
     pub fn scheme(&self, spec: &TensorSpec) -> Option<Scheme> {
         self.quantization.as_ref().and_then(|policy| policy.scheme(spec))
     }
 
-    /// Whether the mixers' potentials and features pass through quantizers.
+    /// Whether the potentials and features of the mixers are quantized.
     pub fn quantizes_activations(&self) -> bool {
         self.quantization.as_ref().is_some_and(|policy| policy.activation_bits.is_some())
     }
@@ -189,17 +190,17 @@ impl Architecture {
 struct TensorList(Vec<TensorSpec>);
 
 impl TensorList {
-    /// The list, then the learned scales of its tensors.
-    fn with_steps(mut self, policy: &QuantizationPolicy) -> Vec<TensorSpec> {
-        let step = |spec: &TensorSpec| {
+    /// The list, followed by the log scales of its tensors.
+    fn with_log_scales(mut self, policy: &QuantizationPolicy) -> Vec<TensorSpec> {
+        let log_scale = |spec: &TensorSpec| {
             policy.scheme(spec).map(|scheme| TensorSpec {
                 id: spec.id.log_scales(),
                 shape: vec![scheme.scale_count(spec.len())],
                 role: Role::LogScale,
             })
         };
-        let steps: Vec<TensorSpec> = self.0.iter().filter_map(step).collect();
-        self.0.extend(steps);
+        let log_scales: Vec<TensorSpec> = self.0.iter().filter_map(log_scale).collect();
+        self.0.extend(log_scales);
         self.0
     }
 

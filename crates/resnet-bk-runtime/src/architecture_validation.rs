@@ -1,9 +1,8 @@
-//! Which architectures exist: every size within limits, every list as long as it must be, every
-//! constant finite.
+//! Validation of architectures: sizes within limits, lists of the right length, finite constants.
 //!
-//! An architecture that passes can be built and run without a panic, an overflow or an absurd
-//! allocation, on 32-bit targets too; [`Architecture::tensors`] is cheap for it. Configs of
-//! untrusted files must pass before anything else.
+//! A valid architecture can be built and run without a panic, an overflow or an excessive
+//! allocation, also on 32-bit targets. [`Architecture::tensors`] is cheap for it. The configuration
+//! of an untrusted file is validated before anything else.
 
 use crate::architecture::{Architecture, Causality, Mixer};
 use crate::quantization::{MAX_BITS, MIN_BITS};
@@ -11,36 +10,36 @@ use std::fmt::Display;
 use std::ops::RangeInclusive;
 use thiserror::Error;
 
-/// Most words of a vocabulary.
+/// Largest number of words of a vocabulary.
 pub const MAX_VOCAB_SIZE: usize = 1 << 24;
-/// Widest model.
+/// Largest width of a model.
 pub const MAX_D_MODEL: usize = 1 << 16;
 /// Longest window, in tokens.
 pub const MAX_N_SEQ: usize = 1 << 20;
-/// Widest expert.
+/// Largest hidden width of an expert.
 pub const MAX_D_FF: usize = 1 << 18;
-/// Most resolvent heads.
+/// Largest number of resolvent heads.
 pub const MAX_HEADS: usize = 1 << 16;
-/// Most blocks.
+/// Largest number of blocks.
 pub const MAX_BLOCKS: usize = 256;
-/// Most experts of all blocks together: bounds the list of tensors.
+/// Largest number of experts of all blocks together. It bounds the list of tensors.
 pub const MAX_EXPERTS: usize = 4096;
-/// Most bins of an embedding table.
+/// Largest number of bins of an embedding table.
 pub const MAX_BINS: usize = 64;
-/// Most knots of the bias's curve.
+/// Largest number of knots of the bias curve.
 pub const MAX_KNOTS: usize = 4096;
-/// Most elements of all tensors together: their float32 bytes are at most 4 GiB.
+/// Largest number of elements of all tensors together. In float32 they have at most 4 GiB.
 pub const MAX_ELEMENTS: u64 = 1 << 30;
 
-/// An architecture that cannot be built, and why.
+/// Why an architecture is not valid.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("{field} is {value}, but must be {allowed}")]
 pub struct ArchitectureError {
     /// The field, as its path in the config: `resolvent.eta[3]`.
     pub field: String,
-    /// What it holds.
+    /// Its value.
     pub value: String,
-    /// What it may hold.
+    /// The allowed values.
     pub allowed: String,
 }
 
@@ -60,7 +59,7 @@ impl Architecture {
     /// Checks that the architecture can be built and run.
     ///
     /// # Errors
-    /// The first field that holds something else than it may.
+    /// The first field with a value that is not allowed.
     pub fn validate(&self) -> Result<(), ArchitectureError> {
         within("vocab_size", self.vocab_size, 1..=MAX_VOCAB_SIZE)?;
         within("d_model", self.d_model, 1..=MAX_D_MODEL)?;
@@ -127,7 +126,8 @@ impl Architecture {
         for (head, &eta) in constants.eta.iter().enumerate() {
             let field = format!("resolvent.eta[{head}]");
             if self.mixer == Mixer::Diagonal || self.learned_eta {
-                // At zero the diagonal mixer's resolvent has poles, and a learned eta no logarithm.
+                // At eta = 0, the resolvent of the diagonal mixer has poles, and a learned eta has
+                // no logarithm.
                 require(eta.is_finite() && eta > 0.0, &field, eta, "finite and above 0")?;
             } else {
                 require(eta.is_finite() && eta >= 0.0, &field, eta, "finite and at least 0")?;
@@ -171,8 +171,8 @@ impl Architecture {
         require(policy.group_size > 0, "quantization.group_size", policy.group_size, "at least 1")
     }
 
-    /// Elements of all tensors, in 64 bits: the limits on sizes and experts keep the sum below
-    /// 2^57.
+    /// Number of elements of all tensors. The limits on sizes and experts keep the sum below 2^57,
+    /// so 64 bits suffice.
     fn elements(&self) -> u64 {
         let elements = |shape: &[usize]| shape.iter().map(|&size| size as u64).product::<u64>();
         self.tensors().iter().map(|spec| elements(&spec.shape)).sum()
@@ -222,14 +222,14 @@ mod tests {
     }
 
     #[test]
-    fn sound_architectures_are_accepted() {
+    fn valid_architectures_are_accepted() {
         assert_eq!(valid().validate(), Ok(()));
         assert_eq!(propagator().validate(), Ok(()));
         assert_eq!(Architecture { quantization: None, ..valid() }.validate(), Ok(()));
     }
 
     #[test]
-    fn every_fault_is_refused_by_its_field() {
+    fn every_fault_is_refused_with_its_field() {
         type Fault = fn(&mut Architecture);
         let faults: [(&str, Fault); 26] = [
             ("vocab_size", |a| a.vocab_size = 0),
@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn the_message_tells_field_value_and_range() {
+    fn the_message_has_field_value_and_range() {
         let error = Architecture { top_k: 3, ..valid() }.validate().unwrap_err();
         assert_eq!(error.to_string(), "top_k is 3, but must be from 1 to 2");
         let error = Architecture { heads: 3, ..valid() }.validate().unwrap_err();

@@ -1,82 +1,82 @@
-//! A table of words whose rows are as wide as the words are frequent.
+//! The embedding table in frequency bins: rare words have narrower rows and a projection.
 //!
 //! ```text
 //! words       0 ......... n_0 ......... n_0 + n_1 ......... V        most frequent first
-//! rows        [n_0, D]    [n_1, d_1]    [n_2, d_2]                   rare words have narrow rows
-//! embedding   r           r P_1         r P_2                        P_b [d_b, D], one a bin
-//! logits      h r         (h P_1^T) r   (h P_2^T) r                  the head's table is never widened to [V, D]
+//! rows        [n_0, D]    [n_1, d_1]    [n_2, d_2]                   one row r per word
+//! embedding   r           r P_1         r P_2                        projection P_b [d_b, D], one per bin
+//! logits      h r         (h P_1^T) r   (h P_2^T) r                  without a table of [V, D]
 //! ```
 //!
-//! After "adaptive input representations" (Baevski, Auli, arXiv 1809.10853). A table of one bin as
-//! wide as the model is the plain one. Rows and projections of all bins lie one after another in
-//! one vector, the table.
+//! Adaptive input representations (Baevski, Auli, arXiv 1809.10853). A table without bins is one
+//! bin of the width of the model. Rows and projections of all bins are packed into one vector, the
+//! table.
 
 use crate::kernels::{Matrix, Threads, Write, linear, matmul};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::ops::Range;
 
-/// Words with rows of one width.
+/// A frequency bin: consecutive words whose rows have the same width.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EmbeddingBin {
     /// Number of words.
     pub words: usize,
-    /// Width of their rows, from 1 to the model's.
+    /// Width of their rows, from 1 to the width of the model.
     pub width: usize,
 }
 
 impl EmbeddingBin {
-    /// Whether rows are widened by a projection.
+    /// Whether the rows are narrower than the model and need a projection.
     pub fn is_projected(self, d_model: usize) -> bool {
         self.width < d_model
     }
 
-    /// Elements of its rows and projection.
+    /// Number of elements of rows and projection.
     fn len(self, d_model: usize) -> usize {
         self.width * (self.words + if self.is_projected(d_model) { d_model } else { 0 })
     }
 }
 
-/// A table's bins, from the most frequent words on, and the model's width.
+/// The layout of a table: its bins, most frequent words first, and the width of the model.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TableLayout {
-    /// At least one.
+    /// The bins, at least one.
     pub bins: Vec<EmbeddingBin>,
     /// Model width `D`.
     pub d_model: usize,
 }
 
-/// One bin of a table.
+/// One bin of a table, borrowed.
 #[derive(Clone, Copy, Debug)]
 pub struct TableBin<'a> {
-    /// First word.
+    /// Id of the first word.
     pub first: usize,
     /// Width `d` of a row.
     pub width: usize,
-    /// `[n, d]`.
+    /// The rows, `[n, d]`.
     pub rows: &'a [f32],
-    /// `[d, D]`; none where rows are as wide as the model.
+    /// The projection, `[d, D]`; `None` where rows are as wide as the model.
     pub projection: Option<&'a [f32]>,
 }
 
 impl TableLayout {
-    /// A table of full rows.
+    /// A table of one bin with rows as wide as the model.
     pub fn full(words: usize, d_model: usize) -> Self {
         Self { bins: vec![EmbeddingBin { words, width: d_model }], d_model }
     }
 
-    /// Elements of the table.
+    /// Number of elements of the packed table.
     pub fn len(&self) -> usize {
         self.bins.iter().map(|bin| bin.len(self.d_model)).sum()
     }
 
-    /// Whether there is nothing in the table.
+    /// Whether the table has no elements.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The bins of a table.
+    /// Splits a packed table into its bins.
     ///
     /// # Panics
     /// If the table has another length.
@@ -96,7 +96,7 @@ impl TableLayout {
             .collect()
     }
 
-    /// The bin of a word.
+    /// Index of the bin that contains a word.
     ///
     /// # Panics
     /// If the word is not in the table.
@@ -111,22 +111,23 @@ impl TableLayout {
 }
 
 impl<'a> TableBin<'a> {
-    /// Its words.
+    /// The ids of its words.
     pub fn words(&self) -> Range<usize> {
         self.first..self.first + self.rows.len() / self.width
     }
 
-    /// Its elements in the table: rows and projection.
+    /// Number of its elements in the packed table: rows and projection.
     pub fn packed_len(&self) -> usize {
         self.rows.len() + self.projection.map_or(0, <[f32]>::len)
     }
 
-    /// The row of one of its words.
+    /// The row of a word of this bin.
     pub fn row(&self, word: usize) -> &'a [f32] {
         &self.rows[(word - self.first) * self.width..][..self.width]
     }
 
-    /// Widens rows to the model's width. Shapes: `rows` `[n, d]`, `out` `[n, D]`, overwritten.
+    /// Projects rows to the width of the model. Shapes: `rows` `[n, d]`, `out` `[n, D]`,
+    /// overwritten.
     pub fn widen(&self, rows: &[f32], out: &mut [f32]) {
         match self.projection {
             Some(projection) => linear(rows, projection, &vec![0.0; projection.len() / self.width], out),
@@ -134,8 +135,8 @@ impl<'a> TableBin<'a> {
         }
     }
 
-    /// What rows are multiplied with to make logits, `h P^T`. Shapes: `hidden` `[n, D]`, returns
-    /// `[n, d]`.
+    /// Projects hidden states to the width of the rows, `h P^T`. The products with the rows are the
+    /// logits. Shapes: `hidden` `[n, D]`, returns `[n, d]`.
     pub fn narrow<'h>(&self, hidden: &'h [f32]) -> Cow<'h, [f32]> {
         let Some(projection) = self.projection else { return Cow::Borrowed(hidden) };
         let d_model = projection.len() / self.width;
@@ -157,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn bins_cut_the_bank_in_order() {
+    fn bins_split_the_packed_table_in_order() {
         let layout = layout();
         assert_eq!(layout.len(), 6 + (6 + 6) + (4 + 3));
         let table: Vec<f32> = (0..layout.len()).map(|i| i as f32).collect();
@@ -170,8 +171,8 @@ mod tests {
     }
 
     #[test]
-    fn narrow_hidden_states_give_the_logits_of_widened_rows() {
-        // Sums of three products in another order.
+    fn projected_hidden_states_give_the_logits_of_projected_rows() {
+        // The sums of three products have different orders.
         const TOLERANCE: f32 = 1e-5;
         let layout = layout();
         let table: Vec<f32> = (0..layout.len()).map(|i| (i as f32 * 0.7).sin()).collect();

@@ -1,11 +1,11 @@
-//! What can go wrong in the library.
+//! Errors of the library.
 
 use crate::artifact::ArtifactError;
 use crate::sample::SampleError;
 use std::io;
 use std::path::PathBuf;
 
-/// An error of this library. Its messages carry the values that are needed to find the cause.
+/// An error of this library. The messages contain the values that are needed to find the cause.
 ///
 /// ```
 /// use resnet_bk_runtime::{Error, LanguageModel};
@@ -28,37 +28,36 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
-    /// The bytes are not those of a sound artifact.
+    /// The bytes are not a valid artifact.
     #[error(transparent)]
     InvalidArtifact(InvalidArtifact),
-    /// The model sees the tokens that it would have to predict: its perplexity can be measured, but
-    /// it has no probabilities for what comes next.
+    /// The model is bidirectional: it depends on the tokens that it predicts. Its perplexity can be
+    /// measured, but it has no probabilities for the next token.
     #[error(
-        "a bidirectional model sees the token it should predict: it has a perplexity, but no probabilities for what comes next"
+        "a bidirectional model depends on the tokens it predicts: it has a perplexity, but no probabilities for the next token"
     )]
     NotCausal,
     /// An option of text generation is outside its range.
     #[error(transparent)]
     InvalidOption(InvalidOption),
-    /// The text has too few tokens to have a perplexity: its first token is not predicted.
+    /// The text has too few tokens for a perplexity. The first token is not predicted.
     #[error("the text has {tokens} tokens, but at least {needed} are needed")]
     TextTooShort {
-        /// Tokens of the text.
+        /// Number of tokens of the text.
         tokens: usize,
-        /// Fewest tokens that will do.
+        /// Fewest tokens that are needed.
         needed: usize,
     },
 }
 
-/// Why bytes are not a sound artifact: damaged, cut short, of a newer format, or not an artifact at
-/// all.
+/// Why bytes are not a valid artifact: damaged, truncated, of a newer format, or another kind of
+/// file.
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
 pub struct InvalidArtifact(pub(crate) ArtifactError);
 
 impl InvalidArtifact {
-    /// The format of the file, where it is newer than the newest that this version of the library
-    /// reads.
+    /// The format version of the file, if it is newer than this version of the library supports.
     ///
     /// ```
     /// use resnet_bk_runtime::{Error, LanguageModel};
@@ -76,8 +75,8 @@ impl InvalidArtifact {
     }
 }
 
-/// An option of text generation that is outside its range; the message says which, its value and
-/// the range.
+/// An option of text generation that is outside its range. The message contains its name, its value
+/// and the range.
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
 pub struct InvalidOption(pub(crate) SampleError);

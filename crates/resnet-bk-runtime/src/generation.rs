@@ -1,4 +1,4 @@
-//! Text that a model makes, word by word.
+//! Text generation, piece by piece.
 
 use crate::model::Model;
 use crate::sample::{self, Sampler};
@@ -7,7 +7,8 @@ use std::fmt;
 use std::iter::{FusedIterator, Take};
 use std::sync::Arc;
 
-/// How text is generated. Every option has a default, and is checked when text is asked for.
+/// Options of text generation. Every option has a default. Ranges are checked when generation
+/// starts.
 ///
 /// ```
 /// use resnet_bk_runtime::GenerateOptions;
@@ -23,15 +24,15 @@ pub struct GenerateOptions {
 }
 
 impl Default for GenerateOptions {
-    /// 50 tokens at temperature 0.8 from all words, without a repetition penalty, from seed 1: as
-    /// `resnet-bk generate`.
+    /// 50 tokens at temperature 0.8, sampled from all words, without a repetition penalty, with
+    /// seed 1. The same as in `resnet-bk generate`.
     fn default() -> Self {
         Self { max_tokens: 50, sampler: Sampler { temperature: 0.8, seed: 1, ..Sampler::default() } }
     }
 }
 
 impl GenerateOptions {
-    /// Tokens to draw: words, punctuation marks and line breaks. [`usize::MAX`] stands for text
+    /// Number of tokens to generate: words, punctuation marks and line breaks. [`usize::MAX`] means
     /// without end.
     #[must_use]
     pub fn max_tokens(mut self, max_tokens: usize) -> Self {
@@ -39,39 +40,39 @@ impl GenerateOptions {
         self
     }
 
-    /// Divides the logits, at least 0: below 1 favors probable words, 0 always takes the most
-    /// probable one.
+    /// Divides the logits; at least 0. Below 1, probable words become more probable. 0 always
+    /// selects the most probable word.
     #[must_use]
     pub fn temperature(mut self, temperature: f32) -> Self {
         self.sampler.temperature = temperature;
         self
     }
 
-    /// Draws from this many of the most probable words only, at least 1.
+    /// Samples from this many of the most probable words only; at least 1.
     #[must_use]
     pub fn top_k(mut self, top_k: usize) -> Self {
         self.sampler.top_k = Some(top_k);
         self
     }
 
-    /// Draws from the fewest most probable words whose probabilities, after temperature and
-    /// [`top_k`](Self::top_k), add up to this; above 0, at most 1 (nucleus sampling).
+    /// Nucleus sampling: samples from the fewest most probable words whose probabilities, after
+    /// temperature and [`top_k`](Self::top_k), add up to this value. Above 0, at most 1.
     #[must_use]
     pub fn top_p(mut self, top_p: f32) -> Self {
         self.sampler.top_p = Some(top_p);
         self
     }
 
-    /// Divides the logits of the last 64 tokens, the prompt's among them, where they are positive,
-    /// and multiplies them where they are negative; at least 1, which changes nothing. Above 1,
-    /// text repeats itself less.
+    /// Lowers the logits of the last 64 tokens, including the prompt: positive logits are divided
+    /// by the penalty, negative ones multiplied. At least 1, which has no effect. Above 1, text
+    /// repeats itself less.
     #[must_use]
     pub fn repetition_penalty(mut self, repetition_penalty: f32) -> Self {
         self.sampler.repetition_penalty = repetition_penalty;
         self
     }
 
-    /// Equal seeds draw equal words.
+    /// Seed of the sampling. Equal seeds give equal text.
     #[must_use]
     pub fn seed(mut self, seed: u64) -> Self {
         self.sampler.seed = seed;
@@ -79,7 +80,7 @@ impl GenerateOptions {
     }
 }
 
-/// Iterator over the pieces of a text that is being made; see
+/// Iterator over the pieces of generated text; see
 /// [`LanguageModel::generate`](crate::LanguageModel::generate).
 #[derive(Clone)]
 pub struct Generation {
@@ -89,7 +90,7 @@ pub struct Generation {
 }
 
 impl Generation {
-    /// Text of `tokens`, which follow a text that `detokenizer` has seen.
+    /// The text of `tokens`. `detokenizer` has the state of the text before them.
     pub(crate) fn new(
         tokens: Take<sample::Generation<Arc<Model>>>,
         vocabulary: Arc<Vocabulary>,

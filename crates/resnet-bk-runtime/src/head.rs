@@ -1,33 +1,33 @@
-//! The output head: logits of a table of words, and what is read off the logits.
+//! The output head: logits and negative log-likelihoods of the vocabulary.
 
 use crate::embedding::{TableBin, TableLayout};
 use crate::kernels::{Matrix, Normalizer, Threads, Write, add_row, matmul};
 use std::ops::Range;
 
-/// Words whose logits are held at once: with 256 tokens half a megabyte, which stays in a core's
-/// cache.
-pub const WORDS: usize = 512;
+/// Number of vocabulary entries whose logits are computed at a time. With 256 tokens these are half
+/// a megabyte, which fits the cache of a core.
+pub const VOCAB_CHUNK: usize = 512;
 
 /// The head's parameters, borrowed.
 #[derive(Clone, Debug)]
 pub struct Head<'a> {
-    /// Bins of words, from word 0 on.
+    /// The bins, in the order of the vocabulary.
     pub bins: Vec<HeadBin<'a>>,
 }
 
-/// Words with rows of one width.
+/// The part of the head in one bin of the table.
 #[derive(Clone, Copy, Debug)]
 pub struct HeadBin<'a> {
-    /// Their part of the table.
+    /// The bin of the table.
     pub table: TableBin<'a>,
-    /// The rows as a head on narrow hidden states.
+    /// The rows and their biases, applied to projected hidden states.
     pub rows: Rows<'a>,
 }
 
-/// `logits = hidden rows^T + bias`.
+/// Rows of a head: `logits = hidden rows^T + bias`.
 #[derive(Clone, Copy, Debug)]
 pub struct Rows<'a> {
-    /// One row per word, `[n, d]`.
+    /// One row per vocabulary entry, `[n, d]`.
     pub table: &'a [f32],
     /// `[n]`.
     pub bias: &'a [f32],
@@ -44,7 +44,8 @@ impl<'a> Head<'a> {
         Self { bins: bins.map(bin).collect() }
     }
 
-    /// Logits of every row for all words. Shapes: `hidden` `[n, D]`, `out` `[n, V]`, overwritten.
+    /// Logits of all vocabulary entries for each hidden state. Shapes: `hidden` `[n, D]`, `out`
+    /// `[n, V]`, overwritten.
     ///
     /// # Panics
     /// If the lengths do not fit together.
@@ -61,7 +62,8 @@ impl<'a> Head<'a> {
         }
     }
 
-    /// `-ln p(target)` of every row, in nats; the logits of a few words exist at a time.
+    /// `-ln p(target)` for each hidden state, in nats. At most [`VOCAB_CHUNK`] logits per hidden
+    /// state exist at a time.
     ///
     /// # Shapes
     /// - `hidden`: `[n, D]`
@@ -72,23 +74,26 @@ impl<'a> Head<'a> {
     /// If the lengths do not fit together, or a target is not in the vocabulary.
     pub fn negative_log_likelihoods(&self, hidden: &[f32], targets: &[u32]) -> Vec<f32> {
         let vocab_size = self.vocab_size();
-        assert!(targets.iter().all(|&target| (target as usize) < vocab_size), "a target past the {vocab_size} words");
-        let mut logits = vec![0.0; targets.len() * WORDS];
+        assert!(
+            targets.iter().all(|&target| (target as usize) < vocab_size),
+            "a target is outside the vocabulary of {vocab_size}"
+        );
+        let mut logits = vec![0.0; targets.len() * VOCAB_CHUNK];
         let mut sums = vec![Normalizer::EMPTY; targets.len()];
         let mut target_logits = vec![0.0; targets.len()];
         for bin in &self.bins {
             let narrow = bin.table.narrow(hidden);
             assert_eq!(narrow.len(), targets.len() * bin.table.width, "elements of {} hidden states", targets.len());
             let count = bin.rows.bias.len();
-            for start in (0..count).step_by(WORDS) {
-                let words = start..count.min(start + WORDS);
+            for start in (0..count).step_by(VOCAB_CHUNK) {
+                let words = start..count.min(start + VOCAB_CHUNK);
                 let logits = &mut logits[..targets.len() * words.len()];
                 bin.rows.logits_of(words.clone(), &narrow, logits);
                 for (token, row) in logits.chunks(words.len()).enumerate() {
                     sums[token].extend(row, 1.0);
-                    let place = (targets[token] as usize).checked_sub(bin.table.first + start);
-                    if let Some(place) = place.filter(|&place| place < row.len()) {
-                        target_logits[token] = row[place];
+                    let index = (targets[token] as usize).checked_sub(bin.table.first + start);
+                    if let Some(index) = index.filter(|&index| index < row.len()) {
+                        target_logits[token] = row[index];
                     }
                 }
             }
@@ -107,14 +112,14 @@ impl Rows<'_> {
         self.table.len() / self.bias.len()
     }
 
-    /// Logits for some of the words.
+    /// Logits for a range of the vocabulary entries.
     ///
     /// # Shapes
     /// - `hidden`: `[n, d]`
     /// - `out`: `[n, words]`, overwritten
     ///
     /// # Panics
-    /// If the lengths do not fit together, or there are no such words.
+    /// If the lengths do not fit together, or the range is out of bounds.
     pub fn logits_of(&self, words: Range<usize>, hidden: &[f32], out: &mut [f32]) {
         let (width, count) = (self.width(), words.len());
         let table = Matrix::new(&self.table[words.start * width..words.end * width], count, width);
@@ -125,7 +130,7 @@ impl Rows<'_> {
         }
     }
 
-    /// The same head on some of the words.
+    /// The head restricted to a range of its vocabulary entries.
     pub fn part(&self, words: Range<usize>) -> Self {
         let width = self.width();
         Self { table: &self.table[words.start * width..words.end * width], bias: &self.bias[words] }

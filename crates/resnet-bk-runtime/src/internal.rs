@@ -1,8 +1,7 @@
-//! What the library is made of, for `resnet-bk`, which trains models with the arithmetic that runs
-//! them.
+//! The internals of the library, for `resnet-bk`, which trains models with the same arithmetic.
 //!
-//! No part of the public promise: anything here may change in any version. A crate that uses it
-//! must depend on one exact version.
+//! This module is outside semantic versioning: anything in it may change in any version. A crate
+//! that uses it must depend on one exact version.
 
 macro_rules! modules {
     ($($module:ident),* $(,)?) => {

@@ -1,4 +1,4 @@
-//! A model and its vocabulary, ready to use.
+//! The public interface: a model with its vocabulary.
 
 use crate::artifact::{Artifact, section_lengths};
 use crate::error::{Error, InvalidArtifact};
@@ -13,16 +13,16 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-/// Fewest tokens that have a perplexity.
+/// Fewest tokens of a text that has a perplexity.
 const FEWEST_TOKENS: usize = 2;
 
-/// A language model: decoded weights, and the words that it knows.
+/// A language model: decoded weights and vocabulary.
 ///
-/// A clone shares the weights. Threads may use one model at the same time.
+/// Clones share the weights. Several threads may use one model at the same time.
 ///
-/// Text is split into words and punctuation marks; `<unk>` stands for a word that the model does
-/// not know, and `<eos>` for a line break. No text is refused: one that holds no known word is a
-/// text of unknown words.
+/// Text is split into words and punctuation marks. `<unk>` replaces a word that is not in the
+/// vocabulary, and `<eos>` a line break. Every text is accepted; words outside the vocabulary are
+/// unknown words.
 #[derive(Clone)]
 pub struct LanguageModel {
     pub(crate) model: Arc<Model>,
@@ -42,14 +42,14 @@ impl LanguageModel {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Read`] where the file cannot be read, and as [`from_bytes`](Self::from_bytes).
+    /// [`Error::Read`] if the file cannot be read. Otherwise as [`from_bytes`](Self::from_bytes).
     pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
         let path = path.as_ref();
         let bytes = fs::read(path).map_err(|source| Error::Read { path: path.to_owned(), source })?;
         Self::from_bytes(&bytes)
     }
 
-    /// Reads a model from the bytes of an artifact, which may come from anywhere.
+    /// Reads a model from the bytes of an artifact. The bytes may come from an untrusted source.
     ///
     /// ```
     /// use resnet_bk_runtime::LanguageModel;
@@ -60,8 +60,8 @@ impl LanguageModel {
     /// ```
     ///
     /// # Errors
-    /// [`Error::InvalidArtifact`] for anything but the bytes of a sound artifact; never a panic,
-    /// nor an allocation out of proportion to the bytes.
+    /// [`Error::InvalidArtifact`] if the bytes are not a valid artifact. It never panics, and the
+    /// memory that it allocates is in proportion to the bytes.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
         let invalid = |error| Error::InvalidArtifact(InvalidArtifact(error));
         let artifact = Artifact::from_bytes(bytes).map_err(invalid)?;
@@ -74,12 +74,12 @@ impl LanguageModel {
         })
     }
 
-    /// The `k` most probable words after `text`, most probable first; fewer where the model knows
-    /// fewer.
+    /// The `k` most probable words after `text`, most probable first. There are fewer if the
+    /// vocabulary is smaller.
     ///
-    /// `<unk>` and `<eos>` are left out; probabilities are shares of all words, those two included.
-    /// An empty text stands for the start of a line. White space at the end of the text changes
-    /// nothing, line breaks included.
+    /// `<unk>` and `<eos>` are omitted. Probabilities are among all words, including those two. An
+    /// empty text means the start of a line. White space at the end of the text, including line
+    /// breaks, has no effect.
     ///
     /// ```
     /// # let model = resnet_bk_runtime::LanguageModel::open("tests/data/tiny-english.rbk")?;
@@ -92,12 +92,12 @@ impl LanguageModel {
     /// # Errors
     /// [`Error::NotCausal`] for a bidirectional model.
     pub fn suggest(&self, text: &str, k: usize) -> Result<Vec<Suggestion>, Error> {
-        Ok(self.after(text)?.suggest(k))
+        Ok(self.state_after(text)?.suggest(k))
     }
 
-    /// The `k` most probable of the words that begin with `prefix`, after `text`, their
-    /// probabilities divided by their sum; for a keyboard, where a part of the word is there
-    /// already.
+    /// The `k` most probable words after `text` that begin with `prefix`. Their probabilities are
+    /// divided by the sum over all words with the prefix. A keyboard, for example, knows the
+    /// beginning of the next word.
     ///
     /// ```
     /// # let model = resnet_bk_runtime::LanguageModel::open("tests/data/tiny-english.rbk")?;
@@ -109,15 +109,14 @@ impl LanguageModel {
     /// # Errors
     /// [`Error::NotCausal`] for a bidirectional model.
     pub fn suggest_with_prefix(&self, text: &str, prefix: &str, k: usize) -> Result<Vec<Suggestion>, Error> {
-        Ok(self.after(text)?.suggest_with_prefix(prefix, k))
+        Ok(self.state_after(text)?.suggest_with_prefix(prefix, k))
     }
 
-    /// Text that follows `prompt`, in pieces, as the iterator makes them; equal options give equal
-    /// text.
+    /// Generates text that follows `prompt`, in pieces. Equal options give equal text.
     ///
-    /// The pieces continue `prompt.trim_end()`: each is a word with the space before it where one
-    /// belongs, or a line break. The prompt is read here; from there each word costs one step of
-    /// the model.
+    /// The pieces continue `prompt.trim_end()`. Each piece is a word, after a space where one is
+    /// needed, or a line break. The prompt is processed in this call. From there each piece costs
+    /// one time step of the model.
     ///
     /// ```
     /// use resnet_bk_runtime::{GenerateOptions, LanguageModel};
@@ -132,18 +131,17 @@ impl LanguageModel {
     /// ```
     ///
     /// # Errors
-    /// [`Error::InvalidOption`] for an option outside its range, [`Error::NotCausal`] for a
+    /// [`Error::InvalidOption`] for an option outside its range. [`Error::NotCausal`] for a
     /// bidirectional model.
     pub fn generate(&self, prompt: &str, options: GenerateOptions) -> Result<Generation, Error> {
-        self.after(prompt)?.generate(options)
+        self.state_after(prompt)?.generate(options)
     }
 
-    /// The tokens of `text`, and how probable the model found each after the ones before it.
+    /// The tokens of `text` with their log probabilities, each after the tokens before it.
     ///
-    /// `<eos>` ends every line, the last one too. The first token is scored as the start of a line.
-    /// Each probability is that of [`State`]: nothing is forgotten between the first token and the
-    /// last, also in a text that is longer than [`window`](Self::window). The sum tells which of
-    /// two texts is the more probable one.
+    /// `<eos>` ends every line, including the last. The first token is scored at the start of a
+    /// line. The probabilities are those of [`State`]: the state is not reset, also in a text that
+    /// is longer than [`window`](Self::window). The sum shows which of two texts is more probable.
     ///
     /// ```
     /// # let model = resnet_bk_runtime::LanguageModel::open("tests/data/tiny-english.rbk")?;
@@ -166,23 +164,22 @@ impl LanguageModel {
     }
 
     /// Perplexity of `text`, as `resnet-bk eval` measures it: over every token but the first, in
-    /// consecutive windows of [`window`](Self::window) tokens, with nothing carried from one to the
-    /// next.
+    /// consecutive windows of [`window`](Self::window) tokens, with the state reset at each.
     ///
-    /// That of a bidirectional model is not comparable with others: it sees the tokens that it
-    /// should predict.
+    /// The perplexity of a bidirectional model is not comparable with others, because the model
+    /// depends on the tokens that it predicts.
     ///
     /// ```
     /// # let model = resnet_bk_runtime::LanguageModel::open("tests/data/tiny-english.rbk")?;
     /// let perplexity = model.perplexity("I want to go home.\nShe went to school yesterday.\n")?;
-    /// // A model that knows nothing has the size of its vocabulary, 1,500.
+    /// // A uniform distribution has the size of the vocabulary as its perplexity: 1,500.
     /// assert!(perplexity < 150.0);
     /// # Ok::<(), resnet_bk_runtime::Error>(())
     /// ```
     ///
     /// # Errors
-    /// [`Error::TextTooShort`] where the text has fewer than two tokens. A word and the end of its
-    /// line are two.
+    /// [`Error::TextTooShort`] if the text has fewer than two tokens. A word and the end of its
+    /// line are two tokens.
     pub fn perplexity(&self, text: &str) -> Result<f64, Error> {
         let tokens = self.vocabulary.encode(text);
         if tokens.len() < FEWEST_TOKENS {
@@ -191,7 +188,7 @@ impl LanguageModel {
         Ok((score::nats(&self.model, &tokens) / (tokens.len() - 1) as f64).exp())
     }
 
-    /// A text that is empty so far, to which words are added as they come; see [`State`].
+    /// The state of an empty text, to which words can be appended; see [`State`].
     ///
     /// ```
     /// # let model = resnet_bk_runtime::LanguageModel::open("tests/data/tiny-english.rbk")?;
@@ -208,8 +205,8 @@ impl LanguageModel {
         Ok(State::new(self))
     }
 
-    /// Whether the model predicts from what came before alone. One that does not is bidirectional:
-    /// it has a perplexity, and nothing else here.
+    /// Whether each prediction depends on earlier tokens only. A bidirectional model is not causal:
+    /// only [`perplexity`](Self::perplexity) is available for it.
     ///
     /// ```
     /// # let model = resnet_bk_runtime::LanguageModel::open("tests/data/tiny-english.rbk")?;
@@ -220,7 +217,7 @@ impl LanguageModel {
         self.model.require_causal().is_ok()
     }
 
-    /// Number of words that the model knows, with `<unk>` and `<eos>`.
+    /// Number of words in the vocabulary, including `<unk>` and `<eos>`.
     ///
     /// ```
     /// # let model = resnet_bk_runtime::LanguageModel::open("tests/data/tiny-english.rbk")?;
@@ -231,8 +228,8 @@ impl LanguageModel {
         self.vocabulary.len()
     }
 
-    /// Tokens of the windows that the model was trained on, and that
-    /// [`perplexity`](Self::perplexity) is measured in.
+    /// Length in tokens of the windows that the model was trained on.
+    /// [`perplexity`](Self::perplexity) uses the same windows.
     ///
     /// ```
     /// # let model = resnet_bk_runtime::LanguageModel::open("tests/data/tiny-english.rbk")?;
@@ -243,7 +240,7 @@ impl LanguageModel {
         self.model.architecture().n_seq
     }
 
-    /// Where the bytes of the artifact go.
+    /// Lengths of the sections of the artifact, in bytes.
     ///
     /// ```
     /// # let model = resnet_bk_runtime::LanguageModel::open("tests/data/tiny-english.rbk")?;
@@ -256,8 +253,8 @@ impl LanguageModel {
         self.sizes
     }
 
-    /// The state after the words of `text`.
-    fn after(&self, text: &str) -> Result<State, Error> {
+    /// The state after `text`.
+    fn state_after(&self, text: &str) -> Result<State, Error> {
         let mut state = self.state()?;
         state.push(text);
         Ok(state)
@@ -276,27 +273,27 @@ impl fmt::Debug for LanguageModel {
     }
 }
 
-/// A token of a text, and how probable it was there.
+/// A token of a text with its log probability.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct TokenScore {
-    /// The word as the model knows it: `<unk>` where it does not, `<eos>` for the end of a line.
+    /// The word; `<unk>` if it is not in the vocabulary, `<eos>` for the end of a line.
     pub token: String,
     /// Natural logarithm of its probability after the tokens before it, in nats.
     pub log_probability: f32,
 }
 
-/// Lengths of the parts of an artifact, in bytes.
+/// Lengths of the sections of an artifact, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SectionSizes {
-    /// Format version, table of sections and checksums.
+    /// Magic number, format version, section table and checksums.
     pub header: u64,
-    /// Sizes and kind of the model, as JSON.
+    /// Architecture and pretokenizer, as JSON.
     pub config: u64,
-    /// The words.
+    /// The words of the vocabulary.
     pub vocabulary: u64,
-    /// The tensors.
+    /// The weights.
     pub weights: u64,
 }
 

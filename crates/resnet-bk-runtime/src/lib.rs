@@ -1,6 +1,6 @@
-//! Runs compressed ResNet-BK language models: small files (`.rbk`) that suggest words, write text
-//! and score it. A text that grows is followed in memory of a fixed size. No training framework is
-//! needed.
+//! Runs compressed ResNet-BK language models. A model is a small file (`.rbk`) that suggests words,
+//! generates text and scores text. A text that is extended word by word needs memory of a fixed
+//! size. No training framework is needed.
 //!
 //! # Suggest the next word
 //!
@@ -15,7 +15,7 @@
 //! # Ok::<(), resnet_bk_runtime::Error>(())
 //! ```
 //!
-//! # Write text, as it comes
+//! # Generate text
 //!
 //! ```
 //! use resnet_bk_runtime::{GenerateOptions, LanguageModel};
@@ -39,7 +39,7 @@
 //! # Ok::<(), resnet_bk_runtime::Error>(())
 //! ```
 //!
-//! # Follow a text that grows
+//! # Extend a text word by word
 //!
 //! ```
 //! # let model = resnet_bk_runtime::LanguageModel::open("tests/data/tiny-english.rbk")?;
@@ -48,25 +48,26 @@
 //!     state.push(word);
 //!     println!("{word}: {:?}", state.suggest(3));
 //! }
-//! // A part of the next word is there already.
+//! // The beginning of the next word is known.
 //! println!("s...: {:?}", state.suggest_with_prefix("s", 3));
 //! # Ok::<(), resnet_bk_runtime::Error>(())
 //! ```
 //!
-//! # Conditions
+//! # Guarantees
 //!
-//! - Nothing here panics, whatever the bytes, the text or the numbers; everything that can be
-//!   refused is an [`Error`].
-//! - A model is used from any number of threads at once, and its clones share the weights.
-//! - The features change no result by a bit. Machines may differ in the last bits of probabilities:
-//!   the last product of matrices is summed in an order of their own.
+//! - No function of the public interface panics, whatever the bytes, the text or the numbers.
+//!   Invalid input is an [`Error`].
+//! - Any number of threads may use a model at once. Clones share the weights.
+//! - The features of the crate do not change any bit of a result. Between machines the last bits of
+//!   probabilities may differ, because the order of summation in the last matrix product may
+//!   differ.
 //!
 //! # Features
 //!
 //! | feature | default | what it adds |
 //! | --- | --- | --- |
 //! | `rayon` | yes | [`LanguageModel::perplexity`] runs on all threads of the current rayon pool |
-//! | `writer` | no | packing of artifacts, for the crate `resnet-bk`; nothing here |
+//! | `writer` | no | writing of artifacts, for the crate `resnet-bk`; no public item |
 
 mod architecture;
 mod architecture_validation;

@@ -1,31 +1,32 @@
-//! A smooth curve over the words' ranks by frequency, for a head's bias: what is left for each word
-//! is then small.
+//! A piecewise linear curve over the logarithm of the frequency rank, as a part of the bias of the
+//! head.
 //!
 //! ```text
 //! x_w = (K - 1) ln(w + 1) / ln V          b_w = knots interpolated linearly at x_w          w = 0 .. V - 1
 //! ```
 //!
-//! Frequencies follow their rank by a power law, so in the logarithm of the rank a bias is nearly
-//! straight.
+//! Word frequencies follow a power law of the rank (Zipf), so the best biases are nearly linear in
+//! the logarithm of the rank. The curve covers this trend with `K` parameters. The remaining bias
+//! of each word is small, and so is cheap to store.
 
-/// A word's position between two knots.
+/// The position of a word between two knots.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct KnotPosition {
-    /// The knot before it; the next one follows.
+    /// Index of the knot before the position.
     pub knot: usize,
     /// Weight of the next knot, from 0 to 1.
     pub fraction: f32,
 }
 
 impl KnotPosition {
-    /// Of `word` among `words`, on a curve of `knots` knots.
+    /// The position of `word` in a vocabulary of `words` words, on a curve of `knots` knots.
     ///
     /// # Panics
     /// If there are fewer than two knots.
     pub fn of(word: usize, words: usize, knots: usize) -> Self {
         assert!(knots >= 2, "a curve of {knots} knots");
-        // Double precision, then a coarse grid: libraries whose logarithms differ in the last bit
-        // agree.
+        // Computed in double precision and rounded to a coarse grid. So math libraries whose
+        // logarithms differ in the last bit give the same result.
         const GRID: f64 = 4096.0;
         let x = ((word + 1) as f64).ln() / (words.max(2) as f64).ln() * (knots - 1) as f64;
         let x = (x * GRID).round() / GRID;
@@ -33,13 +34,13 @@ impl KnotPosition {
         Self { knot, fraction: (x - knot as f64) as f32 }
     }
 
-    /// The curve at this position.
+    /// The value of the curve at this position.
     pub fn value(self, knots: &[f32]) -> f32 {
         (1.0 - self.fraction) * knots[self.knot] + self.fraction * knots[self.knot + 1]
     }
 }
 
-/// The curve of all words. Shapes: `knots` `[K]`, returns `[words]`.
+/// The values of the curve for all words. Shapes: `knots` `[K]`, returns `[words]`.
 ///
 /// # Panics
 /// If there are fewer than two knots.
@@ -52,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_curve_passes_through_its_ends_and_is_straight_in_the_logarithm() {
+    fn the_curve_passes_through_its_knots_and_is_linear_in_the_logarithm() {
         let knots = [1.0, 0.0, -4.0];
         let curve = rank_curve(&knots, 10_000);
         assert_eq!((curve[0], curve[9_999]), (1.0, -4.0));

@@ -1,54 +1,55 @@
-//! Replacing a file so that a reader sees the old bytes or the new ones, never a part of either.
+//! Replaces a file atomically: a reader sees either the old bytes or the new ones.
 //!
 //! ```text
 //! folder/.tmpXXXXXX    create -> write -> fsync -> rename to folder/name -> fsync the folder
 //! ```
 //!
-//! The temporary file lives in the target's folder because a rename is atomic within one file
-//! system only. Whatever fails before the rename leaves the old file as it was and removes the
-//! temporary one.
+//! The temporary file is in the folder of the target, because a rename is atomic only within one
+//! file system. If anything fails before the rename, the old file is unchanged and the temporary
+//! file is removed.
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, Write};
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Held while a file is replaced.
+/// Locked while a file is replaced.
 static WRITING: Mutex<()> = Mutex::new(());
 
-/// Waits until no file is being replaced; none is, as long as the guard lives.
+/// Waits until no file is being replaced, and blocks further replacements until the guard is
+/// dropped.
 ///
-/// A program that is about to end for a signal ends between two writes with it, and leaves no
-/// temporary file.
+/// A program that ends because of a signal takes the guard first, so that no temporary file is
+/// left.
 #[must_use = "writes go on when the guard is dropped"]
 pub fn pause_writes() -> MutexGuard<'static, ()> {
-    // A writer that panicked has left nothing that a later one could trip over.
+    // The mutex protects no data, so a poisoned one is safe to use.
     WRITING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Writes `bytes` to `path`, replacing a file that is there in one step.
+/// Writes `bytes` to `path`. An existing file is replaced atomically.
 ///
-/// A replaced file passes its permissions on; a new one gets those of any new file (`0o666` less
-/// the umask on Unix). A symbolic link is replaced, not followed.
+/// The permissions of a replaced file are kept. A new file has the default ones (`0o666` without
+/// the bits of the umask, on Unix). A symbolic link is replaced, not followed.
 ///
 /// # Errors
-/// Any failure to create, write or rename; `path` is then unchanged, except if only the folder's
-/// fsync failed.
+/// Any failure to create, write or rename. `path` is then unchanged, except if only the fsync of
+/// the folder failed.
 pub fn replace_file(path: impl AsRef<Path>, bytes: &[u8]) -> io::Result<()> {
     replace(path.as_ref(), |file| file.write_all(bytes))
 }
 
 fn replace(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
-    // The parent of a bare file name is the empty path, which names no folder.
+    // The parent of a plain file name is the empty path, which is not a folder.
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let _alone = pause_writes();
+    let _guard = pause_writes();
     let mut temporary = new_file(folder)?;
     write(temporary.as_file_mut())?;
     if let Some(permissions) = permissions_of(path)? {
         temporary.as_file().set_permissions(permissions)?;
     }
-    // Before the rename: after a power cut the name must not point at bytes that never reached the
-    // disk.
+    // Sync before the rename. Otherwise, after a power failure, the name could refer to bytes that
+    // were never written to the disk.
     temporary.as_file().sync_all()?;
     temporary.persist(path)?;
     sync_folder(folder)
@@ -59,13 +60,13 @@ fn new_file(folder: &Path) -> io::Result<tempfile::NamedTempFile> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
-        // The default, 0o600, is for secrets. The umask still applies.
+        // The default of tempfile, 0o600, is for secrets. The umask still applies.
         builder.permissions(Permissions::from_mode(0o666));
     }
     builder.tempfile_in(folder)
 }
 
-/// The permissions of the file to be replaced, if there is one.
+/// The permissions of the existing file, if there is one.
 fn permissions_of(path: &Path) -> io::Result<Option<Permissions>> {
     match fs::metadata(path) {
         Ok(metadata) if metadata.is_file() => Ok(Some(metadata.permissions())),
@@ -80,7 +81,7 @@ fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
-/// Only Unix opens folders as files.
+/// Other systems cannot open a folder as a file.
 #[cfg(not(unix))]
 fn sync_folder(_folder: &Path) -> io::Result<()> {
     Ok(())

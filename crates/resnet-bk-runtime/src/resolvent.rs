@@ -1,4 +1,4 @@
-//! The resolvent of a tridiagonal matrix, scanned in O(T).
+//! The resolvent of a tridiagonal matrix, computed by recurrences in O(T).
 //!
 //! `G(z) = (A - zI)^-1` with `z = i eta`. Left and right Schur complements:
 //!
@@ -8,18 +8,19 @@
 //! whole  G_tt = 1 / (a_t - z - s^2 g_{t-1} - s^2 h_{t+1})
 //! ```
 //!
-//! The ratios stay bounded (`|g_t| <= 1 / eta`) where the determinants they are ratios of overflow.
+//! The recurrences compute ratios of determinants. The ratios stay bounded (`|g_t| <= 1 / eta`),
+//! while the determinants overflow.
 //!
-//! The propagator is the last row of the leading block's resolvent applied to a source, with
-//! off-diagonals `-s_t` between `t - 1` and `t`:
+//! The propagator is the last row of the resolvent of the leading block, applied to a source `u`.
+//! The off-diagonal entry between `t - 1` and `t` is `-s_t`:
 //!
 //! ```text
 //! s_t = sigmoid(hopping_t)      a_t = 1 + s_t^2 + softplus(barrier_t)      w_t = (1 - s_t) u_t
 //! g_t = 1 / (a_t - z - s_t^2 g_{t-1})      psi_t = g_t (w_t + s_t psi_{t-1})
 //! ```
 //!
-//! With `eta = 0` the barrier keeps `0 < g_t <= 1`: no poles. Complex rows are stored as `[Re x H,
-//! Im x H]`.
+//! With `eta = 0`, the barrier keeps `0 < g_t <= 1`, so there are no poles. Complex rows are stored
+//! as `[Re of all H heads, Im of all H heads]`.
 
 use crate::kernels::lanes::Strips;
 use crate::kernels::{self, left_ratios, reciprocal};
@@ -28,16 +29,16 @@ use crate::kernels::{self, left_ratios, reciprocal};
 pub use crate::kernels::{Chain, PropagatorInput};
 
 impl Chain<'_> {
-    /// Resolvent heads `H`.
+    /// Number of resolvent heads `H`.
     pub fn heads(&self) -> usize {
         self.eta.len()
     }
 
-    /// Causal features: the left ratios `g_t` of one sequence, going on from `state`.
+    /// Causal features: the left ratios `g_t` of one sequence, continuing from `state`.
     ///
     /// # Shapes
     /// - `potential`: `[T, H]`
-    /// - `state`: `[2H]`, the last ratio; zeros at the start; updated
+    /// - `state`: `[2H]`, the last ratio, zeros at the start of a sequence; updated
     /// - `features`: `[T, 2H]`, overwritten
     pub fn left(&self, potential: &[f32], state: &mut [f32], features: &mut [f32]) {
         let strips = Strips { length: potential.len() / self.heads(), heads: self.heads() };
@@ -70,7 +71,8 @@ impl Chain<'_> {
         let mut blocked = vec![0.0; 2 * heads];
         let mut rows = potential.chunks(heads).zip(features.chunks_mut(2 * heads)).peekable();
         while let Some((v, row)) = rows.next() {
-            // The ratio from the right of this position is the next row, not yet overwritten.
+            // The right ratio of the next position is in the next row, which is not overwritten
+            // yet.
             for (j, blocked) in blocked.iter_mut().enumerate() {
                 *blocked = left[j] + rows.peek().map_or(0.0, |(_, next)| next[j]);
             }
@@ -91,7 +93,7 @@ impl Chain<'_> {
     }
 }
 
-/// What a propagator carries from one token to the next, per head.
+/// The state of a propagator between tokens, for all heads.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PropagatorState {
     /// Last ratio `g`, `[2H]`.
@@ -107,7 +109,7 @@ impl PropagatorState {
     }
 }
 
-/// The waves `psi_t` of one sequence, going on from `state`.
+/// Computes the waves `psi_t` of one sequence, continuing from `state`.
 ///
 /// # Shapes
 /// - `waves`: `[T, 2H]`, overwritten

@@ -1,15 +1,15 @@
-//! Sparse mixture of experts: every token goes through its `top_k` best experts.
+//! The router of the sparse mixture of experts: every token uses its `top_k` best experts.
 //!
 //! ```text
 //! p = softmax of the k largest router logits      y = sum_e p_e expert_e(x)      expert(x) = relu(x W_up + b_up) W_down + b_down
 //! ```
 //!
-//! With `k = 1` the weight is exactly 1; with `k = E` it is the dense softmax mixture.
+//! For `k = 1` the weight is exactly 1. For `k = E` it is the dense softmax mixture.
 
 use crate::kernels::softmax_in_place;
 
-/// Weights of the experts of every token: zero for those it is not routed to. Ties go to the expert
-/// with the lower index; `top_k` is at most `E`.
+/// Weights of the experts for every token, zero for experts that it is not routed to. Ties go to
+/// the expert with the lower index. `top_k` is at most `E`.
 ///
 /// # Shapes
 /// - `logits`: `[n, E]`
@@ -33,7 +33,7 @@ pub fn gate_weights(logits: &[f32], experts: usize, top_k: usize) -> Vec<f32> {
     weights
 }
 
-/// The tokens routed to each expert, ascending.
+/// The indices of the tokens routed to each expert, ascending.
 ///
 /// # Shapes
 /// - `weights`: `[n, E]` from [`gate_weights`]

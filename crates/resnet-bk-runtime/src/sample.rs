@@ -1,19 +1,18 @@
-//! From logits to words: the most probable ones, and text drawn word by word.
+//! Next-word suggestions and text generation from logits.
 //!
 //! ```text
-//! suggest    p = softmax(logits)                              the largest p, without <unk> and <eos>
-//! generate   logits of the last 64 tokens are penalized       x / r where x > 0, x r elsewhere
-//!            p = softmax(logits / temperature) of the top_k largest logits, without <unk>
-//!            the most probable words whose p add up to top_p                             word ~ p
-//!            temperature 0: the word with the largest logit, penalties included
+//! suggest    p = softmax(logits);  the words with the largest p, without <unk> and <eos>
+//! generate   repetition penalty r for the last 64 tokens:  x / r where the logit x > 0, else x r
+//!            p = softmax(logits / temperature) over the top_k largest logits, without <unk>
+//!            nucleus: the fewest of the most probable tokens whose p add up to top_p;  token ~ p
+//!            temperature 0: the token with the largest logit after the penalty
 //! ```
 //!
 //! `top_p` is nucleus sampling (Holtzman et al., "The curious case of neural text degeneration",
-//! arXiv 1904.09751). The penalty `r` is CTRL's (Keskar et al., arXiv 1909.05858, section 4.1),
-//! which divides the logits of words that were there before. It divides positive ones alone: a
-//! negative logit, divided, would make its word more probable, so it is multiplied, as
-//! implementations since do. All tokens of the last 64 count, the prompt's and line breaks among
-//! them.
+//! arXiv 1904.09751). The repetition penalty `r` is from CTRL (Keskar et al., arXiv 1909.05858,
+//! section 4.1), which divides the logits of repeated tokens. Dividing a negative logit would make
+//! its token more probable, so negative logits are multiplied, as in later implementations. The
+//! last 64 tokens include those of the prompt and line breaks.
 
 use crate::kernels::softmax_in_place;
 use crate::model::{Model, ModelError, State};
@@ -23,10 +22,10 @@ use std::collections::VecDeque;
 use std::ops::Deref;
 use thiserror::Error;
 
-/// Tokens that a repetition penalty looks back on.
+/// Number of the last tokens that a repetition penalty applies to.
 pub const PENALTY_WINDOW: usize = 64;
 
-/// Why no text can be generated.
+/// Why text cannot be generated.
 #[derive(Clone, Debug, PartialEq, Error)]
 #[non_exhaustive]
 pub enum SampleError {
@@ -36,16 +35,16 @@ pub enum SampleError {
         /// The temperature given.
         value: f32,
     },
-    /// There is nothing to draw from.
+    /// `top_k` is 0, so there are no candidates.
     #[error("top_k is 0, but must be at least 1")]
     TopK,
-    /// The nucleus is empty, or more than everything.
+    /// `top_p` is not above 0 and at most 1.
     #[error("top_p is {value}, but must be above 0 and at most 1")]
     TopP {
-        /// The mass given.
+        /// The value given.
         value: f32,
     },
-    /// The penalty would reward repetition, or is infinite or NaN.
+    /// The penalty is below 1, infinite or NaN. Below 1 it would reward repetition.
     #[error("repetition_penalty is {value}, but must be finite and at least 1")]
     RepetitionPenalty {
         /// The penalty given.
@@ -56,21 +55,21 @@ pub enum SampleError {
     Model(#[from] ModelError),
 }
 
-/// A word that may come next.
+/// A suggested next word.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Suggestion {
     /// The word.
     pub word: String,
-    /// Its share of the words that were asked for: of the whole vocabulary, `<unk>` and `<eos>`
-    /// included, or of those with a prefix.
+    /// Its probability: among the whole vocabulary, including `<unk>` and `<eos>`, or among the
+    /// words with the requested prefix.
     pub probability: f32,
 }
 
-/// The `top` most probable words after `prompt`, most probable first, ties by id; `<unk>` and
-/// `<eos>` are left out.
+/// The `top` most probable words after `prompt`, most probable first, ties by id. `<unk>` and
+/// `<eos>` are omitted.
 ///
-/// An empty prompt stands for the start of a line.
+/// An empty prompt means the start of a line.
 ///
 /// # Errors
 /// [`ModelError::NotCausal`] for a bidirectional model.
@@ -87,7 +86,7 @@ pub fn suggest(
     Ok(most_probable(logits, vocabulary, top))
 }
 
-/// The `top` most probable words by their logits, as [`suggest`] lists them. Shapes: `logits`
+/// The `top` most probable words for the given logits, in the form of [`suggest`]. Shapes: `logits`
 /// `[V]`.
 pub fn most_probable(logits: Vec<f32>, vocabulary: &Vocabulary, top: usize) -> Vec<Suggestion> {
     let mut probabilities = logits;
@@ -97,8 +96,8 @@ pub fn most_probable(logits: Vec<f32>, vocabulary: &Vocabulary, top: usize) -> V
     largest(&probabilities, ids, top).into_iter().map(suggestion).collect()
 }
 
-/// The `top` most probable of the words that begin with `prefix`, their probabilities divided by
-/// the sum over all that do.
+/// The `top` most probable words that begin with `prefix`. Their probabilities are conditional on
+/// the prefix: they are divided by the sum over all words with the prefix.
 ///
 /// # Shapes
 /// - `logits`: `[V]`
@@ -107,52 +106,54 @@ pub fn most_probable_with_prefix(logits: &[f32], vocabulary: &Vocabulary, prefix
     if ids.is_empty() {
         return Vec::new();
     }
-    // A softmax of these logits alone: their sum of probabilities may be too small to divide by.
+    // A softmax over these logits only. The sum of their probabilities over the full vocabulary may
+    // be too small to divide by.
     let mut probabilities: Vec<f32> = ids.iter().map(|&id| logits[id as usize]).collect();
     softmax_in_place(&mut probabilities);
-    let places = largest(&probabilities, (0..ids.len() as u32).collect(), top).into_iter().map(|place| place as usize);
-    let word = |place: usize| vocabulary.word(ids[place]).to_owned();
-    places.map(|place| Suggestion { word: word(place), probability: probabilities[place] }).collect()
+    let indices = largest(&probabilities, (0..ids.len() as u32).collect(), top).into_iter().map(|index| index as usize);
+    let word = |index: usize| vocabulary.word(ids[index]).to_owned();
+    indices.map(|index| Suggestion { word: word(index), probability: probabilities[index] }).collect()
 }
 
-/// The ids of all words but `<unk>` and `<eos>`.
+/// The ids of all words except `<unk>` and `<eos>`.
 fn words(vocabulary: &Vocabulary) -> impl Iterator<Item = u32> {
     let special = [vocabulary.unknown(), vocabulary.end_of_line()];
     (0..vocabulary.len() as u32).filter(move |id| !special.contains(id))
 }
 
-/// How [`generate`] draws words.
+/// How [`generate`] samples tokens.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Sampler {
-    /// Divides the logits: below 1 favours probable words, 0 takes the most probable one always
-    /// (ties by id).
+    /// Divides the logits. Below 1, probable tokens become more probable. 0 always selects the most
+    /// probable token, ties by id.
     pub temperature: f32,
-    /// Draws from this many of the most probable words, at least 1; `None` draws from all.
+    /// Samples from this many of the most probable tokens, at least 1. `None` samples from all.
     pub top_k: Option<usize>,
-    /// Draws from the fewest of the most probable words whose probabilities, after temperature and
-    /// `top_k`, add up to this; above 0, at most 1. `None` and 1 draw from all.
+    /// Samples from the fewest most probable tokens whose probabilities, after temperature and
+    /// `top_k`, add up to this value. Above 0, at most 1. `None` and 1 sample from all.
     pub top_p: Option<f32>,
-    /// What the logits of the last [`PENALTY_WINDOW`] tokens are divided by, or multiplied with
-    /// where they are negative; at least 1, which leaves them alone.
+    /// Penalty for the last [`PENALTY_WINDOW`] tokens: positive logits are divided by it, negative
+    /// ones multiplied. At least 1, which has no effect.
     pub repetition_penalty: f32,
-    /// Equal seeds draw equal words from equal logits.
+    /// Equal seeds give equal tokens for equal logits.
     pub seed: u64,
 }
 
 impl Default for Sampler {
-    /// As the model says: every word with its probability.
+    /// Samples every token with the probability that the model gives it.
     fn default() -> Self {
         Self { temperature: 1.0, top_k: None, top_p: None, repetition_penalty: 1.0, seed: 0 }
     }
 }
 
 impl Sampler {
-    /// Checks that words can be drawn.
+    /// Checks that all options are within their ranges.
     ///
     /// # Errors
-    /// [`SampleError::Temperature`] unless it is finite and at least 0, [`SampleError::TopK`] if
-    /// that is 0, [`SampleError::TopP`] unless it is above 0 and at most 1,
-    /// [`SampleError::RepetitionPenalty`] unless it is finite and at least 1.
+    /// [`SampleError::Temperature`] unless `temperature` is finite and at least 0,
+    /// [`SampleError::TopK`] if `top_k` is 0, [`SampleError::TopP`] unless `top_p` is above 0 and
+    /// at most 1, [`SampleError::RepetitionPenalty`] unless `repetition_penalty` is finite and at
+    /// least 1.
     pub fn validate(&self) -> Result<(), SampleError> {
         if !(self.temperature.is_finite() && self.temperature >= 0.0) {
             return Err(SampleError::Temperature { value: self.temperature });
@@ -170,7 +171,7 @@ impl Sampler {
         Ok(())
     }
 
-    /// Makes the words of `recent` less probable, each once.
+    /// Applies the repetition penalty to the tokens of `recent`, once for each distinct token.
     fn penalize(&self, logits: &mut [f32], recent: impl Iterator<Item = u32>) {
         if self.repetition_penalty == 1.0 {
             return;
@@ -184,7 +185,7 @@ impl Sampler {
         }
     }
 
-    /// The next token; never `unknown`, of which there must be others.
+    /// Samples the next token. It is never `unknown`; the vocabulary must contain other tokens.
     fn draw(&self, logits: &[f32], unknown: u32, random: &mut SplitMix64) -> u32 {
         let mut ids: Vec<u32> = (0..logits.len() as u32).filter(|&id| id != unknown).collect();
         if self.temperature == 0.0 {
@@ -192,11 +193,12 @@ impl Sampler {
         }
         let nucleus = self.top_p.filter(|&p| p < 1.0);
         if self.top_k.is_some() || nucleus.is_some() {
-            // A nucleus is cut from words in their order.
+            // A nucleus needs the tokens in order of probability.
             ids = largest(logits, ids, self.top_k.unwrap_or(usize::MAX));
         }
         let top = ids.iter().map(|&id| logits[id as usize]).fold(f32::NEG_INFINITY, f32::max);
-        // Differences first: a small temperature would overflow the logits themselves.
+        // The largest logit is subtracted before the division, because a small temperature would
+        // overflow the logits themselves.
         let mut probabilities: Vec<f32> =
             ids.iter().map(|&id| (logits[id as usize] - top) / self.temperature).collect();
         softmax_in_place(&mut probabilities);
@@ -210,13 +212,13 @@ impl Sampler {
                 return id;
             }
         }
-        // Rounding can leave a rest after the last word.
+        // By rounding, a remainder may be left after the last token.
         ids[probabilities.len() - 1]
     }
 }
 
-/// How many of the probabilities, the largest first, add up to `mass`: the fewest that do, at least
-/// one.
+/// Size of the nucleus: the smallest number of leading probabilities that add up to `mass`, at
+/// least one. `probabilities` are in descending order.
 fn nucleus_len(probabilities: &[f32], mass: f32) -> usize {
     let mut sum = 0.0;
     let reaches = |&p: &f32| {
@@ -226,13 +228,14 @@ fn nucleus_len(probabilities: &[f32], mass: f32) -> usize {
     probabilities.iter().position(reaches).map_or(probabilities.len(), |last| last + 1)
 }
 
-/// Draws the words that follow `prompt`, without end: take as many as are wanted.
+/// Generates tokens that follow `prompt`. The iterator is endless; take as many tokens as needed.
 ///
-/// An empty prompt stands for the start of a line. The prompt is read when the first word is asked
-/// for; from there each word costs one step of the model, however many came before.
+/// An empty prompt means the start of a line. The prompt is processed when the first token is
+/// requested. From there each token costs one time step of the model, whatever the length of the
+/// text.
 ///
 /// # Errors
-/// A sampler that is not valid, and [`ModelError::NotCausal`] for a bidirectional model.
+/// If the sampler is not valid, and [`ModelError::NotCausal`] for a bidirectional model.
 ///
 /// # Panics
 /// If the vocabulary is not of the model's size.
@@ -253,9 +256,9 @@ pub fn generate<M: Deref<Target = Model>>(
 pub struct Generation<M> {
     model: M,
     state: State,
-    /// Tokens that the state does not know yet: the prompt, later the last word drawn.
+    /// Tokens that the state does not contain yet: the prompt, later the last generated token.
     unread: Vec<u32>,
-    /// The last tokens, at most as many as a penalty looks back on.
+    /// The last tokens, at most [`PENALTY_WINDOW`].
     recent: VecDeque<u32>,
     unknown: u32,
     sampler: Sampler,
@@ -263,8 +266,8 @@ pub struct Generation<M> {
 }
 
 impl<M: Deref<Target = Model>> Generation<M> {
-    /// Goes on from `state` with at least one token that it does not know yet; `recent` are the
-    /// last [`PENALTY_WINDOW`] tokens at most, those among them.
+    /// Continues from `state` with `unread`, at least one token that the state does not contain
+    /// yet. `recent` are the last tokens, including `unread`, at most [`PENALTY_WINDOW`].
     ///
     /// # Errors
     /// As [`generate`].
@@ -296,7 +299,7 @@ impl<M: Deref<Target = Model>> Iterator for Generation<M> {
     }
 }
 
-/// Appends `token` to the tokens that a penalty looks back on.
+/// Appends `token` to the tokens that a repetition penalty applies to.
 pub(crate) fn remember(recent: &mut VecDeque<u32>, token: u32) {
     if recent.len() == PENALTY_WINDOW {
         recent.pop_front();
@@ -304,14 +307,14 @@ pub(crate) fn remember(recent: &mut VecDeque<u32>, token: u32) {
     recent.push_back(token);
 }
 
-/// The tokens to start from, at least one.
+/// The tokens of the prompt, or `<eos>` if there are none.
 fn prompt_tokens(model: &Model, vocabulary: &Vocabulary, prompt: &str) -> Vec<u32> {
-    assert_eq!(vocabulary.len(), model.architecture().vocab_size, "words of the vocabulary and of the model");
+    assert_eq!(vocabulary.len(), model.architecture().vocab_size, "size of the vocabulary and vocab_size of the model");
     let tokens = vocabulary.encode_prompt(prompt);
     if tokens.is_empty() { vec![vocabulary.end_of_line()] } else { tokens }
 }
 
-/// The `count` of `ids` with the largest `values`, largest first, ties by id.
+/// The `count` ids with the largest `values`, largest first, ties by id.
 fn largest(values: &[f32], mut ids: Vec<u32>, count: usize) -> Vec<u32> {
     let order = |a: &u32, b: &u32| values[*b as usize].total_cmp(&values[*a as usize]).then(a.cmp(b));
     if count < ids.len() {
@@ -322,7 +325,8 @@ fn largest(values: &[f32], mut ids: Vec<u32>, count: usize) -> Vec<u32> {
     ids
 }
 
-/// Steele, Lea and Flood, "Fast splittable pseudorandom number generators" (2014).
+/// The SplitMix64 generator (Steele, Lea, Flood, "Fast splittable pseudorandom number generators",
+/// 2014).
 #[derive(Clone, Debug)]
 struct SplitMix64(u64);
 
@@ -334,7 +338,7 @@ impl SplitMix64 {
         z ^ (z >> 31)
     }
 
-    /// From 0 inclusive to 1 exclusive, 53 random bits.
+    /// Uniform in `[0, 1)`, from 53 random bits.
     fn uniform(&mut self) -> f64 {
         (self.next() >> 11) as f64 / (1u64 << 53) as f64
     }

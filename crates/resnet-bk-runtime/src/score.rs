@@ -1,26 +1,26 @@
-//! How probable a text is.
+//! Perplexity and log probabilities of a text.
 //!
 //! ```text
-//! perplexity          exp( -1/N sum ln p(w_t | w_<t) )     every token but the first, in windows
-//!                                                          of n_seq, the state reset at each
-//! log probabilities   ln p(w_t | w_1 ... w_{t-1})          every token, the state carried through;
-//!                                                          the first follows a line break
+//! perplexity          exp( -1/N sum ln p(w_t | w_<t) )     every token but the first; windows of
+//!                                                          n_seq, with the state reset at each
+//! log probabilities   ln p(w_t | w_1 ... w_{t-1})          every token; the state is not reset;
+//!                                                          the first token follows a line break
 //! ```
 //!
-//! Both take a window or a part of the text through the model at once; the head holds the logits of
-//! a few words at a time.
+//! Both process a window or a chunk of the text at once. The head computes the logits of a part of
+//! the vocabulary at a time.
 
 use crate::model::{Model, State};
 #[cfg(feature = "rayon")]
 use rayon::prelude::*;
 
-/// Tokens that go through the model at once where windows are not prescribed.
-pub(crate) const PART: usize = 256;
+/// Number of tokens that are processed at once where there are no windows.
+pub(crate) const CHUNK: usize = 256;
 
-/// Consecutive windows, as (inputs, targets): every token but the first is a target exactly once.
+/// Consecutive windows as (inputs, targets). Every token but the first is a target exactly once.
 ///
-/// Both slices have `n_seq` tokens, those of the last window 1 to `n_seq`. Fewer than two tokens
-/// give no window.
+/// Both slices have `n_seq` tokens; those of the last window have 1 to `n_seq`. Fewer than two
+/// tokens give no window.
 ///
 /// # Panics
 /// If `n_seq` is 0.
@@ -30,7 +30,7 @@ pub fn windows(tokens: &[u32], n_seq: usize) -> impl ExactSizeIterator<Item = (&
 }
 
 /// Sum of `-ln p` over the targets of all [`windows`], in nats. With the feature `rayon`, windows
-/// run on all threads of the current pool; the sum has the same bits without.
+/// run on all threads of the current pool. The sum has the same bits without it.
 ///
 /// # Panics
 /// If a token is not in the vocabulary.
@@ -44,17 +44,17 @@ pub fn nats(model: &Model, tokens: &[u32]) -> f64 {
     nats.collect::<Vec<f64>>().iter().sum()
 }
 
-/// Sum of `-ln p` over the targets of one window, in nats, going on from `state`.
+/// Sum of `-ln p` over the targets of one window, in nats, continuing from `state`.
 ///
 /// # Panics
-/// If a token is not in the vocabulary, or there is not one target for each input.
+/// If a token is not in the vocabulary, or the numbers of inputs and targets differ.
 pub fn window_nats(model: &Model, inputs: &[u32], targets: &[u32], state: &mut State) -> f64 {
     let hidden = model.hidden(inputs, state);
     model.head().negative_log_likelihoods(&hidden, targets).iter().map(|&x| f64::from(x)).sum()
 }
 
-/// `ln p` of every token after the ones before it, in nats, by a causal model; the first follows
-/// `before`.
+/// `ln p` of every token after the tokens before it, in nats, by a causal model. The first token
+/// follows `before`.
 ///
 /// # Shapes
 /// - `tokens`: `[n]`
@@ -72,7 +72,7 @@ pub(crate) fn log_probabilities(model: &Model, before: u32, tokens: &[u32]) -> V
         score(&[before], &[*first], &mut model.start());
     }
     let mut state = model.start();
-    for (inputs, targets) in windows(tokens, PART) {
+    for (inputs, targets) in windows(tokens, CHUNK) {
         score(inputs, targets, &mut state);
     }
     out

@@ -1,20 +1,21 @@
-//! What a text that grows carries from word to word.
+//! The state of a text that is extended word by word.
 
 use crate::error::{Error, InvalidOption};
 use crate::generation::{GenerateOptions, Generation};
 use crate::language_model::LanguageModel;
 use crate::model;
 use crate::sample::{self, Suggestion, most_probable, most_probable_with_prefix, remember};
-use crate::score::PART;
+use crate::score::CHUNK;
 use crate::tokenizer::Detokenizer;
 use std::collections::VecDeque;
 use std::fmt;
 
-/// A text that grows, as the model remembers it: a few kilobytes, however long it is.
+/// The state of the model after a text that is extended word by word. It has a few kilobytes,
+/// whatever the length of the text.
 ///
-/// Each word that is pushed costs one step of the model, while [`LanguageModel::suggest`] reads its
-/// text from the start. A clone goes its own way, such as for each of several continuations that
-/// are compared.
+/// Each pushed word costs one time step of the model. [`LanguageModel::suggest`], in contrast,
+/// processes its text from the start. A clone is independent, for example to compare several
+/// continuations.
 ///
 /// ```
 /// use resnet_bk_runtime::LanguageModel;
@@ -30,15 +31,17 @@ use std::fmt;
 #[derive(Clone)]
 pub struct State {
     language_model: LanguageModel,
-    /// After all tokens but the last one, whose step makes the logits of the next.
+    /// The state after all tokens but the last one. The last token is processed when logits are
+    /// computed.
     before_last: model::State,
-    /// The last tokens, at most as many as a repetition penalty looks back on; none at the start.
+    /// The last tokens, at most as many as a repetition penalty applies to. Empty at the start of a
+    /// text.
     recent: VecDeque<u32>,
     detokenizer: Detokenizer,
 }
 
 impl State {
-    /// The empty text; `language_model` is causal.
+    /// The state of the empty text. `language_model` must be causal.
     pub(crate) fn new(language_model: &LanguageModel) -> Self {
         Self {
             before_last: language_model.model.start(),
@@ -48,11 +51,11 @@ impl State {
         }
     }
 
-    /// Adds the words of `text`, which begins with a word of its own: one that two pushes hold the
-    /// halves of is two words.
+    /// Appends the words of `text`. The text begins with a new word: a word that is divided between
+    /// two calls becomes two words.
     ///
-    /// Line breaks between words count, those at the end of the text do not: see
-    /// [`end_line`](Self::end_line).
+    /// Line breaks between words count. Line breaks at the end of `text` do not; use
+    /// [`end_line`](Self::end_line) for them.
     ///
     /// ```
     /// # let model = resnet_bk_runtime::LanguageModel::open("tests/data/tiny-english.rbk")?;
@@ -66,7 +69,7 @@ impl State {
         self.push_tokens(&self.language_model.vocabulary.encode_prompt(text));
     }
 
-    /// Ends the line: what comes next begins a new one.
+    /// Ends the line. The next word begins a new line.
     ///
     /// ```
     /// # let model = resnet_bk_runtime::LanguageModel::open("tests/data/tiny-english.rbk")?;
@@ -81,7 +84,7 @@ impl State {
         self.push_tokens(&[self.language_model.vocabulary.end_of_line()]);
     }
 
-    /// The `k` most probable words to come next; see [`LanguageModel::suggest`].
+    /// The `k` most probable next words; see [`LanguageModel::suggest`].
     ///
     /// ```
     /// # let model = resnet_bk_runtime::LanguageModel::open("tests/data/tiny-english.rbk")?;
@@ -94,7 +97,7 @@ impl State {
         most_probable(self.logits(), &self.language_model.vocabulary, k)
     }
 
-    /// The `k` most probable of the words that begin with `prefix`; see
+    /// The `k` most probable next words that begin with `prefix`; see
     /// [`LanguageModel::suggest_with_prefix`].
     ///
     /// ```
@@ -108,7 +111,8 @@ impl State {
         most_probable_with_prefix(&self.logits(), &self.language_model.vocabulary, prefix, k)
     }
 
-    /// Text that follows, in pieces; see [`LanguageModel::generate`]. The state stays where it is.
+    /// Generates text that follows, in pieces; see [`LanguageModel::generate`]. The state does not
+    /// change.
     ///
     /// ```
     /// use resnet_bk_runtime::GenerateOptions;
@@ -153,9 +157,9 @@ impl State {
         if let Some(&before) = self.recent.back() {
             model.hidden(&[before], &mut self.before_last);
         }
-        // In parts: a prompt of any length takes the memory of one.
-        for part in others.chunks(PART) {
-            model.hidden(part, &mut self.before_last);
+        // In chunks, so that the memory does not grow with the length of the prompt.
+        for chunk in others.chunks(CHUNK) {
+            model.hidden(chunk, &mut self.before_last);
         }
         let mut shown = String::new();
         for &token in tokens {
@@ -165,7 +169,7 @@ impl State {
         }
     }
 
-    /// The last token; `<eos>` at the start.
+    /// The last token; `<eos>` for the empty text.
     fn last(&self) -> u32 {
         self.recent.back().copied().unwrap_or(self.language_model.vocabulary.end_of_line())
     }

@@ -1,7 +1,7 @@
-//! Which tensor of a model: a typed identity, written as a dotted path in checkpoints and messages.
+//! Typed identity of a tensor. It is written as a dotted path in checkpoints and messages.
 //!
-//! Parameters, gradients, quantizers and the artifact's list of tensors are found by it. Names are
-//! only made here, and never read.
+//! Parameters, gradients, quantizers and the tensor list of the artifact are looked up by identity.
+//! Paths are written here and never parsed.
 
 use std::fmt;
 
@@ -28,7 +28,7 @@ pub enum NormPart {
 pub enum MixerMap {
     /// To the diagonal mixer's potential.
     Potential,
-    /// To the propagator's hopping, its memory gate.
+    /// To the propagator's hopping, which gates its memory.
     Hopping,
     /// To the propagator's barrier.
     Barrier,
@@ -40,12 +40,12 @@ pub enum MixerMap {
     Output,
 }
 
-/// The maps of an expert.
+/// A linear map of an expert.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ExpertMap {
     /// From the model's width to the expert's.
     Up,
-    /// Back.
+    /// From the width of the expert back to that of the model.
     Down,
 }
 
@@ -66,7 +66,7 @@ pub enum BlockTensor {
     PotentialScale,
     /// Calibrated scales of the features' quantizer, `[2H]`.
     FeatureScales,
-    /// The norm before a propagator block's experts.
+    /// The norm before the experts of a propagator block.
     ExpertNorm(NormPart),
     /// The router.
     Router(LinearPart),
@@ -74,7 +74,7 @@ pub enum BlockTensor {
     Expert(usize, ExpertMap, LinearPart),
 }
 
-/// A tensor of numbers that the model computes with.
+/// A tensor that the model computes with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ModelTensor {
     /// The whole embedding table, `[V, D]`.
@@ -89,23 +89,23 @@ pub enum ModelTensor {
     Block(usize, BlockTensor),
     /// The norm before the head.
     Norm(NormPart),
-    /// The head's own table, where it is not shared.
+    /// The table of the head, where embeddings are not tied.
     Head,
-    /// The head's bias, one number for each token.
+    /// Bias of the head, one number for each token of the vocabulary.
     HeadBias,
-    /// The head's bias as a curve over the ranks.
+    /// Knots of the bias curve of the head.
     HeadCurve,
-    /// Projection of a student's features to its teacher's width, by the student's block. Only
-    /// distillation has them.
+    /// Projection of the features of a student to the width of its teacher, by block of the
+    /// student. Only distillation has these.
     FeatureProjection(usize),
 }
 
-/// Which tensor.
+/// Identity of a tensor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum TensorId {
-    /// One that the model computes with.
+    /// A tensor that the model computes with.
     Values(ModelTensor),
-    /// Logarithms of the trained quantizer scales of one.
+    /// Logarithms of the trained quantizer scales of a tensor.
     LogScales(ModelTensor),
 }
 
@@ -130,14 +130,14 @@ impl TensorId {
         Self::block(block, BlockTensor::Expert(expert, map, part))
     }
 
-    /// The logarithms of its trained quantizer scales; of scales, they themselves.
+    /// The identity of the log scales of this tensor. Log scales return their own identity.
     pub const fn log_scales(self) -> Self {
         match self {
             Self::Values(tensor) | Self::LogScales(tensor) => Self::LogScales(tensor),
         }
     }
 
-    /// The tensor that it is, or whose scales it is.
+    /// The tensor itself, or the tensor that the log scales belong to.
     pub const fn tensor(self) -> ModelTensor {
         match self {
             Self::Values(tensor) | Self::LogScales(tensor) => tensor,

@@ -1,15 +1,15 @@
-//! Shape and role of a tensor: what its quantizer, its optimizer and its coder go by.
+//! Identity, shape and role of a tensor. Quantizers, optimizer and coder depend on them.
 
 use crate::tensor_id::TensorId;
 use serde::{Deserialize, Serialize};
 
-/// What part a tensor plays, which decides how it may be quantized.
+/// The role of a tensor, which determines its quantizer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
     /// Input embedding table (and head, where tied).
     Embedding,
-    /// Matrix that widens a bin's rows.
+    /// Projection from the width of a bin to that of the model.
     Projection,
     /// Position embeddings.
     Positions,
@@ -23,22 +23,23 @@ pub enum Role {
     Router,
     /// A mixer's weight matrix.
     Mixer,
-    /// Norms, small biases and learned scalars; only trained quantizers round them.
+    /// Norms, small biases and learned scalars. Only scale mode Learned quantizes them.
     Small,
-    /// Calibrated scales of the activation quantizers: constants, not trained by gradient.
+    /// Calibrated scales of the activation quantizers: constants that are not trained by gradient.
     ActivationScale,
     /// Logarithms of learned quantizer scales.
     LogScale,
 }
 
-/// Identity, shape and part of one tensor.
+/// Identity, shape and role of one tensor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TensorSpec {
-    /// Which tensor; written, a dotted path such as `blocks.0.moe.experts.1.up.weight`.
+    /// Identity of the tensor. It is written as a dotted path such as
+    /// `blocks.0.moe.experts.1.up.weight`.
     pub id: TensorId,
     /// Row-major shape. Matrices of linear maps are `[in, out]`; tables are `[V, D]`.
     pub shape: Vec<usize>,
-    /// The part it plays.
+    /// Role of the tensor.
     pub role: Role,
 }
 
@@ -58,7 +59,7 @@ impl TensorSpec {
         if self.shape.len() == 2 { self.shape[1] } else { 1 }
     }
 
-    /// Whether gradient steps change it.
+    /// Whether the optimizer updates it.
     pub fn is_trained(&self) -> bool {
         self.role != Role::ActivationScale
     }

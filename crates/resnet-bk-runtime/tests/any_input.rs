@@ -1,4 +1,4 @@
-//! Nothing that is passed to the facade makes it panic.
+//! No input makes the public interface panic.
 
 use proptest::prelude::*;
 use resnet_bk_runtime::{GenerateOptions, LanguageModel};
@@ -8,7 +8,7 @@ const ARTIFACT: &[u8] = include_bytes!("data/tiny-english.rbk");
 
 static MODEL: LazyLock<LanguageModel> = LazyLock::new(|| LanguageModel::from_bytes(ARTIFACT).unwrap());
 
-/// Any characters, known words, marks, white space of every kind.
+/// Text of arbitrary characters, known words, punctuation marks and all kinds of white space.
 fn text() -> impl Strategy<Value = String> {
     let word = prop_oneof![
         Just("I".to_owned()),
@@ -37,7 +37,7 @@ fn number() -> impl Strategy<Value = f32> {
     prop_oneof![proptest::sample::select(&SPECIAL[..]), any::<f32>(), 0.0..2.0f32]
 }
 
-/// Uses everything that a model has; what it refuses is as good.
+/// Calls every method of a model. Errors are allowed, panics are not.
 fn exercise(model: &LanguageModel, text: &str) {
     let _ = model.perplexity(text);
     let _ = model.log_probabilities(text);
@@ -64,27 +64,27 @@ proptest! {
         for (at, flip) in flips {
             bytes[at] ^= flip;
         }
-        // Flips of one byte can undo each other.
+        // Two flips of the same byte can cancel out.
         if bytes != ARTIFACT {
             prop_assert!(LanguageModel::from_bytes(&bytes).is_err());
         }
     }
 
-    /// Damage that the checksums do not show: what a stranger writes who knows the format.
+    /// Damaged files with valid checksums, as an attacker who knows the format could write them.
     #[test]
     fn flipped_bytes_under_new_checksums(flips in proptest::collection::vec((64..ARTIFACT.len(), 1..=255u8), 1..8)) {
         let mut bytes = ARTIFACT.to_vec();
         for (at, flip) in flips {
             bytes[at] ^= flip;
         }
-        sign(&mut bytes);
+        write_checksums(&mut bytes);
         if let Ok(model) = LanguageModel::from_bytes(&bytes) {
             exercise(&model, "I want to go home.\nHe said, \"No.\"");
         }
     }
 
     #[test]
-    fn cut_and_longer_files(length in 0..ARTIFACT.len(), tail in proptest::collection::vec(any::<u8>(), 1..20)) {
+    fn truncated_and_extended_files(length in 0..ARTIFACT.len(), tail in proptest::collection::vec(any::<u8>(), 1..20)) {
         prop_assert!(LanguageModel::from_bytes(&ARTIFACT[..length]).is_err());
         prop_assert!(LanguageModel::from_bytes(&[ARTIFACT, &tail].concat()).is_err());
     }
@@ -123,8 +123,8 @@ proptest! {
     }
 }
 
-/// Writes the checksums of all sections and of the header.
-fn sign(bytes: &mut [u8]) {
+/// Computes and writes the checksums of all sections and of the header.
+fn write_checksums(bytes: &mut [u8]) {
     let mut start = 64;
     for entry in [12, 28, 44] {
         let length = u64::from_le_bytes(std::array::from_fn(|i| bytes[entry + 8 + i])) as usize;
@@ -137,7 +137,7 @@ fn sign(bytes: &mut [u8]) {
 }
 
 #[test]
-fn a_long_text_is_read_in_parts() {
+fn a_long_text_is_processed_in_chunks() {
     let text = "I want to go home . 🦀 \n".repeat(5_000);
     let mut state = MODEL.state().unwrap();
     state.push(&text);

@@ -1,4 +1,5 @@
-//! The facade on models of every kind, and on models whose numbers are absurd: never a panic.
+//! The public interface on models of every kind, and on models with extreme values: it never
+//! panics.
 
 mod common;
 
@@ -21,8 +22,8 @@ fn open(artifact: &Artifact) -> LanguageModel {
 }
 
 #[test]
-fn perplexity_is_that_of_a_softmax_over_windows() {
-    // Single precision beside double, of sums of 42 products.
+fn perplexity_equals_a_softmax_over_windows() {
+    // Single against double precision, for sums of 42 products.
     const TOLERANCE: f64 = 1e-5;
     for fixture in fixtures().iter().step_by(11) {
         let artifact = pack(fixture);
@@ -41,13 +42,13 @@ fn perplexity_is_that_of_a_softmax_over_windows() {
         let perplexity = facade.perplexity(TEXT).unwrap();
         assert!((perplexity / expected - 1.0).abs() < TOLERANCE, "{perplexity}, expected {expected}");
         assert_eq!(perplexity, (nats(&model, &tokens) / (tokens.len() - 1) as f64).exp());
-        let alone = windows(&tokens, common::N_SEQ).map(|(x, y)| window_nats(&model, x, y, &mut model.start()));
-        assert_eq!(nats(&model, &tokens), alone.sum::<f64>(), "threads change no bit");
+        let sequential = windows(&tokens, common::N_SEQ).map(|(x, y)| window_nats(&model, x, y, &mut model.start()));
+        assert_eq!(nats(&model, &tokens), sequential.sum::<f64>(), "threads do not change the bits");
     }
 }
 
 #[test]
-fn a_bidirectional_model_has_a_perplexity_alone() {
+fn a_bidirectional_model_has_only_a_perplexity() {
     let model = open(&pack(&Fixture::new(diagonal(Causality::Bidirectional))));
     assert!(!model.is_causal());
     assert!(model.perplexity(TEXT).unwrap() > 1.0);
@@ -60,14 +61,14 @@ fn a_bidirectional_model_has_a_perplexity_alone() {
 }
 
 #[test]
-fn absurd_numbers_do_not_panic() {
+fn extreme_values_do_not_panic() {
     for fixture in fixtures().iter_mut().step_by(19) {
         for extreme in [3e38, -3e38, 65_000.0, 0.0, 1e-40] {
-            for step in [1, 3] {
+            for stride in [1, 3] {
                 for values in fixture.values.values_mut() {
-                    values.iter_mut().step_by(step).for_each(|value| *value = extreme);
+                    values.iter_mut().step_by(stride).for_each(|value| *value = extreme);
                 }
-                // Scales in half precision do not hold everything.
+                // Not all values have a scale in half precision, so packing may fail.
                 let find = |id: TensorId| fixture.values.get(&id).map(Vec::as_slice);
                 let packed = Artifact::quantize(fixture.architecture.clone(), vocabulary(), find).unwrap();
                 let Ok(bytes) = packed.to_bytes() else { continue };
@@ -87,9 +88,9 @@ fn absurd_numbers_do_not_panic() {
 }
 
 #[test]
-fn a_prompt_in_parts_equals_one() {
+fn a_prompt_in_chunks_equals_single_tokens() {
     let model = open(&pack(&Fixture::new(propagator())));
-    // More tokens than go through the model at once.
+    // More tokens than are processed at once.
     let words: Vec<String> = (0..700).map(|i| format!("w{}", 2 + i * 7 % 43)).collect();
     let mut state = model.state().unwrap();
     for word in &words {

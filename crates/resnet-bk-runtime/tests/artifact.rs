@@ -1,4 +1,4 @@
-//! What must hold of a model that comes out of a file.
+//! A model that is read from a file equals the model before writing.
 
 mod common;
 

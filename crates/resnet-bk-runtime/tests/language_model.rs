@@ -1,12 +1,12 @@
-//! What must hold of the facade: its parts agree with each other and with the command line.
+//! Tests of the public interface: its parts agree with each other and with the command line.
 
 use resnet_bk_runtime::{Error, GenerateOptions, Generation, LanguageModel, State, TokenScore};
 
 const ARTIFACT: &[u8] = include_bytes!("data/tiny-english.rbk");
 const SENTENCES: &str = include_str!("data/sentences.txt");
-/// What `resnet-bk eval` reports; see data/README.md.
+/// The perplexity that `resnet-bk eval` reports; see data/README.md.
 const PERPLEXITY: f64 = 40.27258588883563;
-/// Machines sum the head's products in an order of their own, in single precision.
+/// Machines differ in the order of summation of the head's products, in single precision.
 const TOLERANCE: f64 = 1e-5;
 
 fn model() -> LanguageModel {
@@ -18,13 +18,13 @@ fn log_probabilities(scores: &[TokenScore]) -> Vec<f64> {
 }
 
 #[test]
-fn perplexity_is_that_of_resnet_bk_eval() {
+fn perplexity_equals_resnet_bk_eval() {
     let perplexity = model().perplexity(SENTENCES).unwrap();
     assert!((perplexity / PERPLEXITY - 1.0).abs() < TOLERANCE, "{perplexity}, expected {PERPLEXITY}");
 }
 
 #[test]
-fn perplexity_is_that_of_the_log_probabilities_within_a_window() {
+fn perplexity_within_a_window_equals_the_log_probabilities() {
     let model = model();
     let text: String = SENTENCES.lines().take(5).collect::<Vec<_>>().join("\n");
     let scores = log_probabilities(&model.log_probabilities(&text).unwrap());
@@ -35,9 +35,9 @@ fn perplexity_is_that_of_the_log_probabilities_within_a_window() {
 }
 
 #[test]
-fn log_probabilities_are_those_of_suggestions() {
+fn log_probabilities_equal_those_of_suggestions() {
     let model = model();
-    // Longer than a window, and than a part that goes through the model at once.
+    // Longer than a window and than a chunk.
     let text = SENTENCES.repeat(3);
     let scores = model.log_probabilities(&text).unwrap();
     assert!(scores.len() > 300);
@@ -66,7 +66,7 @@ fn tokens_are_words_marks_and_ends_of_lines() {
 }
 
 #[test]
-fn a_state_is_the_text_that_was_pushed() {
+fn a_state_equals_the_text_that_was_pushed() {
     let model = model();
     let mut state = model.state().unwrap();
     assert_eq!(state.suggest(7), model.suggest("", 7).unwrap());
@@ -99,19 +99,19 @@ fn generation_streams_readable_text() {
     assert_eq!(pieces.len(), 60);
     assert!(pieces.iter().all(|piece| !piece.is_empty()));
     let text = format!("He said, \"I{}", pieces.concat());
-    let one_quote = |line: &str| line.matches('"').count() % 2 == 1;
-    for line in text.lines().filter(|line| !one_quote(line)) {
+    let has_open_quotation = |line: &str| line.matches('"').count() % 2 == 1;
+    for line in text.lines().filter(|line| !has_open_quotation(line)) {
         assert!(!line.starts_with(' ') && !line.contains("  ") && !line.contains(" ,"), "{line:?}");
     }
     let again: Vec<String> = model.generate("He said, \"I", options).unwrap().take(10).collect();
-    assert_eq!(again, pieces[..10], "white space at the end of a prompt changes nothing");
+    assert_eq!(again, pieces[..10], "white space at the end of a prompt has no effect");
     let other: Vec<String> = model.generate("He said, \"I", options.seed(10)).unwrap().collect();
     assert_ne!(other, pieces);
     assert_eq!(model.generate("", options.max_tokens(0)).unwrap().next(), None);
 }
 
 #[test]
-fn words_with_a_prefix_share_all_probability() {
+fn probabilities_with_a_prefix_are_conditional_on_it() {
     let state = {
         let mut state = model().state().unwrap();
         state.push("He went to");
@@ -136,16 +136,19 @@ fn words_with_a_prefix_share_all_probability() {
 
 #[test]
 fn options_outside_their_range_are_refused_with_their_values() {
-    let told = |options: GenerateOptions| {
+    let message_of = |options: GenerateOptions| {
         let error = model().generate("I", options).unwrap_err();
         assert!(matches!(error, Error::InvalidOption(_)), "{error}");
         error.to_string()
     };
     let options = GenerateOptions::default();
-    assert_eq!(told(options.temperature(f32::NAN)), "temperature is NaN, but must be finite and at least 0");
-    assert_eq!(told(options.top_k(0)), "top_k is 0, but must be at least 1");
-    assert_eq!(told(options.top_p(1.5)), "top_p is 1.5, but must be above 0 and at most 1");
-    assert_eq!(told(options.repetition_penalty(0.5)), "repetition_penalty is 0.5, but must be finite and at least 1");
+    assert_eq!(message_of(options.temperature(f32::NAN)), "temperature is NaN, but must be finite and at least 0");
+    assert_eq!(message_of(options.top_k(0)), "top_k is 0, but must be at least 1");
+    assert_eq!(message_of(options.top_p(1.5)), "top_p is 1.5, but must be above 0 and at most 1");
+    assert_eq!(
+        message_of(options.repetition_penalty(0.5)),
+        "repetition_penalty is 0.5, but must be finite and at least 1"
+    );
 }
 
 #[test]
@@ -158,7 +161,7 @@ fn texts_without_a_perplexity_are_refused() {
 }
 
 #[test]
-fn files_that_cannot_be_read_are_named() {
+fn errors_of_reading_name_the_file() {
     let error = LanguageModel::open("tests/data/missing.rbk").unwrap_err();
     assert_eq!(error.to_string(), "cannot read tests/data/missing.rbk");
     assert!(matches!(LanguageModel::open("tests"), Err(Error::Read { .. })));
@@ -168,7 +171,7 @@ fn files_that_cannot_be_read_are_named() {
 }
 
 #[test]
-fn models_and_states_cross_threads() {
+fn models_and_states_can_be_sent_to_threads() {
     fn check<T: Send + Sync + Clone + 'static>(_: &T) {}
     let model = model();
     let state = model.state().unwrap();

@@ -1,5 +1,5 @@
-//! What must hold of every model that runs: one arithmetic for windows and steps, no look at the
-//! future.
+//! Tests of every kind of model: windows and single tokens give equal bits, and future tokens have
+//! no effect.
 
 mod common;
 
@@ -9,7 +9,7 @@ use resnet_bk_runtime::internal::head::HeadBin;
 use resnet_bk_runtime::internal::model::{Model, ModelError};
 use resnet_bk_runtime::internal::tensor_id::{ExpertMap, LinearPart, ModelTensor, TensorId};
 
-/// Longer than the window, so that position embeddings run out.
+/// Longer than a window, so that there are more tokens than position embeddings.
 const LENGTH: usize = N_SEQ + 5;
 
 fn causal() -> impl Iterator<Item = Fixture> {
@@ -64,10 +64,10 @@ fn future_tokens_change_nothing() {
             other[changed] = (other[changed] + 1) % common::VOCAB_SIZE as u32;
             let after = hidden(&model, &other);
             let (past, future) = after.split_at(changed * D_MODEL);
-            let place = || format!("token {changed}: {:?}", fixture.architecture);
-            assert_ne!(future[..D_MODEL], before[changed * D_MODEL..][..D_MODEL], "{}", place());
+            let context = || format!("token {changed}: {:?}", fixture.architecture);
+            assert_ne!(future[..D_MODEL], before[changed * D_MODEL..][..D_MODEL], "{}", context());
             if fixture.is_causal() {
-                assert_eq!(bits(past), bits(&before[..past.len()]), "{}", place());
+                assert_eq!(bits(past), bits(&before[..past.len()]), "{}", context());
             }
         }
         if !fixture.is_causal() {
@@ -79,7 +79,7 @@ fn future_tokens_change_nothing() {
 }
 
 #[test]
-fn likelihoods_are_those_of_a_softmax_in_double_precision() {
+fn likelihoods_equal_a_softmax_in_double_precision() {
     // Logits of about ±10, each a sum of 42 products in single precision.
     const TOLERANCE: f64 = 1e-5;
     for fixture in fixtures() {
@@ -120,7 +120,7 @@ fn probabilities_of_all_words_sum_to_one() {
 }
 
 #[test]
-fn no_tokens_are_no_rows() {
+fn no_tokens_give_no_rows() {
     for fixture in fixtures() {
         let model = fixture.model();
         let mut state = model.start();
@@ -131,7 +131,7 @@ fn no_tokens_are_no_rows() {
 }
 
 #[test]
-fn next_logits_are_those_of_the_last_token() {
+fn next_logits_equal_those_of_the_last_token() {
     for fixture in fixtures() {
         let (model, tokens) = (fixture.model(), tokens(LENGTH, 7));
         let next = model.next_logits(&tokens, &mut model.start());
@@ -146,9 +146,9 @@ fn next_logits_are_those_of_the_last_token() {
 }
 
 #[test]
-fn missing_and_short_tensors_are_refused_by_name() {
+fn missing_and_wrongly_sized_tensors_are_refused_by_name() {
     let fixture = Fixture::new(propagator());
-    let told = |tensor: TensorId, change: fn(&mut Vec<f32>)| {
+    let message_of = |tensor: TensorId, change: fn(&mut Vec<f32>)| {
         let find = |wanted: TensorId| {
             let mut values = fixture.values.get(&wanted)?.clone();
             if wanted == tensor {
@@ -158,13 +158,13 @@ fn missing_and_short_tensors_are_refused_by_name() {
         };
         Model::new(fixture.architecture.clone(), find).unwrap_err().to_string()
     };
-    let missing = told(TensorId::expert(1, 1, ExpertMap::Down, LinearPart::Bias), Vec::clear);
+    let missing = message_of(TensorId::expert(1, 1, ExpertMap::Down, LinearPart::Bias), Vec::clear);
     assert_eq!(missing, "tensor blocks.1.moe.experts.1.down.bias: 0 elements, expected 42");
     assert_eq!(
-        told(ModelTensor::Positions.into(), |x| x.truncate(500)),
+        message_of(ModelTensor::Positions.into(), |x| x.truncate(500)),
         "tensor positions.weight: 500 elements, expected 504"
     );
-    assert_eq!(told(ModelTensor::HeadBias.into(), |x| x.push(0.0)), "tensor head.bias: 46 elements, expected 45");
+    assert_eq!(message_of(ModelTensor::HeadBias.into(), |x| x.push(0.0)), "tensor head.bias: 46 elements, expected 45");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! What must hold of suggested words and of generated text.
+//! Tests of suggestions and of text generation.
 
 mod common;
 
@@ -15,7 +15,7 @@ fn models() -> impl Iterator<Item = Model> {
     fixtures().into_iter().filter(Fixture::is_causal).map(|fixture| fixture.model())
 }
 
-/// The softmax of the words that follow `tokens`, from the whole sequence at once and in double
+/// Probabilities of the next token after `tokens`, from the whole sequence at once and in double
 /// precision.
 fn probabilities(model: &Model, tokens: &[u32]) -> Vec<f64> {
     let hidden = model.hidden(tokens, &mut model.start());
@@ -44,7 +44,10 @@ fn suggestions_are_the_most_probable_words_of_the_full_distribution() {
         }
         assert!(all.is_sorted_by(|a, b| a.probability >= b.probability));
         let listed: f64 = all.iter().map(|suggestion| f64::from(suggestion.probability)).sum();
-        assert!((listed + expected[0] + expected[1] - 1.0).abs() < 1e-5, "with the two left out, all sum to 1");
+        assert!(
+            (listed + expected[0] + expected[1] - 1.0).abs() < 1e-5,
+            "including the two that are omitted, all sum to 1"
+        );
         assert_eq!(suggest(&model, &vocabulary, PROMPT, 5).unwrap(), all[..5]);
         assert_eq!(suggest(&model, &vocabulary, PROMPT, 0).unwrap(), []);
     }
@@ -61,7 +64,8 @@ fn suggestions_serialize_as_word_and_probability() {
 #[test]
 fn generation_is_reproducible_from_its_seed() {
     for model in models() {
-        // Hot: a random model with tied embeddings is nearly certain that each word repeats.
+        // A high temperature: a random model with tied embeddings repeats each word almost
+        // certainly.
         let sampler = Sampler { temperature: 8.0, top_k: Some(20), seed: 42, ..Sampler::default() };
         let first = text(&model, PROMPT, sampler, 30);
         assert_eq!(first.len(), 30);
@@ -87,9 +91,10 @@ fn greedy_equals_the_argmax_of_the_whole_sequence() {
 }
 
 #[test]
-fn a_penalty_looks_back_on_the_last_tokens_of_prompt_and_text() {
+fn a_penalty_applies_to_the_last_tokens_of_prompt_and_text() {
     let vocabulary = vocabulary();
-    // Longer than the window, and then words that were not in it.
+    // A prompt longer than the penalty window. Its first words are outside the window; its last
+    // words are not repeated.
     let prompt = format!("w40 w41 {} w4 w5", "w2 w3 ".repeat(PENALTY_WINDOW / 2));
     for model in models() {
         let sampler = Sampler { repetition_penalty: 1.5, ..GREEDY };
@@ -114,7 +119,7 @@ fn unknown_is_never_generated() {
     let mut fixture = Fixture::new(propagator());
     fixture.values.get_mut(&TensorId::Values(ModelTensor::HeadBias)).unwrap()[0] = 50.0;
     let model = fixture.model();
-    assert!(probabilities(&model, &[1])[0] > 0.999, "the model itself expects nothing else");
+    assert!(probabilities(&model, &[1])[0] > 0.999, "the model predicts <unk> almost certainly");
     for temperature in [0.0, 0.7, 100.0] {
         let tokens = text(&model, "", Sampler { temperature, seed: 5, ..Sampler::default() }, 200);
         assert!(tokens.iter().all(|&token| token != 0), "temperature {temperature}");
@@ -126,7 +131,7 @@ fn an_empty_prompt_starts_a_line() {
     let vocabulary = vocabulary();
     let model = Fixture::new(propagator()).model();
     let line_start = probabilities(&model, &[vocabulary.end_of_line()]);
-    // With white space as the only separator, `<eos>` can be written out.
+    // This pretokenizer splits at white space only, so `<eos>` can be written in the text.
     let from_line_start = text(&model, END_OF_LINE, GREEDY, 8);
     for prompt in ["", " \n\n "] {
         let first = &suggest(&model, &vocabulary, prompt, 1).unwrap()[0];
@@ -136,7 +141,7 @@ fn an_empty_prompt_starts_a_line() {
 }
 
 #[test]
-fn bidirectional_models_and_unsound_samplers_are_refused() {
+fn bidirectional_models_and_invalid_samplers_are_refused() {
     let vocabulary = vocabulary();
     let bidirectional = fixtures().into_iter().find(|fixture| !fixture.is_causal()).unwrap().model();
     assert_eq!(suggest(&bidirectional, &vocabulary, PROMPT, 3), Err(ModelError::NotCausal));

@@ -30,9 +30,7 @@ pub enum BatchError {
         batch_size: usize,
     },
     /// The stream is too short for one batch.
-    #[error(
-        "{tokens} tokens are too few for one batch of {batch_size} x {n_seq}, which needs {needed}: use a longer text or a smaller batch"
-    )]
+    #[error("{tokens} tokens are too few for one batch of {batch_size} x {n_seq}, which needs {needed}")]
     TooFewTokens {
         /// Length of the stream.
         tokens: usize,

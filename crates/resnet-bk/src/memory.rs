@@ -31,7 +31,7 @@ const WORTH_NAMING: f64 = 0.1;
 pub enum MemoryError {
     /// A stage needs too much memory.
     #[error(
-        "stage {stage} ({kind}) needs at least {} bytes of memory, but {} are available: lower {sizes}",
+        "stage {stage} ({kind}) needs at least {} bytes of memory, but {} are available: it grows most with {sizes}",
         grouped(*needed), grouped(*available)
     )]
     Stage {
@@ -257,7 +257,7 @@ mod tests {
         }
         let heads = refused(|model| model.heads = 1 << 16, 20);
         assert!(heads.starts_with("stage 1 (train) needs at least 9,"), "{heads}");
-        assert!(heads.contains(" bytes of memory, but 8,589,934,592 are available: lower "), "{heads}");
+        assert!(heads.contains(" bytes of memory, but 8,589,934,592 are available: it grows most with "), "{heads}");
         assert!(heads.contains("heads (65,536)"), "{heads}");
         assert!(refused(|model| model.d_model = 1 << 13, 20).contains("d_model (8,192)"));
         assert!(refused(|model| model.vocab_size = 1 << 22, 20).contains("vocab_size (4,194,304)"));

@@ -39,8 +39,9 @@ pub struct Compress {
     /// recipe's
     #[arg(long, value_name = "RATIO", value_parser = parse_ratio, allow_hyphen_values = true)]
     target: Option<f64>,
-    /// Loss of valid perplexity against the baseline, at most: 15% or 0.15; overrides the recipe's
-    #[arg(long, value_name = "LOSS", value_parser = parse_loss, allow_hyphen_values = true)]
+    /// Largest allowed increase of valid perplexity against the baseline: 15% or 0.15; overrides
+    /// the recipe's
+    #[arg(long, value_name = "LOSS", value_parser = parse_max_loss, allow_hyphen_values = true)]
     max_loss: Option<f64>,
     /// Length of the packed model, vocabulary included, at most: 60kB, 1.5MB or a number of bytes;
     /// overrides the recipe's
@@ -182,6 +183,11 @@ fn parse_ratio(text: &str) -> Result<f64, String> {
     let number = text.strip_suffix(['x', 'X']).unwrap_or(text);
     let ratio = number.trim().parse().map_err(|_| "write a number such as 100".to_owned())?;
     if f64::is_finite(ratio) && ratio > 0.0 { Ok(ratio) } else { Err("it must be finite and above 0".to_owned()) }
+}
+
+/// `15%` or `0.15`.
+fn parse_max_loss(text: &str) -> Result<f64, String> {
+    parse_loss(text).map_err(|allowed| format!("it must be {allowed}; write 15% or 0.15, for example"))
 }
 
 /// `60000`, `60kB` or `1.5MB`.

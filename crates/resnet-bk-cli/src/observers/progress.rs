@@ -121,7 +121,8 @@ impl Observer for Progress {
                 self.stage =
                     Stage { number: stage, kind, epochs, steps_per_epoch, loss: None, tokens_per_second: None };
                 let from = if first_step > 0 { format!(", goes on from step {first_step}") } else { String::new() };
-                self.say(&format!("{parameters} parameters, {epochs} epochs of {steps_per_epoch} steps{from}"));
+                let noun = if epochs == 1 { "epoch" } else { "epochs" };
+                self.say(&format!("{parameters} parameters, {epochs} {noun} of {steps_per_epoch} steps{from}"));
                 self.start(first_step);
             }
             &Event::Step { step, loss, tokens_per_second, .. } => self.step(step, loss, tokens_per_second),

@@ -64,7 +64,7 @@ pub fn render(summary: &Summary, recipe: Option<&str>, pictures: &Pictures) -> S
     body += "<h2>Where the bytes go</h2>\n";
     body += &table(&size_breakdown(&summary.artifact.size_breakdown), &[]);
     if !summary.removals.is_empty() {
-        body += "<h2>Experts that went</h2>\n";
+        body += "<h2>Removed experts</h2>\n";
         body += &table(&removals(&summary.removals), &[]);
     }
     if let Some(recipe) = recipe {

@@ -1,5 +1,5 @@
-//! The CONFIG section: compact JSON, `{"architecture":{...},"pretokenizer":"words"}`, and
-//! `"blank_lines":"kept"` where they are.
+//! The CONFIG section: compact JSON, `{"architecture":{...},"pretokenizer":"words"}`, with
+//! `"blank_lines":"kept"` where blank lines are kept.
 
 use super::error::ArtifactError;
 use crate::architecture::Architecture;
@@ -17,7 +17,7 @@ struct Config<'a> {
 }
 
 pub(super) fn encode(architecture: &Architecture, vocabulary: &Vocabulary) -> Result<Vec<u8>, ArtifactError> {
-    // JSON has no NaN or infinity: only a valid architecture comes back as it was.
+    // JSON has no NaN or infinity. Only a valid architecture round-trips.
     architecture.validate()?;
     let config = Config {
         architecture: Cow::Borrowed(architecture),

@@ -1,18 +1,18 @@
-//! The outer layer of the file: header, section table and checksums. It knows nothing of what
-//! sections mean.
+//! The outer layer of the file: header, section table and checksums. It is independent of what the
+//! sections contain.
 
 use super::error::ArtifactError;
 use super::foreign;
 use super::section::Section;
 
-/// Starts every artifact. As in PNG, the high bit and the two line endings show what a text-mode
-/// transfer does.
+/// The first bytes of every artifact. As in PNG, the high bit and the two line endings reveal a
+/// transfer in text mode.
 pub(super) const MAGIC: [u8; 8] = *b"\x89RBK\r\n\x1a\n";
 
-/// The format that this program writes, and the newest that it reads.
+/// The format version that this program writes, and the newest one that it reads.
 pub const FORMAT_VERSION: u16 = 2;
 
-/// Bytes of the header: magic, version, number of sections, section table and its checksum.
+/// Bytes of the header: magic number, version, number of sections, section table and its checksum.
 pub(super) const HEADER_BYTES: usize = TABLE_END + CRC_BYTES;
 /// Bytes of a CRC-32.
 pub(super) const CRC_BYTES: usize = 4;
@@ -21,7 +21,7 @@ const TABLE_START: usize = 12;
 const TABLE_END: usize = TABLE_START + Section::STORED.len() * ENTRY_BYTES;
 const ENTRY_BYTES: usize = 16;
 
-/// The bytes of a file with the given sections.
+/// Encodes a file with the given sections.
 pub(super) fn encode(sections: [&[u8]; 3]) -> Vec<u8> {
     let payload: usize = sections.iter().map(|section| section.len()).sum();
     let mut file = Vec::with_capacity(HEADER_BYTES + payload);
@@ -39,8 +39,8 @@ pub(super) fn encode(sections: [&[u8]; 3]) -> Vec<u8> {
     file
 }
 
-/// The sections of a file, in the order of [`Section::STORED`], every checksum verified. Allocates
-/// nothing.
+/// Verifies every checksum and returns the sections of a file, in the order of [`Section::STORED`].
+/// Allocates no memory.
 pub(super) fn decode(file: &[u8]) -> Result<[&[u8]; 3], ArtifactError> {
     check_version(file)?;
     let Some((header, mut rest)) = file.split_at_checked(HEADER_BYTES) else {
@@ -56,7 +56,8 @@ pub(super) fn decode(file: &[u8]) -> Result<[&[u8]; 3], ArtifactError> {
         check_field("section kind", u16_at(entry, 0), section.kind())?;
         check_field("section encoding", u16_at(entry, 2), section.encoding())?;
         let (needed, available) = (u64_at(entry, 8), rest.len() as u64);
-        // A length of 2^32 or more does not fit a 32-bit usize, nor does a file that has it.
+        // A length of 2^32 or more does not fit a 32-bit usize. No file in memory has such a
+        // section there.
         let split = usize::try_from(needed).ok().and_then(|length| rest.split_at_checked(length));
         (sections[index], rest) = split.ok_or(ArtifactError::Truncated { section, needed, available })?;
         checksums[index] = u32_at(entry, 4);
@@ -70,8 +71,8 @@ pub(super) fn decode(file: &[u8]) -> Result<[&[u8]; 3], ArtifactError> {
     Ok(sections)
 }
 
-/// Checks magic and version, which come first: the rest of a newer format's header may be laid out
-/// in another way.
+/// Checks the magic number and the version. They come first, because the header of a newer format
+/// may have another layout.
 fn check_version(file: &[u8]) -> Result<(), ArtifactError> {
     let start = &file[..file.len().min(MAGIC.len())];
     if !MAGIC.starts_with(start) {
@@ -121,8 +122,8 @@ fn u64_at(bytes: &[u8], at: usize) -> u64 {
 mod tests {
     use super::*;
 
-    /// A header with one field overwritten and its checksum made right again.
-    fn forge(at: usize, field: &[u8]) -> Vec<u8> {
+    /// A file with one header field overwritten and the header checksum computed again.
+    fn with_field(at: usize, field: &[u8]) -> Vec<u8> {
         let mut file = encode([b"config", b"words", b"weights"]);
         file[at..at + field.len()].copy_from_slice(field);
         let crc = crc32fast::hash(&file[..TABLE_END]);
@@ -131,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn sections_come_back() {
+    fn sections_round_trip() {
         let sections: [&[u8]; 3] = [b"config", b"", b"weights"];
         let file = encode(sections);
         assert_eq!(file.len(), 64 + 6 + 7);
@@ -139,39 +140,33 @@ mod tests {
     }
 
     #[test]
-    fn the_header_is_laid_out_as_drawn() {
+    fn the_header_has_the_documented_layout() {
         let file = encode([b"123456789", b"", b"abc"]);
         // 0xcbf43926 is the published check value of this CRC-32.
-        let drawn = b"\x89RBK\r\n\x1a\n\x02\0\x03\0\
+        let expected = b"\x89RBK\r\n\x1a\n\x02\0\x03\0\
             \x01\0\0\0\x26\x39\xf4\xcb\x09\0\0\0\0\0\0\0\
             \x02\0\x01\0\0\0\0\0\0\0\0\0\0\0\0\0\
             \x03\0\x01\0\xc2\x41\x24\x35\x03\0\0\0\0\0\0\0";
-        assert_eq!(file[..TABLE_END], drawn[..]);
+        assert_eq!(file[..TABLE_END], expected[..]);
         assert_eq!(file[HEADER_BYTES..], b"123456789abc"[..]);
     }
 
     #[test]
-    fn a_later_format_is_refused_by_name() {
-        // No checksum is right there: a later header may have it elsewhere.
+    fn other_format_versions_are_refused() {
+        // The checksum is wrong: a newer header may store it elsewhere.
         let mut file = encode([b"", b"", b""]);
         file[8..10].copy_from_slice(&3u16.to_le_bytes());
         let error = decode(&file).unwrap_err();
         assert_eq!(error.to_string(), "artifact format 3 is newer than the supported format 2");
-        assert_eq!(
-            decode(&forge(8, &[0, 0])).unwrap_err().to_string(),
-            "artifact format 0 is not read by this program"
-        );
-        assert_eq!(
-            decode(&forge(8, &[1, 0])).unwrap_err().to_string(),
-            "artifact format 1 is not read by this program"
-        );
+        assert_eq!(decode(&with_field(8, &[0, 0])).unwrap_err().to_string(), "artifact format 0 is not supported");
+        assert_eq!(decode(&with_field(8, &[1, 0])).unwrap_err().to_string(), "artifact format 1 is not supported");
     }
 
     #[test]
     fn huge_lengths_are_refused() {
         for section in 0..3 {
             for length in [6 + 5 + 7 + 1, 1 << 32, 1 << 60, u64::MAX - 20, u64::MAX] {
-                let file = forge(TABLE_START + section * ENTRY_BYTES + 8, &length.to_le_bytes());
+                let file = with_field(TABLE_START + section * ENTRY_BYTES + 8, &length.to_le_bytes());
                 let error = decode(&file).unwrap_err();
                 assert!(matches!(error, ArtifactError::Truncated { needed, .. } if needed == length), "{error}");
             }
@@ -180,25 +175,25 @@ mod tests {
 
     #[test]
     fn unknown_sections_and_encodings_are_refused() {
-        let told = |at, field: &[u8]| decode(&forge(at, field)).unwrap_err().to_string();
-        assert_eq!(told(10, &[4, 0]), "the section table has number of sections 4, but must have 3");
-        assert_eq!(told(12, &[9, 0]), "the section table has section kind 9, but must have 1");
-        assert_eq!(told(14, &[1, 0]), "the section table has section encoding 1, but must have 0");
-        assert_eq!(told(30, &[0, 0]), "the section table has section encoding 0, but must have 1");
+        let message_of = |at, field: &[u8]| decode(&with_field(at, field)).unwrap_err().to_string();
+        assert_eq!(message_of(10, &[4, 0]), "number of sections in the section table is 4, but must be 3");
+        assert_eq!(message_of(12, &[9, 0]), "section kind in the section table is 9, but must be 1");
+        assert_eq!(message_of(14, &[1, 0]), "section encoding in the section table is 1, but must be 0");
+        assert_eq!(message_of(30, &[0, 0]), "section encoding in the section table is 0, but must be 1");
     }
 
     #[test]
     fn bytes_after_the_last_section_are_refused() {
         let mut file = encode([b"config", b"words", b"weights"]);
         file.push(0);
-        assert_eq!(decode(&file).unwrap_err().to_string(), "1 bytes are left over after the weights section");
+        assert_eq!(decode(&file).unwrap_err().to_string(), "1 extra bytes after the weights section");
     }
 
     #[test]
-    fn other_files_are_named() {
-        let told = |file: &[u8]| decode(file).unwrap_err().to_string();
+    fn other_kinds_of_files_are_recognized() {
+        let message_of = |file: &[u8]| decode(file).unwrap_err().to_string();
         let zip = "not an artifact: starts with 50 4b 03 04 14 00, which looks like a PyTorch zip";
-        assert_eq!(told(b"PK\x03\x04\x14\0"), zip);
-        assert_eq!(told(b""), "the header is cut short: it needs 64 bytes, but 0 are left in the file");
+        assert_eq!(message_of(b"PK\x03\x04\x14\0"), zip);
+        assert_eq!(message_of(b""), "the header is truncated: it needs 64 bytes, but the file has 0 left");
     }
 }

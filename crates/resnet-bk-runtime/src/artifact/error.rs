@@ -1,5 +1,4 @@
-//! What can be wrong with an artifact. Every error carries the values that a user needs to find the
-//! cause.
+//! Errors of artifacts. Each carries the values that a user needs to find the cause.
 
 use super::section::Section;
 use crate::architecture_validation::ArchitectureError;
@@ -19,10 +18,10 @@ pub enum ArtifactError {
     NotAnArtifact {
         /// The first bytes, at most eight.
         start: Vec<u8>,
-        /// What the bytes are instead, where it shows.
+        /// The probable kind of the file, if it is recognized.
         looks_like: Option<&'static str>,
     },
-    /// Written by a later program.
+    /// The file was written by a newer program.
     #[error("artifact format {found} is newer than the supported format {supported}")]
     NewerFormat {
         /// Format of the file.
@@ -30,14 +29,14 @@ pub enum ArtifactError {
         /// Newest format that this program reads.
         supported: u16,
     },
-    /// A format version from before this program's.
-    #[error("artifact format {found} is not read by this program")]
+    /// The format version is older than any that this program reads.
+    #[error("artifact format {found} is not supported")]
     UnknownFormat {
         /// Format of the file.
         found: u16,
     },
-    /// A section ends after the file does.
-    #[error("the {section} is cut short: it needs {needed} bytes, but {available} are left in the file")]
+    /// The file ends before a section does.
+    #[error("the {section} is truncated: it needs {needed} bytes, but the file has {available} left")]
     Truncated {
         /// The section.
         section: Section,
@@ -46,7 +45,7 @@ pub enum ArtifactError {
         /// Bytes from its start to the end of the file.
         available: u64,
     },
-    /// Bytes were changed after writing.
+    /// A checksum does not match: bytes were changed after writing.
     #[error("the {section} is damaged: its checksum is {computed:08x}, but {stored:08x} was stored")]
     Checksum {
         /// The section.
@@ -56,39 +55,39 @@ pub enum ArtifactError {
         /// CRC-32 of the bytes.
         computed: u32,
     },
-    /// The section table is not that of the format.
-    #[error("the section table has {field} {found}, but must have {expected}")]
+    /// A field of the section table does not have the value that the format requires.
+    #[error("{field} in the section table is {found}, but must be {expected}")]
     SectionTable {
         /// Which field.
         field: &'static str,
         /// Its value.
         found: u16,
-        /// The value that the format has there.
+        /// The value that the format requires.
         expected: u16,
     },
-    /// Bytes that belong to nothing.
-    #[error("{bytes} bytes are left over after the {section}")]
+    /// There are bytes after the last section.
+    #[error("{bytes} extra bytes after the {section}")]
     TrailingBytes {
-        /// The section that should have ended there.
+        /// The section after which the file should end.
         section: Section,
         /// How many bytes.
         bytes: u64,
     },
-    /// The config is not the JSON it should be.
+    /// The config is not the JSON that the format requires.
     #[error("the config is not valid")]
     Config(#[source] serde_json::Error),
     /// The config describes a model that cannot be built.
     #[error("the architecture is not valid")]
     Architecture(#[from] ArchitectureError),
-    /// The vocabulary and the architecture disagree.
+    /// The size of the vocabulary differs from the architecture.
     #[error("the vocabulary has {found} words, but the architecture has {expected}")]
     VocabularySize {
-        /// Words of the vocabulary.
+        /// Number of words in the vocabulary.
         found: usize,
         /// `vocab_size` of the architecture.
         expected: usize,
     },
-    /// The bytes of an entropy-coded section are not what an encoder wrote.
+    /// An entropy-coded section cannot be decoded.
     #[error("the {section} cannot be decoded")]
     Coding {
         /// The section.
@@ -96,10 +95,10 @@ pub enum ArtifactError {
         /// Why.
         source: CodingError,
     },
-    /// The words do not make a vocabulary.
+    /// The list of words is not a valid vocabulary.
     #[error("the vocabulary is not valid")]
     Vocabulary(#[from] VocabularyError),
-    /// A word that is not UTF-8.
+    /// A word is not UTF-8, or too long.
     #[error("word {index} of the vocabulary is {fault}")]
     Word {
         /// Id of the word.
@@ -121,7 +120,7 @@ pub enum ArtifactError {
         /// Its name.
         tensor: String,
     },
-    /// A tensor's elements or scales are too few or too many.
+    /// A tensor has the wrong number of elements, codes or scales.
     #[error("tensor {tensor} has {found} {what}, but its shape needs {expected}")]
     TensorLength {
         /// Its name.
@@ -133,8 +132,8 @@ pub enum ArtifactError {
         /// How many its shape needs.
         expected: usize,
     },
-    /// A tensor is stored in another way than the architecture's quantization says.
-    #[error("tensor {tensor} is stored as {found}, but the architecture says {expected}")]
+    /// The stored form of a tensor differs from what the quantization of the architecture requires.
+    #[error("tensor {tensor} is stored as {found}, but the architecture requires {expected}")]
     WrongScheme {
         /// Its name.
         tensor: String,
@@ -175,15 +174,15 @@ pub enum ArtifactError {
         /// Largest code of the tensor's scheme.
         qmax: i16,
     },
-    /// The coded weights are too short to be a trained model's.
-    #[error("{bytes} bytes of weights cannot hold {elements} numbers of a trained model")]
+    /// The weights section is too short for the number of elements of a trained model.
+    #[error("{bytes} bytes of weights are too few for {elements} elements of a trained model")]
     Expansion {
         /// Elements of all tensors.
         elements: u64,
         /// Bytes of the section.
         bytes: u64,
     },
-    /// The coded bytes are not those of the tensors.
+    /// The coded bytes of a tensor cannot be decoded.
     #[error("tensor {tensor} cannot be decoded")]
     TensorCoding {
         /// Its name.

@@ -1,11 +1,11 @@
-//! What a file is that is not an artifact: a guess from its first bytes, for the error message.
+//! Guesses the kind of a file that is not an artifact from its first bytes, for the error message.
 
-/// Longest start that is looked at for a guess.
-const LOOKED_AT: usize = 512;
+/// Number of bytes at the start of the file that are inspected.
+const INSPECTED_BYTES: usize = 512;
 
-/// Names the kind of file that starts with `bytes`, where it is not an artifact and the kind shows.
+/// Names the kind of the file with the given bytes, if it is recognized.
 pub fn guess(bytes: &[u8]) -> Option<&'static str> {
-    let start = &bytes[..bytes.len().min(LOOKED_AT)];
+    let start = &bytes[..bytes.len().min(INSPECTED_BYTES)];
     if is_damaged_magic(start) {
         Some("an artifact damaged by a text-mode transfer")
     } else if start.starts_with(b"PK\x03\x04") {
@@ -23,14 +23,14 @@ pub fn guess(bytes: &[u8]) -> Option<&'static str> {
     }
 }
 
-/// Line endings converted either way, the high bit cut off, or the bytes decoded as Latin-1 or
-/// UTF-8.
+/// The magic number after line endings were converted in either direction, the high bit was
+/// removed, or the bytes were decoded as Latin-1 or UTF-8.
 fn is_damaged_magic(start: &[u8]) -> bool {
     let damaged: [&[u8]; 4] = [b"\x89RBK", b"\x09RBK", b"\xc2\x89RBK", b"\xef\xbf\xbdRBK"];
     damaged.iter().any(|magic| start.starts_with(magic))
 }
 
-/// Length of the JSON header in 64 bits, then the header.
+/// A safetensors file starts with the length of its JSON header in 64 bits, then the header.
 fn is_safetensors(bytes: &[u8]) -> bool {
     let Some((length, json)) = bytes.split_first_chunk::<8>() else { return false };
     json.first() == Some(&b'{') && u64::from_le_bytes(*length) <= json.len() as u64
@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn known_files_are_named() {
+    fn known_kinds_of_files_are_recognized() {
         let mut safetensors = 16u64.to_le_bytes().to_vec();
         safetensors.extend_from_slice(br#"{"__metadata__":{}}   "#);
         assert_eq!(guess(&safetensors), Some("a safetensors file"));

@@ -1,4 +1,4 @@
-//! The `.rbk` file: a whole language model, and nothing that can be derived.
+//! The `.rbk` file: a complete language model. Nothing that can be derived is stored.
 //!
 //! ```text
 //!  0   8  magic             89 52 42 4b 0d 0a 1a 0a ("\x89RBK\r\n\x1a\n")
@@ -13,15 +13,18 @@
 //! 64      CONFIG            JSON: architecture, pretokenizer
 //!         VOCABULARY        number of words, then the coded words (artifact/vocabulary_section.rs, coding/words/)
 //!         WEIGHTS           coded scales and codes, or floats, of each tensor (artifact/weights.rs)
-//!                           end of file: nothing may follow
+//!                           end of file
 //! ```
 //!
-//! Numbers are little-endian. Names, shapes, order and quantizers of the tensors are not stored:
-//! they follow from [`Architecture::tensors`] and [`Architecture::scheme`]. Every byte is covered
-//! by a checksum and every length is compared with the file before anything is allocated for it.
-//! What [`Artifact::to_bytes`] wrote comes back from reading and writing again as the same bytes.
+//! Numbers are little-endian. Names, shapes, order and quantizers of the tensors are not stored.
+//! They follow from [`Architecture::tensors`] and [`Architecture::scheme`]. Every byte is covered
+//! by a checksum. Every length is compared with the file before memory is allocated for it. Reading
+//! the output of [`Artifact::to_bytes`] and writing it again gives the same bytes.
 
-#![cfg_attr(not(feature = "writer"), allow(dead_code, reason = "what writes a section stands beside what reads it"))]
+#![cfg_attr(
+    not(feature = "writer"),
+    allow(dead_code, reason = "the code that writes a section is beside the code that reads it")
+)]
 
 mod config;
 mod container;
@@ -54,10 +57,10 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
 
-/// Lengths of the sections of a file, in the order of the file, in bytes.
+/// Lengths of the sections of a file in bytes, in the order of the file.
 ///
 /// # Errors
-/// Where the sections do not fit the file, or their checksums do not fit them.
+/// If the container is not valid: header, section lengths or checksums.
 pub fn section_lengths(bytes: &[u8]) -> Result<[u64; 3], ArtifactError> {
     Ok(container::decode(bytes)?.map(|section| section.len() as u64))
 }
@@ -67,17 +70,18 @@ pub fn section_lengths(bytes: &[u8]) -> Result<[u64; 3], ArtifactError> {
 pub struct Artifact {
     /// Sizes, mixer and quantization.
     pub architecture: Architecture,
-    /// The `V` words, and how text is split into them.
+    /// The `V` words, and how text is split into words.
     pub vocabulary: Vocabulary,
-    /// The tensors, in the order of [`Architecture::tensors`], without learned scales: those are
-    /// scales.
+    /// The tensors in the order of [`Architecture::tensors`]. Learned scales are not in the list:
+    /// they are the scales of their tensors.
     pub tensors: Vec<StoredTensor>,
 }
 
-/// Length of the section of weights that a valid architecture's tensors are packed into, in bytes.
+/// Length in bytes of the weights section for tensors with the given values. The architecture is
+/// valid.
 ///
 /// # Errors
-/// A tensor that is missing, has another number of elements or holds NaN or infinity.
+/// If a tensor is missing, has another number of elements, or contains NaN or infinity.
 #[cfg(feature = "writer")]
 pub fn weights_bytes<'a>(
     architecture: &Architecture,
@@ -86,7 +90,7 @@ pub fn weights_bytes<'a>(
     Ok(weights::encode(architecture, &quantized(architecture, values)?)?.bytes.len() as u64)
 }
 
-/// Every tensor quantized by the architecture's scheme.
+/// Quantizes every tensor by the scheme of the architecture.
 #[cfg(feature = "writer")]
 fn quantized<'a>(
     architecture: &Architecture,
@@ -117,12 +121,12 @@ fn quantized<'a>(
 }
 
 impl Artifact {
-    /// Quantizes every tensor by the architecture's scheme. `values` gives a tensor's values by its
-    /// identity, row-major.
+    /// Quantizes every tensor by the scheme of the architecture. `values` returns the values of a
+    /// tensor, row-major.
     ///
     /// # Errors
-    /// An architecture that is not valid, a vocabulary of another size, and a tensor that is
-    /// missing, has another number of elements or holds NaN or infinity.
+    /// If the architecture is not valid, the vocabulary has another size, or a tensor is missing,
+    /// has another number of elements, or contains NaN or infinity.
     #[cfg(feature = "writer")]
     pub fn quantize<'a>(
         architecture: Architecture,
@@ -135,22 +139,22 @@ impl Artifact {
         Ok(Self { architecture, vocabulary, tensors })
     }
 
-    /// The model that the file stands for: every tensor decoded to float32.
+    /// The model, with every tensor decoded to float32.
     ///
     /// # Panics
-    /// If the fields were changed into what [`to_bytes`](Self::to_bytes) refuses.
+    /// If the fields are such that [`to_bytes`](Self::to_bytes) returns an error.
     pub fn to_model(&self) -> Model {
-        // A model looks for each of its tensors once, in another order than the file's.
+        // The model asks for each tensor once, in an order that differs from the file's.
         let specs = tensor::stored(&self.architecture);
         let stored: HashMap<TensorId, &StoredTensor> = specs.iter().map(|spec| spec.id).zip(&self.tensors).collect();
         Model::new(self.architecture.clone(), |id| stored.get(&id).map(|tensor| tensor.to_f32()))
-            .expect("the tensors of an artifact are those of its architecture")
+            .expect("the tensors of an artifact match its architecture")
     }
 
-    /// The bytes of the file.
+    /// Encodes the file.
     ///
     /// # Errors
-    /// Whatever [`from_bytes`](Self::from_bytes) would refuse.
+    /// Everything that [`from_bytes`](Self::from_bytes) would refuse.
     #[cfg(feature = "writer")]
     pub fn to_bytes(&self) -> Result<Vec<u8>, ArtifactError> {
         let config = config::encode(&self.architecture, &self.vocabulary)?;
@@ -159,11 +163,11 @@ impl Artifact {
         Ok(container::encode([&config, &vocabulary, &weights.bytes]))
     }
 
-    /// Reads a file's bytes, which may come from anywhere.
+    /// Decodes a file. The bytes may come from an untrusted source.
     ///
     /// # Errors
-    /// Anything but the bytes of a sound artifact; never a panic, nor an allocation out of
-    /// proportion to the file.
+    /// If the bytes are not a valid artifact. It never panics, and the memory that it allocates is
+    /// in proportion to the file.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, ArtifactError> {
         let [config, vocabulary, weights] = container::decode(bytes)?;
         let (architecture, pretokenizer, blank_lines) = config::decode(config)?;
@@ -176,17 +180,17 @@ impl Artifact {
     /// Reads a file.
     ///
     /// # Errors
-    /// As [`from_bytes`](Self::from_bytes), and a file that cannot be read.
+    /// As [`from_bytes`](Self::from_bytes), and if the file cannot be read.
     pub fn read(path: impl AsRef<Path>) -> Result<Self, ArtifactError> {
         let path = path.as_ref();
         let bytes = fs::read(path).map_err(|source| ArtifactError::Read { path: path.to_owned(), source })?;
         Self::from_bytes(&bytes)
     }
 
-    /// Writes a file in one step: a failure leaves the file that was there as it was.
+    /// Writes a file atomically: if it fails, an existing file is unchanged.
     ///
     /// # Errors
-    /// As [`to_bytes`](Self::to_bytes), and a file that cannot be written.
+    /// As [`to_bytes`](Self::to_bytes), and if the file cannot be written.
     #[cfg(feature = "writer")]
     pub fn write(&self, path: impl AsRef<Path>) -> Result<(), ArtifactError> {
         let path = path.as_ref();
@@ -194,16 +198,16 @@ impl Artifact {
         replace_file(path, &bytes).map_err(|source| ArtifactError::Write { path: path.to_owned(), source })
     }
 
-    /// Length of the section of weights, in bytes.
+    /// Length of the weights section in bytes.
     ///
     /// # Errors
-    /// Tensors that are not those of the architecture, or not finite.
+    /// If the tensors do not match the architecture, or are not finite.
     #[cfg(feature = "writer")]
     pub fn weights_bytes(&self) -> Result<u64, ArtifactError> {
         Ok(weights::encode(&self.architecture, &self.tensors)?.bytes.len() as u64)
     }
 
-    /// Where the bytes of the file go.
+    /// The size breakdown of the file: bytes by part.
     ///
     /// # Errors
     /// As [`to_bytes`](Self::to_bytes).

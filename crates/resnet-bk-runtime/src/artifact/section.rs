@@ -1,13 +1,13 @@
-//! The parts of a file.
+//! The sections of a file.
 
 use std::fmt;
 
-/// The section's bytes are what it holds.
+/// The bytes are the content itself.
 const ENCODING_PLAIN: u16 = 0;
-/// The section's bytes are entropy-coded (coding/mod.rs).
+/// The bytes are entropy-coded (coding/mod.rs).
 const ENCODING_CODED: u16 = 1;
 
-/// A part of the file.
+/// A section of the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Section {
     /// Magic number, version and section table.
@@ -21,14 +21,14 @@ pub enum Section {
 }
 
 impl Section {
-    /// What the section table lists, in order.
+    /// The sections in the section table, in order.
     pub(super) const STORED: [Section; 3] = [Section::Config, Section::Vocabulary, Section::Weights];
 
     pub(super) fn kind(self) -> u16 {
         self as u16
     }
 
-    /// How this format stores the section.
+    /// The encoding of the section in this format.
     pub(super) fn encoding(self) -> u16 {
         match self {
             Section::Vocabulary | Section::Weights => ENCODING_CODED,

@@ -1,11 +1,12 @@
-//! Where the bytes of an artifact go: every byte of the file stands in exactly one entry.
+//! The size breakdown of an artifact: bytes by part. Every byte of the file is counted in exactly
+//! one entry.
 
 use super::container::{CRC_BYTES, HEADER_BYTES};
 use super::section::Section;
 use crate::tensor_spec::Role;
 use serde::{Deserialize, Serialize};
 
-/// What bytes are used for.
+/// What the bytes of an entry contain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SizeKind {
@@ -15,7 +16,7 @@ pub enum SizeKind {
     Checksums,
     /// Architecture and pretokenizer.
     Config,
-    /// Words and their lengths.
+    /// The coded words.
     Vocabulary,
     /// Codes of quantized tensors.
     Codes,
@@ -26,26 +27,26 @@ pub enum SizeKind {
 }
 
 impl SizeKind {
-    /// Whether the bytes lie in the weights section.
+    /// Whether the bytes are in the weights section.
     pub fn is_weights(self) -> bool {
         matches!(self, SizeKind::Codes | SizeKind::Scales | SizeKind::Floats)
     }
 }
 
-/// Bytes of one part and one use.
+/// Bytes of one kind in one part.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SizeEntry {
-    /// Part of the model: `embedding`, `experts`, ...; `file`, `config` or `vocabulary` outside the
-    /// weights.
+    /// Part of the model: `embedding`, `experts`, and so on; or `file`, `config`, `vocabulary` for
+    /// bytes outside the weights section.
     pub part: String,
-    /// What the bytes are used for.
+    /// What the bytes contain.
     pub kind: SizeKind,
-    /// How many, at least one.
+    /// Number of bytes, at least one.
     pub bytes: u64,
 }
 
-/// All bytes of an artifact.
+/// The size breakdown of an artifact.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SizeBreakdown {
@@ -53,7 +54,7 @@ pub struct SizeBreakdown {
     pub entries: Vec<SizeEntry>,
 }
 
-/// Parts of the weights, in the size_breakdown's order.
+/// Parts of the weights section, in the order of the size breakdown.
 const PARTS: [(Role, &str); 10] = [
     (Role::Embedding, "embedding"),
     (Role::Projection, "embedding projections"),
@@ -68,22 +69,22 @@ const PARTS: [(Role, &str); 10] = [
 ];
 
 impl SizeBreakdown {
-    /// The size_breakdown of a file with sections of the given lengths, in bytes, and the parts of
-    /// its weights.
+    /// The size breakdown of a file with sections of the given lengths in bytes and the given parts
+    /// of its weights.
     pub(super) fn new(config: u64, vocabulary: u64, weights: &[(Role, SizeKind, u64)]) -> Self {
         let checksums = (CRC_BYTES * (1 + Section::STORED.len())) as u64;
-        let mut size_breakdown = SizeBreakdown { entries: Vec::new() };
-        size_breakdown.push("file", SizeKind::Header, HEADER_BYTES as u64 - checksums);
-        size_breakdown.push("file", SizeKind::Checksums, checksums);
-        size_breakdown.push("config", SizeKind::Config, config);
-        size_breakdown.push("vocabulary", SizeKind::Vocabulary, vocabulary);
+        let mut breakdown = SizeBreakdown { entries: Vec::new() };
+        breakdown.push("file", SizeKind::Header, HEADER_BYTES as u64 - checksums);
+        breakdown.push("file", SizeKind::Checksums, checksums);
+        breakdown.push("config", SizeKind::Config, config);
+        breakdown.push("vocabulary", SizeKind::Vocabulary, vocabulary);
         for (role, part) in PARTS {
             for kind in [SizeKind::Codes, SizeKind::Scales, SizeKind::Floats] {
-                let of_part = weights.iter().filter(|entry| (entry.0, entry.1) == (role, kind));
-                size_breakdown.push(part, kind, of_part.map(|entry| entry.2).sum());
+                let entries = weights.iter().filter(|entry| (entry.0, entry.1) == (role, kind));
+                breakdown.push(part, kind, entries.map(|entry| entry.2).sum());
             }
         }
-        size_breakdown
+        breakdown
     }
 
     fn push(&mut self, part: &str, kind: SizeKind, bytes: u64) {

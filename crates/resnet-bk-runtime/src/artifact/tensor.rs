@@ -1,4 +1,4 @@
-//! One tensor as the file holds it, and the checks that it must pass on its way in and out.
+//! A tensor as it is stored in the file, and its checks for reading and writing.
 
 use super::error::ArtifactError;
 use crate::architecture::Architecture;
@@ -15,7 +15,7 @@ pub enum StoredTensor {
 }
 
 impl StoredTensor {
-    /// The values that the tensor stands for, row-major.
+    /// The decoded values, row-major.
     pub fn to_f32(&self) -> Vec<f32> {
         match self {
             StoredTensor::Float(values) => values.clone(),
@@ -23,7 +23,7 @@ impl StoredTensor {
         }
     }
 
-    /// As [`to_f32`](Self::to_f32), without a copy of floats.
+    /// As [`to_f32`](Self::to_f32), without copying a float tensor.
     pub fn into_f32(self) -> Vec<f32> {
         match self {
             StoredTensor::Float(values) => values,
@@ -32,12 +32,13 @@ impl StoredTensor {
     }
 }
 
-/// The tensors of a file: learned scales are the scales of their tensors.
+/// The tensors that are stored in a file. Learned scales are not among them: they are stored as the
+/// scales of their tensors.
 pub(super) fn stored(architecture: &Architecture) -> Vec<TensorSpec> {
     architecture.tensors().into_iter().filter(|spec| spec.role != Role::LogScale).collect()
 }
 
-/// Checks that `values` fit `spec` and are finite.
+/// Checks that `values` are finite and as many as `spec` requires.
 pub(super) fn check_values(spec: &TensorSpec, values: &[f32]) -> Result<(), ArtifactError> {
     check_length(spec, "elements", values.len(), spec.len())?;
     match values.iter().position(|value| !value.is_finite()) {
@@ -46,7 +47,7 @@ pub(super) fn check_values(spec: &TensorSpec, values: &[f32]) -> Result<(), Arti
     }
 }
 
-/// Checks that `tensor` is what `spec` and `scheme` say.
+/// Checks that `tensor` matches `spec` and `scheme`.
 pub(super) fn check(spec: &TensorSpec, scheme: Option<Scheme>, tensor: &StoredTensor) -> Result<(), ArtifactError> {
     let found = match tensor {
         StoredTensor::Float(_) => None,

@@ -1,4 +1,4 @@
-//! The VOCABULARY section: the words in the order of their ids, which is that of their frequencies.
+//! The VOCABULARY section: the words in the order of their ids, which follow frequency.
 //!
 //! ```text
 //! u32 number of words, then the coded words (coding/words/)
@@ -6,30 +6,30 @@
 
 use super::error::ArtifactError;
 use super::section::Section;
-use crate::coding::words::{decode_words, encode_words, most_bytes};
+use crate::coding::words::{decode_words, encode_words, max_word_bytes};
 use crate::coding::{CodingError, Decoder, Encoder};
 
-/// The bytes of the section.
+/// Encodes the section.
 pub(super) fn encode(words: &[String], vocab_size: usize) -> Result<Vec<u8>, ArtifactError> {
     check_size(words.len(), vocab_size)?;
     let mut out = (words.len() as u32).to_le_bytes().to_vec();
     let mut encoder = Encoder::new();
     encode_words(words, &mut encoder);
     let coded = encoder.finish();
-    if words.iter().map(|word| word.len() as u64).sum::<u64>() > most_bytes(coded.len() as u64) {
-        let (index, _) = words.iter().enumerate().max_by_key(|(_, word)| word.len()).expect("some word is long");
-        return Err(ArtifactError::Word { index, fault: "longer than a word of any text" });
+    if words.iter().map(|word| word.len() as u64).sum::<u64>() > max_word_bytes(coded.len() as u64) {
+        let (index, _) = words.iter().enumerate().max_by_key(|(_, word)| word.len()).expect("the list is not empty");
+        return Err(ArtifactError::Word { index, fault: "too long" });
     }
     out.extend(coded);
     Ok(out)
 }
 
-/// The words as stored; whether they make a vocabulary is for
-/// [`Vocabulary::new`](crate::tokenizer::Vocabulary::new).
+/// Decodes the words. [`Vocabulary::new`](crate::tokenizer::Vocabulary::new) checks whether they
+/// are a valid vocabulary.
 pub(super) fn decode(bytes: &[u8], vocab_size: usize) -> Result<Vec<String>, ArtifactError> {
-    let (count, coded) = bytes.split_first_chunk().ok_or(undecodable(CodingError::CutOff))?;
+    let (count, coded) = bytes.split_first_chunk().ok_or(coding_error(CodingError::Truncated))?;
     check_size(u32::from_le_bytes(*count) as usize, vocab_size)?;
-    let words = decode_coded(coded, vocab_size).map_err(undecodable)?;
+    let words = decode_coded(coded, vocab_size).map_err(coding_error)?;
     let word = |(index, word)| String::from_utf8(word).map_err(|_| ArtifactError::Word { index, fault: "not UTF-8" });
     words.into_iter().enumerate().map(word).collect()
 }
@@ -41,12 +41,12 @@ fn decode_coded(coded: &[u8], count: usize) -> Result<Vec<Vec<u8>>, CodingError>
     Ok(words)
 }
 
-/// Checks that the vocabulary has as many words as the architecture says.
+/// Checks that the number of words equals `vocab_size` of the architecture.
 pub(super) fn check_size(found: usize, expected: usize) -> Result<(), ArtifactError> {
     if found == expected { Ok(()) } else { Err(ArtifactError::VocabularySize { found, expected }) }
 }
 
-fn undecodable(source: CodingError) -> ArtifactError {
+fn coding_error(source: CodingError) -> ArtifactError {
     ArtifactError::Coding { section: Section::Vocabulary, source }
 }
 
@@ -61,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn words_out_of_proportion_are_refused_on_the_way_in_and_out() {
+    fn words_too_long_for_their_coded_size_are_refused_in_writing_and_reading() {
         let bomb: Vec<String> = (1..2_000).map(|length| "x".repeat(length)).collect();
         assert!(encode(&bomb, bomb.len()).is_err());
         let mut encoder = Encoder::new();
@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn words_come_back_in_order() {
+    fn words_round_trip_in_order() {
         let words = words();
         let bytes = encode(&words, words.len()).unwrap();
         assert_eq!(decode(&bytes, words.len()).unwrap(), words);
@@ -85,7 +85,8 @@ mod tests {
     fn truncated_words_are_refused() {
         let words = words();
         let bytes = encode(&words, words.len()).unwrap();
-        // An encoder may end with two zeros, which a decoder takes missing bytes for.
+        // The output may end with two zero bytes. A decoder reads missing bytes as zeros, so their
+        // absence is not an error.
         for length in 0..bytes.len() - 2 {
             let error = decode(&bytes[..length], words.len()).unwrap_err();
             let known = matches!(error, ArtifactError::Coding { section: Section::Vocabulary, .. });
@@ -97,12 +98,12 @@ mod tests {
     }
 
     #[test]
-    fn a_count_that_does_not_fit_is_refused() {
+    fn a_wrong_number_of_words_is_refused() {
         let bytes = encode(&words(), 8).unwrap();
         let error = decode(&bytes, 7).unwrap_err();
         assert_eq!(error.to_string(), "the vocabulary has 8 words, but the architecture has 7");
-        // More than the bytes could hold: nothing is allocated.
+        // More words than the bytes can hold: refused before memory is allocated.
         let error = decode(b"\xff\xff\xff\x00\x01a", 0x00ff_ffff).unwrap_err();
-        assert!(matches!(error, ArtifactError::Coding { source: CodingError::CutOff, .. }), "{error}");
+        assert!(matches!(error, ArtifactError::Coding { source: CodingError::Truncated, .. }), "{error}");
     }
 }

@@ -1,11 +1,11 @@
-//! The WEIGHTS section: the file's tensors one after another in a single run of the range coder.
+//! The WEIGHTS section: all tensors of the file, one after another, in one run of the range coder.
 //!
 //! ```text
 //! quantized   scales (coding/halves.rs), then codes (coding/codes.rs)
 //! float       the upper halves of all float32 numbers, then the lower ones (coding/halves.rs)
 //! ```
 //!
-//! Scales come first so that a reader can dequantize codes as it meets them.
+//! Scales come first so that a reader can dequantize each code as soon as it is decoded.
 
 use super::error::ArtifactError;
 use super::size_breakdown::SizeKind;
@@ -17,15 +17,15 @@ use crate::tensor_id::TensorId;
 use crate::tensor_spec::{Role, TensorSpec};
 use half::f16;
 
-/// Most elements for each coded byte, and beside them, of a section that is read or written.
-const MOST_PER_BYTE: u64 = 1 << 9;
-const MOST_BESIDE: u64 = 1 << 16;
+/// Limit on the decoded size: at most this many elements per coded byte, plus a constant.
+const MAX_ELEMENTS_PER_BYTE: u64 = 1 << 9;
+const MAX_EXTRA_ELEMENTS: u64 = 1 << 16;
 
 /// A coded section.
 pub(super) struct CodedWeights {
     pub bytes: Vec<u8>,
-    /// Bytes of each part of each tensor, in the order of the file. They sum to the section: a byte
-    /// counts where it is begun.
+    /// Bytes of each part of each tensor, in the order of the file. They sum to the length of the
+    /// section. A byte is counted where the encoder settles it.
     pub parts: Vec<(Role, SizeKind, u64)>,
 }
 
@@ -42,17 +42,17 @@ pub(super) fn encode(architecture: &Architecture, tensors: &[StoredTensor]) -> R
     Ok(coded)
 }
 
-/// Checks that a section is not absurdly short for its elements: a trained model has at most a few
-/// dozen to a byte.
+/// Checks that a section is not implausibly short for its elements. The weights of a trained model
+/// have at most a few dozen elements per byte.
 fn check_expansion(specs: &[TensorSpec], bytes: u64) -> Result<(), ArtifactError> {
     let elements = specs.iter().map(|spec| spec.len() as u64).sum();
-    if elements <= bytes.saturating_mul(MOST_PER_BYTE).saturating_add(MOST_BESIDE) {
+    if elements <= bytes.saturating_mul(MAX_ELEMENTS_PER_BYTE).saturating_add(MAX_EXTRA_ELEMENTS) {
         return Ok(());
     }
     Err(ArtifactError::Expansion { elements, bytes })
 }
 
-/// As [`encode`], of tensors that fit the architecture; numbers may be what a reader refuses.
+/// As [`encode`], without checks. The numbers may be ones that a reader refuses.
 pub(super) fn encode_unchecked(architecture: &Architecture, tensors: &[StoredTensor]) -> CodedWeights {
     let mut encoder = Encoder::new();
     let mut ends = Vec::new();
@@ -77,7 +77,7 @@ pub(super) fn encode_unchecked(architecture: &Architecture, tensors: &[StoredTen
     let mut parts = Vec::with_capacity(ends.len());
     let mut before = 0;
     for (index, (role, kind, end)) in ends.iter().enumerate() {
-        // The last part has what the coder still held.
+        // The last part contains what the coder still held.
         let end = if index + 1 == ends.len() { bytes.len() as u64 } else { (*end).min(bytes.len() as u64) };
         parts.push((*role, *kind, end - before));
         before = end;
@@ -85,14 +85,14 @@ pub(super) fn encode_unchecked(architecture: &Architecture, tensors: &[StoredTen
     CodedWeights { bytes, parts }
 }
 
-/// Reads the tensors of a valid architecture.
+/// Decodes the tensors of a valid architecture.
 pub(super) fn decode(architecture: &Architecture, bytes: &[u8]) -> Result<Vec<StoredTensor>, ArtifactError> {
     let specs = tensor::stored(architecture);
     let failed = |tensor: TensorId| {
         move |source: CodingError| ArtifactError::TensorCoding { tensor: tensor.to_string(), source }
     };
     let mut decoder = Decoder::new(bytes).map_err(failed(specs[0].id))?;
-    // Before anything is allocated.
+    // Checked before memory is allocated.
     check_expansion(&specs, bytes.len() as u64)?;
     let mut tensors = Vec::new();
     for spec in &specs {

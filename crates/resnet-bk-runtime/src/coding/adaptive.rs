@@ -1,53 +1,55 @@
-//! How often was it? A probability that learns from the decisions it was asked about.
+//! Adaptive binary probabilities: estimates that are updated after each coded decision.
 //!
 //! ```text
 //! p <- p + (bit - p) / (n + 2)          n <- min(n + 1, LIMIT)
 //! ```
 //!
-//! While `n` grows this is Krichevsky and Trofimov's estimate `(ones + 1/2) / (n + 1)`; at the
-//! limit the mean is exponential, and so follows slow changes.
+//! While `n` grows, this is the KT estimator `(ones + 1/2) / (n + 1)` (Krichevsky, Trofimov 1981).
+//! At the limit it is an exponential moving average, which follows slow changes.
 
 use super::logistic::{Probability, stretch};
 
-/// An adaptive probability: 22 bits of it above 10 of the count.
+/// An adaptive binary probability in 32 bits: 22 bits for the probability above 10 bits for the
+/// count.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct AdaptiveBit(u32);
+pub(super) struct AdaptiveProbability(u32);
 
 const COUNT_BITS: u32 = 10;
 const COUNT_MASK: u32 = (1 << COUNT_BITS) - 1;
 
-impl AdaptiveBit {
-    /// One half, which nothing supports.
+impl AdaptiveProbability {
+    /// One half, with a count of 0.
     pub const NEW: Self = Self(1 << 31);
 
-    /// What a history of decisions suggests: the latest is in the lowest bit, and a one marks where
-    /// they start.
-    pub fn of_history(history: u8) -> Self {
-        let mut bit = Self::NEW;
+    /// The estimate after a history of decisions. The latest decision is the lowest bit of
+    /// `history`. The highest set bit marks the start of the history and is not a decision.
+    pub fn from_history(history: u8) -> Self {
+        let mut estimate = Self::NEW;
         let decisions = history.max(1).ilog2();
-        (0..decisions).rev().for_each(|at| bit.update(history >> at & 1 == 1, COUNT_MASK));
-        Self(bit.0 & !COUNT_MASK | Self::TRUST_IN_HISTORY)
+        (0..decisions).rev().for_each(|at| estimate.update(history >> at & 1 == 1, COUNT_MASK));
+        Self(estimate.0 & !COUNT_MASK | Self::HISTORY_COUNT)
     }
 
-    /// The suggestion is worth so many decisions.
-    const TRUST_IN_HISTORY: u32 = 6;
+    /// The count that an estimate from a history starts with.
+    const HISTORY_COUNT: u32 = 6;
 
     /// The probability of `true`.
     pub fn p(self) -> Probability {
         Probability::new(self.0 >> 16)
     }
 
-    /// Its logit, in 1 / 256.
+    /// Logit of the probability, in 1 / 256.
     pub fn logit(self) -> i32 {
         stretch(self.p())
     }
 
-    /// Decisions seen, up to the limit of the updates.
+    /// Number of updates so far, at most the limit of the updates.
     pub fn count(self) -> u32 {
         self.0 & COUNT_MASK
     }
 
-    /// Learns a decision. A greater `limit`, which must be below 1,023, forgets more slowly.
+    /// Updates the estimate with a decision. `limit` bounds the count and must be below 1,023. A
+    /// larger limit forgets more slowly.
     pub fn update(&mut self, bit: bool, limit: u32) {
         let (p, n) = (i64::from(self.0 >> COUNT_BITS), self.count());
         let target = if bit { i64::from(u32::MAX >> COUNT_BITS) } else { 0 };
@@ -56,7 +58,7 @@ impl AdaptiveBit {
     }
 }
 
-/// `2^16 / (n + 2)` of each count.
+/// `2^16 / (n + 2)` for each count `n`.
 static RECIPROCAL: [u16; 1 << COUNT_BITS] = {
     let mut table = [0; 1 << COUNT_BITS];
     let mut n = 0;
@@ -72,25 +74,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_the_estimate_of_its_formula() {
-        let (mut bit, mut ones) = (AdaptiveBit::NEW, 0.0);
+    fn probability_is_the_kt_estimate() {
+        let (mut estimate, mut ones) = (AdaptiveProbability::NEW, 0.0);
         for n in 0..300 {
             let expected = 65536.0 * (ones + 0.5) / (f64::from(n) + 1.0);
-            assert!((f64::from(bit.p().get()) - expected).abs() < 20.0, "after {n}");
-            assert_eq!(bit.count(), n);
-            let seen = n % 7 < 2;
-            bit.update(seen, 1000);
-            ones += f64::from(u8::from(seen));
+            assert!((f64::from(estimate.p().get()) - expected).abs() < 20.0, "after {n}");
+            assert_eq!(estimate.count(), n);
+            let bit = n % 7 < 2;
+            estimate.update(bit, 1000);
+            ones += f64::from(u8::from(bit));
         }
     }
 
     #[test]
-    fn it_follows_changes_and_stays_off_certainty() {
-        let mut bit = AdaptiveBit::NEW;
-        (0..10_000).for_each(|_| bit.update(true, 255));
-        assert!(bit.p() > Probability::new(65_450) && bit.p() <= Probability::MAX);
-        (0..3_000).for_each(|_| bit.update(false, 255));
-        assert!(bit.p() < Probability::new(100) && bit.p() >= Probability::MIN);
-        assert_eq!(bit.count(), 255);
+    fn probability_follows_changes_and_is_never_0_or_1() {
+        let mut estimate = AdaptiveProbability::NEW;
+        (0..10_000).for_each(|_| estimate.update(true, 255));
+        assert!(estimate.p() > Probability::new(65_450) && estimate.p() <= Probability::MAX);
+        (0..3_000).for_each(|_| estimate.update(false, 255));
+        assert!(estimate.p() < Probability::new(100) && estimate.p() >= Probability::MIN);
+        assert_eq!(estimate.count(), 255);
     }
 }

@@ -1,25 +1,28 @@
-//! Half-precision numbers, as their 16 bits.
+//! Entropy coding of half-precision numbers as 16-bit patterns.
 //!
 //! ```text
-//! high byte (sign, exponent, 2 bits)   by a tree of bits, after the high byte before
-//! low byte (8 bits of the mantissa)    by a tree of bits, after the high byte
+//! high byte (sign, exponent, 2 bits of the mantissa)   context: the high byte of the number before
+//! low byte (8 bits of the mantissa)                    context: the high byte of the same number
 //! ```
+//!
+//! A byte is eight binary decisions, the highest bit first. Each decision mixes an order-0
+//! estimate, without context, and an order-1 estimate, in the context.
 
-use super::adaptive::AdaptiveBit;
+use super::adaptive::AdaptiveProbability;
 use super::logistic::squash;
 use super::mixer::Mixer;
 use super::range::{BitCoder, CodingError, Decoder, Encoder};
 
-/// Codes the bits of half-precision numbers. None cost nothing.
+/// Encodes the bit patterns of half-precision numbers. An empty list costs nothing.
 pub fn encode_halves(halves: &[u16], encoder: &mut Encoder) {
     code_halves(&mut halves.to_vec(), encoder).expect("encoders do not fail");
 }
 
-/// The `len` numbers that were encoded.
+/// Decodes `len` numbers.
 ///
 /// # Errors
-/// If the bytes end before the numbers do: at once where they could not hold so many, and then
-/// nothing is allocated.
+/// If the bytes end before the numbers do. If they cannot hold so many numbers, nothing is
+/// allocated.
 pub fn decode_halves(len: usize, decoder: &mut Decoder<'_>) -> Result<Vec<u16>, CodingError> {
     decoder.check_decisions(16 * len as u64)?;
     let mut halves = vec![0; len];
@@ -29,40 +32,40 @@ pub fn decode_halves(len: usize, decoder: &mut Decoder<'_>) -> Result<Vec<u16>, 
 
 fn code_halves<C: BitCoder>(halves: &mut [u16], coder: &mut C) -> Result<(), CodingError> {
     let (mut high, mut low) = (Byte::new(), Byte::new());
-    let mut before = 0;
+    let mut previous = 0;
     for half in halves {
         let [h, l] = half.to_be_bytes();
-        let h = high.code(coder, h, before)?;
+        let h = high.code(coder, h, previous)?;
         *half = u16::from_be_bytes([h, low.code(coder, l, h)?]);
-        before = h;
+        previous = h;
     }
     Ok(())
 }
 
-/// Codes bytes, each after a byte that it may depend on.
+/// Codes bytes, each in the context of another byte.
 struct Byte {
-    alone: Vec<AdaptiveBit>,
-    after: Vec<AdaptiveBit>,
+    order0: Vec<AdaptiveProbability>,
+    order1: Vec<AdaptiveProbability>,
     mixer: Mixer<2>,
 }
 
 impl Byte {
     fn new() -> Self {
-        let (alone, after) = (vec![AdaptiveBit::NEW; 1 << 8], vec![AdaptiveBit::NEW; 1 << 16]);
-        Self { alone, after, mixer: Mixer::new(8, [3 << 14, 1 << 14]) }
+        let (order0, order1) = (vec![AdaptiveProbability::NEW; 1 << 8], vec![AdaptiveProbability::NEW; 1 << 16]);
+        Self { order0, order1, mixer: Mixer::new(8, [3 << 14, 1 << 14]) }
     }
 
     fn code<C: BitCoder>(&mut self, coder: &mut C, byte: u8, context: u8) -> Result<u8, CodingError> {
-        // The bits so far, after a one that marks their start.
+        // The bits so far, with a leading one that marks their start.
         let mut node = 1;
         for position in (0..8).rev() {
-            let (alone, after) = (&mut self.alone[node], &mut self.after[usize::from(context) << 8 | node]);
-            let logits = [alone.logit(), after.logit()];
+            let (order0, order1) = (&mut self.order0[node], &mut self.order1[usize::from(context) << 8 | node]);
+            let logits = [order0.logit(), order1.logit()];
             let p = squash(self.mixer.mix(position, &logits));
             let bit = coder.code(byte >> position & 1 == 1, p)?;
             self.mixer.update(position, &logits, bit, p, 4);
-            alone.update(bit, 250);
-            after.update(bit, 250);
+            order0.update(bit, 250);
+            order1.update(bit, 250);
             node = 2 * node + usize::from(bit);
         }
         Ok(node as u8)
@@ -86,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn awkward_lengths_come_back() {
+    fn awkward_lengths_round_trip() {
         for len in [0, 1, 15, 16, 17, 33, 1000] {
             for value in [0, 0x3c00, u16::MAX] {
                 let bytes = round_trip(&vec![value; len]);
@@ -107,13 +110,13 @@ mod tests {
     #[test]
     fn more_numbers_than_the_bytes_can_hold_are_refused() {
         let mut decoder = Decoder::new(b"some bytes").unwrap();
-        assert_eq!(decode_halves(usize::MAX / 16, &mut decoder), Err(CodingError::CutOff));
-        assert_eq!(decode_halves(1000, &mut decoder), Err(CodingError::CutOff));
+        assert_eq!(decode_halves(usize::MAX / 16, &mut decoder), Err(CodingError::Truncated));
+        assert_eq!(decode_halves(1000, &mut decoder), Err(CodingError::Truncated));
     }
 
     proptest! {
         #[test]
-        fn any_numbers_come_back(halves in proptest::collection::vec(any::<u16>(), 0..300)) {
+        fn any_numbers_round_trip(halves in proptest::collection::vec(any::<u16>(), 0..300)) {
             round_trip(&halves);
         }
     }

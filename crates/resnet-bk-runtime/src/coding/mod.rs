@@ -1,19 +1,20 @@
-//! Entropy coding: what is likely takes few bits.
+//! Entropy coding with adaptive binary probabilities, logistic mixing and a range coder.
 //!
 //! ```text
-//! codes, words          what is coded               codes.rs  halves.rs  words/
-//!    |  binary decisions, each with its contexts
-//! adaptive bits         how often in this context?  adaptive.rs
-//!    |  several answers, as logits
-//! mixer                 weighted sum, learned       mixer.rs  logistic.rs
-//!    |  one probability
-//! range coder           bytes                       range.rs
+//! codes, scales, words      symbols                        codes.rs  halves.rs  words/
+//!    |   binary decisions, each in several contexts
+//! adaptive probabilities    one estimate per context       adaptive.rs
+//!    |   logits
+//! logistic mixing           weighted sum of the logits     mixer.rs  logistic.rs
+//!    |   one probability
+//! range coder               bytes                          range.rs
 //! ```
 //!
-//! Encoder and decoder run the same model: code that models is written once, for any [`BitCoder`].
-//! All of it counts in integers, so every machine decodes the same bits. Context mixing is
-//! Mahoney's (PAQ, 2002-2009), binary arithmetic coding with adaptive contexts that of JPEG 2000
-//! and H.264 (CABAC).
+//! Encoder and decoder run the same model. The modeling code is written once, generic over
+//! [`BitCoder`]. It uses integer arithmetic only, so every machine decodes the same bits.
+//!
+//! Logistic mixing of contexts follows PAQ (Mahoney, 2002-2009). Binary arithmetic coding with
+//! adaptive contexts is also used by JPEG 2000 and H.264 (CABAC).
 
 mod adaptive;
 mod codes;

@@ -1,15 +1,15 @@
-//! Bits into bytes and back: a range coder of binary decisions.
+//! A range coder for binary decisions (Martin 1979).
 //!
 //! ```text
-//! the interval [low, low + range) is cut at P(0), and the decision's part becomes the interval
+//! [low, low + range) is divided at P(0); the part of the decision becomes the new interval
 //!
 //!      |<------------- P(0) ------------->|<------ P(1) ------>|
 //!     low                                                  low + range
 //! ```
 //!
-//! A decision of probability `p` costs `-log2 p` bits. The interval is kept by [`constriction`]'s
-//! range coder with 64 bits of state, of which 48 are left at least, so that rounding costs nothing
-//! that could be measured; the bytes are 16-bit little-endian words.
+//! A decision of probability `p` costs `-log2 p` bits. [`constriction`]'s range coder keeps the
+//! interval in 64 bits of state. At least 48 bits of range are left, so the loss by rounding is
+//! negligible. The output is 16-bit little-endian words.
 
 use super::logistic::Probability;
 use constriction::backends::ReadWords;
@@ -21,47 +21,47 @@ use std::borrow::Borrow;
 use std::num::NonZeroU16;
 use thiserror::Error;
 
-/// Bytes that are not what an encoder wrote.
+/// Why coded bytes cannot be decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum CodingError {
-    /// The decoder wants more bytes than there are.
-    #[error("the coded bytes are cut off")]
-    CutOff,
-    /// Bytes that no decision needed follow.
-    #[error("bytes are left over after the coded ones")]
+    /// The decoder needs more bytes than there are.
+    #[error("the coded data is truncated")]
+    Truncated,
+    /// Bytes follow after the last one that the decisions needed.
+    #[error("there are extra bytes after the coded data")]
     TrailingBytes,
-    /// No encoder writes such bytes.
-    #[error("no encoder writes such bytes")]
+    /// The bytes are not the output of an encoder.
+    #[error("the coded data is not the output of an encoder")]
     Invalid,
 }
 
-/// One decision after another, into bytes or out of them: a model that is written for this trait
-/// cannot encode what it would not decode.
+/// Codes binary decisions: to bytes in an encoder, from bytes in a decoder. A model that is generic
+/// over this trait decodes what it encodes.
 pub trait BitCoder {
-    /// Codes a decision that is `true` with probability `p`, and returns it. A decoder ignores
-    /// `bit`.
+    /// Codes a decision that is `true` with probability `p`, and returns the decision. A decoder
+    /// ignores `bit`.
     ///
     /// # Errors
-    /// A decoder's bytes are at their end. Encoders do not fail.
+    /// If the bytes of a decoder end before the decision. Encoders do not fail.
     fn code(&mut self, bit: bool, p: Probability) -> Result<bool, CodingError>;
 }
 
-/// Decisions to bytes.
+/// Encodes decisions as bytes.
 #[derive(Debug, Default)]
 pub struct Encoder(RangeEncoder<u16, u64>);
 
 impl Encoder {
-    /// An encoder without decisions.
+    /// An encoder without any decisions.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Bytes that are settled so far: at most those that [`Encoder::finish`] will return.
+    /// Bytes that further decisions do not change. At most as many as [`Encoder::finish`] returns.
     pub fn bytes_so_far(&self) -> u64 {
         2 * self.0.bulk().len() as u64
     }
 
-    /// The bytes, an even number of them; none if there were no decisions.
+    /// The encoded bytes: an even number, or none if there were no decisions.
     pub fn finish(self) -> Vec<u8> {
         let words: Vec<u16> = self.0.into();
         words.into_iter().flat_map(u16::to_le_bytes).collect()
@@ -77,7 +77,7 @@ impl BitCoder for Encoder {
     }
 }
 
-/// Bytes to decisions.
+/// Decodes decisions from bytes.
 #[derive(Debug)]
 pub struct Decoder<'a> {
     ranges: RangeDecoder<u16, u64, Words<'a>>,
@@ -85,42 +85,43 @@ pub struct Decoder<'a> {
 }
 
 impl<'a> Decoder<'a> {
-    /// Decodes what [`Encoder::finish`] returned.
+    /// A decoder for what [`Encoder::finish`] returned.
     ///
     /// # Errors
-    /// None yet: what is wrong shows later.
+    /// Currently none. Invalid bytes are found while decoding.
     pub fn new(bytes: &'a [u8]) -> Result<Self, CodingError> {
         let ranges = RangeDecoder::with_backend(Words { bytes, taken: 0 })?;
         Ok(Self { ranges, bytes: bytes.len() as u64 })
     }
 
-    /// Bytes that there are to decode.
+    /// Total number of bytes to decode.
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// Checks that the bytes can hold `decisions` decisions at all: before anything is allocated
-    /// for them.
+    /// Checks that the bytes can hold `decisions` decisions. Callers check before they allocate
+    /// memory for them.
     ///
     /// # Errors
-    /// If they are too few.
+    /// [`CodingError::Truncated`] if there are too few bytes.
     pub fn check_decisions(&self, decisions: u64) -> Result<(), CodingError> {
-        if decisions <= most_decisions(self.bytes) { Ok(()) } else { Err(CodingError::CutOff) }
+        if decisions <= max_decisions(self.bytes) { Ok(()) } else { Err(CodingError::Truncated) }
     }
 
-    /// Checks that the last decision needed the last byte.
+    /// Checks that the decisions used all bytes.
     ///
     /// # Errors
-    /// If bytes are left over, or were missing.
+    /// If there are bytes after the end, or bytes are missing.
     pub fn finish(self) -> Result<(), CodingError> {
         let (Words { bytes, taken }, state, _) = self.ranges.into_raw_parts();
-        // An interval that was never cut is that of no decisions, which take no bytes. Otherwise an
-        // encoder ends with one word or two where the decoder has read a whole state ahead.
-        let untouched = state.range().get() == u64::MAX && taken == STATE_WORDS;
-        let (least, most) = if untouched { (0, 0) } else { (taken - STATE_WORDS + 1, taken - STATE_WORDS + 2) };
+        // Without decisions the range is still full, and there are no bytes. Otherwise the encoder
+        // ended with one or two words, while the decoder has read a whole state ahead.
+        let no_decisions = state.range().get() == u64::MAX && taken == STATE_WORDS;
+        let (min_words, max_words) =
+            if no_decisions { (0, 0) } else { (taken - STATE_WORDS + 1, taken - STATE_WORDS + 2) };
         match bytes.len() {
-            len if len < 2 * least => Err(CodingError::CutOff),
-            len if len > 2 * most => Err(CodingError::TrailingBytes),
+            len if len < 2 * min_words => Err(CodingError::Truncated),
+            len if len > 2 * max_words => Err(CodingError::TrailingBytes),
             len if len % 2 == 1 => Err(CodingError::Invalid),
             _ => Ok(()),
         }
@@ -136,17 +137,17 @@ impl BitCoder for Decoder<'_> {
     }
 }
 
-/// The most decisions that `bytes` bytes can hold: one costs `-log2(1 - 2^-12)` bits at least, as
-/// no probability is above [`Probability::MAX`].
-fn most_decisions(bytes: u64) -> u64 {
-    // 8 ln 2 * 2^12 = 22,713.05; the end may be cut by less than a state.
+/// Largest number of decisions that `bytes` bytes can hold. One costs at least `-log2(1 - 2^-12)`
+/// bits, because no probability is above [`Probability::MAX`].
+fn max_decisions(bytes: u64) -> u64 {
+    // 8 ln 2 * 2^12 = 22,713.05. The end may omit up to one state, 8 bytes.
     (bytes + 8).saturating_mul(22_714)
 }
 
-/// Words of the decoder's state: it reads so far ahead.
+/// Words in the state of the decoder, which reads that far ahead.
 const STATE_WORDS: usize = 4;
 
-/// Little-endian words, then as many zeros as a sound end needs.
+/// Reads little-endian words. After the end it returns as many zeros as a valid file needs.
 #[derive(Debug)]
 struct Words<'a> {
     bytes: &'a [u8],
@@ -160,7 +161,7 @@ impl ReadWords<u16, Queue> for Words<'_> {
         let at = 2 * self.taken;
         let byte = |at| self.bytes.get(at).copied().unwrap_or(0);
         if at >= self.bytes.len() + 2 * STATE_WORDS {
-            return Err(CodingError::CutOff);
+            return Err(CodingError::Truncated);
         }
         self.taken += 1;
         Ok(Some(u16::from_le_bytes([byte(at), byte(at + 1)])))
@@ -172,7 +173,7 @@ impl ReadWords<u16, Queue> for Words<'_> {
 struct Decision(Probability);
 
 impl Decision {
-    /// Where the interval is cut, in 1 / 2^16 of it: neither end.
+    /// Where the interval is divided, in 1 / 2^16 of its length. Never 0 or 1.
     fn cut(self) -> u16 {
         (Probability::ONE - self.0.get()) as u16
     }
@@ -199,7 +200,7 @@ impl DecoderModel<16> for Decision {
     }
 }
 
-/// Sums what decisions cost, for tests: the formula that the coder should reach.
+/// A coder for tests that sums `-log2 p` over the decisions: the ideal length.
 #[cfg(test)]
 #[derive(Debug, Default)]
 pub(super) struct Meter {
@@ -240,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn decisions_come_back_at_awkward_lengths() {
+    fn decisions_round_trip_at_awkward_lengths() {
         for len in [0, 1, 2, 15, 16, 17, 33, 1000] {
             for p in [Probability::MIN, Probability::EVEN, Probability::MAX] {
                 for bit in [false, true] {
@@ -252,11 +253,11 @@ mod tests {
     }
 
     #[test]
-    fn a_byte_holds_no_more_decisions_than_the_bound_says() {
+    fn the_bound_on_decisions_holds_and_is_tight() {
         let count = 1 << 20;
         let bytes = encode(&vec![(true, Probability::MAX); count]).len() as u64;
-        assert!(count as u64 <= most_decisions(bytes));
-        assert!(count as u64 > most_decisions(bytes) / 2, "{bytes} bytes: the bound is loose");
+        assert!(count as u64 <= max_decisions(bytes));
+        assert!(count as u64 > max_decisions(bytes) / 2, "{bytes} bytes: the bound is loose");
     }
 
     #[test]
@@ -270,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_belong_to_nothing_are_refused() {
+    fn trailing_bytes_are_refused() {
         for decisions in [0, 1, 100] {
             let decisions = vec![(true, Probability::EVEN); decisions];
             let mut bytes = encode(&decisions);
@@ -282,19 +283,19 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_are_missing_are_noticed() {
+    fn missing_bytes_are_detected() {
         let decisions = vec![(false, Probability::EVEN); 100];
         let bytes = encode(&decisions);
         for length in 0..bytes.len() - 2 {
             let mut decoder = Decoder::new(&bytes[..length]).unwrap();
             let decoded = decisions.iter().try_for_each(|&(_, p)| decoder.code(false, p).map(|_| ()));
-            assert_eq!(decoded.and_then(|()| decoder.finish()), Err(CodingError::CutOff), "{length} bytes");
+            assert_eq!(decoded.and_then(|()| decoder.finish()), Err(CodingError::Truncated), "{length} bytes");
         }
     }
 
     proptest! {
         #[test]
-        fn any_decisions_come_back(raw in proptest::collection::vec((any::<bool>(), any::<u16>()), 0..600)) {
+        fn any_decisions_round_trip(raw in proptest::collection::vec((any::<bool>(), any::<u16>()), 0..600)) {
             let decisions: Vec<_> = raw.into_iter().map(|(bit, p)| (bit, Probability::new(p.into()))).collect();
             assert_round_trip(&decisions);
         }

@@ -1,10 +1,10 @@
-//! The instruction sets that kernels are compiled for, and the choice between them at run time.
+//! Instruction sets that kernels are compiled for, and their selection at run time.
 
-/// An instruction set that this machine has. A value is the proof: one that goes beyond the build's
-/// target comes from [`detect`](Self::detect) or [`available`](Self::available) only.
+/// An instruction set of this machine. A value proves that the machine has it: values beyond the
+/// target of the build come from [`detect`](Self::detect) or [`available`](Self::available) only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InstructionSet {
-    /// What the build targets.
+    /// The instructions that the build targets.
     Portable,
     /// AVX2.
     Avx2(Detected),
@@ -17,14 +17,14 @@ pub enum InstructionSet {
 pub struct Detected(());
 
 impl InstructionSet {
-    /// The best one of this machine. The standard library asks the processor once and keeps the
-    /// answer, so a call is a few loads.
+    /// The best instruction set of this machine. The standard library caches the detection, so a
+    /// call costs a few loads.
     #[inline]
     pub fn detect() -> Self {
         avx512().or_else(avx2).unwrap_or(Self::Portable)
     }
 
-    /// All that this machine has, the best one last.
+    /// All instruction sets of this machine, the best one last.
     pub fn available() -> impl Iterator<Item = Self> {
         [Some(Self::Portable), avx2(), avx512()].into_iter().flatten()
     }
@@ -52,10 +52,10 @@ fn avx512() -> Option<InstructionSet> {
     None
 }
 
-/// Defines `fn name(args)`, which runs `body` at the best instruction set of the machine, and `fn
-/// name_on(set, args)`, which runs it at a given one. The module imports [`InstructionSet`]. What
-/// `body` calls must be `#[inline(always)]`, so that each copy is compiled with its instruction
-/// set.
+/// Defines two functions. `fn name(args)` runs `body` with the best instruction set of the machine,
+/// `fn name_on(set, args)` with a given one. The module must import [`InstructionSet`]. Functions
+/// that `body` calls must be `#[inline(always)]`, so that each copy is compiled with its
+/// instruction set.
 ///
 /// ```text
 /// pub fn name(args) -> result = name_on(set) => body
@@ -111,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_best_set_is_the_last_of_the_available_ones_and_the_first_is_portable() {
+    fn available_sets_start_with_portable_and_end_with_the_best() {
         assert_eq!(InstructionSet::available().next(), Some(InstructionSet::Portable));
         assert_eq!(InstructionSet::available().last(), Some(InstructionSet::detect()));
     }

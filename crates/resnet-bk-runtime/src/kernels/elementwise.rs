@@ -1,21 +1,21 @@
-//! Transcendental functions and row reductions with the same bits on every machine.
+//! Elementwise functions and row reductions that give the same bits on every machine.
 //!
-//! `exp` splits `x = n ln 2 + r` with `|r| <= ln 2 / 2` and evaluates a degree-6 polynomial in `r`
-//! (minimax coefficients of the Cephes library); the rest follows from it. Sums run in a fixed
-//! number of lanes, so vectorizing does not change them.
+//! `exp` splits `x = n ln 2 + r` with `|r| <= ln 2 / 2` and evaluates a polynomial of degree 6 in
+//! `r` (minimax coefficients of the Cephes library). The other functions use `exp`. Sums run in a
+//! fixed number of lanes, so vectorization does not change them.
 
 use super::dispatch::InstructionSet;
 use crate::dispatched;
 
-/// Lanes of a row reduction.
+/// Number of lanes of a row reduction.
 const LANES: usize = 32;
-/// Adding it rounds to the nearest integer: 1.5 * 2^23.
+/// Adding this number rounds to the nearest integer: 1.5 * 2^23.
 const ROUND: f32 = 12_582_912.0;
 
-/// `e^x`, relative error below 2e-7 for `-87 <= x <= 88`, clamped outside.
+/// `e^x`, with a relative error below 2e-7. `x` is clamped to `-87 <= x <= 88`.
 #[inline(always)]
 pub fn exp(x: f32) -> f32 {
-    // ln 2 in two parts: the first is exact in few bits, so `x - n * LN2_HIGH` does not round.
+    // ln 2 in two parts. The first has few significant bits, so `x - n * LN2_HIGH` is exact.
     const LN2_HIGH: f32 = 0.693_359_4;
     const LN2_LOW: f32 = -2.121_944_4e-4;
     let x = x.clamp(-87.0, 88.0);
@@ -29,7 +29,8 @@ pub fn exp(x: f32) -> f32 {
     let p = p * r + 1.666_666_5e-1;
     let p = p * r + 0.5;
     let p = p * (r * r) + r + 1.0;
-    // The low bits of `rounded` hold n; a conversion of n itself would saturate, at a cost.
+    // The low bits of `rounded` contain n. A conversion of n to an integer would be slower, because
+    // it saturates.
     let exponent = rounded.to_bits().wrapping_sub(ROUND.to_bits()).wrapping_add(127);
     p * f32::from_bits(exponent << 23)
 }
@@ -68,7 +69,7 @@ fn ln_1p(y: f32) -> f32 {
 }
 
 dispatched! {
-    /// `y * silu(gate)` into `out`; the three have one length.
+    /// `out = y * silu(gate)`, elementwise; all three have one length.
     pub fn silu_gate(y: &[f32], gate: &[f32], out: &mut [f32]) = silu_gate_on(set) => silu_gate_body(y, gate, out)
 }
 
@@ -115,7 +116,7 @@ fn exp_minus_body(row: &mut [f32], shift: f32) -> f32 {
 }
 
 dispatched! {
-    /// Largest entry of a row, -inf for an empty one.
+    /// Largest entry of a row; -inf for an empty row.
     pub fn largest(row: &[f32]) -> f32 = largest_on(set) => largest_body(row)
 }
 
@@ -131,7 +132,7 @@ fn largest_body(row: &[f32]) -> f32 {
     maxima.iter().chain(rest).fold(f32::NEG_INFINITY, |max, &x| max.max(x))
 }
 
-/// Softmax of a row.
+/// Softmax of a row, in place.
 pub fn softmax_in_place(row: &mut [f32]) {
     let total = exp_minus_in_place(row, largest(row));
     for x in row {

@@ -1,8 +1,10 @@
-//! Many recurrences side by side: each lane of a vector runs one chain.
+//! Runs many recurrences at once: each lane of a vector computes one chain.
 //!
 //! ```text
-//! strips   one after another, each [length, row]: sequences of a batch, or stretches of one long sequence
-//! chain    one head of one strip          block   up to 32 chains, staged through tiles of 64 steps
+//! strip   [length, row], one after another: the sequences of a batch, or segments of one long sequence
+//! chain   one head of one strip
+//! block   up to 32 chains, one per lane
+//! tile    64 time steps of a block; data is copied from memory to tiles and back
 //! ```
 
 use super::dispatch::InstructionSet;
@@ -12,18 +14,18 @@ use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut, Range};
 use std::ptr::NonNull;
 
-/// Chains of a block.
+/// Largest number of chains of a block.
 pub const LANES: usize = 32;
-/// Steps of a tile.
+/// Time steps of a tile.
 pub const STEPS: usize = 64;
 
-/// Chains from which on rows or squares are copied rather than single numbers.
-const FEWEST: usize = 8;
+/// Fewest chains of a block for which whole rows or squares are copied instead of single numbers.
+const MIN_LANES: usize = 8;
 
-/// One number per chain of a block.
+/// One number for each chain of a block.
 pub type Lanes = [f32; LANES];
 
-/// Some steps of a block; a row never straddles two lines of the cache.
+/// Up to 64 time steps of a block. The alignment keeps each row within cache lines of its own.
 #[derive(Clone, Copy, Debug)]
 #[repr(align(64))]
 pub struct Tile([Lanes; STEPS]);
@@ -49,60 +51,61 @@ impl DerefMut for Tile {
     }
 }
 
-/// How chains lie in memory: strips of `length` steps, of `heads` heads each.
+/// The memory layout of chains: strips of `length` time steps with `heads` heads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Strips {
-    /// Steps of a strip.
+    /// Time steps of a strip.
     pub length: usize,
-    /// Heads, chains of a strip.
+    /// Heads, which are the chains of a strip.
     pub heads: usize,
 }
 
-/// Which way a kernel goes along its chains.
+/// The direction in which a kernel runs along its chains.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Walk {
-    /// From the first step to the last.
-    Forwards,
-    /// From the last step to the first.
-    Backwards,
+pub enum Direction {
+    /// From the first time step to the last.
+    Forward,
+    /// From the last time step to the first.
+    Backward,
 }
 
-impl Walk {
-    /// From a tile's numbers to those of the next, in rows of `stride`.
+impl Direction {
+    /// Offset from the numbers of a tile to those of the next tile, in rows of `stride`.
     #[inline(always)]
     fn to_next_tile(self, stride: usize) -> isize {
         let numbers = (STEPS * stride).cast_signed();
-        if self == Self::Forwards { numbers } else { -numbers }
+        if self == Self::Forward { numbers } else { -numbers }
     }
 }
 
-/// Where a block's numbers are, in rows of `PARTS * heads`: real numbers, or real parts and
-/// imaginary parts.
+/// Positions of a block's numbers. Rows have `PARTS * heads` numbers: real numbers, or real parts
+/// followed by imaginary parts.
 #[derive(Clone, Copy, Debug)]
 pub struct BlockLayout<const PARTS: usize> {
-    /// Of the first step of each lane's chain, first part.
+    /// For each lane, the position of the first time step of its chain, first part.
     offsets: [usize; LANES],
     count: usize,
     heads: usize,
 }
 
-/// A block's numbers, which nobody else reads or writes while it is there.
+/// Exclusive access to the numbers of a block.
 #[derive(Debug)]
 pub struct BlockMut<'a, const PARTS: usize> {
     strips: Strips,
     chains: Range<usize>,
     layout: BlockLayout<PARTS>,
-    /// Numbers of all blocks; those that `layout` names belong to this one.
+    /// The numbers of all blocks. Those at the positions of `layout` belong to this block.
     numbers: NonNull<f32>,
     borrowed: PhantomData<&'a mut [f32]>,
 }
 
-// SAFETY: it is a mutable borrow of the numbers that its layout names.
+// SAFETY: a block is a mutable borrow of the numbers of its layout. No other block has access to
+// them.
 #[expect(unsafe_code, reason = "blocks of interleaved chains are given to threads")]
 unsafe impl<const PARTS: usize> Send for BlockMut<'_, PARTS> {}
 
 impl Strips {
-    /// Where `count` chains from `first` on are.
+    /// The positions of `count` chains from `first` on.
     #[inline(always)]
     pub fn block_layout<const PARTS: usize>(self, first: usize, count: usize) -> BlockLayout<PARTS> {
         let mut offsets = [0; LANES];
@@ -113,26 +116,26 @@ impl Strips {
         BlockLayout { offsets, count, heads: self.heads }
     }
 
-    /// Cuts chains into blocks of at most `lanes`. Where a strip has enough of them for rows to be
-    /// copied, no block goes past its end.
+    /// Divides chains into blocks of at most `lanes`. If a strip has enough heads for rows to be
+    /// copied, no block extends past the end of a strip.
     ///
     /// # Panics
-    /// If `lanes` is not between 1 and [`LANES`], or there are chains without heads.
+    /// If `lanes` is not from 1 to [`LANES`], or there are chains without heads.
     pub fn blocks(self, chains: usize, lanes: usize) -> impl Iterator<Item = Range<usize>> {
         assert!((1..=LANES).contains(&lanes), "{lanes} lanes");
         let mut first = 0;
         std::iter::from_fn(move || {
-            let to_end = if self.heads < FEWEST { lanes } else { self.heads - first % self.heads };
+            let to_end = if self.heads < MIN_LANES { lanes } else { self.heads - first % self.heads };
             let block = first..chains.min(first + lanes.min(to_end));
             first = block.end;
             (!block.is_empty()).then_some(block)
         })
     }
 
-    /// The [`blocks`](Self::blocks) of `numbers`, `[S, T, PARTS H]`.
+    /// Divides `numbers`, `[S, T, PARTS H]`, into [`blocks`](Self::blocks).
     ///
     /// # Panics
-    /// If the numbers are not those of whole strips; as `blocks`.
+    /// If `numbers` is not a whole number of strips, and as [`blocks`](Self::blocks).
     pub fn blocks_mut<const PARTS: usize>(
         self,
         numbers: &mut [f32],
@@ -141,7 +144,8 @@ impl Strips {
         let per_strip = PARTS.checked_mul(self.length).and_then(|wide| wide.checked_mul(self.heads));
         let per_strip =
             per_strip.filter(|&len| if len == 0 { numbers.is_empty() } else { numbers.len().is_multiple_of(len) });
-        let per_strip = per_strip.unwrap_or_else(|| panic!("{} numbers are no whole {self:?}", numbers.len()));
+        let per_strip =
+            per_strip.unwrap_or_else(|| panic!("{} numbers are not a whole number of {self:?}", numbers.len()));
         let chains = numbers.len().checked_div(per_strip).unwrap_or(0) * self.heads;
         let start = NonNull::from(numbers).cast();
         self.blocks(chains, lanes).map(move |block| BlockMut {
@@ -155,13 +159,13 @@ impl Strips {
 }
 
 impl<const PARTS: usize> BlockLayout<PARTS> {
-    /// Whether the lanes lie side by side, enough of them to copy rows rather than chains.
+    /// Whether the lanes are adjacent in memory and numerous enough to copy rows.
     #[inline(always)]
     fn has_rows(&self) -> bool {
-        self.count >= FEWEST && self.offsets[self.count - 1] == self.offsets[0] + self.count - 1
+        self.count >= MIN_LANES && self.offsets[self.count - 1] == self.offsets[0] + self.count - 1
     }
 
-    /// A part of every chain's first step.
+    /// One part of the first time step of every chain.
     #[inline(always)]
     pub fn first_step(&self, source: &[f32], part: usize) -> Lanes {
         let mut lanes = [0.0; LANES];
@@ -171,19 +175,19 @@ impl<const PARTS: usize> BlockLayout<PARTS> {
         lanes
     }
 
-    /// Copies `steps` steps from `start` on into tiles, one a part. Whole tiles ask for the numbers
-    /// of the tile that comes next on this walk.
+    /// Copies `steps` time steps from `start` on into tiles, one for each part. Prefetches the
+    /// numbers of the next tile in this direction.
     #[inline(always)]
     pub fn load(
         &self,
         set: InstructionSet,
         source: &[f32],
         (start, steps): (usize, usize),
-        walk: Walk,
+        direction: Direction,
         tiles: &mut [Tile; PARTS],
     ) {
         let stride = PARTS * self.heads;
-        let ahead = walk.to_next_tile(stride);
+        let ahead = direction.to_next_tile(stride);
         if self.has_rows() {
             for step in 0..steps {
                 let row = &source[self.offsets[0] + (start + step) * stride..];
@@ -199,7 +203,7 @@ impl<const PARTS: usize> BlockLayout<PARTS> {
             }
             return;
         }
-        if self.heads == 1 && steps == STEPS && self.count >= FEWEST {
+        if self.heads == 1 && steps == STEPS && self.count >= MIN_LANES {
             return self.load_chains(set, &source[start * stride..], ahead, tiles);
         }
         for (lane, offset) in self.offsets[..self.count].iter().enumerate() {
@@ -212,11 +216,10 @@ impl<const PARTS: usize> BlockLayout<PARTS> {
         }
     }
 
-    /// Whole tiles of chains of one head each, through squares of 16 lanes and 16 numbers of a
-    /// chain.
+    /// Copies whole tiles of single-head chains, in squares of 16 lanes and 16 numbers of a chain.
     #[inline(always)]
     fn load_chains(&self, set: InstructionSet, source: &[f32], ahead: isize, tiles: &mut [Tile; PARTS]) {
-        // Gathered first: the processor waits for the rows' memory all at once.
+        // All rows are gathered before the transpose, so that their cache misses overlap.
         let mut square = Square { rows: [[0.0; SIDE]; SIDE] };
         for (group, offsets) in self.offsets[..self.count].chunks(SIDE).enumerate() {
             for first in (0..PARTS * STEPS).step_by(SIDE) {
@@ -234,33 +237,33 @@ impl<const PARTS: usize> BlockLayout<PARTS> {
 }
 
 impl<const PARTS: usize> BlockMut<'_, PARTS> {
-    /// What it is a block of.
+    /// The strips that the block belongs to.
     #[inline(always)]
     pub fn strips(&self) -> Strips {
         self.strips
     }
 
-    /// Its chains.
+    /// The range of its chains.
     #[inline(always)]
     pub fn chains(&self) -> Range<usize> {
         self.chains.clone()
     }
 
-    /// Numbers of a chain or of a row of chains.
+    /// Writes numbers of a chain, or of a row of chains.
     ///
     /// # Safety
-    /// They are within the numbers that the block was cut from, and of its own chains.
+    /// The positions are within the numbers that the block was made from, and belong to its chains.
     #[inline(always)]
     #[expect(unsafe_code, reason = "other blocks' numbers lie between these")]
     unsafe fn write(&mut self, at: usize, numbers: &[f32]) {
-        // SAFETY: what the caller promises; nobody else has a reference to them.
+        // SAFETY: guaranteed by the caller. Nothing else has a reference to these numbers.
         unsafe { self.numbers.add(at).copy_from_nonoverlapping(NonNull::from(numbers).cast(), numbers.len()) }
     }
 
-    /// Copies `steps` steps of tiles out, from `start` on.
+    /// Copies `steps` time steps from tiles to memory, from time step `start` on.
     ///
     /// # Panics
-    /// If the chains have fewer steps.
+    /// If the chains have fewer time steps.
     #[inline(always)]
     #[expect(unsafe_code, reason = "other blocks' numbers lie between these")]
     pub fn store(&mut self, set: InstructionSet, tiles: &[Tile; PARTS], start: usize, steps: usize) {
@@ -273,21 +276,21 @@ impl<const PARTS: usize> BlockMut<'_, PARTS> {
                 for (part, tile) in tiles.iter().enumerate() {
                     let at = offsets[0] + (start + step) * stride + part * heads;
                     let row = &tile[step];
-                    // SAFETY: the step is one of the chains', and the `count` lanes lie side by
-                    // side.
+                    // SAFETY: the time step is within the chains, and the `count` lanes are
+                    // adjacent.
                     unsafe { if count == LANES { self.write(at, row) } else { self.write(at, &row[..count]) } }
                 }
             }
             return;
         }
-        if heads == 1 && steps == STEPS && count >= FEWEST {
+        if heads == 1 && steps == STEPS && count >= MIN_LANES {
             for (group, offsets) in offsets[..count].chunks(SIDE).enumerate() {
                 for first in (0..PARTS * STEPS).step_by(SIDE) {
                     let row = |number: usize| row_at(&tiles[number % PARTS][number / PARTS], group * SIDE);
                     let rows = from_fn(|index| row(first + index));
                     for (row, offset) in transpose(set, rows).rows.iter().zip(offsets) {
-                        // SAFETY: a chain of one head is `PARTS T` numbers in a row, of which these
-                        // are `SIDE`.
+                        // SAFETY: a single-head chain is `PARTS * length` consecutive numbers, and
+                        // these are `SIDE` of them.
                         unsafe { self.write(offset + start * stride + first, row) };
                     }
                 }
@@ -297,7 +300,7 @@ impl<const PARTS: usize> BlockMut<'_, PARTS> {
         for (lane, offset) in offsets[..count].iter().enumerate() {
             for step in 0..steps {
                 for (part, tile) in tiles.iter().enumerate() {
-                    // SAFETY: the step is one of the chain's.
+                    // SAFETY: the time step is within the chain.
                     unsafe { self.write(offset + (start + step) * stride + part * heads, &tile[step][lane..][..1]) };
                 }
             }
@@ -305,14 +308,14 @@ impl<const PARTS: usize> BlockMut<'_, PARTS> {
     }
 }
 
-/// Asks for the line of the cache that is `ahead` numbers from the first one.
+/// Prefetches the cache line that is `ahead` numbers from the first one.
 #[inline(always)]
 fn prefetch(numbers: &[f32], ahead: isize) {
     #[cfg(target_arch = "x86_64")]
     {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
         let address = numbers.as_ptr().wrapping_offset(ahead);
-        // SAFETY: a hint, of which an address that is not there is no fault.
+        // SAFETY: a prefetch is a hint. An invalid address has no effect.
         #[expect(unsafe_code, reason = "takes a pointer")]
         unsafe {
             _mm_prefetch::<_MM_HINT_T0>(address.cast());
@@ -322,13 +325,13 @@ fn prefetch(numbers: &[f32], ahead: isize) {
     let _ = (numbers, ahead);
 }
 
-/// A square's row.
+/// One row of a square, from `start` on.
 #[inline(always)]
 fn row_at(numbers: &[f32], start: usize) -> &Row {
     numbers[start..].first_chunk().expect("a whole row of numbers")
 }
 
-/// A number per head, for every chain of a block.
+/// The value of its head for every chain of a block.
 #[inline(always)]
 pub fn per_head(values: &[f32], first: usize, count: usize) -> Lanes {
     let mut lanes = [0.0; LANES];
@@ -338,7 +341,7 @@ pub fn per_head(values: &[f32], first: usize, count: usize) -> Lanes {
     lanes
 }
 
-/// `count` numbers of a row from `first` on, one a lane; the other lanes are zero.
+/// Copies `count` numbers of a row from `first` on into lanes. The other lanes are zero.
 #[inline(always)]
 pub fn take(row: &[f32], first: usize, count: usize) -> Lanes {
     match row[first..].first_chunk() {
@@ -351,7 +354,7 @@ pub fn take(row: &[f32], first: usize, count: usize) -> Lanes {
     }
 }
 
-/// Puts the first `count` lanes into a row from `first` on.
+/// Copies the first `count` lanes into a row from `first` on.
 #[inline(always)]
 pub fn put(lanes: &Lanes, row: &mut [f32], first: usize, count: usize) {
     match row[first..].first_chunk_mut() {
@@ -364,13 +367,13 @@ pub fn put(lanes: &Lanes, row: &mut [f32], first: usize, count: usize) {
 mod tests {
     use super::*;
 
-    /// A number that tells where it belongs.
+    /// A value that encodes its position.
     fn value(chain: usize, step: usize, part: usize) -> f32 {
         (1000 * chain + 10 * step + part) as f32
     }
 
-    /// Stores every block's values, from the last block on: one that wrote into a later block's
-    /// numbers would leave its own there.
+    /// Stores the values of every block, last block first. If a block wrote into a later one, the
+    /// wrong values would remain.
     fn fill(set: InstructionSet, shape: Strips, lanes: usize, numbers: &mut [f32]) {
         let blocks: Vec<BlockMut<2>> = shape.blocks_mut(numbers, lanes).collect();
         for mut block in blocks.into_iter().rev() {
@@ -390,7 +393,7 @@ mod tests {
     }
 
     #[test]
-    fn blocks_share_all_numbers_out_and_write_none_of_another() {
+    fn blocks_cover_all_numbers_and_do_not_overlap() {
         for set in InstructionSet::available() {
             for (heads, strips) in [(1, 50), (3, 7), (8, 3), (12, 2), (33, 2), (40, 1), (64, 2)] {
                 for (lanes, length) in [(1, 3), (10, 64), (32, 70)] {
@@ -412,7 +415,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_panics() {
+    fn invalid_shapes_and_ranges_panic() {
         for (length, lanes, numbers) in
             [(2, 4, 13), (0, 4, 12), (usize::MAX / 2 + 2, 1, 2), (2, LANES + 1, 12), (2, 0, 12)]
         {

@@ -1,18 +1,18 @@
-//! `y = x W + b`, each output summed over the inputs in order, multiply and add rounded apart.
+//! `y = x W + b`. Each output is summed over the inputs in order, without fused multiply-add.
 //!
-//! The order does not depend on how many rows come at once, so a batch and a single step give the
-//! same bits.
+//! The order does not depend on the number of rows, so a batch and a single time step give the same
+//! bits.
 
 use super::dispatch::InstructionSet;
 use crate::dispatched;
 
-/// Rows that share a load of the weights.
+/// Rows that are computed with one load of the weights.
 const ROWS: usize = 4;
 /// Outputs held in registers: two AVX-512 vectors.
 const COLUMNS: usize = 32;
 
 dispatched! {
-    /// Affine map of every row.
+    /// Applies an affine map to every row.
     ///
     /// # Shapes
     /// - `x`: `[n, input]`
@@ -96,7 +96,7 @@ mod tests {
     use super::*;
 
     /// The formula, one output at a time.
-    fn slow(x: &[f32], weight: &[f32], bias: &[f32], input: usize) -> Vec<f32> {
+    fn formula(x: &[f32], weight: &[f32], bias: &[f32], input: usize) -> Vec<f32> {
         let output = bias.len();
         let mut out = Vec::new();
         for row in x.chunks(input) {
@@ -117,7 +117,7 @@ mod tests {
             for input in [1, 2, 15, 64] {
                 for output in [1, 7, 8, 15, 16, 17, 31, 32, 33, 64, 100] {
                     let (x, w, b) = (values(rows * input, 1), values(input * output, 2), values(output, 3));
-                    let expected = slow(&x, &w, &b, input);
+                    let expected = formula(&x, &w, &b, input);
                     let found = equal_bits("linear", |set| {
                         let mut out = vec![f32::NAN; rows * output];
                         linear_on(set, &x, &w, &b, &mut out);

@@ -1,6 +1,6 @@
-//! Safe matrix products over the `gemm` crate.
+//! Matrix products: a safe interface to the `gemm` crate.
 
-/// A view of a matrix in a slice.
+/// A matrix that borrows its elements from a slice.
 #[derive(Clone, Copy, Debug)]
 pub struct Matrix<'a> {
     data: &'a [f32],
@@ -20,7 +20,7 @@ impl<'a> Matrix<'a> {
         Self { data, rows, columns, row_stride: columns, column_stride: 1 }
     }
 
-    /// The same elements with rows and columns exchanged.
+    /// The transposed matrix.
     pub fn transposed(self) -> Self {
         Self {
             rows: self.columns,
@@ -32,21 +32,21 @@ impl<'a> Matrix<'a> {
     }
 }
 
-/// What becomes of the values already in the output.
+/// How the product is written to the output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Write {
-    /// They are replaced.
+    /// The output is overwritten.
     Overwrite,
-    /// The product is added to them.
+    /// The product is added to the output.
     Accumulate,
 }
 
-/// How many threads share a product.
+/// The threads that compute a product.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Threads {
-    /// The calling one alone.
+    /// The calling thread.
     One,
-    /// All of the current rayon pool; the calling one alone without the feature `rayon`.
+    /// All threads of the current rayon pool. Without the feature `rayon`, the calling thread.
     All,
 }
 

@@ -9,10 +9,10 @@ use crate::dispatched;
 
 /// Added to variances and mean squares.
 const EPSILON: f32 = 1e-5;
-/// Lanes of a row's sums.
+/// Number of lanes of the sums over a row.
 const LANES: usize = 16;
 
-/// `sum f(x)` over a row, in a fixed number of lanes, so that vectorizing does not change it.
+/// `sum f(x)` over a row. The fixed number of lanes keeps vectorization from changing the result.
 #[inline(always)]
 fn sum(row: &[f32], f: impl Fn(f32) -> f32) -> f32 {
     let mut sums = [0.0f32; LANES];
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn normalized_rows_have_the_promised_moments() {
+    fn normalized_rows_have_the_expected_moments() {
         let x: Vec<f32> = (0..96).map(|i| (i as f32 * 1.3).sin() * 3.0 + 2.0).collect();
         let mut out = vec![0.0; 96];
         layer_norm(&x, &[1.0; 32], &[0.0; 32], &mut out);

@@ -1,33 +1,33 @@
-//! Normalizers of the head's logits, a row at a time.
+//! Running softmax normalizers, updated with a row of logits at a time.
 
 use super::dispatch::InstructionSet;
 use super::elementwise::{exp, largest};
 use crate::dispatched;
 
-/// Lanes of a row reduction.
+/// Number of lanes of a row reduction.
 const LANES: usize = 32;
 
-/// A running `sum e^(x)` that never overflows: `sum e^(x - largest)` beside the largest `x` so far.
+/// A running `sum e^x` that does not overflow: the largest `x` so far, and `sum e^(x - largest)`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Normalizer {
     /// Largest entry so far.
     pub largest: f32,
-    /// Sum relative to it.
+    /// `sum e^(x - largest)`.
     pub sum: f32,
 }
 
 impl Normalizer {
-    /// Of no entries.
+    /// The sum of no entries.
     pub const EMPTY: Self = Self { largest: f32::MIN, sum: 0.0 };
 
-    /// Takes in the entries of a row times `scale`.
+    /// Adds the entries of a row, each multiplied by `scale`.
     pub fn extend(&mut self, row: &[f32], scale: f32) {
         let shift = self.largest.max(largest(row) * scale);
         let sum = scaled_exp_sum(row, scale, shift);
         self.merge(Self { largest: shift, sum });
     }
 
-    /// Takes in another running sum.
+    /// Adds another running sum.
     pub fn merge(&mut self, other: Self) {
         let largest = self.largest.max(other.largest);
         self.sum = self.sum * exp(self.largest - largest) + other.sum * exp(other.largest - largest);
@@ -63,7 +63,7 @@ fn scaled_exp_sum_body(row: &[f32], scale: f32, shift: f32) -> f32 {
 }
 
 dispatched! {
-    /// Adds a row to another.
+    /// Adds `other` to `row`, elementwise.
     pub fn add_row(row: &mut [f32], other: &[f32]) = add_row_on(set) => add_row_body(row, other)
 }
 

@@ -1,4 +1,4 @@
-//! The propagator of one sequence; a lane is a head. Equations in [`crate::resolvent`].
+//! The propagator of one sequence; each lane computes a head. Equations: [`crate::resolvent`].
 
 use super::dispatch::InstructionSet;
 use super::elementwise::{sigmoid, softplus};
@@ -20,7 +20,7 @@ pub struct PropagatorInput<'a> {
 }
 
 dispatched! {
-    /// Waves and ratios of every position, going on from the last ratio and wave.
+    /// Computes the waves and ratios of every position, continuing from the given ratio and wave.
     ///
     /// # Shapes
     /// - `ratio`, `wave`: `[2H]`, updated

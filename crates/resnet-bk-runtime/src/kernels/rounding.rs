@@ -1,7 +1,8 @@
-//! Rounding to the multiples of a step. [`nearest_code`] is the one definition of it.
+//! Rounding to multiples of a quantizer scale. [`nearest_code`] is the only definition of the
+//! rounding.
 //!
 //! ```text
-//! code = clamp( round_half_even( x / step ), -qmax, qmax )
+//! code = clamp( round_half_even( x / scale ), -qmax, qmax )
 //! ```
 
 use super::dispatch::InstructionSet;
@@ -10,17 +11,17 @@ use crate::dispatched;
 /// Lanes of a reduction.
 const LANES: usize = 32;
 
-/// A value in units of its step; 0 where the step is 0.
+/// `x / scale`, or 0 where the scale is 0.
 #[inline(always)]
-pub fn in_steps(x: f32, step: f32) -> f32 {
-    if step == 0.0 { 0.0 } else { x / step }
+pub fn divide_by_scale(x: f32, scale: f32) -> f32 {
+    if scale == 0.0 { 0.0 } else { x / scale }
 }
 
-/// The code of a value: its nearest multiple of `step` (ties to even), at most `qmax` steps from
-/// zero. A zero step gives 0.
+/// The code of `x`: `x / scale` rounded to the nearest integer, ties to even, and clamped to
+/// `±qmax`. A zero scale gives 0.
 #[inline(always)]
-pub fn nearest_code(x: f32, step: f32, qmax: f32) -> f32 {
-    in_steps(x, step).round_ties_even().clamp(-qmax, qmax)
+pub fn nearest_code(x: f32, scale: f32, qmax: f32) -> f32 {
+    divide_by_scale(x, scale).round_ties_even().clamp(-qmax, qmax)
 }
 
 dispatched! {
@@ -41,36 +42,36 @@ fn largest_magnitude_body(values: &[f32]) -> f32 {
 }
 
 dispatched! {
-    /// Replaces every value by its nearest multiple of one step, at most `qmax` steps from zero. A
-    /// zero step gives 0.
-    pub fn round_to_step(values: &mut [f32], step: f32, qmax: f32)
-        = round_to_step_on(set) => round_to_step_body(values, step, qmax)
+    /// Replaces every value by the nearest multiple of `scale`, at most `qmax` times the scale in
+    /// magnitude. A zero scale gives 0.
+    pub fn round_to_scale(values: &mut [f32], scale: f32, qmax: f32)
+        = round_to_scale_on(set) => round_to_scale_body(values, scale, qmax)
 }
 
 #[inline(always)]
-fn round_to_step_body(values: &mut [f32], step: f32, qmax: f32) {
+fn round_to_scale_body(values: &mut [f32], scale: f32, qmax: f32) {
     for x in values {
-        *x = nearest(*x, step, qmax);
+        *x = nearest(*x, scale, qmax);
     }
 }
 
 dispatched! {
-    /// The same with a step for each value.
-    pub fn round_to_steps(values: &mut [f32], steps: &[f32], qmax: f32)
-        = round_to_steps_on(set) => round_to_steps_body(values, steps, qmax)
+    /// As [`round_to_scale`], with a scale for each value.
+    pub fn round_to_scales(values: &mut [f32], scales: &[f32], qmax: f32)
+        = round_to_scales_on(set) => round_to_scales_body(values, scales, qmax)
 }
 
 #[inline(always)]
-fn round_to_steps_body(values: &mut [f32], steps: &[f32], qmax: f32) {
-    for (x, &step) in values.iter_mut().zip(steps) {
-        *x = nearest(*x, step, qmax);
+fn round_to_scales_body(values: &mut [f32], scales: &[f32], qmax: f32) {
+    for (x, &scale) in values.iter_mut().zip(scales) {
+        *x = nearest(*x, scale, qmax);
     }
 }
 
 #[inline(always)]
-fn nearest(x: f32, step: f32, qmax: f32) -> f32 {
-    // Adding zero takes the sign off a negative zero, which an integer code cannot carry.
-    nearest_code(x, step, qmax) * step + 0.0
+fn nearest(x: f32, scale: f32, qmax: f32) -> f32 {
+    // Adding zero turns a negative zero into a positive one. An integer code has no negative zero.
+    nearest_code(x, scale, qmax) * scale + 0.0
 }
 
 #[cfg(test)]
@@ -81,25 +82,25 @@ mod tests {
     #[test]
     fn every_instruction_set_gives_the_same_bits() {
         for n in AWKWARD {
-            // With ties: numbers are multiples of 1/500.5 or of an eighth.
+            // Some values are ties: a third are multiples of an eighth.
             let x: Vec<f32> = values(n, 1)
                 .iter()
                 .enumerate()
                 .map(|(i, x)| if i % 3 == 0 { (8.0 * x).trunc() / 8.0 } else { *x })
                 .collect();
-            let steps: Vec<f32> = (0..n).map(|i| (i % 5) as f32 * 0.25).collect();
+            let scales: Vec<f32> = (0..n).map(|i| (i % 5) as f32 * 0.25).collect();
             let largest = equal_bits("largest_magnitude", |set| vec![largest_magnitude_on(set, &x)]);
             assert_eq!(largest, [x.iter().fold(0.0, |max: f32, x| max.max(x.abs()))], "{n}");
-            for step in [0.0, 0.25, 0.3] {
-                equal_bits("round_to_step", |set| {
+            for scale in [0.0, 0.25, 0.3] {
+                equal_bits("round_to_scale", |set| {
                     let mut out = x.clone();
-                    round_to_step_on(set, &mut out, step, 3.0);
+                    round_to_scale_on(set, &mut out, scale, 3.0);
                     out
                 });
             }
-            equal_bits("round_to_steps", |set| {
+            equal_bits("round_to_scales", |set| {
                 let mut out = x.clone();
-                round_to_steps_on(set, &mut out, &steps, 3.0);
+                round_to_scales_on(set, &mut out, &scales, 3.0);
                 out
             });
         }

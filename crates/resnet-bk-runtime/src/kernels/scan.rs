@@ -1,22 +1,23 @@
-//! The left ratios of many chains at once, and of the stretches of one long chain.
+//! The left ratios `g_t` of many chains at once, and maps that allow one long chain to be computed
+//! in segments.
 //!
 //! ```text
 //! g_t = 1 / (a_t - i eta - s^2 g_{t-1})           a_t = a0 + v_t
 //! ```
 //!
-//! A step is a Moebius map of the ratio before it, so a stretch is one too: with `g = n / d`, the
-//! pair `(n, d)` goes to `(d, (a_t - i eta) d - s^2 n)`, which is linear. [`compose_left`] finds
-//! the stretch's matrix, up to a factor.
+//! A time step is a Moebius map of the previous ratio, so a segment of time steps is one too. With
+//! `g = n / d`, the pair `(n, d)` becomes `(d, (a_t - i eta) d - s^2 n)`, which is linear.
+//! [`compose_left`] computes the matrix of a segment, up to a factor.
 
 use super::dispatch::InstructionSet;
-use super::lanes::{BlockMut, LANES, Lanes, STEPS, Strips, Tile, Walk, per_head};
+use super::lanes::{BlockMut, Direction, LANES, Lanes, STEPS, Strips, Tile, per_head};
 use crate::dispatched;
 
-/// Steps after which a matrix is scaled back to size 1: it grows by at most `|a| + eta + s^2` a
-/// step.
+/// Number of time steps after which a matrix is scaled to magnitude 1. It grows by a factor of at
+/// most `|a| + eta + s^2` per time step.
 const RESCALE: usize = 4;
 
-/// Constants of the diagonal mixer's chains, one number per head.
+/// Constants of the chains of the diagonal mixer, one number per head.
 #[derive(Clone, Copy, Debug)]
 pub struct Chain<'a> {
     /// Constant part of the diagonal, `[H]`.
@@ -30,13 +31,13 @@ pub struct Chain<'a> {
 /// `1 / (re + i im)`, finite for finite numbers.
 #[inline(always)]
 pub fn reciprocal(re: f32, im: f32) -> (f32, f32) {
-    // A modulus below 1e-19 squares to zero, and zero times its reciprocal would be NaN.
+    // The square of a modulus below 1e-19 is zero. Its reciprocal times zero would be NaN.
     let size = re * re + im * im;
     let scale = 1.0 / if size > f32::MIN_POSITIVE { size } else { f32::MIN_POSITIVE };
     (re * scale, -im * scale)
 }
 
-/// Left ratios of strips, going on from a state for each.
+/// Computes the left ratios of strips, continuing from a state for each.
 ///
 /// # Shapes
 /// - `potential`: `[S, T, H]`
@@ -64,7 +65,7 @@ fn left_ratios_body(set: InstructionSet, potential: &[f32], chain: Chain, states
     let (mut v, mut g) = ([Tile::EMPTY], [Tile::EMPTY; 2]);
     for start in (0..strips.length).step_by(STEPS) {
         let steps = STEPS.min(strips.length - start);
-        source.load(set, potential, (start, steps), Walk::Forwards, &mut v);
+        source.load(set, potential, (start, steps), Direction::Forward, &mut v);
         for step in 0..steps {
             for lane in 0..LANES {
                 let a = a0[lane] + v[0][step][lane] - s2[lane] * re[lane];
@@ -76,15 +77,15 @@ fn left_ratios_body(set: InstructionSet, potential: &[f32], chain: Chain, states
     }
 }
 
-/// Diagonal, squared hopping and shift of a block's chains.
+/// Diagonal, squared hopping and spectral shift for the chains of a block.
 #[inline(always)]
 fn block_constants(chain: Chain, first: usize, count: usize) -> (Lanes, Lanes, Lanes) {
     let squared = per_head(chain.hopping, first, count).map(|s| s * s);
     (per_head(chain.diagonal, first, count), squared, per_head(chain.eta, first, count))
 }
 
-/// A stretch's map of the ratio before it: `g -> (n_g g + n_1) / (d_g g + d_1)`, each coefficient
-/// complex.
+/// The map from the ratio before a segment to the ratio after it: `g -> (n_g g + n_1) / (d_g g +
+/// d_1)`. Each coefficient is complex.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Moebius {
     n_g: (f32, f32),
@@ -94,7 +95,7 @@ pub struct Moebius {
 }
 
 impl Moebius {
-    /// The ratio after the stretch.
+    /// The ratio after the segment, from the ratio `g` before it.
     pub fn apply(&self, g: (f32, f32)) -> (f32, f32) {
         let affine = |slope: (f32, f32), constant: (f32, f32)| {
             let [a, b, c, d, e, f] = [slope.0, slope.1, g.0, g.1, constant.0, constant.1].map(f64::from);
@@ -107,8 +108,8 @@ impl Moebius {
 }
 
 dispatched! {
-    /// The maps of a block's chains, from `first` on. Shapes: `potential` `[S, T, H]`, `maps` `[n]`
-    /// of the `[S, H]`, overwritten.
+    /// Computes the maps of the chains of a block, from chain `first` on. Shapes: `potential` `[S,
+    /// T, H]`; `maps`, overwritten, has one map per chain.
     pub fn compose_left(potential: &[f32], strips: Strips, chain: Chain, first: usize, maps: &mut [Moebius])
         = compose_left_on(set) => compose_left_body(set, potential, strips, chain, first, maps)
 }
@@ -125,12 +126,12 @@ fn compose_left_body(
     let mut v = [Tile::EMPTY];
     let (a0, s2, eta) = block_constants(chain, first, maps.len());
     let source = strips.block_layout::<1>(first, maps.len());
-    // Real and imaginary parts of n and d, from (1, 0) and from (0, 1).
+    // Real and imaginary parts of n and d, from the start values (1, 0) and (0, 1).
     let mut n = [[[1.0f32; LANES], [0.0; LANES]], [[0.0; LANES], [0.0; LANES]]];
     let mut d = [[[0.0f32; LANES], [0.0; LANES]], [[1.0; LANES], [0.0; LANES]]];
     for start in (0..strips.length).step_by(STEPS) {
         let steps = STEPS.min(strips.length - start);
-        source.load(set, potential, (start, steps), Walk::Forwards, &mut v);
+        source.load(set, potential, (start, steps), Direction::Forward, &mut v);
         for (step, v) in v[0][..steps].iter().enumerate() {
             for (n, d) in n.iter_mut().zip(&mut d) {
                 for lane in 0..LANES {
@@ -174,9 +175,10 @@ mod tests {
     use super::super::testing::{equal_bits, values};
     use super::*;
 
-    /// Heads and strips: single chains, rows of chains, chains of one head that are transposed.
+    /// Numbers of heads and strips: single chains, rows of chains, and single-head chains that are
+    /// transposed.
     const SHAPES: [(usize, usize); 9] = [(1, 1), (1, 8), (1, 15), (1, 33), (3, 7), (15, 2), (16, 1), (33, 2), (64, 1)];
-    /// Below a tile, a tile, and more than one.
+    /// Lengths below a tile, of a tile, and of more than one.
     const LENGTHS: [usize; 6] = [0, 1, 17, 63, 64, 129];
 
     #[test]

@@ -1,4 +1,4 @@
-//! A square block of numbers with rows and columns exchanged.
+//! Transposes a square block of numbers.
 
 use super::dispatch::InstructionSet;
 
@@ -8,11 +8,11 @@ pub const SIDE: usize = 16;
 /// A row of a block.
 pub type Row = [f32; SIDE];
 
-/// A square block; a row fills a line of the cache.
+/// A square block; each row fills a cache line.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[repr(align(64))]
 pub struct Square {
-    /// Its rows.
+    /// The rows.
     pub rows: [Row; SIDE],
 }
 
@@ -44,8 +44,8 @@ mod avx512 {
         _mm512_unpackhi_pd, _mm512_unpackhi_ps, _mm512_unpacklo_pd, _mm512_unpacklo_ps,
     };
 
-    /// Pairs of rows are interleaved within groups of four numbers, then pairs of pairs, then the
-    /// groups change places.
+    /// Interleaves pairs of rows within groups of four numbers, then pairs of pairs. Then exchanges
+    /// the groups.
     #[target_feature(enable = "avx512f")]
     #[inline]
     pub fn transpose(rows: [&Row; SIDE]) -> Square {

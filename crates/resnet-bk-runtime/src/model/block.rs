@@ -1,23 +1,23 @@
-//! One block: a mixer over time and a mixture of experts, as drawn in [`crate::model`].
+//! One block: a mixer over time and a mixture of experts. Equations: [`crate::model`].
 
 use super::layers::{LayerNorm, Linear, MixtureOfExperts};
 use crate::architecture::{Architecture, Causality};
 use crate::kernels::{rms_norm, silu_gate};
-use crate::quantization::fake_quantize_channels;
+use crate::quantization::fake_quantize_activations;
 use crate::resolvent::{Chain, PropagatorInput, PropagatorState, propagate};
 
 /// The weights of a block.
 #[derive(Clone, Debug)]
 pub(super) struct Block {
-    /// Before the mixer.
+    /// The norm before the mixer.
     pub norm: LayerNorm,
-    /// What mixes over time.
+    /// The mixer over time.
     pub mixer: MixerWeights,
     /// Spectral shift, `[H]`.
     pub eta: Vec<f32>,
-    /// Where activations are quantized.
+    /// The quantizers of the activations, if they are quantized.
     pub quantizers: Option<ActivationQuantizers>,
-    /// The feed-forward part.
+    /// The mixture of experts, the feed-forward part.
     pub moe: MixtureOfExperts,
 }
 
@@ -41,19 +41,19 @@ pub(super) enum MixerWeights {
     },
 }
 
-/// Calibrated quantizers around the resolvent.
+/// Quantizers with calibrated scales for the input and output of the resolvent.
 #[derive(Clone, Debug)]
 pub(super) struct ActivationQuantizers {
     /// Bits of a code.
     pub bits: u8,
-    /// Step of the potential (the barrier of a propagator), `[1]`.
+    /// Scale of the potential (of the barrier in a propagator), `[1]`.
     pub potential: Vec<f32>,
-    /// Steps of the features (the waves of a propagator), `[2H]`.
+    /// Scales of the features (of the waves in a propagator), `[2H]`.
     pub features: Vec<f32>,
 }
 
 impl Block {
-    /// Takes the rows `x` `[n, D]` of one sequence through the block, going on from `state`.
+    /// Applies the block to the rows `x` `[n, D]` of one sequence, continuing from `state`.
     pub fn forward(&self, architecture: &Architecture, x: &mut [f32], state: &mut PropagatorState) {
         let (width, top_k) = (architecture.d_model, architecture.top_k);
         let normed = self.norm.forward(x);
@@ -88,7 +88,7 @@ impl Block {
                 let mut ratios = vec![0.0; source.len()];
                 propagate(input, state, &mut waves, &mut ratios);
                 self.quantize_features(&mut waves);
-                // Only training needs the ratios: their room takes the normalized waves.
+                // Only training uses the ratios, so their buffer is used for the normalized waves.
                 let mut mixed = ratios;
                 rms_norm(&waves, norm, &mut mixed);
                 let mut gated = vec![0.0; x.len()];
@@ -101,13 +101,13 @@ impl Block {
 
     fn quantize_potential(&self, values: &mut [f32]) {
         if let Some(quantizers) = &self.quantizers {
-            fake_quantize_channels(values, &quantizers.potential, quantizers.bits);
+            fake_quantize_activations(values, &quantizers.potential, quantizers.bits);
         }
     }
 
     fn quantize_features(&self, values: &mut [f32]) {
         if let Some(quantizers) = &self.quantizers {
-            fake_quantize_channels(values, &quantizers.features, quantizers.bits);
+            fake_quantize_activations(values, &quantizers.features, quantizers.bits);
         }
     }
 }
@@ -119,8 +119,8 @@ pub(super) fn add(x: &mut [f32], y: &[f32]) {
     }
 }
 
-fn clamp(values: &mut [f32], limit: f32) {
+fn clamp(values: &mut [f32], bound: f32) {
     for x in values {
-        *x = x.clamp(-limit, limit);
+        *x = x.clamp(-bound, bound);
     }
 }

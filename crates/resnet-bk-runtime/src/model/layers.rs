@@ -1,4 +1,4 @@
-//! The layers of a block: affine maps, layer norm and the mixture of experts.
+//! The layers of a block: linear maps, layer normalization and the mixture of experts.
 
 use crate::kernels::{layer_norm, linear};
 use crate::router::{assignments, gate_weights};
@@ -22,7 +22,7 @@ impl Linear {
     }
 }
 
-/// Layer normalization with its gain and shift.
+/// Layer normalization with gain and shift.
 #[derive(Clone, Debug)]
 pub(super) struct LayerNorm {
     /// `[D]`.
@@ -50,8 +50,8 @@ pub(super) struct MixtureOfExperts {
 }
 
 impl MixtureOfExperts {
-    /// Each token through its `top_k` best experts. Shapes: `x` `[n, D]` with `D = width`, to `[n,
-    /// D]`.
+    /// Routes each token to its `top_k` best experts. Shapes: `x` `[n, D]` with `D = width`,
+    /// returns `[n, D]`.
     pub fn forward(&self, x: &[f32], top_k: usize, width: usize) -> Vec<f32> {
         let count = self.experts.len();
         let weights = gate_weights(&self.router.forward(x), count, top_k);

@@ -1,4 +1,4 @@
-//! The model that runs: decoded weights, and the state that one sequence carries from token to
+//! The model for inference: decoded weights, and the state that a sequence carries from token to
 //! token.
 //!
 //! ```text
@@ -8,8 +8,8 @@
 //! logits = head(norm(x))
 //! ```
 //!
-//! One function serves both a window and a single step: [`Model::hidden`] goes on from the state it
-//! is given.
+//! Windows and single tokens use the same function: [`Model::hidden`] continues from the given
+//! state.
 
 mod block;
 mod layers;
@@ -25,25 +25,25 @@ use layers::LayerNorm;
 use tensors::Tensors;
 use thiserror::Error;
 
-/// Why a model cannot do what was asked.
+/// Why a model cannot be built or used.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum ModelError {
     /// A tensor is missing or has a wrong number of elements.
     #[error("tensor {id}: {found} elements, expected {expected}")]
     Tensor {
-        /// Which.
+        /// The tensor.
         id: TensorId,
-        /// Elements found; 0 where it is missing.
+        /// Elements found; 0 if the tensor is missing.
         found: usize,
         /// Elements expected.
         expected: usize,
     },
-    /// Token by token is asked of a model that sees the future.
-    #[error("a bidirectional model sees the token it should predict: it can be evaluated, but cannot generate")]
+    /// A bidirectional model was asked to predict token by token.
+    #[error("a bidirectional model depends on the tokens it predicts: it can be evaluated, but it cannot generate")]
     NotCausal,
 }
 
-/// A decoded model.
+/// A model with decoded weights.
 #[derive(Clone, Debug)]
 pub struct Model {
     architecture: Architecture,
@@ -56,7 +56,7 @@ pub struct Model {
     head_bias: Vec<f32>,
 }
 
-/// What one sequence carries: the position and each block's resolvent state.
+/// The state of one sequence: the position and the resolvent state of each block.
 #[derive(Clone, Debug, PartialEq)]
 pub struct State {
     position: usize,
@@ -64,14 +64,14 @@ pub struct State {
 }
 
 impl State {
-    /// Tokens seen so far.
+    /// Number of tokens so far.
     pub fn position(&self) -> usize {
         self.position
     }
 }
 
 impl Model {
-    /// Builds a model from its tensors, found by their identity.
+    /// Builds a model. `find` returns the values of a tensor by its identity.
     ///
     /// # Errors
     /// [`ModelError::Tensor`] where one is missing or has a wrong size.
@@ -95,7 +95,7 @@ impl Model {
         })
     }
 
-    /// Sizes and kind of the model.
+    /// The architecture of the model.
     pub fn architecture(&self) -> &Architecture {
         &self.architecture
     }
@@ -116,24 +116,25 @@ impl Model {
         State { position: 0, blocks: vec![PropagatorState::new(self.architecture.heads); self.blocks.len()] }
     }
 
-    /// Hidden states of the next tokens of a sequence, after the last norm; `state` moves on.
+    /// Hidden states of the next tokens of a sequence, after the last norm. `state` is updated.
     ///
-    /// A bidirectional model takes the tokens as one whole window and leaves the recurrent state
-    /// alone. Past `n_seq` tokens, position embeddings stay at the last one.
+    /// A bidirectional model processes the tokens as one whole window, without the recurrent state.
+    /// Tokens beyond `n_seq` have the last position embedding.
     ///
     /// # Shapes
     /// - `tokens`: `[n]`, each below `V`
     /// - returns `[n, D]`
     ///
     /// # Panics
-    /// If a token is not in the vocabulary, or the state is that of another model.
+    /// If a token is not in the vocabulary, or the state belongs to another model.
     pub fn hidden(&self, tokens: &[u32], state: &mut State) -> Vec<f32> {
         assert_eq!(state.blocks.len(), self.blocks.len(), "blocks of the state and of the model");
         let width = self.architecture.d_model;
         let mut x = vec![0.0; tokens.len() * width];
         let bins = self.embedding.bins(&self.embedding_table);
         for (x, &token) in x.chunks_mut(width).zip(tokens) {
-            // On 32-bit targets the place of a token that is far out could wrap into the table.
+            // On 32-bit targets the position of a very large token id could wrap around into the
+            // table.
             assert!((token as usize) < self.architecture.vocab_size, "token {token} is not in the vocabulary");
             let bin = &bins[self.embedding.bin_of(token as usize)];
             bin.widen(bin.row(token as usize), x);
@@ -151,7 +152,7 @@ impl Model {
         self.norm.forward(&x)
     }
 
-    /// Logits of the word that follows the last of `tokens`, going on from `state`.
+    /// Logits of the token after the last of `tokens`, continuing from `state`.
     ///
     /// # Shapes
     /// - `tokens`: `[n]`, at least one
@@ -161,13 +162,13 @@ impl Model {
     /// [`ModelError::NotCausal`] for a bidirectional model.
     ///
     /// # Panics
-    /// If `tokens` is empty or holds one that is not in the vocabulary.
+    /// If `tokens` is empty, or a token is not in the vocabulary.
     pub fn next_logits(&self, tokens: &[u32], state: &mut State) -> Result<Vec<f32>, ModelError> {
         self.require_causal()?;
         Ok(self.logits_after(tokens, state))
     }
 
-    /// Whether the model can generate.
+    /// Checks that the model can generate.
     ///
     /// # Errors
     /// [`ModelError::NotCausal`] for a bidirectional model.

@@ -1,4 +1,4 @@
-//! From a list of tensors to layers.
+//! Builds the layers of a model from its tensors.
 
 use super::ModelError;
 use super::block::{ActivationQuantizers, Block, MixerWeights};
@@ -9,14 +9,14 @@ use crate::rank_curve::rank_curve;
 use crate::tensor_id::{BlockTensor, ExpertMap, LinearPart, MixerMap, ModelTensor, NormPart, TensorId};
 use std::collections::HashMap;
 
-/// Takes tensors by their identity and checks their sizes.
+/// Looks up tensors by their identity and checks their sizes.
 pub(super) struct Tensors<F> {
     lengths: HashMap<TensorId, usize>,
     find: F,
 }
 
 impl<F: FnMut(TensorId) -> Option<Vec<f32>>> Tensors<F> {
-    /// Of a valid architecture; `find` gives the values of a tensor.
+    /// For a valid architecture. `find` returns the values of a tensor.
     pub fn new(architecture: &Architecture, find: F) -> Self {
         let lengths = architecture.tensors().into_iter().map(|spec| (spec.id, spec.len())).collect();
         Self { lengths, find }
@@ -33,7 +33,7 @@ impl<F: FnMut(TensorId) -> Option<Vec<f32>>> Tensors<F> {
         Ok(values)
     }
 
-    /// Rows and projections of the embedding table.
+    /// The packed embedding table: rows and projections of all bins.
     pub fn embedding_table(&mut self, architecture: &Architecture) -> Result<Vec<f32>, ModelError> {
         if architecture.embedding_bins.is_empty() {
             return self.take(ModelTensor::Embedding);
@@ -48,7 +48,7 @@ impl<F: FnMut(TensorId) -> Option<Vec<f32>>> Tensors<F> {
         Ok(table)
     }
 
-    /// Bias of the head, with its curve.
+    /// Bias of the head, including its curve.
     pub fn head_bias(&mut self, architecture: &Architecture) -> Result<Vec<f32>, ModelError> {
         let mut bias = self.take(ModelTensor::HeadBias)?;
         if architecture.bias_knots > 0 {

@@ -1,4 +1,4 @@
-//! The scans against a dense complex inverse in double precision.
+//! Compares the recurrences with a dense complex inverse in double precision.
 
 use super::*;
 
@@ -74,7 +74,7 @@ const DIAGONAL: [f32; 3] = [-2.0, 0.5, 0.0];
 const HOPPING: [f32; 3] = [1.0, 0.7, 1.3];
 const ETA: [f32; 3] = [1.0, 0.5, 0.8];
 const CHAIN: Chain = Chain { diagonal: &DIAGONAL, hopping: &HOPPING, eta: &ETA };
-/// Single precision against double, relative to the entry.
+/// Relative error of single precision against double precision.
 const RELATIVE: f64 = 1e-5;
 
 fn assert_close(re: f32, im: f32, expected: Complex, place: &str) {
@@ -82,8 +82,8 @@ fn assert_close(re: f32, im: f32, expected: Complex, place: &str) {
     assert!(error < RELATIVE, "{place}: {re} + {im}i, expected {expected:?}, relative error {error}");
 }
 
-/// Lengths of the dense comparison: an inverse costs `T^3`, so the longest is compared by a dense
-/// solve's diagonal once.
+/// Lengths of the dense comparison. An inverse costs `T^3`, so longer sequences are compared in
+/// fewer cases.
 const LENGTHS: [usize; 5] = [1, 2, 3, 17, 128];
 
 fn dense_chain(potential: &[f32], head: usize) -> Vec<Vec<Complex>> {
@@ -97,7 +97,7 @@ fn whole_equals_the_diagonal_of_the_dense_inverse() {
         let potential = values(3 * length, 3.0, 1);
         let mut features = vec![f32::NAN; 6 * length];
         CHAIN.whole(&potential, &mut features);
-        // One head at the longest length keeps the cubic inverse affordable.
+        // One head only at the longest length, because the cost of the inverse is cubic.
         for head in 0..if length == 1000 { 1 } else { 3 } {
             let inverse = inverse(dense_chain(&potential, head));
             for (t, row) in features.chunks(6).enumerate() {

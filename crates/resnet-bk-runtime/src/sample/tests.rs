@@ -1,9 +1,9 @@
-//! Draws against the distribution they stand for.
+//! Tests of sampling: observed frequencies against the expected distribution.
 
 use super::*;
 
 const UNKNOWN: u32 = 0;
-/// `<unk>` has the largest logit of all: it must not be drawn even so.
+/// `<unk>` has the largest logit, to test that it is never drawn.
 const LOGITS: [f32; 6] = [9.0, 1.0, 0.0, 2.0, 2.0, -1.0];
 const DRAWS: usize = 200_000;
 /// Five standard deviations of a frequency of 200,000 draws: `5 sqrt(1/4 / 200,000)`.
@@ -23,7 +23,7 @@ fn frequencies(sampler: Sampler) -> [f64; 6] {
 }
 
 #[test]
-fn random_numbers_are_those_published() {
+fn random_numbers_equal_the_published_ones() {
     let mut random = SplitMix64(1_234_567);
     assert_eq!(
         [random.next(), random.next(), random.next()],
@@ -33,7 +33,7 @@ fn random_numbers_are_those_published() {
 }
 
 #[test]
-fn words_are_drawn_as_often_as_they_are_probable() {
+fn frequencies_equal_probabilities() {
     for (temperature, top_k, candidates) in [
         (1.0, None, &[1, 2, 3, 4, 5][..]),
         (0.5, None, &[1, 2, 3, 4, 5]),
@@ -53,13 +53,13 @@ fn words_are_drawn_as_often_as_they_are_probable() {
 }
 
 #[test]
-fn a_nucleus_is_the_fewest_words_that_reach_its_mass() {
-    // Exact in binary, so that sums are met to the bit.
+fn a_nucleus_is_the_fewest_tokens_that_reach_its_mass() {
+    // The probabilities are exact in binary, so sums are exact.
     let probabilities = [0.5, 0.25, 0.125, 0.0625, 0.0625];
     for (mass, expected) in [(0.25, 1), (0.5, 1), (0.500_001, 2), (0.75, 2), (0.8, 3), (0.875, 3), (0.9, 4), (1.0, 5)] {
         assert_eq!(nucleus_len(&probabilities, mass), expected, "mass {mass}");
     }
-    assert_eq!(nucleus_len(&[0.4, 0.4], 0.9), 2, "rounding may leave less than the mass");
+    assert_eq!(nucleus_len(&[0.4, 0.4], 0.9), 2, "by rounding the sum may stay below the mass");
 
     let share = |candidates: &[usize]| -> f64 {
         let weight = |id: &usize| f64::from(LOGITS[*id]).exp();
@@ -71,7 +71,7 @@ fn a_nucleus_is_the_fewest_words_that_reach_its_mass() {
         (share(&[3, 4]) as f32 - 1e-4, None, &[3, 4]),
         (share(&[3, 4]) as f32 + 1e-4, None, &[3, 4, 1]),
         (1.0, None, &[1, 2, 3, 4, 5]),
-        // Of three words of which two have 2 e / (2 e + 1) = 0.84.
+        // Of these three tokens, the first two have the probability 2 e / (2 e + 1) = 0.84.
         (0.83, Some(3), &[3, 4]),
         (0.85, Some(3), &[3, 4, 1]),
     ] {
@@ -86,7 +86,7 @@ fn a_nucleus_is_the_fewest_words_that_reach_its_mass() {
 }
 
 #[test]
-fn a_penalty_makes_every_repeated_word_less_probable_once() {
+fn a_penalty_applies_once_to_each_repeated_token() {
     let penalized = |penalty: f32, recent: &[u32]| {
         let mut logits = [4.0, -2.0, 0.0, 1.0];
         Sampler { repetition_penalty: penalty, ..Sampler::default() }.penalize(&mut logits, recent.iter().copied());
@@ -98,10 +98,10 @@ fn a_penalty_makes_every_repeated_word_less_probable_once() {
 }
 
 #[test]
-fn a_penalty_breaks_the_loop_that_greedy_decoding_falls_into() {
+fn a_penalty_breaks_the_loops_of_greedy_decoding() {
     const WORDS: u32 = 200;
-    // A toy model: 1, 2, 3, 1, ... is the most probable course, and every other word is nearly as
-    // probable.
+    // A toy model: the sequence 1, 2, 3, 1, ... is the most probable one, and every other token is
+    // nearly as probable.
     let logits = |word: u32| -> Vec<f32> {
         (0..WORDS).map(|next| if next == word % 3 + 1 { 3.0 } else { 2.0 - next as f32 / 1e3 }).collect()
     };
@@ -116,12 +116,12 @@ fn a_penalty_breaks_the_loop_that_greedy_decoding_falls_into() {
         words
     };
     let repeats = |words: &[u32]| words.windows(4).filter(|window| window[0] == window[3]).count();
-    assert_eq!(repeats(&text(1.0)), 58, "greedy decoding goes round in a circle of three words");
+    assert_eq!(repeats(&text(1.0)), 58, "greedy decoding repeats a loop of three tokens");
     assert_eq!(repeats(&text(1.6)), 0);
 }
 
 #[test]
-fn extreme_temperatures_and_logits_draw_a_word() {
+fn extreme_temperatures_and_logits_give_a_token() {
     let mut random = SplitMix64(3);
     for temperature in [0.0, f32::from_bits(1), f32::MIN_POSITIVE] {
         for _ in 0..100 {
@@ -148,7 +148,7 @@ fn the_largest_are_sorted_and_ties_go_by_id() {
 }
 
 #[test]
-fn samplers_that_draw_nothing_are_refused() {
+fn invalid_samplers_are_refused() {
     for temperature in [-1.0, -f32::MIN_POSITIVE, f32::NAN, f32::INFINITY] {
         let error = sampler(temperature, None).validate().unwrap_err();
         let expected = format!("temperature is {temperature}, but must be finite and at least 0");

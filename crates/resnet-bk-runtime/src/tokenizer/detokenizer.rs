@@ -1,34 +1,34 @@
-//! From ids to readable text, one token at a time.
+//! Converts ids to readable text, one token at a time.
 //!
 //! ```text
 //! said | , | " | no | . | " | <eos> | He     ->  said, "no."⏎He
 //! ```
 //!
-//! Words are separated by one space, except that
+//! Words are separated by one space, with these exceptions:
 //!
 //! - `<eos>` becomes a line break;
-//! - closing marks (`, . ! ? ; : % ) ] }`) and parts such as `'s`, `'ll`, `n't` follow the word
-//!   before directly;
-//! - opening marks (`( [ { $ £`) are followed directly;
-//! - every second `"` of a line closes;
+//! - there is no space before closing marks (`, . ! ? ; : % ) ] }`) and before parts such as `'s`,
+//!   `'ll`, `n't`;
+//! - there is no space after opening marks (`( [ { $ £`);
+//! - the quotation marks `"` of a line open and close in turn;
 //! - WikiText's `@-@`, `@,@` and `@.@` join their neighbors as `-`, `,` and `.`.
 
 use super::Vocabulary;
 
-/// What the spaces before the next word depend on: the words of the line so far.
+/// The state that decides whether a space is written before the next word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Detokenizer {
-    /// Whether the next word follows directly.
+    /// Whether the next word follows without a space.
     tight: bool,
     /// Whether a `"` is open.
     quoted: bool,
 }
 
 impl Detokenizer {
-    /// At the start of a line: nothing precedes the first word, so no space does.
+    /// The state at the start of a line, where no space is written.
     pub const START_OF_LINE: Self = Self { tight: true, quoted: false };
 
-    /// Appends the token `id` to `text`, with the space before it where one belongs.
+    /// Appends the token `id` to `text`, after a space where one is needed.
     ///
     /// # Panics
     /// If the vocabulary has no such id.

@@ -1,12 +1,12 @@
-//! Words to ids and back.
+//! Converts text to token ids and back.
 //!
 //! ```text
 //! text --lines--> line --pretokenizer--> words --vocabulary--> ids, then <eos>
 //! ```
 //!
-//! Blank lines are dropped unless the vocabulary says otherwise ([`BlankLines`]), `<eos>` ends
-//! every kept line, and a word which is not in the vocabulary becomes `<unk>`. Nothing is
-//! lower-cased or otherwise normalized: `The` and `the` are two words.
+//! Blank lines are dropped unless the vocabulary keeps them ([`BlankLines`]). `<eos>` ends every
+//! line that is kept. A word that is not in the vocabulary becomes `<unk>`. Text is not lower-cased
+//! or normalized: `The` and `the` are two words.
 
 mod detokenizer;
 mod pretokenizer;

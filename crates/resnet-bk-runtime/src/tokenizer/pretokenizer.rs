@@ -1,4 +1,4 @@
-//! How a line is cut into words.
+//! Splits a line into words.
 //!
 //! ```text
 //! Whitespace   He said , " don 't . "            ->  He | said | , | " | don | 't | . | "
@@ -7,30 +7,29 @@
 
 use serde::{Deserialize, Serialize};
 
-/// The rule which cuts a line into words.
+/// The rule that splits a line into words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Pretokenizer {
-    /// A word is what stands between white space. For text which is tokenized already, such as
-    /// WikiText.
+    /// Splits at white space only. For text that is tokenized already, such as WikiText.
     Whitespace,
-    /// For raw text. White space separates, and within what it separates:
+    /// For raw text. Splits at white space, then within each piece:
     ///
-    /// - letters, digits, marks and `_` form words, in any script. A script written without spaces
-    ///   stays in one piece;
+    /// - letters, digits, marks and `_` form words, in any script. In a script without spaces, the
+    ///   whole piece is one word;
     /// - an apostrophe, hyphen or dot between two such characters belongs to the word: `don't`,
     ///   `well-known`, `U.S`;
-    /// - a comma or colon does so between two digits: `1,000`, `5:30`;
-    /// - a final `'s` is a word of its own, because it follows any noun: `John` `'s`;
-    /// - a run of dots or hyphens is one word (`...`), every other punctuation mark or symbol is
-    ///   one by itself.
+    /// - a comma or colon between two digits belongs to the word: `1,000`, `5:30`;
+    /// - a final `'s` is a separate word, because it can follow any noun: `John` `'s`;
+    /// - a run of dots or a run of hyphens is one word (`...`). Every other punctuation mark or
+    ///   symbol is a word by itself.
     ///
     /// Every character that is not white space is part of exactly one word.
     Words,
 }
 
 impl Pretokenizer {
-    /// The words of `text`, in order, borrowed from it. Line breaks count as white space.
+    /// Returns the words of `text` in order, borrowed from it. Line breaks count as white space.
     pub fn split(self, text: &str) -> Words<'_> {
         Words { pretokenizer: self, chunks: text.split_whitespace(), rest: "" }
     }
@@ -41,7 +40,7 @@ impl Pretokenizer {
 pub struct Words<'a> {
     pretokenizer: Pretokenizer,
     chunks: std::str::SplitWhitespace<'a>,
-    /// What is left of the current chunk.
+    /// The rest of the current piece.
     rest: &'a str,
 }
 
@@ -61,7 +60,7 @@ impl<'a> Iterator for Words<'a> {
     }
 }
 
-/// Bytes of the first word of `chunk`, which is neither empty nor holds white space.
+/// Length in bytes of the first word of `chunk`, which is not empty and contains no white space.
 fn first_word_length(chunk: &str) -> usize {
     if let Some(length) = possessive_length(chunk) {
         return length;
@@ -76,7 +75,7 @@ fn first_word_length(chunk: &str) -> usize {
     first.len_utf8()
 }
 
-/// Bytes of the word at the start of `chunk`, with its joiners and without a final `'s`.
+/// Length in bytes of the word at the start of `chunk`, including joiners, without a final `'s`.
 fn word_length(chunk: &str) -> usize {
     let mut characters = chunk.char_indices().peekable();
     let mut previous = None;
@@ -96,7 +95,7 @@ fn word_length(chunk: &str) -> usize {
     chunk.len()
 }
 
-/// Bytes of a `'s` at the start of `chunk` if no word character follows it.
+/// Length in bytes of a `'s` at the start of `chunk`, if no word character follows it.
 fn possessive_length(chunk: &str) -> Option<usize> {
     let mut characters = chunk.char_indices();
     let (_, apostrophe) = characters.next()?;
@@ -105,7 +104,7 @@ fn possessive_length(chunk: &str) -> Option<usize> {
     (is_apostrophe(apostrophe) && matches!(letter, 's' | 'S') && last).then_some(at + letter.len_utf8())
 }
 
-/// Whether `c` holds its two neighbours together in one word.
+/// Whether `c` joins its two neighbors into one word.
 fn joins(before: char, c: char, after: char) -> bool {
     match c {
         '\'' | '’' | '-' | '.' => is_word_character(before) && is_word_character(after),
@@ -118,11 +117,11 @@ fn is_apostrophe(c: char) -> bool {
     matches!(c, '\'' | '’')
 }
 
-/// Whether `c` can be part of a word by itself.
+/// Whether `c` is part of a word wherever it stands.
 ///
-/// The standard library knows letters and digits but not punctuation, and marks such as the virama
-/// are neither: outside ASCII a character counts as part of a word unless it stands in a block of
-/// punctuation or symbols.
+/// The standard library classifies letters and digits, but not punctuation. Marks such as the
+/// virama are neither letters nor digits. So outside ASCII a character is a word character unless
+/// it lies in a block of punctuation or symbols.
 fn is_word_character(c: char) -> bool {
     if c.is_ascii() {
         return c.is_ascii_alphanumeric() || c == '_';
@@ -164,11 +163,11 @@ mod tests {
     }
 
     #[test]
-    fn apostrophes_stay_in_words_and_possessives_part() {
+    fn apostrophes_stay_in_words_and_possessives_are_split() {
         assert_eq!(words("don't o'clock I’m"), ["don't", "o'clock", "I’m"]);
         assert_eq!(words("John's it’s. 'so' 's"), ["John", "'s", "it", "’s", ".", "'", "so", "'", "'s"]);
         assert_eq!(words("students' rock'n'roll"), ["students", "'", "rock'n'roll"]);
-        assert_eq!(words("'sun's'"), ["'", "sun's", "'"], "a quote right after leaves the word whole");
+        assert_eq!(words("'sun's'"), ["'", "sun's", "'"], "a quotation mark directly after `'s` keeps the word whole");
     }
 
     #[test]
@@ -206,8 +205,8 @@ mod tests {
 
         #[test]
         fn splitting_the_words_again_changes_nothing(text in "[a-zA-Z's.,:!?\\-0-9 ]{0,30}") {
-            // Not true of every text (`a's'` has a context), but of each word by itself:
-            // vocabularies stay closed.
+            // This holds for single words, not for every text (in `a's'` the split depends on the
+            // context). So encoding the words of a vocabulary gives the same words.
             for word in words(&text) {
                 if !word.contains(['\'', '’']) {
                     proptest::prop_assert_eq!(words(word), vec![word]);
@@ -218,7 +217,7 @@ mod tests {
 
     #[test]
     fn serde_names_are_lower_case() {
-        assert_eq!(serde_json::to_string(&Pretokenizer::Words).expect("serialises"), "\"words\"");
+        assert_eq!(serde_json::to_string(&Pretokenizer::Words).expect("serializes"), "\"words\"");
         let parsed: Pretokenizer = serde_json::from_str("\"whitespace\"").expect("parses");
         assert_eq!(parsed, Pretokenizer::Whitespace);
     }

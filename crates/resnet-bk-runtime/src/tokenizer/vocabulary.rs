@@ -1,13 +1,13 @@
-//! The table of words: a word's id is its index.
+//! The vocabulary: a list of words. The id of a word is its index.
 
 use std::collections::HashMap;
 
 use super::{Detokenizer, Pretokenizer};
 use serde::{Deserialize, Serialize};
 
-/// Stands for every word outside the vocabulary. Its id is 0.
+/// The token for every word outside the vocabulary. Its id is 0.
 pub const UNKNOWN: &str = "<unk>";
-/// Ends every line of text.
+/// The token at the end of every line of text.
 pub const END_OF_LINE: &str = "<eos>";
 
 const UNKNOWN_ID: u32 = 0;
@@ -16,19 +16,19 @@ const UNKNOWN_ID: u32 = 0;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum VocabularyError {
     /// Id 0 is not `<unk>`.
-    #[error("word 0 is {found:?}, expected {UNKNOWN:?}: put it first in the list")]
+    #[error("the first word is {}, but must be {UNKNOWN:?}", found.as_ref().map_or("missing".to_owned(), |word| format!("{word:?}")))]
     UnknownNotFirst {
         /// The word at id 0; `None` for an empty list.
         found: Option<String>,
     },
     /// `<eos>` is not in the list.
-    #[error("none of the {words} words is {END_OF_LINE:?}: add it, every line of text ends with it")]
+    #[error("none of the {words} words is {END_OF_LINE:?}, the end of a line")]
     NoEndOfLine {
         /// Length of the list.
         words: usize,
     },
     /// The same word has two ids.
-    #[error("word {word:?} has two ids, {first} and {second}: remove one")]
+    #[error("word {word:?} has two ids, {first} and {second}")]
     Duplicate {
         /// The word.
         word: String,
@@ -37,47 +37,47 @@ pub enum VocabularyError {
         /// Its second index.
         second: usize,
     },
-    /// A word has no characters.
-    #[error("word {id} is empty: remove it")]
+    /// A word is the empty string.
+    #[error("word {id} is empty")]
     Empty {
         /// Its index.
         id: usize,
     },
-    /// A word holds white space, so no text can ever contain it.
-    #[error("word {id} is {word:?}, which holds white space: split it")]
+    /// A word contains white space. No pretokenizer makes such a word.
+    #[error("word {id}, {word:?}, contains white space")]
     WhiteSpace {
         /// Its index.
         id: usize,
         /// The word.
         word: String,
     },
-    /// More words than ids.
-    #[error("{words} words do not fit 32-bit ids: keep the most frequent ones")]
+    /// There are more words than 32-bit ids.
+    #[error("{words} words do not fit 32-bit ids")]
     TooLarge {
         /// Length of the list.
         words: usize,
     },
 }
 
-/// What becomes of lines without words.
+/// Whether lines without words become tokens.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum BlankLines {
-    /// They leave no token.
+    /// Blank lines give no token.
     #[default]
     Dropped,
-    /// They leave an `<eos>`, as in the published figures of WikiText.
+    /// A blank line gives an `<eos>`, as in the published results on WikiText.
     Kept,
 }
 
 impl BlankLines {
-    /// Whether they leave no token.
+    /// Whether blank lines give no token.
     pub fn are_dropped(&self) -> bool {
         *self == Self::Dropped
     }
 }
 
-/// A word-level vocabulary and the pretokenizer which goes with it.
+/// A word-level vocabulary and its pretokenizer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Vocabulary {
     words: Vec<String>,
@@ -88,12 +88,12 @@ pub struct Vocabulary {
 }
 
 impl Vocabulary {
-    /// Makes `words[id]` the word of each id.
+    /// A vocabulary in which `words[id]` has the id `id`.
     ///
     /// # Errors
     ///
-    /// `<unk>` must be first and `<eos>` present; no word may occur twice, be empty or hold white
-    /// space.
+    /// If `<unk>` is not first, `<eos>` is missing, or a word occurs twice, is empty or contains
+    /// white space.
     pub fn new(words: Vec<String>, pretokenizer: Pretokenizer) -> Result<Self, VocabularyError> {
         if words.first().is_none_or(|word| word != UNKNOWN) {
             return Err(VocabularyError::UnknownNotFirst { found: words.into_iter().next() });
@@ -122,7 +122,7 @@ impl Vocabulary {
         Self { blank_lines, ..self }
     }
 
-    /// Number of words, with `<unk>` and `<eos>`.
+    /// Number of words, including `<unk>` and `<eos>`.
     pub fn len(&self) -> usize {
         self.words.len()
     }
@@ -161,17 +161,17 @@ impl Vocabulary {
         &self.words
     }
 
-    /// The rule which cuts text into words of this vocabulary.
+    /// The rule that splits text into words of this vocabulary.
     pub fn pretokenizer(&self) -> Pretokenizer {
         self.pretokenizer
     }
 
-    /// What becomes of blank lines.
+    /// The rule for blank lines.
     pub fn blank_lines(&self) -> BlankLines {
         self.blank_lines
     }
 
-    /// The ids of `text`: `<eos>` follows every line; blank lines are dropped or leave their
+    /// Converts `text` to ids. `<eos>` follows every line. Blank lines are dropped, or give an
     /// `<eos>`, as [`BlankLines`] says.
     pub fn encode(&self, text: &str) -> Vec<u32> {
         let mut ids = Vec::new();
@@ -185,15 +185,15 @@ impl Vocabulary {
         ids
     }
 
-    /// The ids of a text which a model is to continue: as [`encode`](Self::encode), without the
-    /// last `<eos>`.
+    /// Converts a prompt to ids: as [`encode`](Self::encode), without the last `<eos>`, so that a
+    /// model continues the last line.
     pub fn encode_prompt(&self, text: &str) -> Vec<u32> {
         let mut ids = self.encode(text);
         ids.pop();
         ids
     }
 
-    /// Readable text for `ids`, spaced as [`Detokenizer`] says.
+    /// Converts ids to readable text, with the spacing of [`Detokenizer`].
     ///
     /// # Panics
     ///
@@ -216,19 +216,19 @@ mod tests {
         Vocabulary::new(words.iter().map(|word| word.to_string()).collect(), pretokenizer)
     }
 
-    fn of_text(text: &str, pretokenizer: Pretokenizer) -> Vocabulary {
+    fn vocabulary_of(text: &str, pretokenizer: Pretokenizer) -> Vocabulary {
         let mut words = vec![UNKNOWN, END_OF_LINE];
         for word in pretokenizer.split(text) {
             if !words.contains(&word) {
                 words.push(word);
             }
         }
-        vocabulary(&words, pretokenizer).expect("a sound vocabulary")
+        vocabulary(&words, pretokenizer).expect("a valid vocabulary")
     }
 
     #[test]
     fn ids_are_indices() {
-        let vocabulary = vocabulary(&["<unk>", "the", "<eos>", "cat"], Pretokenizer::Whitespace).expect("sound");
+        let vocabulary = vocabulary(&["<unk>", "the", "<eos>", "cat"], Pretokenizer::Whitespace).expect("valid");
         assert_eq!((vocabulary.len(), vocabulary.is_empty()), (4, false));
         assert_eq!((vocabulary.unknown(), vocabulary.end_of_line()), (0, 2));
         for (id, word) in vocabulary.words().iter().enumerate() {
@@ -239,21 +239,21 @@ mod tests {
     }
 
     #[test]
-    fn unsound_lists_are_refused_with_the_values() {
-        let refused = |words: &[&str]| vocabulary(words, Pretokenizer::Words).expect_err("unsound").to_string();
-        assert_eq!(refused(&[]), "word 0 is None, expected \"<unk>\": put it first in the list");
-        assert_eq!(refused(&["a", "<unk>"]), "word 0 is Some(\"a\"), expected \"<unk>\": put it first in the list");
+    fn invalid_lists_are_refused_with_their_values() {
+        let refused = |words: &[&str]| vocabulary(words, Pretokenizer::Words).expect_err("invalid").to_string();
+        assert_eq!(refused(&[]), "the first word is missing, but must be \"<unk>\"");
+        assert_eq!(refused(&["a", "<unk>"]), "the first word is \"a\", but must be \"<unk>\"");
         let missing = refused(&["<unk>", "a"]);
-        assert_eq!(missing, "none of the 2 words is \"<eos>\": add it, every line of text ends with it");
-        assert_eq!(refused(&["<unk>", "<eos>", "a", "b", "a"]), "word \"a\" has two ids, 2 and 4: remove one");
-        assert_eq!(refused(&["<unk>", ""]), "word 1 is empty: remove it");
-        assert_eq!(refused(&["<unk>", "<eos>", "a b"]), "word 2 is \"a b\", which holds white space: split it");
+        assert_eq!(missing, "none of the 2 words is \"<eos>\", the end of a line");
+        assert_eq!(refused(&["<unk>", "<eos>", "a", "b", "a"]), "word \"a\" has two ids, 2 and 4");
+        assert_eq!(refused(&["<unk>", ""]), "word 1 is empty");
+        assert_eq!(refused(&["<unk>", "<eos>", "a b"]), "word 2, \"a b\", contains white space");
         assert!(refused(&["<unk>", "<eos>", "a\u{a0}b"]).contains("white space"));
     }
 
     #[test]
-    fn encode_drops_blank_lines_and_ends_every_other() {
-        let vocabulary = vocabulary(&["<unk>", "<eos>", "a", "b"], Pretokenizer::Whitespace).expect("sound");
+    fn encode_drops_blank_lines_and_ends_all_others_with_eos() {
+        let vocabulary = vocabulary(&["<unk>", "<eos>", "a", "b"], Pretokenizer::Whitespace).expect("valid");
         assert_eq!(vocabulary.encode(""), [0u32; 0]);
         assert_eq!(vocabulary.encode(" \n\n\t\n"), [0u32; 0]);
         assert_eq!(vocabulary.encode("a b\n\n  \nx b a"), [2, 3, 1, 0, 3, 2, 1]);
@@ -264,8 +264,8 @@ mod tests {
     }
 
     #[test]
-    fn a_prompt_has_no_last_end_of_line() {
-        let vocabulary = vocabulary(&["<unk>", "<eos>", "a", "b"], Pretokenizer::Words).expect("sound");
+    fn encode_prompt_omits_the_last_eos() {
+        let vocabulary = vocabulary(&["<unk>", "<eos>", "a", "b"], Pretokenizer::Words).expect("valid");
         assert_eq!(vocabulary.encode_prompt(""), [0u32; 0]);
         assert_eq!(vocabulary.encode_prompt("a b"), [2, 3]);
         assert_eq!(vocabulary.encode_prompt("a\n\nb\n"), [2, 1, 3]);
@@ -275,21 +275,21 @@ mod tests {
     fn decode_restores_ordinary_text() {
         let text =
             "\"Wait,\" he said (twice); \"it's John's well-known dog...\"\nHe paid $5.50, didn't he? Yes: 100%!\n";
-        let vocabulary = of_text(text, Pretokenizer::Words);
+        let vocabulary = vocabulary_of(text, Pretokenizer::Words);
         assert_eq!(vocabulary.decode(&vocabulary.encode(text)), text);
     }
 
     #[test]
     fn decode_reads_well_for_wikitext() {
         let text = "the 2 @,@ 000 well @-@ known 3 @.@ 5 dogs 's ( do n't ) \" bark \" . ";
-        let vocabulary = of_text(text, Pretokenizer::Whitespace);
+        let vocabulary = vocabulary_of(text, Pretokenizer::Whitespace);
         let decoded = vocabulary.decode(&vocabulary.encode_prompt(text));
         assert_eq!(decoded, "the 2,000 well-known 3.5 dogs's (don't) \"bark\".");
     }
 
     #[test]
     fn decode_starts_each_line_without_a_space() {
-        let vocabulary = vocabulary(&["<unk>", "<eos>", "a", "\""], Pretokenizer::Words).expect("sound");
+        let vocabulary = vocabulary(&["<unk>", "<eos>", "a", "\""], Pretokenizer::Words).expect("valid");
         assert_eq!(vocabulary.decode(&[2, 3, 1, 2, 3, 2, 1, 0]), "a \"\na \"a\n<unk>");
         assert_eq!(vocabulary.decode(&[]), "");
     }

@@ -1,6 +1,6 @@
-//! Small random models of every kind.
+//! Small random models of every kind, shared by the tests.
 
-#![allow(dead_code, reason = "each file of tests is a program of its own and uses a part of this")]
+#![allow(dead_code, reason = "each test program uses a part of this module")]
 
 use resnet_bk_runtime::internal::architecture::{Architecture, Causality, Mixer, ResolventConstants};
 use resnet_bk_runtime::internal::embedding::EmbeddingBin;
@@ -11,14 +11,14 @@ use resnet_bk_runtime::internal::tensor_spec::Role;
 use resnet_bk_runtime::internal::tokenizer::{END_OF_LINE, Pretokenizer, UNKNOWN, Vocabulary};
 use std::collections::HashMap;
 
-/// Words of every model.
+/// Vocabulary size of every model.
 pub const VOCAB_SIZE: usize = 45;
-/// Window of every model, in tokens.
+/// Window length of every model, in tokens.
 pub const N_SEQ: usize = 12;
-/// Width of every model: one strip of 32 columns, one of 8 and a rest.
+/// Width of every model: a strip of 32 columns, one of 8, and two single columns.
 pub const D_MODEL: usize = 42;
 
-/// An architecture and random values for its tensors, not yet quantized.
+/// An architecture with random values for its tensors, before quantization.
 pub struct Fixture {
     pub architecture: Architecture,
     pub values: HashMap<TensorId, Vec<f32>>,
@@ -32,7 +32,7 @@ impl Fixture {
         Self { values: values.collect(), architecture }
     }
 
-    /// The model with every tensor rounded by its quantizer, as training sees it.
+    /// The model with every tensor quantized, as in training.
     pub fn model(&self) -> Model {
         let schemes: HashMap<_, _> =
             self.architecture.tensors().into_iter().map(|spec| (spec.id, self.architecture.scheme(&spec))).collect();
@@ -64,7 +64,7 @@ fn values(id: TensorId, role: Role, len: usize, seed: u64) -> Vec<f32> {
     random(len, seed).into_iter().map(|x| center + spread * x).collect()
 }
 
-/// Numbers in -1..1, from an xorshift generator.
+/// Pseudo-random numbers in -1..1, from an xorshift generator.
 pub fn random(len: usize, seed: u64) -> Vec<f32> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut next = || {
@@ -81,13 +81,13 @@ pub fn tokens(len: usize, seed: u64) -> Vec<u32> {
     random(len, seed).into_iter().map(|x| ((x + 1.0) / 2.0 * VOCAB_SIZE as f32) as u32).collect()
 }
 
-/// `<unk>`, `<eos>` and words of no meaning.
+/// `<unk>`, `<eos>` and made-up words.
 pub fn vocabulary() -> Vocabulary {
     let words = [UNKNOWN, END_OF_LINE].map(str::to_owned).into_iter().chain((2..VOCAB_SIZE).map(|id| format!("w{id}")));
     Vocabulary::new(words.collect(), Pretokenizer::Whitespace).unwrap()
 }
 
-/// A float propagator: positions, a head of its own, two experts for each token.
+/// A propagator model in float32: position embeddings, untied head, two experts for each token.
 pub fn propagator() -> Architecture {
     Architecture {
         vocab_size: VOCAB_SIZE,
@@ -103,7 +103,7 @@ pub fn propagator() -> Architecture {
         tied_embeddings: false,
         embedding_bins: vec![],
         bias_knots: 0,
-        // It computes diagonal and hopping from its input.
+        // The propagator computes diagonal and hopping from its input.
         resolvent: ResolventConstants { diagonal: vec![], hopping: vec![], eta: vec![0.0, 0.1, 1.0] },
         learned_eta: false,
         v_max: 3.0,
@@ -112,16 +112,16 @@ pub fn propagator() -> Architecture {
     }
 }
 
-/// The seed's mixer with three heads.
+/// The mixer of the preset `seed`, with three heads.
 pub fn diagonal(causality: Causality) -> Architecture {
     let resolvent =
         ResolventConstants { diagonal: vec![-2.0, 0.5, 0.0], hopping: vec![1.0, 0.7, 1.3], eta: vec![1.0, 0.5, 0.8] };
     Architecture { mixer: Mixer::Diagonal, causality, resolvent, ..propagator() }
 }
 
-/// Both mixers, both causalities, one expert for a token or all, positions or none, tied or not,
-/// learned eta or constant, float or quantized by absmax or learned scales; tied ones with bins of
-/// rows or without.
+/// All combinations: both mixers, both causalities, one expert per token or all, with and without
+/// position embeddings, tied or untied, learned or constant eta, float or quantized with AbsMax or
+/// learned scales. Tied models with and without frequency bins.
 pub fn fixtures() -> Vec<Fixture> {
     let mut list = Vec::new();
     for base in [diagonal(Causality::Causal), diagonal(Causality::Bidirectional), propagator()] {

@@ -55,6 +55,16 @@ pub enum CheckpointError {
         /// The version that can be read.
         supported: u32,
     },
+    /// The file has a newer format.
+    #[error("{path} was written by a newer resnet-bk: its version is {version}, this one reads version {supported}")]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        version: u32,
+        /// The version that can be read.
+        supported: u32,
+    },
     /// The content of the file is not a valid model.
     #[error("{path} is not a resnet-bk checkpoint: {message}")]
     Content {
@@ -74,7 +84,7 @@ pub(super) enum ContentError {
     NoChecksum,
     #[error("the checksum of {0} does not match")]
     Checksum(String),
-    #[error("its version is {0}, newer than the supported {VERSION}: update resnet-bk")]
+    #[error("its version is {0}, newer than the supported {VERSION}")]
     Newer(u32),
     #[error("its version is {0}, older than the supported {VERSION}")]
     Older(u32),
@@ -113,6 +123,7 @@ impl ContentError {
         match self {
             Self::Checksum(part) => CheckpointError::Damaged { path, part },
             Self::Older(version) => CheckpointError::Older { path, version, supported: VERSION },
+            Self::Newer(version) => CheckpointError::Newer { path, version, supported: VERSION },
             other => CheckpointError::Content { path, message: other.to_string() },
         }
     }

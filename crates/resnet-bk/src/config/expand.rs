@@ -1,13 +1,13 @@
 //! Preprocessing of a recipe: assignments, presets and shared schedules.
 
 use super::sources::value;
-use super::values::{ValueError, meant};
+use super::values::{ValueError, unknown_name};
 use super::{ModelConfig, parse_loss};
 use toml::{Table, Value};
 
 /// Sets the dotted key of `key=value`. Stages are numbered from 0.
 pub(super) fn assign(table: &mut Table, assignment: &str) -> Result<(), String> {
-    let (key, text) = assignment.split_once('=').ok_or("expected key=value, for example model.d_model=32")?;
+    let (key, text) = assignment.split_once('=').ok_or("expected key=value")?;
     let value = value(text)?;
     let mut parts: Vec<&str> = key.trim().split('.').collect();
     if parts.contains(&"") {
@@ -27,8 +27,10 @@ pub(super) fn assign(table: &mut Table, assignment: &str) -> Result<(), String> 
                     (Some(Some(Value::Table(inner))), _) => inner,
                     (Some(Some(_)), _) => return Err(format!("the entries of {part} are values, not tables")),
                     (Some(None), _) | (None, 0) => return Err(entries(part, count)),
-                    (None, 1) => return Err(format!("{part} is a list: write {part}.0")),
-                    (None, _) => return Err(format!("{part} is a list: write {part}.0 to {part}.{}", count - 1)),
+                    (None, 1) => return Err(format!("{part} is a list: its entry is {part}.0")),
+                    (None, _) => {
+                        return Err(format!("{part} is a list: its entries are {part}.0 to {part}.{}", count - 1));
+                    }
                 }
             }
             _ => return Err(format!("{part} is a value, not a table")),
@@ -66,12 +68,11 @@ fn expand_preset(model: &mut Table) -> Result<(), ValueError> {
     let known = ModelConfig::PRESETS;
     let named = preset.as_str().and_then(|name| ModelConfig::preset(name).ok());
     let Some(config) = named else {
-        let names = known.join(", ");
-        let message = match preset.as_str() {
-            Some(name) => format!("must be one of {names}, but is the text {name:?}{}", meant(name, &known)),
-            None => format!("must be one of {names}, but is {preset}"),
+        let error = match preset.as_str() {
+            Some(name) => unknown_name(name, &known),
+            None => ValueError::new(&[], format!("must be one of {}, but is {preset}", known.join(", "))),
         };
-        return Err(ValueError::new(&["preset"], message));
+        return Err(error.under("preset"));
     };
     let Ok(Value::Table(mut expanded)) = Value::try_from(config) else {
         unreachable!("a model's configuration is a table")
@@ -116,9 +117,8 @@ pub(super) fn expand_loss(table: &mut Table) -> Result<(), ValueError> {
         Value::Integer(_) | Value::Float(_) => loss.to_string(),
         _ => return Ok(()),
     };
-    let share = parse_loss(&text).map_err(|message| {
-        ValueError::new(&["target", "max_loss"], format!("is {loss}, but must be a share: {message}"))
-    })?;
+    let share = parse_loss(&text)
+        .map_err(|allowed| ValueError::new(&["target", "max_loss"], format!("is {loss}, but must be {allowed}")))?;
     *loss = Value::Float(share);
     Ok(())
 }

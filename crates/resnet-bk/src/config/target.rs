@@ -72,9 +72,9 @@ impl Target {
 /// a percentage, so it is refused.
 ///
 /// # Errors
-/// The form to write instead.
+/// What it must be, as the end of a sentence.
 pub fn parse_loss(text: &str) -> Result<f64, String> {
-    let form = || "write a share such as 15% or 0.15".to_owned();
+    let form = || "a share".to_owned();
     let (number, is_percentage) = text.strip_suffix('%').map_or((text, false), |number| (number, true));
     let number: f64 = number.trim().parse().map_err(|_| form())?;
     if !number.is_finite() || number < 0.0 {
@@ -84,7 +84,7 @@ pub fn parse_loss(text: &str) -> Result<f64, String> {
         return Ok(number / 100.0);
     }
     if number > 1.0 {
-        return Err(format!("{text} would be {} %: write {text}% or {}", 100.0 * number, number / 100.0));
+        return Err(format!("a share: {text} would be {} %", 100.0 * number));
     }
     Ok(number)
 }
@@ -110,7 +110,7 @@ mod tests {
         assert_eq!(parse_loss("0.15"), Ok(0.15));
         assert_eq!(parse_loss("0"), Ok(0.0));
         assert_eq!(parse_loss("250 %"), Ok(2.5));
-        assert_eq!(parse_loss("15"), Err("15 would be 1500 %: write 15% or 0.15".to_owned()));
+        assert_eq!(parse_loss("15"), Err("a share: 15 would be 1500 %".to_owned()));
         for wrong in ["-1%", "NaN", "inf", "", "%", "many"] {
             assert!(parse_loss(wrong).is_err(), "{wrong}");
         }

@@ -18,12 +18,14 @@ pub(super) struct ValueError {
     pub path: Vec<String>,
     /// The rest of a sentence that begins with the path.
     pub message: String,
+    /// The nearest known name, as a suggestion.
+    pub near: Option<String>,
 }
 
 impl ValueError {
     /// An error about the value at a path.
     pub fn new(path: &[&str], message: impl Into<String>) -> Self {
-        Self { path: path.iter().map(|&part| part.to_owned()).collect(), message: message.into() }
+        Self { path: path.iter().map(|&part| part.to_owned()).collect(), message: message.into(), near: None }
     }
 
     /// The same error for a value inside `key`.
@@ -60,8 +62,7 @@ impl de::Error for ValueError {
     }
 
     fn unknown_variant(found: &str, known: &'static [&'static str]) -> Self {
-        let (meant, known) = (meant(found, known), known.join(", "));
-        Self::new(&[], format!("must be one of {known}, but is the text {found:?}{meant}"))
+        unknown_name(found, known)
     }
 
     fn unknown_field(found: &str, known: &'static [&'static str]) -> Self {
@@ -79,24 +80,27 @@ impl de::Error for ValueError {
 
 /// Keys of earlier versions with their new names.
 const RENAMED: [(&str, &str); 3] =
-    [("final_fraction", "min_lr_ratio"), ("bit_price", "lambda"), ("merge", "removal = \"merge\"")];
+    [("final_fraction", "min_lr_ratio"), ("bit_price", "lambda"), ("merge", "removal (\"drop\" or \"merge\")")];
 
 /// An unknown key.
 pub(super) fn unknown_key(found: &str, known: &[&str]) -> ValueError {
     let renamed = RENAMED.iter().find(|(old, new)| *old == found && known.iter().any(|key| new.starts_with(key)));
     if let Some((_, new)) = renamed {
-        return ValueError::new(&[found], format!("has another name since version 0.2.0: write {new}"));
+        return ValueError::new(&[found], format!("is now called {new}"));
     }
-    let message = match nearest(found, known.iter().copied()) {
-        Some(near) => format!("is not a known key: did you mean {near}?"),
+    let near = nearest(found, known.iter().copied()).map(str::to_owned);
+    let message = match near {
+        Some(_) => "is not a known key".to_owned(),
         None => format!("is not a known key: there are {}", known.join(", ")),
     };
-    ValueError::new(&[found], message)
+    ValueError { near, ..ValueError::new(&[found], message) }
 }
 
-/// A suggestion of the nearest known name, as the end of a message.
-pub(super) fn meant(found: &str, known: &[&str]) -> String {
-    nearest(found, known.iter().copied()).map_or(String::new(), |near| format!(": did you mean {near}?"))
+/// A text that is not one of the known names.
+pub(super) fn unknown_name(found: &str, known: &[&str]) -> ValueError {
+    let near = nearest(found, known.iter().copied()).map(str::to_owned);
+    let message = format!("must be one of {}, but is the text {found:?}", known.join(", "));
+    ValueError { near, ..ValueError::new(&[], message) }
 }
 
 /// The type that serde expects, without Rust terms.
@@ -279,7 +283,7 @@ mod tests {
         assert_eq!(refused::<TrainConfig>("3"), "must be a table of values, but is 3");
         assert_eq!(refused::<TrainConfig>("[]"), "must be a table of values, but is a list");
         assert_eq!(refused::<Vec<u8>>("{a = 3}"), "must be a list, but is a table");
-        let mixer = "must be one of diagonal, propagator, but is the text \"propagate\": did you mean propagator?";
+        let mixer = "must be one of diagonal, propagator, but is the text \"propagate\"";
         assert_eq!(refused::<Mixer>("\"propagate\""), mixer);
         assert_eq!(refused::<Mixer>("3"), "must be one of diagonal, propagator, but is 3");
         assert_eq!(
@@ -291,15 +295,12 @@ mod tests {
     }
 
     #[test]
-    fn errors_have_paths_and_suggest_similar_keys() {
+    fn errors_have_the_path_of_the_value() {
         assert_eq!(
             refused::<TrainConfig>("{schedule = {epochs = \"two\"}}"),
             "schedule.epochs must be a whole number, but is the text \"two\""
         );
-        assert_eq!(
-            refused::<TrainConfig>("{schedule = {epocs = 2}}"),
-            "schedule.epocs is not a known key: did you mean epochs?"
-        );
+        assert_eq!(refused::<TrainConfig>("{schedule = {epocs = 2}}"), "schedule.epocs is not a known key");
         assert_eq!(refused::<TrainConfig>("{zzz = 2}"), "zzz is not a known key: there are schedule, model");
         assert_eq!(refused::<ModelConfig>("{}"), "vocab_size is missing");
     }

@@ -1,24 +1,23 @@
 //! Errors of loading a corpus.
 
+use super::HubFolder;
 use std::path::PathBuf;
 
-/// Why a corpus cannot be loaded. Each message names the place and a fix.
+/// Why a corpus cannot be loaded. Each message names the place.
 #[derive(Debug, thiserror::Error)]
 pub enum CorpusError {
     /// The source is neither a known name nor a folder.
-    #[error(
-        "there is no corpus or folder {source_name:?}: use a folder with train.txt and valid.txt, or one of {known}{hint}"
-    )]
+    #[error("there is no corpus or folder {source_name:?}")]
     Unknown {
         /// The requested source.
         source_name: String,
         /// The known names.
-        known: String,
-        /// Suggestion of similar folders; empty if there are none.
-        hint: String,
+        known: Vec<&'static str>,
+        /// Known names and corpus folders with similar names.
+        similar: Vec<String>,
     },
     /// The path is not a folder.
-    #[error("{path} is a file: pass the folder that holds it, with train.txt and valid.txt in it", path = path.display())]
+    #[error("{path} is a file, but a corpus is a folder", path = path.display())]
     NotAFolder {
         /// The path.
         path: PathBuf,
@@ -38,7 +37,7 @@ pub enum CorpusError {
         source: std::io::Error,
     },
     /// A file is not UTF-8.
-    #[error("{path} is not UTF-8 at line {line}, byte {offset} (0x{byte:02X}): convert it to UTF-8", path = path.display())]
+    #[error("{path} is not UTF-8 at line {line}, byte {offset} (0x{byte:02X})", path = path.display())]
     NotUtf8 {
         /// The file.
         path: PathBuf,
@@ -50,7 +49,7 @@ pub enum CorpusError {
         byte: u8,
     },
     /// A file contains no words.
-    #[error("{path} holds no words in its {bytes} bytes: put one sentence or paragraph a line", path = path.display())]
+    #[error("{path} holds no words in its {bytes} bytes", path = path.display())]
     Empty {
         /// The file.
         path: PathBuf,
@@ -73,34 +72,30 @@ pub enum CorpusError {
     #[error(transparent)]
     Vocabulary(#[from] resnet_bk_runtime::internal::tokenizer::VocabularyError),
     /// This build has no support for the hub.
-    #[error(
-        "corpus {name} comes from the Hugging Face hub, which this build leaves out: build with `--features hub`, or {manual}"
-    )]
+    #[error("corpus {name} comes from the Hugging Face hub, which this build leaves out (feature `hub`)")]
     HubDisabled {
         /// The corpus.
         name: &'static str,
-        /// How to get the corpus manually.
-        manual: String,
+        /// Its origin on the hub.
+        origin: HubFolder,
     },
     /// There is no folder for downloads.
-    #[error("no folder to keep downloads in: set HF_HOME to one (there is no home directory)")]
+    #[error("no folder to keep downloads in: HF_HOME is not set, and there is no home directory")]
     NoCacheFolder,
     /// A file could not be downloaded.
-    #[error("cannot download {file} of {dataset} from {endpoint}: {reason}; if you are offline, {manual}")]
+    #[error("cannot download {file} of {} from {endpoint}: {reason}", origin.dataset)]
     Download {
         /// The file within the data set.
         file: String,
-        /// The data set on the hub.
-        dataset: &'static str,
+        /// Its origin on the hub.
+        origin: HubFolder,
         /// Address of the hub.
         endpoint: String,
         /// Error of the client.
         reason: String,
-        /// How to get the corpus manually.
-        manual: String,
     },
-    /// A split of a hub corpus contains no text.
-    #[error("the {split} text of {name} is empty: take more rows of it")]
+    /// A split of a hub corpus contains no text. Perhaps the row limit is too small.
+    #[error("the {split} text of {name} is empty")]
     NothingOnASide {
         /// The corpus.
         name: &'static str,
@@ -108,7 +103,7 @@ pub enum CorpusError {
         split: &'static str,
     },
     /// A downloaded file is not a valid Parquet file.
-    #[error("{path} is not a Parquet file with a text column: {reason}; delete it to download it again", path = path.display())]
+    #[error("{path} is not a Parquet file with a text column: {reason}", path = path.display())]
     Parquet {
         /// The file.
         path: PathBuf,

@@ -43,15 +43,14 @@ fn read(path: PathBuf) -> Result<String, CorpusError> {
     Ok(text)
 }
 
-/// `; did you mean ...?` with corpus folders next to `missing` that have similar names; empty if
-/// there are none.
-pub(super) fn hint(missing: &Path) -> String {
+/// Corpus folders next to `missing` with similar names.
+pub(super) fn similar(missing: &Path) -> Vec<String> {
     let Some(name) = missing.file_name().map(|name| name.to_string_lossy().to_lowercase()) else {
-        return String::new();
+        return Vec::new();
     };
     let parent = missing.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let Ok(entries) = std::fs::read_dir(parent) else {
-        return String::new();
+        return Vec::new();
     };
     let mut close: Vec<String> = entries
         .flatten()
@@ -60,7 +59,7 @@ pub(super) fn hint(missing: &Path) -> String {
         .map(|entry| parent.join(entry.file_name()).display().to_string())
         .collect();
     close.sort();
-    if close.is_empty() { String::new() } else { format!("; did you mean {}?", close.join(" or ")) }
+    close
 }
 
 /// Whether one name contains the other, or the edit distance is at most a third of the longer one.
@@ -103,21 +102,21 @@ mod tests {
     }
 
     #[test]
-    fn errors_name_the_file_the_position_and_the_fix() {
+    fn errors_name_the_file_and_the_position() {
         let missing = refused(&[("train.txt", b"a")]);
         assert_eq!(
             missing,
             "F/valid.txt is missing: a corpus folder holds train.txt, valid.txt and optionally test.txt"
         );
         let invalid = refused(&[("train.txt", b"a\nb\nc \xE9t\xE9"), ("valid.txt", b"b")]);
-        assert_eq!(invalid, "F/train.txt is not UTF-8 at line 3, byte 6 (0xE9): convert it to UTF-8");
+        assert_eq!(invalid, "F/train.txt is not UTF-8 at line 3, byte 6 (0xE9)");
         let empty = refused(&[("train.txt", b"a"), ("valid.txt", b" \n \n")]);
-        assert_eq!(empty, "F/valid.txt holds no words in its 4 bytes: put one sentence or paragraph a line");
+        assert_eq!(empty, "F/valid.txt holds no words in its 4 bytes");
         let empty_test = refused(&[("train.txt", b"a"), ("valid.txt", b"b"), ("test.txt", b"")]);
         assert!(empty_test.starts_with("F/test.txt holds no words in its 0 bytes"), "{empty_test}");
         let files = folder(&[("train.txt", b"a")]);
         let error = load(&files.path().join("train.txt")).expect_err("a file").to_string();
-        assert!(error.contains("train.txt is a file: pass the folder that holds it"), "{error}");
+        assert!(error.contains("train.txt is a file, but a corpus is a folder"), "{error}");
     }
 
     #[test]

@@ -69,8 +69,8 @@ impl HubSettings {
             Some(corpus) => load(corpus, self),
             None => Err(CorpusError::Unknown {
                 source_name: name.to_owned(),
-                known: HUB_CORPORA.map(|corpus| corpus.name).join(", "),
-                hint: String::new(),
+                known: HUB_CORPORA.map(|corpus| corpus.name).to_vec(),
+                similar: Vec::new(),
             }),
         }
     }
@@ -83,10 +83,9 @@ pub(super) fn load(corpus: &HubCorpus, settings: &HubSettings) -> Result<Corpus,
     let get = |file: &str| {
         repository.get(file).map_err(|error| CorpusError::Download {
             file: file.to_owned(),
-            dataset: corpus.dataset,
+            origin: corpus.origin(),
             endpoint: endpoint.unwrap_or("the Hugging Face hub").to_owned(),
             reason: error.to_string(),
-            manual: corpus.manual(),
         })
     };
     let [mut train, mut valid, mut test] = [const { String::new() }; 3];

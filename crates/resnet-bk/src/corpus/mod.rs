@@ -27,8 +27,20 @@ pub(crate) use fingerprint::sha256;
 #[cfg(feature = "hub")]
 pub use hub::HubSettings;
 
+use crate::spelling::nearest;
 use resnet_bk_runtime::internal::tokenizer::Pretokenizer;
 use std::path::Path;
+
+/// Where the Hugging Face hub has a corpus.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HubFolder {
+    /// The data set, `OWNER/NAME`.
+    pub dataset: &'static str,
+    /// The folder of the data set.
+    pub folder: &'static str,
+    /// Whether it has texts for validation and test.
+    pub has_held_out: bool,
+}
 
 /// A corpus on the Hugging Face hub.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,15 +93,11 @@ const HUB_CORPORA: [HubCorpus; 3] = [
 ];
 
 impl HubCorpus {
-    /// How to get the corpus without the hub.
-    fn manual(&self) -> String {
-        let Self { dataset, train, held_out, .. } = self;
+    /// Its origin on the hub.
+    fn origin(&self) -> HubFolder {
+        let Self { dataset, train, held_out, .. } = *self;
         let folder = train[0].split_once('/').map_or("", |(folder, _)| folder);
-        let files = if held_out.is_some() { "" } else { " (hold some documents out yourself)" };
-        format!(
-            "download {folder} of the data set {dataset} elsewhere, write its text to train.txt, valid.txt and test.txt \
-             in a folder{files} and pass --corpus FOLDER"
-        )
+        HubFolder { dataset, folder, has_held_out: held_out.is_some() }
     }
 }
 
@@ -130,11 +138,9 @@ pub fn load(source: &str) -> Result<Corpus, CorpusError> {
     if !path.exists() {
         let known: Vec<&str> =
             [embedded::NAME].into_iter().chain(HUB_CORPORA.iter().map(|corpus| corpus.name)).collect();
-        return Err(CorpusError::Unknown {
-            source_name: source.to_owned(),
-            known: known.join(", "),
-            hint: folder::hint(path),
-        });
+        let mut similar: Vec<String> = nearest(source, known.iter().copied()).map(str::to_owned).into_iter().collect();
+        similar.extend(folder::similar(path));
+        return Err(CorpusError::Unknown { source_name: source.to_owned(), known, similar });
     }
     folder::load(path)
 }
@@ -146,7 +152,7 @@ fn load_from_hub(corpus: &HubCorpus) -> Result<Corpus, CorpusError> {
 
 #[cfg(not(feature = "hub"))]
 fn load_from_hub(corpus: &HubCorpus) -> Result<Corpus, CorpusError> {
-    Err(CorpusError::HubDisabled { name: corpus.name, manual: corpus.manual() })
+    Err(CorpusError::HubDisabled { name: corpus.name, origin: corpus.origin() })
 }
 
 #[cfg(test)]
@@ -163,21 +169,23 @@ mod tests {
         }
         std::fs::create_dir(place.path().join("my-corpsu")).expect("a folder without a train.txt");
         let missing = place.path().join("my-corpis");
-        let error = load(missing.to_str().expect("UTF-8")).expect_err("nothing there").to_string();
-        assert!(error.contains("embedded, wikitext-2, wikitext-103, openwebtext"), "{error}");
+        let similar_to = |source: &str| match load(source) {
+            Err(CorpusError::Unknown { known, similar, .. }) => {
+                assert_eq!(known, ["embedded", "wikitext-2", "wikitext-103", "openwebtext"]);
+                similar
+            }
+            other => panic!("{other:?}"),
+        };
         let close = place.path().join("my-corpus");
-        assert!(error.ends_with(&format!("; did you mean {}?", close.display())), "{error}");
+        assert_eq!(similar_to(missing.to_str().expect("UTF-8")), [close.display().to_string()]);
+        assert_eq!(similar_to("wikitext2"), ["wikitext-2"]);
         let error = load("wikitext2").expect_err("misspelt").to_string();
-        assert_eq!(
-            error,
-            "there is no corpus or folder \"wikitext2\": use a folder with train.txt and valid.txt, \
-             or one of embedded, wikitext-2, wikitext-103, openwebtext"
-        );
+        assert_eq!(error, "there is no corpus or folder \"wikitext2\"");
     }
 
     #[test]
-    fn the_manual_alternative_names_the_data_set() {
-        let manual = HUB_CORPORA[0].manual();
-        assert!(manual.contains("wikitext-2-v1 of the data set Salesforce/wikitext"), "{manual}");
+    fn a_hub_corpus_knows_where_it_is_from() {
+        let expected = HubFolder { dataset: "Salesforce/wikitext", folder: "wikitext-2-v1", has_held_out: true };
+        assert_eq!(HUB_CORPORA[0].origin(), expected);
     }
 }

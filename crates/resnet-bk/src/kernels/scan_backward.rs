@@ -10,7 +10,7 @@
 
 use resnet_bk_runtime::internal::dispatched;
 use resnet_bk_runtime::internal::kernels::InstructionSet;
-use resnet_bk_runtime::internal::kernels::lanes::{BlockMut, LANES, Lanes, STEPS, Strips, Tile, Walk, per_head};
+use resnet_bk_runtime::internal::kernels::lanes::{BlockMut, Direction, LANES, Lanes, STEPS, Strips, Tile, per_head};
 use std::ops::Range;
 
 /// The affine map of a stretch from the carry after it to the carry before it:
@@ -154,8 +154,8 @@ impl Tiles {
     #[inline(always)]
     fn load(&mut self, set: InstructionSet, input: &LeftBackward, chains: Range<usize>, start: usize, steps: usize) {
         let layout = input.strips.block_layout::<2>(chains.start, chains.len());
-        layout.load(set, input.ratios, (start, steps), Walk::Backwards, &mut self.g);
-        layout.load(set, input.gradient, (start, steps), Walk::Backwards, &mut self.u);
+        layout.load(set, input.ratios, (start, steps), Direction::Backward, &mut self.g);
+        layout.load(set, input.gradient, (start, steps), Direction::Backward, &mut self.u);
     }
 
     /// `g^2`.

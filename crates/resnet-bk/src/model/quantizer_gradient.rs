@@ -23,7 +23,7 @@
 use crate::ops::sum_rows;
 use crate::parameters::{Parameter, Quantizer};
 use rayon::prelude::*;
-use resnet_bk_runtime::internal::kernels::{in_steps, nearest_code};
+use resnet_bk_runtime::internal::kernels::{divide_by_scale, nearest_code};
 use resnet_bk_runtime::internal::quantization::ScaleMode;
 
 /// Matrix rows per task.
@@ -53,7 +53,7 @@ pub fn through_quantizer(
             let mut dscales = vec![0.0; columns];
             for (gradient, values) in gradient.chunks_mut(columns).zip(values.chunks(columns)) {
                 for (((y, x), scale), dscale) in gradient.iter_mut().zip(values).zip(&scales).zip(&mut dscales) {
-                    let v = in_steps(*x, *scale);
+                    let v = divide_by_scale(*x, *scale);
                     let inside = v.abs() <= qmax;
                     let q = nearest_code(*x, *scale, qmax);
                     *dscale += *y * scale * if inside { q - v } else { q };

@@ -16,13 +16,13 @@ use thiserror::Error;
 #[derive(Debug, Error)]
 pub enum RunError {
     /// The folder holds a run, and resuming was not requested.
-    #[error("{path} already holds a run; go on with it by --resume, or choose another --out")]
+    #[error("{path} already holds a run")]
     Exists {
         /// The folder.
         path: PathBuf,
     },
     /// Another process is writing to the folder.
-    #[error("another run is writing to {path}; wait for it to end, or choose another --out")]
+    #[error("another run is writing to {path}")]
     Busy {
         /// The folder.
         path: PathBuf,
@@ -46,7 +46,7 @@ pub enum RunError {
         path: PathBuf,
     },
     /// The folder holds a run on another text.
-    #[error("{path} is of {difference}; go on with the text that the run began with, or choose another --out")]
+    #[error("{path} is of {difference}: this run cannot go on with it")]
     OtherText {
         /// The checkpoint of that run.
         path: PathBuf,
@@ -67,13 +67,11 @@ pub enum RunError {
     },
     /// A given model replaces all stages of the recipe.
     #[error(
-        "--model takes the place of the `train` stages that this recipe begins with, and no other stage is left to run"
+        "the given model takes the place of the `train` stages that this recipe begins with, and no other stage is left to run"
     )]
     OnlyTraining,
     /// The run began with another model, or without one.
-    #[error(
-        "the run in {path} did not begin with this --model; go on with the one that it began with, or choose another --out"
-    )]
+    #[error("the run in {path} began with another model, or with none")]
     OtherModel {
         /// The checkpoint of that run.
         path: PathBuf,
@@ -86,8 +84,7 @@ pub enum RunError {
     },
     /// The training text is too short to hold out a dev slice.
     #[error(
-        "the training text has {tokens} tokens: the 2 % of it that choices are made by are fewer than {MIN_HELD_OUT}; use a longer text, \
-         or a recipe without keep_best_epoch and `plan` stages"
+        "the training text has {tokens} tokens: the 2 % of it that choices are made by are fewer than {MIN_HELD_OUT}"
     )]
     TinyDev {
         /// Length of the text in tokens.
@@ -108,9 +105,7 @@ pub enum RunError {
         path: PathBuf,
     },
     /// The artifact's perplexity differs from that of the model it was packed from.
-    #[error(
-        "the decoded artifact has perplexity {decoded}, the model that was packed {trained}: this is a bug, please report it"
-    )]
+    #[error("the decoded artifact has perplexity {decoded}, but the model that was packed has {trained}")]
     Parity {
         /// Perplexity of the trained model.
         trained: f64,
@@ -119,7 +114,7 @@ pub enum RunError {
     },
     /// A teacher has fewer positions than its student's window needs.
     #[error(
-        "the {kind} stage has windows of {windows} tokens, but the model that it learns from has positions for {positions}: set model.n_seq of that stage"
+        "the {kind} stage has windows of {windows} tokens, but the model that it learns from has positions for {positions}"
     )]
     Windows {
         /// Window of the student in tokens.
@@ -131,7 +126,7 @@ pub enum RunError {
     },
     /// A size is requested, but no weights have learned scales to control it.
     #[error(
-        "schedule.weights_bytes is {bytes}, but no stage that asks for it has quantizers with learned scales: set quantization.learned of a qat or distill stage"
+        "schedule.weights_bytes is {bytes}, but no stage that asks for it has quantizers with learned scales (quantization.learned)"
     )]
     SizeOfFloats {
         /// Requested bytes.
@@ -149,7 +144,7 @@ pub enum RunError {
         source: std::io::Error,
     },
     /// The first stage needs a model, but there is none.
-    #[error("the first stage is `{0}`, but there is no model: begin with a `train` stage, or give --model")]
+    #[error("the first stage is `{0}`, but there is no model for it to work on")]
     NothingToCompress(StageKind),
     /// A stage does not fit in memory.
     #[error(transparent)]

@@ -131,5 +131,6 @@ pub struct ArtifactSummary {
     /// Perplexity of the decoded file on the held-out text, computed by the runtime.
     pub valid_perplexity: f64,
     /// Bytes of each part of the file.
+    #[serde(alias = "ledger")]
     pub size_breakdown: SizeBreakdown,
 }

@@ -47,7 +47,7 @@ pub struct TokenStreams {
 #[derive(Debug, Error)]
 pub enum TrainError {
     /// The loss is not finite.
-    #[error("the loss became {loss} at step {step} of stage {stage}; a lower learning_rate or grad_clip may help")]
+    #[error("the loss became {loss} at step {step} of stage {stage}")]
     Diverged {
         /// The stage, from 1.
         stage: usize,
@@ -72,12 +72,10 @@ pub enum TrainError {
     #[error("schedule.keep_best_epoch and plan stages need a dev slice, but none is held out of the training text")]
     NoDevSlice,
     /// A planner has no budget.
-    #[error("a plan needs a budget: set target.ratio or target.bytes (--target, --bytes)")]
+    #[error("a plan needs a budget, but neither target.ratio nor target.bytes is set")]
     NoBudget,
     /// No student is small enough.
-    #[error(
-        "no student fits in {budget} bytes of weights, the smallest takes about {smallest}: allow more, or a smaller vocabulary (model.vocab_size)"
-    )]
+    #[error("no student fits in {budget} bytes of weights, the smallest takes about {smallest}")]
     NoStudent {
         /// The budget.
         budget: u64,

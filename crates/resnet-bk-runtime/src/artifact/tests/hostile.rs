@@ -1,4 +1,4 @@
-//! Files that are damaged or made to do harm: always an error, never a panic.
+//! Damaged and malicious files are refused with an error, never a panic.
 
 use super::{diagonal, propagator, quantize, with_bits};
 use crate::architecture::Architecture;
@@ -12,7 +12,7 @@ fn small_file() -> Vec<u8> {
     quantize(with_bits(propagator(), Some(3), 16)).to_bytes().unwrap()
 }
 
-/// A file with sound checksums around sections that a stranger wrote.
+/// Reads a file with valid checksums around manipulated sections.
 fn forged(change: impl FnOnce(&mut [Vec<u8>; 3])) -> Result<Artifact, ArtifactError> {
     let file = small_file();
     let mut sections = container::decode(&file).unwrap().map(<[u8]>::to_vec);
@@ -20,8 +20,8 @@ fn forged(change: impl FnOnce(&mut [Vec<u8>; 3])) -> Result<Artifact, ArtifactEr
     Artifact::from_bytes(&container::encode(sections.each_ref().map(Vec::as_slice)))
 }
 
-/// The message with those of its causes.
-fn told(result: Result<Artifact, ArtifactError>) -> String {
+/// The message of the error and of its source.
+fn message_of(result: Result<Artifact, ArtifactError>) -> String {
     let error = result.unwrap_err();
     match error.source() {
         Some(source) => format!("{error}: {source}"),
@@ -45,7 +45,7 @@ fn every_truncation_is_refused() {
 }
 
 #[test]
-fn a_truncation_tells_the_section_and_the_bytes() {
+fn a_truncation_error_has_the_section_and_the_bytes() {
     let file = small_file();
     let error = Artifact::from_bytes(&file[..file.len() - 3]).unwrap_err();
     let ArtifactError::Truncated { section: Section::Weights, needed, available } = error else { panic!("{error}") };
@@ -64,7 +64,7 @@ fn every_flipped_bit_is_refused() {
 }
 
 #[test]
-fn damage_to_a_section_is_told_by_its_name() {
+fn a_checksum_error_names_the_damaged_section() {
     let mut file = small_file();
     *file.last_mut().unwrap() ^= 1;
     let error = Artifact::from_bytes(&file).unwrap_err();
@@ -82,26 +82,26 @@ fn line_ending_conversion_is_recognized() {
     let dos_to_unix: Vec<u8> = file.iter().copied().filter(|&byte| byte != b'\r').collect();
     let as_utf8 = String::from_utf8_lossy(&file).into_owned().into_bytes();
     for damaged in [unix_to_dos, dos_to_unix, as_utf8] {
-        let message = told(Artifact::from_bytes(&damaged));
+        let message = message_of(Artifact::from_bytes(&damaged));
         assert!(message.ends_with("which looks like an artifact damaged by a text-mode transfer"), "{message}");
     }
 }
 
 #[test]
-fn absurd_sizes_are_refused_before_anything_is_allocated() {
+fn excessive_sizes_are_refused_before_memory_is_allocated() {
     let message =
-        told(forged(|[config, ..]| replace(config, r#""vocab_size":13"#, r#""vocab_size":1152921504606846976"#)));
+        message_of(forged(|[config, ..]| replace(config, r#""vocab_size":13"#, r#""vocab_size":1152921504606846976"#)));
     let refused = "vocab_size is 1152921504606846976, but must be from 1 to 16777216";
     assert_eq!(message, format!("the architecture is not valid: {refused}"));
-    // As many elements as are allowed at all, in a section of a few hundred bytes.
-    let message = told(forged(|[config, ..]| replace(config, r#""d_ff":7"#, r#""d_ff":262144"#)));
-    assert!(message.contains(" bytes of weights cannot hold "), "{message}");
-    // Words without number, in a section of a few bytes.
-    let message = told(forged(|[config, words, _]| {
+    // As many elements as an architecture may have, in a section of a few hundred bytes.
+    let message = message_of(forged(|[config, ..]| replace(config, r#""d_ff":7"#, r#""d_ff":262144"#)));
+    assert!(message.contains(" bytes of weights are too few for "), "{message}");
+    // A vocabulary of the largest size, in a section of a few bytes.
+    let message = message_of(forged(|[config, words, _]| {
         replace(config, r#""vocab_size":13"#, r#""vocab_size":16777215"#);
         words[..4].copy_from_slice(&16_777_215u32.to_le_bytes());
     }));
-    assert_eq!(message, "the vocabulary section cannot be decoded: the coded bytes are cut off");
+    assert_eq!(message, "the vocabulary section cannot be decoded: the coded data is truncated");
 }
 
 #[test]
@@ -130,33 +130,27 @@ fn every_bad_config_is_refused() {
 }
 
 #[test]
-fn words_that_make_no_vocabulary_are_refused() {
-    let told = |id: usize, word: &str| {
-        told(forged(|[_, section, _]| {
+fn invalid_vocabularies_are_refused() {
+    let message_of = |id: usize, word: &str| {
+        message_of(forged(|[_, section, _]| {
             let mut words = vocabulary_section::decode(section, 13).unwrap();
             words[id] = word.to_owned();
             *section = vocabulary_section::encode(&words, 13).unwrap();
         }))
     };
     let refused = "the vocabulary is not valid: ";
-    assert_eq!(
-        told(0, "<UNK>"),
-        format!(r#"{refused}word 0 is Some("<UNK>"), expected "<unk>": put it first in the list"#)
-    );
-    assert_eq!(
-        told(1, "<EOS>"),
-        format!(r#"{refused}none of the 13 words is "<eos>": add it, every line of text ends with it"#)
-    );
-    assert_eq!(told(2, "w3"), format!(r#"{refused}word "w3" has two ids, 2 and 3: remove one"#));
-    assert_eq!(told(2, "w "), format!(r#"{refused}word 2 is "w ", which holds white space: split it"#));
-    assert_eq!(told(2, ""), format!("{refused}word 2 is empty: remove it"));
+    assert_eq!(message_of(0, "<UNK>"), format!(r#"{refused}the first word is "<UNK>", but must be "<unk>""#));
+    assert_eq!(message_of(1, "<EOS>"), format!(r#"{refused}none of the 13 words is "<eos>", the end of a line"#));
+    assert_eq!(message_of(2, "w3"), format!(r#"{refused}word "w3" has two ids, 2 and 3"#));
+    assert_eq!(message_of(2, "w "), format!(r#"{refused}word 2, "w ", contains white space"#));
+    assert_eq!(message_of(2, ""), format!("{refused}word 2 is empty"));
 }
 
 #[test]
 fn weights_of_another_length_are_refused() {
-    let shorter = told(forged(|[.., weights]| weights.truncate(weights.len() - 4)));
-    let longer = told(forged(|[.., weights]| weights.extend([0; 4])));
-    let odd = told(forged(|[.., weights]| weights.push(0)));
+    let shorter = message_of(forged(|[.., weights]| weights.truncate(weights.len() - 4)));
+    let longer = message_of(forged(|[.., weights]| weights.extend([0; 4])));
+    let odd = message_of(forged(|[.., weights]| weights.push(0)));
     for message in [shorter, longer, odd] {
         assert!(message.contains(" cannot be decoded: "), "{message}");
     }
@@ -164,14 +158,13 @@ fn weights_of_another_length_are_refused() {
 
 #[test]
 fn forbidden_numbers_in_the_weights_are_refused() {
-    // What a stranger's encoder could write: the sections of an artifact whose numbers were never
-    // checked.
+    // Weights sections encoded without checks, as a malicious encoder could write them.
     let changed = |change: fn(&mut Vec<StoredTensor>)| {
         let architecture = with_bits(propagator(), Some(3), 16);
         let mut tensors = quantize(architecture.clone()).tensors;
         change(&mut tensors);
         let bytes = weights::encode_unchecked(&architecture, &tensors).bytes;
-        told(forged(|sections| sections[2] = bytes))
+        message_of(forged(|sections| sections[2] = bytes))
     };
     fn quantized(tensors: &mut [StoredTensor]) -> &mut Quantized {
         match &mut tensors[0] {
@@ -195,15 +188,15 @@ proptest! {
     }
 
     #[test]
-    fn garbage_behind_sound_checksums_never_panics(
+    fn garbage_with_valid_checksums_never_panics(
         section in 0usize..3, garbage in proptest::collection::vec(any::<u8>(), 0..600),
     ) {
         let _ = forged(|sections| sections[section] = garbage);
     }
 
     #[test]
-    fn changed_bytes_behind_sound_checksums_never_panic(section in 0usize..3, at in any::<u32>(), byte in any::<u8>()) {
-        // What is accepted must be sound enough to be written again, and to run.
+    fn changed_bytes_with_valid_checksums_never_panic(section in 0usize..3, at in any::<u32>(), byte in any::<u8>()) {
+        // A file that is accepted can be written again, and its model runs.
         let result = forged(|sections| {
             let at = at as usize % sections[section].len();
             sections[section][at] = byte;

@@ -1,4 +1,4 @@
-//! What must hold of whole artifacts. The models here are small and their weights are made up.
+//! Tests of whole artifacts. The models are small and their weights are made up.
 
 mod hostile;
 mod round_trip;
@@ -70,7 +70,7 @@ fn with_bits(architecture: Architecture, bits: Option<u8>, group_size: u32) -> A
     Architecture { quantization: Some(policy), ..architecture }
 }
 
-/// Learned scales, and bins of the table where it is shared.
+/// The architecture with learned scales, and with frequency bins where the table is tied.
 fn with_learned_scales(architecture: Architecture) -> Architecture {
     let policy = QuantizationPolicy { learned: Some(LearnedScales::default()), ..QuantizationPolicy::default() };
     let bin = |words, width| EmbeddingBin { words, width };
@@ -84,7 +84,7 @@ fn vocabulary(architecture: &Architecture) -> Vocabulary {
     Vocabulary::new(words.collect(), Pretokenizer::Words).unwrap()
 }
 
-/// Values in about ±1 for each tensor, from a fixed formula.
+/// Values of about ±1 for each tensor, from a fixed formula.
 fn values(architecture: &Architecture) -> HashMap<TensorId, Vec<f32>> {
     let specs = architecture.tensors().into_iter().enumerate();
     specs.map(|(t, spec)| (spec.id, (0..spec.len()).map(|i| (t as f32 + i as f32 * 0.7).sin()).collect())).collect()

@@ -1,4 +1,4 @@
-//! What goes in comes out, and the size_breakdown knows every byte.
+//! Artifacts round-trip, and the size breakdown counts every byte.
 
 use super::{diagonal, propagator, quantize, seed, values, vocabulary, with_bits, with_learned_scales};
 use crate::architecture::{Architecture, Causality, ResolventConstants};
@@ -31,7 +31,7 @@ fn architectures() -> Vec<Architecture> {
 }
 
 #[test]
-fn reading_gives_back_what_was_written() {
+fn artifacts_round_trip() {
     for architecture in architectures() {
         let artifact = quantize(architecture);
         let bytes = artifact.to_bytes().unwrap();
@@ -42,7 +42,7 @@ fn reading_gives_back_what_was_written() {
 }
 
 #[test]
-fn stored_values_are_those_of_fake_quantization() {
+fn stored_values_equal_fake_quantization() {
     for architecture in architectures() {
         let mut values = values(&architecture);
         let artifact = quantize(architecture.clone());
@@ -63,29 +63,25 @@ fn stored_values_are_those_of_fake_quantization() {
 fn the_size_breakdown_sums_to_the_length_of_the_file() {
     for architecture in architectures() {
         let artifact = quantize(architecture);
-        let size_breakdown = artifact.size_breakdown().unwrap();
-        assert_eq!(size_breakdown.total_bytes(), artifact.to_bytes().unwrap().len() as u64);
+        let breakdown = artifact.size_breakdown().unwrap();
+        assert_eq!(breakdown.total_bytes(), artifact.to_bytes().unwrap().len() as u64);
         let sections: u64 =
-            size_breakdown.entries.iter().filter(|entry| !entry.kind.is_weights()).map(|entry| entry.bytes).sum();
-        assert_eq!(size_breakdown.weights_bytes(), size_breakdown.total_bytes() - sections);
-        assert!(size_breakdown.entries.iter().all(|entry| entry.bytes > 0));
-        let json = serde_json::to_string(&size_breakdown).unwrap();
-        assert_eq!(serde_json::from_str::<SizeBreakdown>(&json).unwrap(), size_breakdown);
+            breakdown.entries.iter().filter(|entry| !entry.kind.is_weights()).map(|entry| entry.bytes).sum();
+        assert_eq!(breakdown.weights_bytes(), breakdown.total_bytes() - sections);
+        assert!(breakdown.entries.iter().all(|entry| entry.bytes > 0));
+        let json = serde_json::to_string(&breakdown).unwrap();
+        assert_eq!(serde_json::from_str::<SizeBreakdown>(&json).unwrap(), breakdown);
     }
 }
 
 #[test]
-fn the_seed_model_takes_no_more_than_its_levels_imply() {
-    let size_breakdown = quantize(seed()).size_breakdown().unwrap();
+fn the_seed_model_takes_no_more_bytes_than_its_levels_imply() {
+    let breakdown = quantize(seed()).size_breakdown().unwrap();
     let bytes = |part: &str, kind| {
-        size_breakdown
-            .entries
-            .iter()
-            .find(|entry| entry.part == part && entry.kind == kind)
-            .map_or(0, |entry| entry.bytes) as f64
+        breakdown.entries.iter().find(|entry| entry.part == part && entry.kind == kind).map_or(0, |entry| entry.bytes)
+            as f64
     };
-    // The coder adapts, and so may lose a little on numbers that look random: the sines that fill
-    // the tensors.
+    // The adaptive coder may lose a little on values that look random, such as the sines here.
     const LOSS: f64 = 1.02;
     assert!(bytes("embedding", SizeKind::Codes) < LOSS * 30_000.0 * 64.0 * 15f64.log2() / 8.0);
     assert!(bytes("embedding", SizeKind::Scales) < LOSS * 30_000.0 * 64.0 / 128.0 * 2.0);
@@ -112,8 +108,8 @@ fn files_are_read_as_written_and_failures_keep_the_old_file() {
 }
 
 #[test]
-fn quantizing_refuses_what_is_missing_of_wrong_length_or_not_finite() {
-    let told = |id: TensorId, change: fn(&mut Vec<f32>) -> bool| {
+fn quantize_refuses_missing_wrongly_sized_and_not_finite_tensors() {
+    let message_of = |id: TensorId, change: fn(&mut Vec<f32>) -> bool| {
         let architecture = diagonal();
         let mut values = values(&architecture);
         if !change(values.get_mut(&id).unwrap()) {
@@ -124,13 +120,16 @@ fn quantizing_refuses_what_is_missing_of_wrong_length_or_not_finite() {
         result.unwrap_err().to_string()
     };
     let id = TensorId::router(1, LinearPart::Weight);
-    assert_eq!(told(id, |_| false), "tensor blocks.1.moe.router.weight is missing");
+    assert_eq!(message_of(id, |_| false), "tensor blocks.1.moe.router.weight is missing");
     let short = "tensor blocks.1.moe.router.weight has 5 elements, but its shape needs 6";
-    assert_eq!(told(id, |values| values.pop().is_some()), short);
+    assert_eq!(message_of(id, |values| values.pop().is_some()), short);
     let nan = |values: &mut Vec<f32>| std::mem::replace(&mut values[3], f32::NAN).is_finite();
-    assert_eq!(told(id, nan), "tensor blocks.1.moe.router.weight holds NaN at index 3");
+    assert_eq!(message_of(id, nan), "tensor blocks.1.moe.router.weight holds NaN at index 3");
     let infinite = |values: &mut Vec<f32>| std::mem::replace(&mut values[0], f32::NEG_INFINITY).is_finite();
-    assert_eq!(told(ModelTensor::Norm(NormPart::Beta).into(), infinite), "tensor norm.beta holds -inf at index 0");
+    assert_eq!(
+        message_of(ModelTensor::Norm(NormPart::Beta).into(), infinite),
+        "tensor norm.beta holds -inf at index 0"
+    );
 
     let few = vocabulary(&Architecture { vocab_size: 2, ..diagonal() });
     let few_words = Artifact::quantize(diagonal(), few, |_| None).unwrap_err();
@@ -138,7 +137,7 @@ fn quantizing_refuses_what_is_missing_of_wrong_length_or_not_finite() {
 }
 
 #[test]
-fn writing_refuses_what_reading_would() {
+fn writing_refuses_what_reading_refuses() {
     type Fault = fn(&mut Artifact);
     fn quantized(artifact: &mut Artifact) -> &mut crate::quantization::Quantized {
         match &mut artifact.tensors[0] {
@@ -154,7 +153,7 @@ fn writing_refuses_what_reading_would() {
         ("tensor embedding.weight has the scale -1 for group 0", |a| quantized(a).scales[0] = half::f16::NEG_ONE),
         (
             "tensor embedding.weight is stored as 15 levels in groups of 9, \
-             but the architecture says 15 levels in groups of 16",
+             but the architecture requires 15 levels in groups of 16",
             |a| quantized(a).scheme.mode = ScaleMode::AbsMax(9),
         ),
         ("the vocabulary has 12 words, but the architecture has 13", |a| {
@@ -162,16 +161,16 @@ fn writing_refuses_what_reading_would() {
         }),
         ("the architecture is not valid", |a| a.architecture.v_max = f32::NAN),
     ];
-    for (told, fault) in faults {
+    for (message, fault) in faults {
         let mut artifact = quantize(diagonal());
         fault(&mut artifact);
-        assert_eq!(artifact.to_bytes().unwrap_err().to_string(), told);
+        assert_eq!(artifact.to_bytes().unwrap_err().to_string(), message);
     }
 }
 
 proptest! {
     #[test]
-    fn constants_come_back_exactly(a0 in any::<f32>(), s in any::<f32>(), eta in any::<f32>(), bound in any::<f32>()) {
+    fn constants_round_trip_exactly(a0 in any::<f32>(), s in any::<f32>(), eta in any::<f32>(), bound in any::<f32>()) {
         prop_assume!(a0.is_finite() && s.is_finite() && eta.is_finite() && eta != 0.0 && bound.is_finite());
         let resolvent = ResolventConstants { diagonal: vec![a0; 2], hopping: vec![s; 2], eta: vec![eta.abs(); 2] };
         let artifact = quantize(Architecture { resolvent, v_max: bound.abs(), ..diagonal() });

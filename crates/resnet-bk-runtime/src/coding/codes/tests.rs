@@ -1,4 +1,4 @@
-//! What must hold of coded matrices: they come back, at the cost of their entropy or less.
+//! Coded matrices round-trip. They cost about their entropy, or less where contexts help.
 
 use super::*;
 use proptest::prelude::*;
@@ -37,8 +37,8 @@ impl Uniform {
     }
 }
 
-/// Empirical entropy of the codes, in bits: what the best code without contexts needs if it is
-/// known for free.
+/// Empirical entropy of the codes, in bits: the cost of the best code without contexts whose
+/// distribution is known for free.
 fn entropy(codes: &[i16]) -> f64 {
     let mut counts = std::collections::HashMap::new();
     codes.iter().for_each(|code| *counts.entry(code).or_insert(0u32) += 1);
@@ -49,7 +49,7 @@ fn quantize(value: f64, qmax: i16) -> i16 {
     (value.round() as i16).clamp(-qmax, qmax)
 }
 
-/// Bits of the coded matrix over those of the empirical entropy.
+/// Bits of the coded matrix divided by the empirical entropy.
 fn ratio(codes: &[i16], columns: usize, qmax: i16) -> f64 {
     8.0 * encoded(codes, columns, qmax).len() as f64 / entropy(codes)
 }
@@ -73,17 +73,17 @@ fn codes_without_structure_cost_their_entropy() {
     }
 }
 
-/// Codes of a Laplacian whose scale changes between columns, and falls by 2^-3 from the first row
-/// to the last; and what they cost where all scales are known.
+/// Codes of Laplacian numbers, and their cost in bits where all scales are known. The scale changes
+/// between columns, and falls by 2^-3 from the first row to the last.
 fn scaled(rows: usize, columns: usize, qmax: i16, by_row: bool, by_column: bool) -> (Vec<i16>, f64) {
     let mut random = Uniform(7);
-    let of_columns: Vec<f64> = (0..columns).map(|_| (0.7 * random.gaussian()).exp()).collect();
+    let column_scales: Vec<f64> = (0..columns).map(|_| (0.7 * random.gaussian()).exp()).collect();
     let mut known = 0.0;
     let mut code = |index: usize| {
-        let of_row = (2.0 - 3.0 * (index / columns) as f64 / rows as f64).exp2() / 1.5;
+        let row_scale = (2.0 - 3.0 * (index / columns) as f64 / rows as f64).exp2() / 1.5;
         let scale = f64::from(qmax) / 4.0
-            * if by_row { of_row } else { 1.0 }
-            * if by_column { of_columns[index % columns] } else { 1.0 };
+            * if by_row { row_scale } else { 1.0 }
+            * if by_column { column_scales[index % columns] } else { 1.0 };
         let code = quantize(scale * random.laplacian(), qmax);
         known += laplacian_bits(code, scale, qmax);
         code
@@ -100,23 +100,23 @@ fn laplacian_bits(code: i16, scale: f64, qmax: i16) -> f64 {
 }
 
 #[test]
-fn scales_of_rows_and_columns_are_found() {
+fn scales_of_rows_and_columns_are_learned() {
     for qmax in [1, 2, 4, 7, 127] {
-        for (rows, columns, of_known) in [(200, 10, 1.1), (2_000, 64, 1.015), (10_000, 10, 1.01)] {
+        for (rows, columns, bound) in [(200, 10, 1.1), (2_000, 64, 1.015), (10_000, 10, 1.01)] {
             for (by_row, by_column) in [(true, false), (false, true), (true, true)] {
                 let (codes, known) = scaled(rows, columns, qmax, by_row, by_column);
                 let bits = 8.0 * encoded(&codes, columns, qmax).len() as f64;
-                let told = format!("{rows} x {columns} within ±{qmax}, by row {by_row}, by column {by_column}");
-                assert!(bits < of_known * known, "{told}: {} of the known", bits / known);
+                let case = format!("{rows} x {columns} within ±{qmax}, by row {by_row}, by column {by_column}");
+                assert!(bits < bound * known, "{case}: {} of the cost with known scales", bits / known);
                 let few = rows == 200 && qmax == 127;
-                assert!(few || bits < 0.99 * entropy(&codes), "{told}: {} of the entropy", bits / entropy(&codes));
+                assert!(few || bits < 0.99 * entropy(&codes), "{case}: {} of the entropy", bits / entropy(&codes));
             }
         }
     }
 }
 
 #[test]
-fn awkward_sizes_come_back() {
+fn awkward_sizes_round_trip() {
     for qmax in [1, 2, 6, 7, 8, 9, 10, 127, 128, 32_766, 32_767] {
         for len in [0, 1, 2, 15, 16, 17, 33, 200] {
             for columns in [1, 3, 16, 1000] {
@@ -137,13 +137,13 @@ fn awkward_sizes_come_back() {
 fn more_codes_than_the_bytes_can_hold_are_refused() {
     for len in [1_000, usize::MAX / 2] {
         let mut decoder = Decoder::new(b"some bytes").unwrap();
-        assert_eq!(decode_codes(len, 8, 7, &mut decoder), Err(CodingError::CutOff));
+        assert_eq!(decode_codes(len, 8, 7, &mut decoder), Err(CodingError::Truncated));
     }
 }
 
 proptest! {
     #[test]
-    fn any_codes_come_back(
+    fn any_codes_round_trip(
         codes in proptest::collection::vec(any::<i16>(), 0..300), columns in 1usize..40, qmax in 1i16..=i16::MAX,
     ) {
         let codes: Vec<i16> = codes.into_iter().map(|code| (i32::from(code) % (i32::from(qmax) + 1)) as i16).collect();
@@ -151,7 +151,7 @@ proptest! {
     }
 
     #[test]
-    fn garbage_gives_codes_within_the_limit(
+    fn garbage_decodes_to_codes_within_qmax(
         bytes in proptest::collection::vec(any::<u8>(), 0..60), columns in 1usize..40, qmax in 1i16..=i16::MAX,
     ) {
         let mut decoder = Decoder::new(&bytes).unwrap();

@@ -1,31 +1,35 @@
-//! A symbol of a word as a few decisions: the way down an alphabetic tree.
+//! A symbol of a word as binary decisions: a path down an alphabetic tree.
 //!
 //! ```text
-//!                     s < split?                     each split halves the weight, so that what is frequent in words
-//!               yes .------------. no                lies near the root; leaves are in the order of the symbols, so
-//!          end 0-9 A-Z a b ..   .. z é               "greater than x" decides for the right wherever split <= x + 1
+//!                     s < split?
+//!               yes .------------. no
+//!          end 0-9 A-Z a b ..   .. z é
 //! ```
+//!
+//! Each split divides the weight of the symbols into halves, so frequent symbols lie near the root.
+//! The leaves are in the order of the symbols. If a symbol is known to be greater than `x`, every
+//! node with `split <= x + 1` goes to the right and needs no decision.
 
-/// A byte of a word plus one, or 0 for its end.
+/// A byte of a word plus 1, or 0 for the end of the word.
 pub(super) type Symbol = u16;
 
-/// How many symbols there are: no byte of UTF-8 is above 0xf4.
+/// Number of symbols. No byte of UTF-8 is above 0xf4.
 pub(super) const SYMBOLS: usize = 0xf4 + 2;
 
-/// The symbol at `at` of a word.
+/// The symbol of `word` at position `at`.
 pub(super) fn symbol(word: &[u8], at: usize) -> Symbol {
     word.get(at).map_or(0, |&byte| Symbol::from(byte) + 1)
 }
 
-/// A decision on the way to a symbol.
+/// An inner node of the tree: one binary decision.
 #[derive(Clone, Copy)]
 pub(super) struct Node {
-    /// Symbols from here on are on the right. No other node has it.
+    /// Symbols from this one on are on the right. No two nodes have the same split.
     pub split: Symbol,
     children: [i16; 2],
 }
 
-/// What a decision leads to.
+/// What a decision leads to: another decision or a symbol.
 pub(super) enum Child {
     Node(&'static Node),
     Leaf(Symbol),
@@ -37,7 +41,7 @@ impl Node {
         &TREE[0]
     }
 
-    /// Where a decision leads.
+    /// The child on the given side.
     pub fn child(&self, right: bool) -> Child {
         match self.children[usize::from(right)] {
             leaf @ ..0 => Child::Leaf(!leaf as Symbol),
@@ -46,7 +50,7 @@ impl Node {
     }
 }
 
-/// Roughly how often a symbol occurs after the start of a word that it does not share with the word
+/// Approximate relative frequency of a symbol after the prefix that a word shares with the word
 /// before.
 const fn weight(symbol: usize) -> u32 {
     if symbol == 0 {
@@ -60,37 +64,39 @@ const fn weight(symbol: usize) -> u32 {
     }
 }
 
-/// Nodes, the root first. A negative child is a leaf: the complement of its symbol.
+/// The nodes, root first. A negative child is a leaf: the bitwise complement of its symbol.
 static TREE: [Node; SYMBOLS - 1] = {
-    let mut before = [0; SYMBOLS + 1];
+    let mut weight_below = [0; SYMBOLS + 1];
     let mut at = 0;
     while at < SYMBOLS {
-        before[at + 1] = before[at] + weight(at);
+        weight_below[at + 1] = weight_below[at] + weight(at);
         at += 1;
     }
     let mut tree = [Node { split: 0, children: [0; 2] }; SYMBOLS - 1];
-    // Ranges of symbols that want a node, and their place in the parent.
-    let mut wanted = [(0, 0, 0, 0); SYMBOLS];
-    wanted[0] = (0, SYMBOLS, 0, 0);
-    let (mut waiting, mut nodes) = (1, 0);
-    while waiting > 0 {
-        waiting -= 1;
-        let (low, high, parent, side) = wanted[waiting];
+    // A stack of ranges of symbols that have no node yet, with the parent and the side of each.
+    let mut stack = [(0, 0, 0, 0); SYMBOLS];
+    stack[0] = (0, SYMBOLS, 0, 0);
+    let (mut pending, mut nodes) = (1, 0);
+    while pending > 0 {
+        pending -= 1;
+        let (low, high, parent, side) = stack[pending];
         if high - low == 1 {
             tree[parent].children[side] = !(low as i16);
             continue;
         }
         let mut split = low + 1;
-        while split + 1 < high && before[split] + before[split + 1] <= before[low] + before[high] {
+        while split + 1 < high
+            && weight_below[split] + weight_below[split + 1] <= weight_below[low] + weight_below[high]
+        {
             split += 1;
         }
         if nodes > 0 {
             tree[parent].children[side] = nodes as i16;
         }
         tree[nodes].split = split as Symbol;
-        wanted[waiting] = (low, split, nodes, 0);
-        wanted[waiting + 1] = (split, high, nodes, 1);
-        waiting += 2;
+        stack[pending] = (low, split, nodes, 0);
+        stack[pending + 1] = (split, high, nodes, 1);
+        pending += 2;
         nodes += 1;
     }
     tree
@@ -100,7 +106,7 @@ static TREE: [Node; SYMBOLS - 1] = {
 mod tests {
     use super::*;
 
-    /// Decisions to `symbol`.
+    /// Number of decisions to `symbol`.
     fn depth(symbol: Symbol) -> usize {
         let mut node = Node::root();
         for depth in 1.. {

@@ -1,29 +1,32 @@
-//! "The" announces "the": upper case sorts before lower case, so a lower-case word may have been
-//! met with a capital.
+//! Guesses the next symbol of a lower-case word from capitalized words.
+//!
+//! Upper case sorts before lower case. When the lower-case words are coded, "The" is known and
+//! makes "the" likely.
 //!
 //! ```text
-//! met       Talk Tall Thomas                   folded to lower case, in order
-//! words     ... take  tal|k                    the first that is greater than the word before, if it starts as
-//!                     |->  "talk" says k       this word does, says how it goes on
+//! capitalized   Talk Tall Thomas          in lower case, sorted: talk tall thomas
+//! coded words   ... take tal|k            "talk" is the first that is greater than "take"; it starts
+//!                                         with "tal", so the guess is "k"
 //! ```
 
 use super::alphabet::{Symbol, symbol};
 use super::list::WordList;
 
-/// Capitalized words in lower case, and how far the words in lower case have come among them.
+/// The capitalized words in lower case, and a pointer that moves through them in step with the
+/// coded words.
 #[derive(Default)]
 pub(super) struct Capitals {
     folded: Option<WordList>,
-    /// Those before are not greater than the current word.
+    /// Index of the first folded word that is greater than the words coded so far.
     next: usize,
 }
 
-/// Longer words are not compared: the time for a word should not grow with the square of its
-/// length.
+/// Longer words are not compared. This keeps the time for a word from growing with the square of
+/// its length.
 const MAX_BYTES: usize = 64;
 
 impl Capitals {
-    /// Learns that the next word comes after `word`, the last of `list`.
+    /// Prepares for the word after `word`, which is the last of `list`.
     pub fn advance(&mut self, list: &WordList, word: &[u8]) {
         if self.folded.is_none() && word.first().is_some_and(|&byte| byte >= b'a') {
             let capitalized = list.iter().filter(|word| word.first().is_some_and(u8::is_ascii_uppercase));
@@ -35,8 +38,8 @@ impl Capitals {
         self.skip(|folded| folded <= word);
     }
 
-    /// How the current word, which starts with `word`, may go on: with a symbol above `floor`, if
-    /// there is one.
+    /// Guesses the symbol that follows `word`, the known start of the current word. It is above
+    /// `floor`, if there is one.
     pub fn guess(&mut self, word: &[u8], floor: Option<Symbol>) -> Option<Symbol> {
         if word.len() > MAX_BYTES {
             return None;
@@ -62,19 +65,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_goes_through_the_capitalized_words_in_order() {
+    fn guesses_follow_the_capitalized_words_in_order() {
         let list: WordList = [&b"1"[..], b"TALL", b"Talk", b"Thomas", b"take"].into_iter().collect();
         let mut capitals = Capitals::default();
         assert_eq!(capitals.guess(b"", None), None);
         capitals.advance(&list, b"take");
-        let says = |byte: u8| Some(Symbol::from(byte) + 1);
-        assert_eq!(capitals.guess(b"ta", None), says(b'l'));
-        assert_eq!(capitals.guess(b"ta", says(b'k')), says(b'l'));
-        assert_eq!(capitals.guess(b"tal", None), says(b'k'));
+        let symbol_of = |byte: u8| Some(Symbol::from(byte) + 1);
+        assert_eq!(capitals.guess(b"ta", None), symbol_of(b'l'));
+        assert_eq!(capitals.guess(b"ta", symbol_of(b'k')), symbol_of(b'l'));
+        assert_eq!(capitals.guess(b"tal", None), symbol_of(b'k'));
         assert_eq!(capitals.guess(b"talk", None), Some(0));
         capitals.advance(&list, b"talk");
         assert_eq!(capitals.guess(b"talk", Some(0)), None);
-        assert_eq!(capitals.guess(b"t", says(b'a')), says(b'h'));
+        assert_eq!(capitals.guess(b"t", symbol_of(b'a')), symbol_of(b'h'));
         assert_eq!(capitals.guess(b"u", None), None);
     }
 }

@@ -1,6 +1,6 @@
-//! Words one after another in one string of bytes.
+//! A list of words in one buffer of bytes.
 
-/// A list of words.
+/// Words one after another, with the position where each ends.
 #[derive(Default)]
 pub(super) struct WordList {
     bytes: Vec<u8>,
@@ -17,7 +17,7 @@ impl WordList {
         self.ends.len()
     }
 
-    /// The word at `at`, if there are so many.
+    /// The word at index `at`, or `None` past the end.
     pub fn get(&self, at: usize) -> Option<&[u8]> {
         let end = *self.ends.get(at)?;
         let start = if at == 0 { 0 } else { self.ends[at - 1] };
@@ -28,7 +28,7 @@ impl WordList {
         (0..self.len()).map_while(|at| self.get(at))
     }
 
-    /// Where `word` is among `start..` of a sorted list.
+    /// Index of `word` in `start..` of a sorted list.
     pub fn find(&self, start: usize, word: &[u8]) -> Option<usize> {
         let (mut low, mut high) = (start, self.len());
         while low < high {

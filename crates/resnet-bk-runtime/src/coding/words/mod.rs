@@ -1,14 +1,18 @@
-//! Lists of words: spelled in sorted order, and then put in order.
+//! Entropy coding of a list of words, such as a vocabulary.
 //!
 //! ```text
-//! ids       the , of | and in | a to | ...        a run ascends; words that are equally frequent make one
-//! sorted    ,  a  and  in  of  the  to            spelling.rs: each after the one before
-//! runs      0  2  1    1   0   0    2             order.rs: which run each belongs to
+//! ids       , the | of | and in | a to | ...      ascending runs
+//! sorted    ,  a  and  in  of  the  to            spelling.rs: each word in the context of the one before
+//! runs      0  3  2    2   1   0    3             order.rs: the run that each word belongs to
 //! ```
 //!
-//! Within a run the order is known, so the runs tell all of it: for `V` words in the order of their
-//! frequency that is less than half of `log2 V!` bits. A list in any order comes back, at the cost
-//! of its disorder.
+//! The words are coded in sorted order, because then most words share a prefix with the word
+//! before. To restore the original order, the list is divided into ascending runs, and the run of
+//! each word is coded. Within a run the order is known.
+//!
+//! In a vocabulary, words of equal frequency are sorted, so they form a run. For `V` words in order
+//! of frequency the runs cost less than half of `log2 V!` bits. A list in any other order
+//! round-trips too, at a higher cost.
 
 mod alphabet;
 mod capitals;
@@ -23,12 +27,13 @@ use list::WordList;
 use spelling::Speller;
 use std::cmp::Reverse;
 
-/// Most bytes of words for each coded byte, and beside them: a list of real words has about four.
-/// Longer ones are refused before they fill the memory.
-const MOST_PER_BYTE: u64 = 1 << 10;
-const MOST_BESIDE: u64 = 1 << 16;
+/// Limit on the decoded size: at most this many bytes of words per coded byte, plus a constant. A
+/// list of real words has about four bytes per coded byte. Longer lists are refused before they
+/// fill the memory.
+const MAX_BYTES_PER_CODED_BYTE: u64 = 1 << 10;
+const MAX_EXTRA_BYTES: u64 = 1 << 16;
 
-/// Codes words, of which some may be equal or empty. No words cost nothing.
+/// Encodes words. They may be equal or empty. An empty list costs nothing.
 ///
 /// # Panics
 /// If there are 2^32 words or more.
@@ -46,22 +51,22 @@ pub fn encode_words(words: &[String], encoder: &mut Encoder) {
     coded.expect("encoders do not fail");
 }
 
-/// The `count` words that were coded, as bytes that may or may not be UTF-8.
+/// Decodes `count` words, as bytes that are not necessarily UTF-8.
 ///
 /// # Errors
-/// If the bytes end before the words do, or no encoder writes such bytes. A count that the bytes
-/// could not hold is refused before anything is allocated for it.
+/// If the bytes end before the words do, or are not the output of an encoder. If they cannot hold
+/// so many words, nothing is allocated.
 pub fn decode_words(count: usize, decoder: &mut Decoder<'_>) -> Result<Vec<Vec<u8>>, CodingError> {
     if count == 0 {
         return Ok(Vec::new());
     }
     decoder.check_decisions(count as u64)?;
-    let most = most_bytes(decoder.bytes());
+    let max_bytes = max_word_bytes(decoder.bytes());
     let last = code_number(decoder, 0)?;
     if u64::from(last) >= count as u64 {
         return Err(CodingError::Invalid);
     }
-    let list = spell(decoder, std::iter::repeat_n(&[][..], count), most)?;
+    let list = spell(decoder, std::iter::repeat_n(&[][..], count), max_bytes)?;
     let mut back = vec![0; count];
     order::code_runs(decoder, &list, &mut back, last)?;
     let mut ids: Vec<usize> = (0..count).collect();
@@ -69,25 +74,25 @@ pub fn decode_words(count: usize, decoder: &mut Decoder<'_>) -> Result<Vec<Vec<u
     Ok(ids.into_iter().map_while(|at| list.get(at)).map(<[u8]>::to_vec).collect())
 }
 
-/// Bytes of words that so many coded bytes may hold; more are refused.
-pub fn most_bytes(coded: u64) -> u64 {
-    coded.saturating_mul(MOST_PER_BYTE).saturating_add(MOST_BESIDE)
+/// Largest total length of the words that `coded` coded bytes may hold, in bytes.
+pub fn max_word_bytes(coded: u64) -> u64 {
+    coded.saturating_mul(MAX_BYTES_PER_CODED_BYTE).saturating_add(MAX_EXTRA_BYTES)
 }
 
-/// Codes sorted words of `most` bytes together at most, and returns those that were coded.
+/// Codes sorted words of at most `max_bytes` bytes in total, and returns the coded ones.
 fn spell<'a, C: BitCoder>(
     coder: &mut C,
     words: impl ExactSizeIterator<Item = &'a [u8]>,
-    most: u64,
+    max_bytes: u64,
 ) -> Result<WordList, CodingError> {
-    let mut speller = Speller::new(words.len(), most);
+    let mut speller = Speller::new(words.len(), max_bytes);
     for word in words {
         speller.code(coder, word)?;
     }
     Ok(speller.list)
 }
 
-/// A number whose size is not known, in about twice its bits.
+/// Codes a number of unknown size, in about twice its number of bits.
 fn code_number<C: BitCoder>(coder: &mut C, number: u32) -> Result<u32, CodingError> {
     let mut bits = 0;
     while bits < u32::BITS && coder.code(number.checked_shr(bits).unwrap_or(0) > 0, Probability::EVEN)? {
@@ -100,7 +105,7 @@ fn code_number<C: BitCoder>(coder: &mut C, number: u32) -> Result<u32, CodingErr
     Ok(value)
 }
 
-/// The ascending run that each word belongs to.
+/// The number of the ascending run that each word belongs to.
 fn runs(words: &[String]) -> Vec<u32> {
     let starts = words.windows(2).map(|pair| u32::from(pair[0] >= pair[1]));
     let mut run = 0;

@@ -1,19 +1,19 @@
-//! Which run each of the sorted words belongs to, from the last run back.
+//! Entropy coding of the run that each sorted word belongs to, counted back from the last run.
 //!
 //! ```text
-//! runs from the last + 1 = 2^e + rest:  e in unary, rest in binary
+//! last run - run + 1 = 2^e + rest:  e in unary, rest in binary
 //! ```
 //!
-//! Ids are in the order of frequency, so runs are classes of words that are about as frequent.
-//! Short words are frequent, and so are those that others start with, and relatives are about as
-//! frequent as each other.
+//! Ids are in order of frequency, so the words of a run are about equally frequent. The contexts
+//! use what predicts frequency: short words are frequent, words that others start with are
+//! frequent, and a word and its stem have similar frequencies.
 
 use super::super::range::{BitCoder, CodingError};
 use super::list::WordList;
 use super::predictor::{Predictor, context};
 
-/// Codes `back[i]`, the number of runs after that of the sorted word `i`, and puts what was coded
-/// in its place. None is above `last`.
+/// Codes `back[i]`, the number of runs after the run of sorted word `i`, and stores the coded value
+/// in its place. No value is above `last`.
 pub(super) fn code_runs<C: BitCoder>(
     coder: &mut C,
     list: &WordList,
@@ -21,7 +21,7 @@ pub(super) fn code_runs<C: BitCoder>(
     last: u32,
 ) -> Result<(), CodingError> {
     let mut predictor = Predictor::new(list.len().saturating_mul(8), [32, 96]);
-    // Words that the current one starts with, one in another.
+    // A stack of words that the current word starts with, each a prefix of the next.
     let mut stems: Vec<usize> = Vec::new();
     for at in 0..back.len() {
         let word = word(list, at);
@@ -56,7 +56,7 @@ fn word(list: &WordList, at: usize) -> &[u8] {
     list.get(at).unwrap_or_default()
 }
 
-/// Contexts of a word's run, and a selector of weights below 32.
+/// Contexts for the run of a word, and a weight set below 32.
 fn contexts(list: &WordList, back: &[u32], at: usize, stem: Option<usize>) -> ([u32; 10], usize) {
     let word = word(list, at);
     let shared = |other: Option<&[u8]>| {
@@ -68,11 +68,11 @@ fn contexts(list: &WordList, back: &[u32], at: usize, stem: Option<usize>) -> ([
     let longer = |other: &usize| word.len() <= MAX_BYTES && self::word(list, *other).starts_with(word);
     let derived = usize::BITS - (at + 1..list.len().min(at + 17)).take_while(longer).count().leading_zeros();
     let class_at = |other: usize| 1 + u64::from(class(back[other]));
-    let of_stem = stem.map_or(0, class_at);
+    let stem_class = stem.map_or(0, class_at);
     let stem_ending = stem.map_or(0, |stem| (word.len() - self::word(list, stem).len()).min(4));
-    let of_before = at.checked_sub(1).map_or(0, class_at);
+    let previous_class = at.checked_sub(1).map_or(0, class_at);
     let kind = kind(word);
-    let of_capital = capital(list, at, kind).map_or(0, class_at);
+    let capital_class = capital(list, at, kind).map_or(0, class_at);
     let ending = |bytes: usize| word.iter().rev().take(bytes).fold(0, |ending, &byte| ending << 8 | u64::from(byte));
     let [derived, stem_ending, length, near, new] =
         [derived as usize, stem_ending, word.len().min(15), near.min(3), (word.len() - near).min(15)].map(|x| x as u64);
@@ -80,28 +80,28 @@ fn contexts(list: &WordList, back: &[u32], at: usize, stem: Option<usize>) -> ([
         context(0, &[]),
         context(1, &[kind, length]),
         context(2, &[kind, derived, length.min(9) / 2]),
-        context(3, &[of_stem, stem_ending]),
-        context(4, &[of_before, near]),
+        context(3, &[stem_class, stem_ending]),
+        context(4, &[previous_class, near]),
         context(5, &[ending(2), kind]),
         context(6, &[ending(3), kind]),
-        context(7, &[of_capital, kind, derived]),
+        context(7, &[capital_class, kind, derived]),
         context(8, &[new, derived, kind]),
-        context(9, &[of_capital, of_before / 2, of_stem / 2]),
+        context(9, &[capital_class, previous_class / 2, stem_class / 2]),
     ];
     (contexts, 8 * derived.min(3) as usize + kind as usize)
 }
 
-/// Bytes of a word that are compared with others.
+/// Largest number of bytes that are compared between words.
 const MAX_BYTES: usize = 64;
 
-/// Two classes an octave.
+/// Class of a number of runs: two per octave.
 fn class(back: u32) -> u32 {
     let number = u64::from(back) + 1;
     let octave = number.ilog2();
     2 * octave + ((2 * number) >> octave & 1) as u32
 }
 
-/// Where the word stands with a capital.
+/// Index of the same word with a capital first letter.
 fn capital(list: &WordList, at: usize, kind: u64) -> Option<usize> {
     let word = word(list, at);
     if kind != LOWER || word.len() > MAX_BYTES {
@@ -114,7 +114,7 @@ fn capital(list: &WordList, at: usize, kind: u64) -> Option<usize> {
 
 const LOWER: u64 = 1;
 
-/// What a word looks like, below 8.
+/// Class of a word by its first characters, below 8.
 fn kind(word: &[u8]) -> u64 {
     match word {
         [b'a'..=b'z', ..] => LOWER,

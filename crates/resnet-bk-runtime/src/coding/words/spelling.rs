@@ -1,8 +1,9 @@
-//! Sorted words, each after the one before.
+//! Entropy coding of sorted words, each in the context of the word before.
 //!
 //! ```text
 //! before   w a l k e d
-//! word     w a l k i n g      same? yes yes yes yes no, then a symbol above 'e', then symbols up to the end
+//! word     w a l k i n g
+//!          same symbol? yes yes yes yes no, then a symbol above 'e', then symbols up to the end
 //! ```
 
 use super::super::range::{BitCoder, CodingError};
@@ -13,10 +14,10 @@ use super::predictor::{Predictor, context};
 
 /// Codes words in ascending order.
 pub(super) struct Speller {
-    /// The words so far.
+    /// The words coded so far.
     pub list: WordList,
-    /// Bytes that all words together may still take.
-    left: u64,
+    /// Number of bytes that further words may have.
+    remaining_bytes: u64,
     same: Predictor<9>,
     symbols: Predictor<12>,
     capitals: Capitals,
@@ -24,24 +25,26 @@ pub(super) struct Speller {
     word: Vec<u8>,
 }
 
-/// The word before, and what is known of its places.
+/// The word before, with statistics of its positions.
 #[derive(Default)]
 struct Before {
     word: Vec<u8>,
-    /// How many of its bytes it shares with the word before it.
+    /// Number of bytes that it shares with the word before it.
     shared: usize,
-    /// For each of its prefixes, from one symbol on: how many words in a row have started so.
+    /// For each of its prefixes, from one symbol on: the number of consecutive words with that
+    /// prefix.
     families: Vec<u32>,
-    /// Hashes of what follows each of its places, itself included.
+    /// For each of its positions, a hash of its bytes from there on.
     rests: Vec<u64>,
 }
 
 impl Speller {
-    /// For `words` words of `most` bytes together, which may be empty but must ascend.
-    pub fn new(words: usize, most: u64) -> Self {
+    /// A speller for `words` words of at most `max_bytes` bytes in total. Words may be empty but
+    /// must ascend.
+    pub fn new(words: usize, max_bytes: u64) -> Self {
         Self {
             list: WordList::default(),
-            left: most,
+            remaining_bytes: max_bytes,
             same: Predictor::new(words.saturating_mul(8), [64, 24]),
             symbols: Predictor::new(words.saturating_mul(32), [96, 64]),
             capitals: Capitals::default(),
@@ -64,7 +67,8 @@ impl Speller {
         Ok(())
     }
 
-    /// Codes how much of the word before is repeated. Returns whether it is all, the end included.
+    /// Codes how many symbols the word shares with the word before. Returns whether the words are
+    /// equal.
     fn code_shared<C: BitCoder>(&mut self, coder: &mut C, word: &[u8]) -> Result<bool, CodingError> {
         let mut recent = 0;
         for at in 0..=self.before.word.len() {
@@ -83,14 +87,14 @@ impl Speller {
         Ok(true)
     }
 
-    /// Adds a symbol's byte to the word.
+    /// Appends the byte of a symbol to the word.
     fn push(&mut self, symbol: Symbol) -> Result<(), CodingError> {
-        self.left = self.left.checked_sub(1).ok_or(CodingError::Invalid)?;
+        self.remaining_bytes = self.remaining_bytes.checked_sub(1).ok_or(CodingError::Invalid)?;
         self.word.push((symbol - 1) as u8);
         Ok(())
     }
 
-    /// Codes the symbols from the first that is another than the word before has.
+    /// Codes the symbols from the first one on that differs from the word before.
     fn code_rest<C: BitCoder>(&mut self, coder: &mut C, word: &[u8]) -> Result<(), CodingError> {
         let shared = self.word.len();
         let rest_before = self.before.rest(shared);
@@ -101,7 +105,7 @@ impl Speller {
             let at = self.word.len();
             let guess = self.capitals.guess(&self.word, floor);
             let last = |symbols: u32| recent & ((1 << (8 * symbols)) - 1);
-            let said = guess.map_or(0, |guess| u64::from(guess) + 1);
+            let guessed = guess.map_or(0, |guess| u64::from(guess) + 1);
             let above = floor.map_or(0, |floor| u64::from(floor) + 1);
             let (first, latest) = (kind(self.word.first()), kind(self.word.last()));
             let (length, new) = (at.min(12) as u64, (at - shared).min(3) as u64);
@@ -116,7 +120,7 @@ impl Speller {
                 context(7, &[above, length]),
                 context(8, &[above, last(1)]),
                 context(9, &[rest_before, rest]),
-                context(10, &[said, last(1)]),
+                context(10, &[guessed, last(1)]),
                 context(11, &[length, last(2)]),
             ];
             let by_place = 4 * new.min(2) as usize + first.min(3) as usize;
@@ -126,12 +130,12 @@ impl Speller {
             let (mut group, mut member) = (0, 1);
             let mut node = Node::root();
             let coded = loop {
-                // Whatever is above the floor is on the right.
+                // A symbol above the floor is on the right; no decision is needed.
                 let forced = floor.is_some_and(|floor| node.split <= floor + 1);
                 let right = forced || {
-                    let says = guess.map_or(0, |guess| 1 + usize::from(guess >= node.split));
+                    let side = guess.map_or(0, |guess| 1 + usize::from(guess >= node.split));
                     let sets =
-                        [12 * depth.min(7) + by_place, 8 * (2 * says + usize::from(floor.is_some())) + by_length];
+                        [12 * depth.min(7) + by_place, 8 * (2 * side + usize::from(floor.is_some())) + by_length];
                     self.symbols.code(coder, actual >= node.split, &contexts, (group, member), sets)?
                 };
                 depth += 1;
@@ -156,35 +160,36 @@ impl Speller {
 }
 
 impl Before {
-    /// Contexts of whether the next word has the same symbol at `at`, and selectors of weights.
+    /// Contexts of the decision whether the next word has the same symbol at `at`, and the weight
+    /// sets.
     fn contexts(&self, at: usize, recent: u64, guess: usize) -> ([u32; 9], [usize; 2]) {
         let expected = u64::from(symbol(&self.word, at));
         let last = |symbols: u32| recent & ((1 << (8 * symbols)) - 1);
         let family = self.families.get(at).map_or(0, |&words| u64::from(u32::BITS - words.leading_zeros()));
         let after_shared = (at as i64 - self.shared as i64).clamp(-3, 3) + 3;
         let (place, left) = (at.min(7) as u64, (self.word.len() - at).min(7) as u64);
-        let (relative, said) = (after_shared as u64, guess as u64);
+        let (relative, guessed) = (after_shared as u64, guess as u64);
         let contexts = [
             context(0, &[place, family]),
             context(1, &[relative, left, family.min(3)]),
             context(2, &[last(1), expected]),
             context(3, &[last(2), expected]),
             context(4, &[last(3), expected]),
-            context(5, &[expected, relative, said]),
-            context(6, &[said, family, left.min(3)]),
+            context(5, &[expected, relative, guessed]),
+            context(6, &[guessed, family, left.min(3)]),
             context(7, &[self.word.len() as u64, self.shared as u64, place]),
             context(8, &[self.rest(at)]),
         ];
         (contexts, [8 * place as usize + family.min(7) as usize, 3 * after_shared as usize + guess])
     }
 
-    /// The hash of what follows from `at` on; there is no word before the first.
+    /// Hash of the bytes from `at` on, 0 past the end.
     fn rest(&self, at: usize) -> u64 {
         self.rests.get(at).copied().unwrap_or(0)
     }
 
-    /// Takes `word`, which shares `shared` bytes with the one that was here, and leaves that in its
-    /// place.
+    /// Makes `word` the word before; it shares `shared` bytes with the previous one. The previous
+    /// word is left in `word`, so its buffer is used again.
     fn replace(&mut self, word: &mut Vec<u8>, shared: usize) {
         std::mem::swap(&mut self.word, word);
         self.shared = shared;
@@ -201,7 +206,7 @@ impl Before {
     }
 }
 
-/// What a byte is, roughly.
+/// Class of a byte.
 fn kind(byte: Option<&u8>) -> u64 {
     match byte {
         None => 0,

@@ -1,4 +1,4 @@
-//! What must hold of lists of words.
+//! Lists of words round-trip, at a cost that follows their order, and invalid bytes are refused.
 
 use super::*;
 use proptest::prelude::*;
@@ -26,9 +26,8 @@ fn owned(words: &[&str]) -> Vec<String> {
     words.iter().map(|&word| word.to_owned()).collect()
 }
 
-/// `count` different words: stems that a seed makes, with endings, and some of them with a capital
-/// as well.
-fn made_up(count: usize) -> Vec<String> {
+/// `count` different pseudo-random words: stems with endings, some of them also capitalized.
+fn random_words(count: usize) -> Vec<String> {
     const SYLLABLES: [&str; 12] = ["ba", "tor", "in", "ke", "lus", "am", "ri", "sto", "ne", "vel", "gra", "o"];
     const ENDINGS: [&str; 4] = ["", "s", "ed", "ing"];
     let mut seed = 7u64;
@@ -52,7 +51,7 @@ fn made_up(count: usize) -> Vec<String> {
 }
 
 #[test]
-fn awkward_lists_come_back() {
+fn awkward_lists_round_trip() {
     assert_eq!(assert_round_trip(&[]), 0);
     for count in [1, 2, 15, 16, 17, 33, 300] {
         for word in ["", "a", "\0", "\u{10ffff}", "word"] {
@@ -61,7 +60,7 @@ fn awkward_lists_come_back() {
         let numbered: Vec<String> = (0..count).map(|id| format!("w{id}")).collect();
         assert_round_trip(&numbered);
         assert_round_trip(&numbered.into_iter().rev().collect::<Vec<_>>());
-        assert_round_trip(&made_up(count));
+        assert_round_trip(&random_words(count));
     }
     assert_round_trip(&owned(&["<unk>", "the", ",", "<eos>", "@-@", "The", "1990", "1991", "caf\u{e9}", "\u{6226}"]));
     assert_round_trip(&owned(&["A", "Aa", "AA", "a", "aa", "", "aA", "\u{7f}", "\u{80}", "a\0", "a"]));
@@ -75,13 +74,14 @@ fn runs_are_numbered() {
 }
 
 #[test]
-fn order_costs_its_disorder() {
-    let mut words = made_up(4_000);
+fn lists_closer_to_sorted_order_cost_less() {
+    let mut words = random_words(4_000);
     let plain: usize = words.iter().map(|word| word.len() + 1).sum();
     words.sort_unstable();
     let sorted = assert_round_trip(&words);
     assert!(sorted < plain / 8, "{sorted} bytes of {plain}");
-    // Forty classes of equal frequency, each sorted: a word's class has at most log2 40 bits.
+    // Forty classes of equal frequency, each sorted: the class of a word costs at most log2 40
+    // bits.
     words.sort_by_key(|word| word.bytes().map(u32::from).sum::<u32>() * 7919 % 40);
     let classes = assert_round_trip(&words);
     let bound = (f64::from(40).log2() * 4_000.0 / 8.0 * 1.06) as usize;
@@ -91,19 +91,19 @@ fn order_costs_its_disorder() {
 #[test]
 fn more_words_than_the_bytes_can_hold_are_refused() {
     for count in [1_000_000, u32::MAX as usize] {
-        assert_eq!(decoded(b"some bytes", count), Err(CodingError::CutOff));
+        assert_eq!(decoded(b"some bytes", count), Err(CodingError::Truncated));
     }
-    assert_eq!(decoded(b"", 1), Err(CodingError::CutOff));
+    assert_eq!(decoded(b"", 1), Err(CodingError::Truncated));
 }
 
 proptest! {
     #[test]
-    fn any_words_come_back(words in proptest::collection::vec(any::<String>(), 0..40)) {
+    fn any_words_round_trip(words in proptest::collection::vec(any::<String>(), 0..40)) {
         assert_round_trip(&words);
     }
 
     #[test]
-    fn words_of_few_letters_come_back(words in proptest::collection::vec("[Aab\u{e9}]{0,4}", 0..120)) {
+    fn words_of_few_letters_round_trip(words in proptest::collection::vec("[Aab\u{e9}]{0,4}", 0..120)) {
         assert_round_trip(&words);
     }
 
@@ -113,8 +113,8 @@ proptest! {
     }
 
     #[test]
-    fn damage_never_panics(at in any::<u32>(), byte in any::<u8>(), length in any::<u32>()) {
-        let words = made_up(60);
+    fn damaged_bytes_never_panic(at in any::<u32>(), byte in any::<u8>(), length in any::<u32>()) {
+        let words = random_words(60);
         let mut bytes = encoded(&words);
         let at = at as usize % bytes.len();
         bytes[at] = byte;

@@ -32,6 +32,8 @@ pub enum RecipeError {
         key: String,
         /// What is wrong.
         message: String,
+        /// The nearest known name, as a suggestion.
+        near: Option<String>,
     },
     /// An invalid value, with the place where it was written.
     #[error("{place}: {source}")]
@@ -87,6 +89,6 @@ pub enum RecipeError {
         source: ConfigError,
     },
     /// The recipe has no stage.
-    #[error("the recipe has no [[stage]]; the first must be of kind \"train\", unless a model is given")]
+    #[error("the recipe has no [[stage]]")]
     Empty,
 }

@@ -193,10 +193,9 @@ impl ValueError {
         };
         if self.message.starts_with("is not a known key")
             && let Some(key) = path.last()
-            && let near @ ValueError { .. } = unknown_key(key, taken)
-            && near.message.contains("did you mean")
+            && let ValueError { near: near @ Some(_), message, .. } = unknown_key(key, taken)
         {
-            self.message = near.message;
+            (self.near, self.message) = (near, message);
         }
         let (place, path) = match sources.find(&self.path) {
             Some(found) => found,
@@ -206,12 +205,13 @@ impl ValueError {
         match &place {
             // The assignment already names the key.
             Place::Assignment(assignment)
-                if self.message.starts_with("must")
+                if self.near.is_none()
+                    && self.message.starts_with("must")
                     && assignment.split_once('=').is_some_and(|(name, _)| name.trim() == key) =>
             {
                 RecipeError::Assignment { assignment: assignment.clone(), message: self.message }
             }
-            _ => RecipeError::Value { place, key, message: self.message },
+            _ => RecipeError::Value { place, key, message: self.message, near: self.near },
         }
     }
 }

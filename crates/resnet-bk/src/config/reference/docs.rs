@@ -15,7 +15,7 @@ impl Docs {
         for folder in ["src/config", "../resnet-bk-runtime/src"] {
             docs.read_folder(&root.join(folder));
         }
-        docs.read_text(include_str!("../../numerics.rs"));
+        docs.read_file(&root.join("src/numerics.rs"));
         docs
     }
 
@@ -34,9 +34,13 @@ impl Docs {
             if path.is_dir() {
                 self.read_folder(&path);
             } else if path.extension().is_some_and(|extension| extension == "rs") {
-                self.read_text(&std::fs::read_to_string(&path).expect("a source file"));
+                self.read_file(&path);
             }
         }
+    }
+
+    fn read_file(&mut self, path: &Path) {
+        self.read_text(&std::fs::read_to_string(path).expect("a source file"));
     }
 
     fn read_text(&mut self, text: &str) {

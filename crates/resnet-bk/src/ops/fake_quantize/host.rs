@@ -2,12 +2,12 @@
 
 use super::FakeQuantizeActivation;
 use crate::tape::HostOp;
-use resnet_bk_runtime::internal::quantization::{fake_quantize_channels, q_max};
+use resnet_bk_runtime::internal::quantization::{fake_quantize_activations, q_max};
 
 impl HostOp<1> for FakeQuantizeActivation {
     fn forward(&mut self, [x]: [&[f32]; 1]) -> Vec<f32> {
         let mut out = x.to_vec();
-        fake_quantize_channels(&mut out, &self.scales, self.bits);
+        fake_quantize_activations(&mut out, &self.scales, self.bits);
         out
     }
 

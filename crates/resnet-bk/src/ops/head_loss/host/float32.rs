@@ -5,7 +5,7 @@ use super::problem::{Problem, Side};
 use super::token_sums::TokenSums;
 use crate::kernels::{MixedRow, mixed_gradient, softmax_gradient, teacher_sums};
 use crate::ops::head_loss::SoftTargets;
-use resnet_bk_runtime::internal::head::WORDS;
+use resnet_bk_runtime::internal::head::VOCAB_CHUNK;
 use resnet_bk_runtime::internal::kernels::{Matrix, Normalizer, Threads, Write, add_row, largest, matmul};
 use std::ops::Range;
 
@@ -24,9 +24,10 @@ pub struct ThreadState {
 impl ThreadState {
     /// Calls `visit(words, logits, teacher's logits)` for every tile of words.
     fn for_each(&mut self, tokens: usize, mut visit: impl FnMut(Range<usize>, &mut [f32], &mut [f32])) {
-        let mut teacher = self.teacher.chunks_mut(WORDS * TOKENS);
-        for (logits, first) in self.logits.chunks_mut(WORDS * TOKENS).zip(self.words.clone().step_by(WORDS)) {
-            let words = first..self.words.end.min(first + WORDS);
+        let mut teacher = self.teacher.chunks_mut(VOCAB_CHUNK * TOKENS);
+        for (logits, first) in self.logits.chunks_mut(VOCAB_CHUNK * TOKENS).zip(self.words.clone().step_by(VOCAB_CHUNK))
+        {
+            let words = first..self.words.end.min(first + VOCAB_CHUNK);
             let size = tokens * words.len();
             let teacher = teacher.next().map_or(&mut [][..], |teacher| &mut teacher[..size]);
             visit(words, &mut logits[..size], teacher);

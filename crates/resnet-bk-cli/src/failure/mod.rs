@@ -1,0 +1,173 @@
+//! Errors as a user reads them: what happened, an empty line, and what to do about it.
+//!
+//! A library says what is wrong, with the values and the place. What to do about it, options of the
+//! command line included, is said here, by the type of the error: one file for each family of errors.
+//!
+//! ```text
+//! error: artifact format 3 is newer than the supported format 2
+//!
+//! hint: update resnet-bk, or pack the model again with `resnet-bk compress --resume`
+//! ```
+
+mod corpus;
+mod model;
+mod recipe;
+mod run;
+
+use anyhow::Error;
+use std::io;
+
+/// An error of the command line itself, with its fix.
+#[derive(Debug)]
+pub struct Failure {
+    message: String,
+    hint: String,
+}
+
+impl Failure {
+    /// What is wrong, and what to do about it.
+    pub fn new(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { message: message.into(), hint: hint.into() }
+    }
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Failure {}
+
+/// The whole message, with its hint where there is one.
+pub fn describe(error: &Error) -> String {
+    let mut message = String::new();
+    let told = |cause: &(dyn std::error::Error + 'static)| match cause.downcast_ref::<io::Error>() {
+        Some(error) => system_message(error),
+        None => cause.to_string(),
+    };
+    for cause in error.chain().map(told) {
+        // Some errors repeat their source in their own text.
+        if message.contains(&cause) {
+            continue;
+        }
+        if !message.is_empty() {
+            message.push_str(": ");
+        }
+        message.push_str(cause.trim_end());
+    }
+    match error.chain().find_map(hint) {
+        Some(hint) => format!("error: {message}\n\nhint: {hint}"),
+        None => format!("error: {message}"),
+    }
+}
+
+/// What the system says, as the end of a sentence: `no such file or directory`.
+pub fn system_message(error: &io::Error) -> String {
+    let message = error.to_string();
+    let message = message.split(" (os error ").next().unwrap_or_default();
+    let mut letters = message.chars();
+    // Names in capitals stay.
+    match (letters.next(), letters.next()) {
+        (Some(first), Some(second)) if first.is_uppercase() && second.is_lowercase() => {
+            first.to_lowercase().chain(message.chars().skip(1)).collect()
+        }
+        _ => message.to_owned(),
+    }
+}
+
+/// What to do about a cause. Each line looks for the type of error that its function takes.
+fn hint(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
+    let fixed = || {
+        (cause.downcast_ref().map(model::of_artifact))
+            .or_else(|| cause.downcast_ref().map(model::of_checkpoint))
+            .or_else(|| cause.downcast_ref().and_then(model::of_load))
+            .or_else(|| cause.downcast_ref().and_then(model::of_model))
+            .or_else(|| cause.downcast_ref().and_then(model::of_sampling))
+            .or_else(|| cause.downcast_ref().map(run::of_memory))
+    };
+    (cause.downcast_ref().map(|failure: &Failure| failure.hint.clone()))
+        .or_else(|| cause.downcast_ref().map(recipe::of_recipe))
+        .or_else(|| cause.downcast_ref().and_then(corpus::of_corpus))
+        .or_else(|| cause.downcast_ref().and_then(run::of_run))
+        .or_else(|| fixed().map(str::to_owned))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use resnet_bk::corpus::CorpusError;
+    use resnet_bk::pipeline::RunError;
+    use resnet_bk::train::TrainError;
+    use resnet_bk_runtime::internal::artifact::ArtifactError;
+    use std::fs;
+    use std::path::Path;
+
+    #[test]
+    fn a_newer_artifact_is_described_with_its_fix() {
+        let error = Error::new(ArtifactError::NewerFormat { found: 3, supported: 2 }).context("cannot load model.rbk");
+        assert_eq!(
+            describe(&error),
+            "error: cannot load model.rbk: artifact format 3 is newer than the supported format 2\n\n\
+             hint: update resnet-bk, or pack the model again with `resnet-bk compress --resume`"
+        );
+    }
+
+    #[test]
+    fn a_cause_that_its_error_repeats_is_told_once() {
+        let error = Error::msg("disk full").context("cannot write x: disk full");
+        assert_eq!(describe(&error), "error: cannot write x: disk full");
+    }
+
+    #[test]
+    fn what_the_system_says_ends_a_sentence() {
+        let error = Error::new(io::Error::from_raw_os_error(2)).context("cannot read x");
+        assert_eq!(describe(&error), "error: cannot read x: no such file or directory");
+    }
+
+    #[test]
+    fn what_a_library_knows_is_in_the_hint() {
+        let similar = vec!["wikitext-2".to_owned()];
+        let error = CorpusError::Unknown {
+            source_name: "wikitext2".to_owned(),
+            known: vec!["embedded", "wikitext-2"],
+            similar,
+        };
+        assert_eq!(
+            describe(&Error::new(error)),
+            "error: there is no corpus or folder \"wikitext2\"\n\n\
+             hint: did you mean wikitext-2? --corpus takes a folder with train.txt and valid.txt, or one of embedded, \
+             wikitext-2; `--corpus embedded` needs no file and no network"
+        );
+    }
+
+    #[test]
+    fn an_error_inside_a_transparent_one_has_its_hint() {
+        let error = describe(&Error::new(RunError::Train(TrainError::NoBudget)));
+        assert!(error.contains("\n\nhint: --target RATIO or --bytes BYTES"), "{error}");
+    }
+
+    #[test]
+    fn libraries_leave_advice_to_hints() {
+        fn check(folder: &Path) {
+            for entry in fs::read_dir(folder).expect("a folder") {
+                let path = entry.expect("an entry").path();
+                if path.is_dir() {
+                    check(&path);
+                } else if path.extension().is_some_and(|extension| extension == "rs") {
+                    let source = fs::read_to_string(&path).expect("UTF-8");
+                    for message in source.split("#[error(").skip(1).filter_map(|rest| rest.split(")]").next()) {
+                        // The place of a value that was given there.
+                        let message = message.replace("--set {assignment}", "");
+                        for advice in ["--", "hint", " set ", "pass ", " use ", "try ", "choose ", "please "] {
+                            assert!(!message.contains(advice), "{}: {advice:?} in {message}", path.display());
+                        }
+                    }
+                }
+            }
+        }
+        for library in ["resnet-bk", "resnet-bk-runtime"] {
+            check(&Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(library).join("src"));
+        }
+    }
+}

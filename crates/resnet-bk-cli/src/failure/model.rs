@@ -1,0 +1,66 @@
+//! What to do about a model's file, and about values that no text can be drawn with.
+
+use resnet_bk::checkpoint::CheckpointError;
+use resnet_bk::export::LoadError;
+use resnet_bk_runtime::internal::artifact::ArtifactError;
+use resnet_bk_runtime::internal::model::ModelError;
+use resnet_bk_runtime::internal::sample::SampleError;
+
+pub(super) fn of_load(error: &LoadError) -> Option<&'static str> {
+    match error {
+        LoadError::Checkpoint(error) => Some(of_checkpoint(error)),
+        LoadError::Neither { .. } => {
+            Some("pass an artifact (RUN/model.rbk) or a checkpoint (RUN/NN-stage/model.safetensors)")
+        }
+        // Their sources are next in the chain, and have hints of their own.
+        LoadError::Read { .. } | LoadError::Artifact { .. } => None,
+    }
+}
+
+pub(super) fn of_checkpoint(error: &CheckpointError) -> &'static str {
+    match error {
+        CheckpointError::Read { .. } => "pass RUN/NN-stage/model.safetensors of a run",
+        CheckpointError::Write { .. } => "make room: `--resume` then goes on from the last epoch that was written",
+        CheckpointError::Damaged { .. } => {
+            "the file was changed after it was written: copy it again, or remove its stage's folder and train that stage again with --resume"
+        }
+        CheckpointError::Older { .. } => "train it again, or go on with the resnet-bk that wrote it",
+        CheckpointError::Newer { .. } => "update resnet-bk",
+        _ => "pass RUN/NN-stage/model.safetensors of a run, or its RUN/model.rbk",
+    }
+}
+
+pub(super) fn of_artifact(error: &ArtifactError) -> &'static str {
+    match error {
+        ArtifactError::NewerFormat { .. } => {
+            "update resnet-bk, or pack the model again with `resnet-bk compress --resume`"
+        }
+        ArtifactError::NotAnArtifact { .. } => {
+            "pass an artifact (RUN/model.rbk) or a checkpoint (RUN/NN-stage/model.safetensors)"
+        }
+        ArtifactError::UnknownFormat { .. } => "pack the run's model again: `resnet-bk compress --resume`",
+        ArtifactError::Read { .. } => "check the path and its permissions",
+        ArtifactError::Write { .. } => "make room or choose another --out",
+        _ => {
+            "the file was changed after it was written: copy it again, or pack it again with `resnet-bk compress --resume`"
+        }
+    }
+}
+
+pub(super) fn of_model(error: &ModelError) -> Option<&'static str> {
+    match error {
+        ModelError::NotCausal => Some("train a causal model for this: --set model.causality=causal"),
+        _ => None,
+    }
+}
+
+pub(super) fn of_sampling(error: &SampleError) -> Option<&'static str> {
+    Some(match error {
+        SampleError::Temperature { .. } => "0 always takes the most probable word, 1 draws as the model says",
+        SampleError::TopP { .. } => "0.9 leaves out the improbable words that make up the last tenth",
+        SampleError::RepetitionPenalty { .. } => "1 changes nothing; 1.2 is a usual value",
+        SampleError::TopK => "leave --top-k out to draw from all words",
+        SampleError::Model(error) => return of_model(error),
+        _ => return None,
+    })
+}

@@ -1,0 +1,86 @@
+//! What to do about a run that could not begin, go on or finish.
+
+use super::corpus::{of_batch, of_corpus};
+use super::model::of_checkpoint;
+use resnet_bk::memory::MemoryError;
+use resnet_bk::pipeline::RunError;
+use resnet_bk::train::TrainError;
+
+pub(super) fn of_run(error: &RunError) -> Option<String> {
+    let hint = match error {
+        RunError::Exists { .. } => "`--resume` goes on with that run; another --out begins a new one",
+        RunError::Busy { .. } => "wait for it to end, or choose another --out",
+        RunError::OtherRecipe { .. } => "choose another --out, or go on with that folder's recipe.toml and no --set",
+        RunError::OtherText { .. } => "go on with the text that the run began with, or choose another --out",
+        RunError::OtherModel { .. } => {
+            "go on with the --model that the run began with, or without where it began with none, or choose another --out"
+        }
+        RunError::Unfinished { .. } => "finish that run with `--resume`, or pass the checkpoint of a finished stage",
+        RunError::NoBaseline { .. } => "--baseline CHECKPOINT supplies a float model; --bytes asks for a size instead",
+        RunError::OnlyTraining => {
+            "add a stage of kind \"qat\", \"prune\", \"distill\" or \"plan\", or leave out --model"
+        }
+        RunError::NotARun { .. } => "choose a new or empty folder for --out",
+        RunError::NothingToResume { .. } => "check --out, or leave out --resume to begin a run there",
+        RunError::TinyHeldOut { .. } => "move more text into valid.txt",
+        RunError::TinyDev { .. } => "use a longer text, or a recipe without keep_best_epoch and `plan` stages",
+        RunError::OtherBaseline { .. } | RunError::QuantizedBaseline { .. } => {
+            "pass the checkpoint of a `train` stage that was made with the same vocabulary"
+        }
+        RunError::Parity { .. } => "this is a bug of resnet-bk: please report it",
+        RunError::Windows { positions, .. } => {
+            return Some(format!("set model.n_seq of that stage to {positions} or fewer"));
+        }
+        RunError::SizeOfFloats { .. } => {
+            "set quantization.learned of a qat or distill stage, or leave out schedule.weights_bytes"
+        }
+        RunError::NothingToCompress(_) => {
+            "give a checkpoint by --model, or begin the recipe with a stage of kind \"train\""
+        }
+        RunError::NoStages => "let a kind of stages run: --set model.use_quantization=true",
+        RunError::Artifact(_) => UNTRAINED,
+        // Transparent: their own types do not show in the chain.
+        RunError::Memory(error) => of_memory(error),
+        RunError::Corpus(error) => return of_corpus(error),
+        RunError::Batch(error) => of_batch(error),
+        RunError::Checkpoint(error) => of_checkpoint(error),
+        RunError::Train(error) => return of_training(error),
+        RunError::Ngrams(_) | RunError::File { .. } => return None,
+    };
+    Some(hint.to_owned())
+}
+
+/// A model whose weights cannot be packed.
+const UNTRAINED: &str =
+    "its values are no trained model's: a smaller learning_rate, or a larger schedule.weights_bytes";
+
+fn of_training(error: &TrainError) -> Option<String> {
+    let hint = match error {
+        TrainError::Diverged { .. } => {
+            "a smaller step for the stages that name none: --set schedule.learning_rate=1e-3; \
+             or a smaller limit of the gradient: --set model.grad_clip=0.5"
+        }
+        TrainError::NothingHeldOut { .. } => "move more text into valid.txt",
+        TrainError::NoBudget => {
+            "--target RATIO or --bytes BYTES sets one, as target.ratio or target.bytes of the recipe"
+        }
+        TrainError::NoStudent { .. } => {
+            "allow more (--target, --bytes; --bytes counts the whole file, its vocabulary too), \
+             or ask for a smaller vocabulary: --set model.vocab_size=4000"
+        }
+        TrainError::Artifact(_) => UNTRAINED,
+        TrainError::Batch(error) => of_batch(error),
+        TrainError::Checkpoint(error) => of_checkpoint(error),
+        TrainError::NoDevSlice => return None,
+    };
+    Some(hint.to_owned())
+}
+
+pub(super) fn of_memory(error: &MemoryError) -> &'static str {
+    match error {
+        MemoryError::Stage { .. } => {
+            "end other programs, or lower a size: --set model.d_model=64, --set schedule.batch_size=8"
+        }
+        MemoryError::Window { .. } => "a shorter text takes less; check where the model is from",
+    }
+}
