@@ -1,7 +1,7 @@
 //! The checkpoint file: a safetensors file in which checksums cover every byte.
 //!
 //! ```text
-//! tensors    NAME                   F32  parameters, with names and shapes of `Architecture::tensors`
+//! tensors    NAME                   F32  parameters; names and shapes of `Architecture::tensors`
 //!            mask/NAME              U8   0 for a pruned weight, else 1; only for pruned parameters
 //!            first/NAME second/NAME F32  Adam moments         only in an unfinished stage,
 //!            steps/NAME             U64  optimizer steps [1]  after the parameter's first step

@@ -1,7 +1,7 @@
 //! Corpora from the Hugging Face hub.
 //!
 //! ```text
-//! <endpoint>/datasets/<data set>/resolve/main/<file>.parquet   column `text`; row: line or document
+//! <endpoint>/datasets/<data set>/resolve/main/<file>.parquet   column `text`: line or document
 //! <cache>/datasets--<owner>--<name>/snapshots/<commit>/<file>  the cache, shared
 //! ```
 //!
