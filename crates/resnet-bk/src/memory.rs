@@ -2,11 +2,12 @@
 //! large are refused with their names, before an allocation fails.
 //!
 //! ```text
-//! step        20 P + 8 P_teacher + 4 N L A + head                             bytes
-//! checkpoint  36 P                                                            values and moments, as tensors and as the file
-//! A           diagonal 4 D + k F + 3 H + E;  propagator 6 D + k F + 9 H + E   floats per token in a block
-//! head        2 G V  (twice with a teacher)                                   logits of a group, in half precision
-//! window      4 n (3 D + k F + 4 H)                                           bytes of a block evaluating n tokens
+//! step    20 P + 8 P_teacher + 4 N L A + head    bytes
+//! saving  36 P                                   bytes: values, moments, and the file
+//! A       diagonal 4 D + k F + 3 H + E           floats per token in a block
+//!         propagator 6 D + k F + 9 H + E
+//! head    2 G V  (twice with a teacher)          logits of a group, in half precision
+//! window  4 n (3 D + k F + 4 H)                  bytes of a block evaluating n tokens
 //! ```
 //!
 //! P is the number of parameters; each has a value, a copy on the tape, a gradient and two moments.

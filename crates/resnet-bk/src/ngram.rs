@@ -1,14 +1,14 @@
 //! n-gram baselines: perplexities of count-based models, which a trained model must beat.
 //!
 //! ```text
-//! unigram   p(w) = (c(w) + 1) / (N + V)                                     add-one smoothing
+//! unigram   p(w) = (c(w) + 1) / (N + V)                               add-one smoothing
 //!
 //! bigram and trigram: interpolated modified Kneser-Ney, one level per order
 //!
-//! p(w | h)  = (c(h w) - D(c(h w))) / c(h .)  +  b(h) p(w | h')              h' is h without its first word
-//! b(h)      = (D1 n1(h .) + D2 n2(h .) + D3 n3(h .)) / c(h .)               the discounted mass of h
+//! p(w | h)  = (c(h w) - D(c(h w))) / c(h .)  +  b(h) p(w | h')      h' is h without its first word
+//! b(h)      = (D1 n1(h .) + D2 n2(h .) + D3 n3(h .)) / c(h .)       the discounted mass of h
 //! D(0) = 0    D(1) = D1 = 1 - 2 Y n_2 / n_1    D(2) = D2 = 2 - 3 Y n_3 / n_2
-//!             D(3 or more) = D3 = 3 - 4 Y n_4 / n_3                         Y = n_1 / (n_1 + 2 n_2)
+//!             D(3 or more) = D3 = 3 - 4 Y n_4 / n_3                 Y = n_1 / (n_1 + 2 n_2)
 //! ```
 //!
 //! In the highest order, c counts occurrences in the training stream. In the lower orders it counts

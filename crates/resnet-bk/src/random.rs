@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! state += 0x9E3779B97F4A7C15        output = mix(state)
-//! mix(z):  z ^= z >> 30;  z *= 0xBF58476D1CE4E5B9;  z ^= z >> 27;  z *= 0x94D049BB133111EB;  z ^= z >> 31
+//! mix(z):  z ^= z >> 30;  z *= 0xBF58476D1CE4E5B9
+//!          z ^= z >> 27;  z *= 0x94D049BB133111EB;  z ^= z >> 31
 //! ```
 //!
 //! Implemented here, because a run must draw the same numbers on every platform and with every

@@ -1,14 +1,14 @@
 //! The checkpoint file: a safetensors file in which checksums cover every byte.
 //!
 //! ```text
-//! tensors    NAME                     F32  parameters, with names and shapes of `Architecture::tensors`
-//!            mask/NAME                U8   0 for a pruned weight, else 1; only for pruned parameters
-//!            first/NAME second/NAME   F32  Adam moments         only in an unfinished stage,
-//!            steps/NAME               U64  optimizer steps [1]  after the parameter's first step
-//!            auxiliary/NAME           F32  parameters of the running stage alone; they have moments too
-//!            vocabulary               U8   the words as UTF-8, one per line
-//!            metadata-crc32           U32  CRC-32 of the metadata's JSON, [1]
-//! metadata   resnet-bk                JSON: `Metadata`, with the CRC-32 of each tensor's bytes by name
+//! tensors    NAME                   F32  parameters; names and shapes of `Architecture::tensors`
+//!            mask/NAME              U8   0 for a pruned weight, else 1; only for pruned parameters
+//!            first/NAME second/NAME F32  Adam moments         only in an unfinished stage,
+//!            steps/NAME             U64  optimizer steps [1]  after the parameter's first step
+//!            auxiliary/NAME         F32  parameters of the running stage alone, with moments
+//!            vocabulary             U8   the words as UTF-8, one per line
+//!            metadata-crc32         U32  CRC-32 of the metadata's JSON, [1]
+//! metadata   resnet-bk              JSON: `Metadata`, with the CRC-32 of each tensor by name
 //! ```
 //!
 //! The rest of the header (names, types, shapes and offsets of the tensors) is compared with what

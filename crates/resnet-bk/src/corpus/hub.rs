@@ -1,8 +1,8 @@
 //! Corpora from the Hugging Face hub.
 //!
 //! ```text
-//! <endpoint>/datasets/<data set>/resolve/main/<file>.parquet     column `text`, one row per line or document
-//! <cache>/datasets--<owner>--<name>/snapshots/<commit>/<file>    the cache; shared with other programs
+//! <endpoint>/datasets/<data set>/resolve/main/<file>.parquet   column `text`: line or document
+//! <cache>/datasets--<owner>--<name>/snapshots/<commit>/<file>  the cache, shared
 //! ```
 //!
 //! A file in the cache is not requested again. The data sets are public, so no token is sent.

@@ -1,10 +1,10 @@
 //! Sources of text.
 //!
 //! ```text
-//! "embedded"                      sentences in the binary                         split into words
-//! "wikitext-2", "wikitext-103"    Hugging Face hub, cached                        already tokenized
-//! "openwebtext"                   the same; the first shard                       split into words
-//! a folder                        train.txt, valid.txt and optionally test.txt    assumed tokenized
+//! "embedded"                    sentences in the binary                         split into words
+//! "wikitext-2", "wikitext-103"  Hugging Face hub, cached                        already tokenized
+//! "openwebtext"                 the same; the first shard                       split into words
+//! a folder                      train.txt, valid.txt and optionally test.txt    assumed tokenized
 //! ```
 //!
 //! A corpus has a training text, a validation text without common documents, and optionally a test

@@ -2,7 +2,7 @@
 //! chain.
 //!
 //! ```text
-//! m_t = u_t + c_t      x_t = m_t g_t^2      dv_t = -Re x_t      deta -= Im x_t      c_{t-1} = s^2 x_t
+//! m_t = u_t + c_t     x_t = m_t g_t^2     dv_t = -Re x_t     deta -= Im x_t     c_{t-1} = s^2 x_t
 //! ```
 //!
 //! `u` is the conjugate of the features' gradient, `c` the carry from later positions. The carry

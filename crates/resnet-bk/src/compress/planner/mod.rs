@@ -36,8 +36,8 @@ const SECOND_ROUND_FACTOR: usize = 3;
 const MIN_CONTROLLED_SHARE: f64 = 0.9;
 /// Share of the budget left free: rate control reaches a size to within about half a percent.
 const MARGIN: f64 = 0.007;
-/// With fewer steps than this, rate control has little effect. `FEW_STEPS_MARGIN` is then left free; it
-/// is the error that trials of small students showed.
+/// With fewer steps than this, rate control has little effect. `FEW_STEPS_MARGIN` is then left
+/// free; it is the error that trials of small students showed.
 const FEW_STEPS: usize = 1_000;
 const FEW_STEPS_MARGIN: f64 = 0.03;
 

@@ -5,7 +5,7 @@
 //! logits  l = x W^T + b                        dx = dl W      dW = dl^T x      db = sum dl
 //! hard    L = ln sum e^{l} - l_y               dl = softmax(l) - onehot(y)
 //! soft    L = tau^2 KL(p' || p)                dl = tau (p - p')
-//!         p = softmax(l / tau)                 p' = softmax(l' / tau)      l': the teacher's logits
+//!         p = softmax(l / tau)                 p' = softmax(l' / tau)   l': teacher's logits
 //! mixed   L = alpha soft + (1 - alpha) hard
 //! ```
 //!
