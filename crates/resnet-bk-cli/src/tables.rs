@@ -174,6 +174,9 @@ pub fn facts(summary: &Summary) -> Vec<(&'static str, String)> {
             facts.push((name, format!("not measured: {missing}")));
         }
     }
+    if matches!(baselines.first, Baseline::Missing { .. }) || matches!(baselines.best, Baseline::Missing { .. }) {
+        facts.push(("hint", "--baseline CHECKPOINT supplies a float model".to_owned()));
+    }
     facts.push((
         "n-grams",
         "models of the same tokens: unigram (add-one), bigram and trigram (modified Kneser-Ney)".to_owned(),

@@ -12,9 +12,6 @@ use crate::summary::{Baseline, Baselines, Measured, StageSummary, first_stage, f
 use resnet_bk_runtime::internal::architecture::Causality;
 use std::path::{Path, PathBuf};
 
-/// Hint for a missing baseline.
-const HELP: &str = "--baseline CHECKPOINT supplies one";
-
 /// A float model, measured on the run's text.
 #[derive(Clone, Debug)]
 struct FloatModel {
@@ -69,7 +66,7 @@ impl Candidates {
             } else {
                 let name = path.display();
                 candidates.no_first =
-                    Some(format!("{name} is quantized, and its float baseline was not measured on this text; {HELP}"));
+                    Some(format!("{name} is quantized, and its float baseline was not measured on this text"));
             }
         }
         Ok(candidates)
@@ -134,7 +131,7 @@ impl Candidates {
         causality: Causality,
         valid: &[u32],
     ) -> Result<Baselines, RunError> {
-        let why = self.no_first.clone().unwrap_or_else(|| format!("the run has no float model; {HELP}"));
+        let why = self.no_first.clone().unwrap_or_else(|| "the run has no float model".to_owned());
         let with_equal_causality = |measured: Option<Measured>| match measured {
             Some(measured) if measured.causality == causality => Baseline::Measured(measured),
             Some(other) => Baseline::missing(format!(
@@ -159,7 +156,7 @@ impl Candidates {
                 })
             }
             Some(FloatModel { measured, path: None }) => {
-                Baseline::missing(format!("the checkpoint of {} is not in this run; {HELP}", measured.name))
+                Baseline::missing(format!("the checkpoint of {} is not in this run", measured.name))
             }
             None => Baseline::missing(&why),
         };
