@@ -87,7 +87,7 @@ pub struct ModelConfig {
     pub embedding_dropout: f32,
     /// How a block mixes over time.
     pub mixer: Mixer,
-    /// Which tokens a position can see.
+    /// Which tokens a position can see. With the propagator mixer it must be `causal`.
     pub causality: Causality,
     /// Resolvent heads `H`.
     pub heads: usize,

@@ -25,12 +25,12 @@ How a recipe is read:
 
 - A key that is not on this page is an error. The message names the line and the nearest key.
 - `--set key=value` on the command line sets any key, for example `--set model.d_model=32`.
-  Stages are numbered from 0: `--set stage.0.schedule.epochs=5`.
+  Stages are numbered from 0 here: `--set stage.0.schedule.epochs=5` sets `stage 1` of the output.
 - `[schedule]` holds values for all stages. A stage's own `schedule` overrides them.
 - A run writes its recipe with all values to `RUN/recipe.toml`.
 
-In the tables, a default of `-` means that the key is not set. A range is the answer of the reader
-to a value outside of it.
+In the tables, a default of `-` means that the key is not set. `range` lists the allowed values;
+another value is an error.
 ";
 
 /// A valid recipe with a stage of each kind. Ranges are found by changing its values.
