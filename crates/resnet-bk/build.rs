@@ -1,5 +1,5 @@
-//! Sets `cfg(has_corpora)` and `cfg(has_amx)`. Tests that need a missing corpus or processor
-//! feature are ignored.
+//! Sets `cfg(has_corpora)`, `cfg(has_amx)` and `cfg(has_gpu)`. Tests that need a missing corpus,
+//! processor feature or GPU are ignored.
 
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 #[path = "src/kernels/amx/permission.rs"]
@@ -14,8 +14,12 @@ fn main() {
     if std::env::var_os("RESNET_BK_CORPORA").is_some_and(|folder| !folder.is_empty()) {
         println!("cargo::rustc-cfg=has_corpora");
     }
+    println!("cargo::rustc-check-cfg=cfg(has_gpu)");
     if builds_for_this_machine() && has_amx() {
         println!("cargo::rustc-cfg=has_amx");
+    }
+    if builds_for_this_machine() && std::path::Path::new("/proc/driver/nvidia/version").exists() {
+        println!("cargo::rustc-cfg=has_gpu");
     }
 }
 

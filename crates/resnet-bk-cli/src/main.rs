@@ -5,6 +5,7 @@
 
 mod arguments;
 mod commands;
+mod device;
 mod failure;
 mod interrupt;
 mod model_file;

@@ -12,6 +12,7 @@
 //! as an uninterrupted one.
 
 use crate::random::Random;
+use crate::token_ids::TokenIds;
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 
@@ -47,9 +48,9 @@ pub enum BatchError {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Batch {
     /// `[B, T]`, row-major.
-    pub inputs: Vec<u32>,
+    pub inputs: TokenIds,
     /// `[B, T]`, row-major: `targets[i]` follows `inputs[i]` in the text.
-    pub targets: Vec<u32>,
+    pub targets: TokenIds,
     /// B.
     pub batch_size: usize,
     /// T.
@@ -122,7 +123,7 @@ impl Batches {
             inputs.extend_from_slice(&self.tokens[start..][..self.n_seq]);
             targets.extend_from_slice(&self.tokens[start + 1..][..self.n_seq]);
         }
-        Batch { inputs, targets, batch_size: self.batch_size, n_seq: self.n_seq }
+        Batch { inputs: inputs.into(), targets: targets.into(), batch_size: self.batch_size, n_seq: self.n_seq }
     }
 
     /// All batches of the epoch, prepared in advance by another thread.

@@ -1,44 +1,130 @@
 //! Shared arrays with copy on write, for parameters and tensors.
 
+use crate::device::cuda::Array;
+use crate::device::{Cuda, Device};
 use std::ops::{Deref, DerefMut};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-/// A shared array of float32 numbers in host memory. A change copies it if there are other owners.
+/// A shared array of float32 numbers: on the host, on a GPU, or a copy on both.
 ///
-/// A training step shares the parameters without copies. The optimizer runs after the step has
-/// released them, so it changes them in place.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Buffer(Arc<Vec<f32>>);
+/// Reading it on the host copies it from the GPU if only the GPU has it; [`array`](Self::array)
+/// copies it the other way. Both keep the copy. A change on one side drops the other side's copy,
+/// and copies the numbers first if there are other owners. So a training step shares the parameters
+/// without copies, and the optimizer, which runs after the step has released them, changes them in
+/// place.
+#[derive(Clone, Debug)]
+pub struct Buffer {
+    len: usize,
+    host: OnceLock<Arc<Vec<f32>>>,
+    device: OnceLock<OnDevice>,
+}
+
+#[derive(Clone, Debug)]
+struct OnDevice {
+    cuda: Cuda,
+    array: Array,
+}
 
 impl Buffer {
+    /// A buffer on a GPU.
+    pub fn on(cuda: &Cuda, array: Array) -> Self {
+        let len = array.len();
+        Self { len, host: OnceLock::new(), device: OnceLock::from(OnDevice { cuda: cuda.clone(), array }) }
+    }
+
+    /// Length, without a copy to the host.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether the buffer is empty.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
     /// The numbers.
     pub fn as_slice(&self) -> &[f32] {
-        &self.0
+        self
     }
 
     /// The numbers, without a copy if there is no other owner.
     pub fn into_vec(self) -> Vec<f32> {
-        Arc::unwrap_or_clone(self.0)
+        let _ = &*self;
+        let host = self.host.into_inner().expect("the numbers were just read");
+        Arc::unwrap_or_clone(host)
+    }
+
+    /// The GPU that holds the numbers, if one does.
+    pub fn cuda(&self) -> Option<&Cuda> {
+        self.device.get().map(|device| &device.cuda)
+    }
+
+    /// The numbers on a GPU.
+    pub fn array(&self, cuda: &Cuda) -> &Array {
+        let device = self.device.get_or_init(|| OnDevice { cuda: cuda.clone(), array: cuda.upload(self.as_slice()) });
+        assert_eq!(&device.cuda, cuda, "a buffer is on one GPU");
+        &device.array
+    }
+
+    /// The same numbers, held by a device. Without a copy if they are there.
+    pub fn to_device(&self, device: &Device) -> Self {
+        match device {
+            Device::Cpu => self.clone(),
+            Device::Cuda(cuda) => {
+                self.array(cuda);
+                self.clone()
+            }
+        }
+    }
+
+    /// The numbers on a GPU, for a change in place.
+    pub fn array_mut(&mut self, cuda: &Cuda) -> Array {
+        self.array(cuda);
+        let mut device = self.device.take().expect("the numbers were just copied");
+        if !device.array.is_unique() {
+            device.array = cuda.copy(&device.array);
+        }
+        let array = device.array.clone();
+        self.host.take();
+        self.device = OnceLock::from(device);
+        array
+    }
+}
+
+impl Default for Buffer {
+    fn default() -> Self {
+        Self::from(Vec::new())
     }
 }
 
 impl From<Vec<f32>> for Buffer {
     fn from(values: Vec<f32>) -> Self {
-        Self(Arc::new(values))
+        Self { len: values.len(), host: OnceLock::from(Arc::new(values)), device: OnceLock::new() }
+    }
+}
+
+impl PartialEq for Buffer {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_slice() == other.as_slice()
     }
 }
 
 impl Deref for Buffer {
-    type Target = Vec<f32>;
+    type Target = [f32];
 
-    fn deref(&self) -> &Vec<f32> {
-        &self.0
+    fn deref(&self) -> &[f32] {
+        self.host.get_or_init(|| {
+            let OnDevice { cuda, array } = self.device.get().expect("a buffer is somewhere");
+            Arc::new(cuda.download(array))
+        })
     }
 }
 
 impl DerefMut for Buffer {
-    fn deref_mut(&mut self) -> &mut Vec<f32> {
-        Arc::make_mut(&mut self.0)
+    fn deref_mut(&mut self) -> &mut [f32] {
+        let _ = &**self;
+        self.device.take();
+        Arc::make_mut(self.host.get_mut().expect("the numbers were just read")).as_mut_slice()
     }
 }
 

@@ -2,6 +2,7 @@
 //! the build, the number of threads and the type of processor.
 
 use crate::config::StageConfig;
+use crate::device::Device;
 use crate::numerics::Precision;
 #[cfg(target_arch = "x86_64")]
 use resnet_bk_runtime::internal::kernels::InstructionSet;
@@ -19,18 +20,22 @@ pub struct Environment {
     pub processor: String,
     /// Number format of the head's products in training.
     pub precision: String,
+    /// The GPU, if the run trains on one.
+    #[serde(default)]
+    pub gpu: Option<String>,
 }
 
 impl Environment {
     /// The environment of this process, for a run with these stages.
-    pub fn current(stages: &[&StageConfig]) -> Self {
+    pub fn current(stages: &[&StageConfig], device: &Device) -> Self {
         let uses_bf16 = stages.iter().any(|stage| stage.schedule().precision == Precision::Bf16);
         let precision = if uses_bf16 { Precision::Bf16 } else { Precision::Float32 };
         Self {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             threads: rayon::current_num_threads(),
             processor: processor(),
-            precision: precision.unit().to_owned(),
+            precision: precision.unit(device).to_owned(),
+            gpu: device.cuda().map(|cuda| cuda.name().to_owned()),
         }
     }
 
@@ -40,6 +45,7 @@ impl Environment {
             ("threads", self.threads.to_string(), other.threads.to_string()),
             ("processor", self.processor.clone(), other.processor.clone()),
             ("precision", self.precision.clone(), other.precision.clone()),
+            ("device", on(&self.gpu), on(&other.gpu)),
             ("version", self.version.clone(), other.version.clone()),
         ];
         let changed: Vec<String> = parts
@@ -54,6 +60,11 @@ impl Environment {
             )
         })
     }
+}
+
+/// The device in words.
+fn on(gpu: &Option<String>) -> String {
+    gpu.clone().unwrap_or_else(|| "cpu".to_owned())
 }
 
 #[cfg(target_arch = "x86_64")]

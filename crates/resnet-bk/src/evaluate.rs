@@ -37,7 +37,7 @@ pub fn evaluate_parameters(parameters: &Parameters, tokens: &[u32]) -> Evaluatio
     let (mut nats, mut head) = (0.0, None);
     run_model(parameters, tokens, |model, output, targets| {
         let head = head.get_or_insert_with(|| model.frozen_head());
-        let losses = negative_log_likelihoods(output.hidden.values(), targets, &head.view());
+        let losses = negative_log_likelihoods(&output.hidden, targets, head);
         nats += losses.iter().map(|&x| f64::from(x)).sum::<f64>();
     });
     Evaluation { tokens: tokens.len().saturating_sub(1), nats }
@@ -49,8 +49,8 @@ pub fn expert_usage(parameters: &Parameters, tokens: &[u32]) -> Vec<Vec<f64>> {
     let predicted = tokens.len().saturating_sub(1) as f64;
     run_model(parameters, tokens, |_, output, _| {
         for (total, layer) in usage.iter_mut().zip(&output.layers) {
-            for (total, used) in total.iter_mut().zip(&layer.usage) {
-                *total += *used as f64 / predicted;
+            for (total, used) in total.iter_mut().zip(layer.usage.values()) {
+                *total += f64::from(*used) / predicted;
             }
         }
     });
@@ -68,7 +68,7 @@ fn run_model(parameters: &Parameters, tokens: &[u32], mut visit: impl FnMut(&Lan
     for group in all.chunk_by(|a, b| a.0.len() == b.0.len()).flat_map(|same| same.chunks(WINDOWS)) {
         let inputs: Vec<u32> = group.iter().flat_map(|window| window.0).copied().collect();
         let targets: Vec<u32> = group.iter().flat_map(|window| window.1).copied().collect();
-        visit(&model, model.forward(&inputs, group[0].0.len(), &mut Mode::Evaluate), &targets);
+        visit(&model, model.forward(&inputs.into(), group[0].0.len(), &mut Mode::Evaluate), &targets);
     }
 }
 

@@ -5,6 +5,8 @@
 //! of the values (see [`crate::model`]).
 
 use crate::buffer::Buffer;
+use crate::device::Device;
+use crate::mask::Mask;
 use crate::random::Random;
 use half::f16;
 use resnet_bk_runtime::internal::architecture::Architecture;
@@ -19,11 +21,29 @@ use std::collections::HashMap;
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Moments {
     /// Mean of the gradient.
-    pub first: Vec<f32>,
+    pub first: Buffer,
     /// Mean of the squared gradient.
-    pub second: Vec<f32>,
-    /// Number of steps in these means.
-    pub steps: u64,
+    pub second: Buffer,
+    /// Number of steps in these means, `[1]`. A GPU counts them, so it is a buffer; exact up to
+    /// 2^24.
+    pub steps: Buffer,
+}
+
+impl Moments {
+    /// Moments of zero before the first step.
+    pub fn zeros(len: usize) -> Self {
+        Self { first: vec![0.0; len].into(), second: vec![0.0; len].into(), steps: vec![0.0].into() }
+    }
+
+    /// Whether there was no step yet.
+    pub fn is_empty(&self) -> bool {
+        self.steps.is_empty()
+    }
+
+    /// Number of steps.
+    pub fn step_count(&self) -> u64 {
+        self.steps.first().map_or(0, |&steps| steps as u64)
+    }
 }
 
 /// One tensor with its mask and moments.
@@ -34,7 +54,7 @@ pub struct Parameter {
     /// Row-major values.
     pub values: Buffer,
     /// `false` for pruned values, which are held at zero.
-    pub mask: Option<Vec<bool>>,
+    pub mask: Option<Mask>,
     /// Optimizer state; empty before the first step of a stage.
     pub moments: Moments,
 }
@@ -53,7 +73,7 @@ impl Parameter {
     /// Sets masked values to zero.
     pub fn apply_mask(&mut self) {
         if let Some(mask) = &self.mask {
-            for (value, keep) in self.values.iter_mut().zip(mask) {
+            for (value, keep) in self.values.iter_mut().zip(mask.iter()) {
                 if !keep {
                     *value = 0.0;
                 }
@@ -70,9 +90,11 @@ impl Parameter {
                 (index - 1) % columns != column
             });
         }
-        without(&mut self.values, column, columns);
-        without(&mut self.moments.first, column, columns);
-        without(&mut self.moments.second, column, columns);
+        for buffer in [&mut self.values, &mut self.moments.first, &mut self.moments.second] {
+            let mut values = std::mem::take(buffer).into_vec();
+            without(&mut values, column, columns);
+            *buffer = values.into();
+        }
         if let Some(mask) = &mut self.mask {
             without(mask, column, columns);
         }
@@ -89,10 +111,18 @@ pub struct Quantizer {
 }
 
 /// All parameters of a model.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Parameters {
     architecture: Architecture,
     list: Vec<Parameter>,
+    /// Where the model runs. Parameters are copied there when they are needed.
+    device: Device,
+}
+
+impl PartialEq for Parameters {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.architecture, &self.list) == (&other.architecture, &other.list)
+    }
 }
 
 impl Parameters {
@@ -107,7 +137,17 @@ impl Parameters {
                 Parameter::new(spec, values)
             })
             .collect();
-        Self { architecture, list }
+        Self { architecture, list, device: Device::Cpu }
+    }
+
+    /// Where the model runs.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// Sets where the model runs.
+    pub fn set_device(&mut self, device: Device) {
+        self.device = device;
     }
 
     /// Parameters in canonical order, taken from `find`.
@@ -130,7 +170,7 @@ impl Parameters {
                 }),
             })
             .collect::<Result<_, _>>()?;
-        Ok(Self { architecture, list })
+        Ok(Self { architecture, list, device: Device::Cpu })
     }
 
     /// Architecture of the model.
@@ -180,7 +220,7 @@ impl Parameters {
                 }
             })
             .collect();
-        Self { architecture, list }
+        Self { architecture, list, device: self.device }
     }
 
     /// Removes an expert: drops its tensors, renumbers later experts, and removes its column of the
@@ -222,7 +262,7 @@ impl Parameters {
             Parameter { spec, ..parameter }
         };
         let list = architecture.tensors().into_iter().map(find).collect();
-        Self { architecture, list }
+        Self { architecture, list, device: self.device }
     }
 
     /// Values as in the runtime: quantized and dequantized if the parameter has a quantizer.

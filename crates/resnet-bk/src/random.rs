@@ -40,7 +40,7 @@ impl Random {
 
     /// Uniform in `[0, 1)`, a multiple of 2^-24.
     pub fn uniform(&mut self) -> f32 {
-        (self.next_u64() >> 40) as f32 / (1u32 << 24) as f32
+        uniform(self.next_u64())
     }
 
     /// Uniform in `0..bound`, without bias (Lemire 2019).
@@ -77,6 +77,61 @@ impl Random {
     }
 }
 
+/// The numbers of a training step, in order. What is taken is not drawn yet: a place in the stream
+/// determines the numbers, so that host and GPU draw the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StepStream {
+    seed: u64,
+    next: u64,
+}
+
+/// A place in a [`StepStream`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Draw {
+    seed: u64,
+    first: u64,
+}
+
+impl StepStream {
+    /// The numbers that `random` would give.
+    pub fn new(random: &Random) -> Self {
+        Self { seed: random.state, next: 0 }
+    }
+
+    /// Seed of the stream.
+    pub fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    /// Takes the next `count` numbers.
+    pub fn take(&mut self, count: u64) -> Draw {
+        self.next += count;
+        Draw { seed: self.seed, first: self.next - count }
+    }
+}
+
+impl Draw {
+    /// Number `index` from here.
+    pub fn word(self, index: u64) -> u64 {
+        stream_word(self.seed, self.first + index)
+    }
+
+    /// Number `index` from here, uniform in `[0, 1)`, as [`Random::uniform`].
+    pub fn uniform(self, index: u64) -> f32 {
+        uniform(self.word(index))
+    }
+
+    /// Index of the first number in the stream.
+    pub fn first(self) -> u64 {
+        self.first
+    }
+}
+
+/// The upper 24 bits as a number in `[0, 1)`.
+fn uniform(bits: u64) -> f32 {
+    (bits >> 40) as f32 / (1u32 << 24) as f32
+}
+
 /// Output `index`, from 0, of the stream of [`Random::new`] with `seed`.
 #[inline(always)]
 pub fn stream_word(seed: u64, index: u64) -> u64 {
@@ -94,6 +149,17 @@ fn mix(mut z: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_draw_gives_the_numbers_of_its_place() {
+        let mut random = Random::keyed(&[7]);
+        let mut stream = StepStream::new(&random);
+        stream.take(3);
+        let draw = stream.take(2);
+        let numbers: Vec<u64> = (0..5).map(|_| random.next_u64()).collect();
+        assert_eq!([draw.word(0), draw.word(1)], numbers[3..]);
+        assert_eq!(Random::keyed(&[7]).uniform(), StepStream::new(&Random::keyed(&[7])).take(1).uniform(0));
+    }
 
     #[test]
     fn a_stream_allows_random_access() {

@@ -12,10 +12,12 @@
 //! of algorithms", J. Comput. Appl. Math. 124, 2000).
 
 use crate::buffer::Buffer;
+use crate::device::Cuda;
+use crate::device::cuda::{Array, blocks, launch};
 use std::fmt::{self, Debug};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// An operation with `N` input tensors on the host; all are row-major.
+/// The host's implementation of an operation with `N` input tensors; all are row-major.
 pub trait HostOp<const N: usize>: Debug + Send + 'static {
     /// Computes the output. Saves values for the backward pass in `self`.
     fn forward(&mut self, inputs: [&[f32]; N]) -> Vec<f32>;
@@ -24,19 +26,44 @@ pub trait HostOp<const N: usize>: Debug + Send + 'static {
     /// returned for an input with the same gradient. If `needed` is false for an input, an empty
     /// vector is enough.
     fn backward(self, inputs: [&[f32]; N], output: &[f32], gradient: Vec<f32>, needed: [bool; N]) -> [Vec<f32>; N];
+}
 
-    /// Runs the operation, and records it if an input needs a gradient.
+/// The implementation of an operation on an NVIDIA GPU.
+pub trait CudaOp<const N: usize> {
+    /// As [`HostOp::forward`].
+    fn forward(&mut self, cuda: &Cuda, inputs: [&Array; N]) -> Array;
+
+    /// As [`HostOp::backward`]. `None` for inputs that are not needed. `gradient` must not be
+    /// overwritten; it may be returned for several inputs.
+    fn backward(
+        self,
+        cuda: &Cuda,
+        inputs: [&Array; N],
+        output: &Array,
+        gradient: Array,
+        needed: [bool; N],
+    ) -> [Option<Array>; N];
+}
+
+/// An operation that runs where its inputs are.
+pub trait Op<const N: usize>: HostOp<N> + CudaOp<N> + Sized {
+    /// Runs the operation, and records it if an input needs a gradient. It runs on a GPU if an
+    /// input is there.
     ///
     /// # Shapes
     /// - `shape`: rows and columns of the output
     ///
     /// # Panics
     /// If the length of the output does not match `shape`, or inputs are on different tapes.
-    fn apply(mut self, inputs: [&Tensor; N], shape: [usize; 2]) -> Tensor
-    where
-        Self: Sized,
-    {
-        let output = Buffer::from(self.forward(inputs.map(Tensor::values)));
+    fn apply(mut self, inputs: [&Tensor; N], shape: [usize; 2]) -> Tensor {
+        let cuda = inputs.iter().find_map(|input| input.buffer.cuda()).cloned();
+        let output = match &cuda {
+            None => Buffer::from(HostOp::forward(&mut self, inputs.map(Tensor::values))),
+            Some(cuda) => {
+                let arrays = inputs.map(|input| input.buffer.array(cuda));
+                Buffer::on(cuda, CudaOp::forward(&mut self, cuda, arrays))
+            }
+        };
         let Some(tape) = inputs.iter().find_map(|input| input.place.as_ref()).map(|place| &place.tape) else {
             return Tensor::constant(output, shape);
         };
@@ -47,16 +74,30 @@ pub trait HostOp<const N: usize>: Debug + Send + 'static {
         });
         let saved = inputs.map(|input| input.buffer.clone());
         let saved_output = output.clone();
-        let backward = move |gradient: Vec<f32>| {
-            let inputs = saved.each_ref().map(Buffer::as_slice);
-            self.backward(inputs, &saved_output, gradient, parents.map(|parent| parent.is_some())).into()
+        let backward = move |gradient: Buffer| {
+            let needed = parents.map(|parent| parent.is_some());
+            match &cuda {
+                None => {
+                    let inputs = saved.each_ref().map(Buffer::as_slice);
+                    let gradients = HostOp::backward(self, inputs, &saved_output, gradient.into_vec(), needed);
+                    gradients.into_iter().map(|gradient| Some(Buffer::from(gradient))).collect()
+                }
+                Some(cuda) => {
+                    let inputs = saved.each_ref().map(|input| input.array(cuda));
+                    let gradient = gradient.array(cuda).clone();
+                    let gradients = CudaOp::backward(self, cuda, inputs, saved_output.array(cuda), gradient, needed);
+                    gradients.into_iter().map(|gradient| gradient.map(|array| Buffer::on(cuda, array))).collect()
+                }
+            }
         };
         tape.record(output, shape, Some(Operation { parents: parents.into(), backward: Box::new(backward) }))
     }
 }
 
+impl<O: HostOp<N> + CudaOp<N>, const N: usize> Op<N> for O {}
+
 /// Computes the gradients of the inputs from the gradient of the output.
-type Backward = Box<dyn FnOnce(Vec<f32>) -> Vec<Vec<f32>> + Send>;
+type Backward = Box<dyn FnOnce(Buffer) -> Vec<Option<Buffer>> + Send>;
 
 struct Operation {
     /// Positions of the inputs; `None` for constants.
@@ -150,26 +191,53 @@ impl Tensor {
     }
 
     /// The numbers as a shared buffer.
+    pub fn buffer(&self) -> &Buffer {
+        &self.buffer
+    }
+
+    /// The numbers as a shared buffer.
     pub fn into_buffer(self) -> Buffer {
         self.buffer
     }
 
+    /// The same numbers without a gradient.
+    pub fn detached(&self) -> Self {
+        Self::constant(self.buffer.clone(), self.shape)
+    }
+
     /// Gradients of the sum of this tensor's elements. Clears the tape.
     pub fn backward(&self) -> Gradients {
+        let ones = match self.buffer.cuda() {
+            None => Buffer::from(vec![1.0; self.buffer.len()]),
+            Some(cuda) => {
+                let ones = cuda.array(self.buffer.len());
+                launch!(cuda, "fill", blocks(ones.len()), 256, &ones, 1.0, ones.len());
+                Buffer::on(cuda, ones)
+            }
+        };
+        self.backward_from(ones)
+    }
+
+    /// Gradients of the leaves from the gradient of this tensor. Clears the tape.
+    ///
+    /// # Panics
+    /// If the gradient has another length.
+    pub fn backward_from(&self, gradient: Buffer) -> Gradients {
+        assert_eq!(gradient.len(), self.buffer.len(), "numbers of a gradient");
         let Some(Place { tape, index: last }) = &self.place else { return Gradients::default() };
         let mut operations = std::mem::take(&mut *tape.lock());
-        let mut gradients: Vec<Option<Vec<f32>>> = Vec::new();
+        let mut gradients: Vec<Option<Buffer>> = Vec::new();
         gradients.resize_with(operations.len(), || None);
-        gradients[*last] = Some(vec![1.0; self.values().len()]);
+        gradients[*last] = Some(gradient);
         while let Some(operation) = operations.pop() {
             let index = operations.len();
             // Keep the gradient of a leaf. Skip operations that the result does not depend on.
             let Some(Operation { parents, backward }) = operation else { continue };
             let Some(gradient) = gradients[index].take() else { continue };
             for (parent, gradient) in parents.into_iter().zip(backward(gradient)) {
-                let Some(parent) = parent else { continue };
+                let (Some(parent), Some(gradient)) = (parent, gradient) else { continue };
                 match &mut gradients[parent] {
-                    Some(sum) => sum.iter_mut().zip(gradient).for_each(|(sum, x)| *sum += x),
+                    Some(sum) => add_to(sum, gradient),
                     none => *none = Some(gradient),
                 }
             }
@@ -178,15 +246,29 @@ impl Tensor {
     }
 }
 
+/// Adds a gradient to the sum of those before.
+fn add_to(sum: &mut Buffer, gradient: Buffer) {
+    match gradient.cuda().cloned() {
+        None => sum.iter_mut().zip(gradient.iter()).for_each(|(sum, x)| *sum += x),
+        Some(cuda) => {
+            let (before, gradient) = (sum.array(&cuda).clone(), gradient.array(&cuda));
+            let n = before.len();
+            let total = cuda.array(n);
+            launch!(cuda, "add", blocks(n), 256, &before, gradient, &total, n);
+            *sum = Buffer::on(&cuda, total);
+        }
+    }
+}
+
 /// Gradients of the leaves of a tape.
 #[derive(Debug, Default)]
 pub struct Gradients {
-    of: Vec<Option<Vec<f32>>>,
+    of: Vec<Option<Buffer>>,
 }
 
 impl Gradients {
     /// Takes the gradient of a leaf. `None` if the result does not depend on it.
-    pub fn take(&mut self, leaf: &Tensor) -> Option<Vec<f32>> {
+    pub fn take(&mut self, leaf: &Tensor) -> Option<Buffer> {
         let place = leaf.place.as_ref()?;
         self.of.get_mut(place.index)?.take()
     }
@@ -211,6 +293,16 @@ mod tests {
         }
     }
 
+    impl CudaOp<2> for Multiply {
+        fn forward(&mut self, _: &Cuda, _: [&Array; 2]) -> Array {
+            unreachable!("the tests have no GPU")
+        }
+
+        fn backward(self, _: &Cuda, _: [&Array; 2], _: &Array, _: Array, _: [bool; 2]) -> [Option<Array>; 2] {
+            unreachable!("the tests have no GPU")
+        }
+    }
+
     fn leaf(tape: &Tape, values: &[f32]) -> Tensor {
         tape.leaf(values.to_vec().into(), [1, values.len()])
     }
@@ -223,8 +315,8 @@ mod tests {
         let result = Multiply.apply([&square, &b], [1, 2]);
         assert_eq!(result.values(), [20.0, 63.0]);
         let mut gradients = result.backward();
-        assert_eq!(gradients.take(&a).unwrap(), [2.0 * 2.0 * 5.0, 2.0 * 3.0 * 7.0]);
-        assert_eq!(gradients.take(&b).unwrap(), [4.0, 9.0]);
+        assert_eq!(gradients.take(&a).unwrap().as_slice(), [2.0 * 2.0 * 5.0, 2.0 * 3.0 * 7.0]);
+        assert_eq!(gradients.take(&b).unwrap().as_slice(), [4.0, 9.0]);
         assert!(gradients.take(&b).is_none(), "a gradient is taken once");
     }
 
@@ -236,7 +328,7 @@ mod tests {
         let aside = Multiply.apply([&unused, &a], [1, 1]);
         let result = Multiply.apply([&a, &constant], [1, 1]);
         let mut gradients = result.backward();
-        assert_eq!(gradients.take(&a).unwrap(), [3.0]);
+        assert_eq!(gradients.take(&a).unwrap().as_slice(), [3.0]);
         assert!(gradients.take(&unused).is_none() && gradients.take(&constant).is_none());
         assert_eq!(aside.values(), [2.0]);
         let alone = Multiply.apply([&constant, &constant], [1, 1]);

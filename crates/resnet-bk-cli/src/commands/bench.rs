@@ -1,10 +1,13 @@
 //! `resnet-bk bench`: speed of training on this machine, compared with the machine's limits.
 
 use crate::printer::{Printer, Table, grouped};
-use crate::{Outcome, arguments};
+use crate::{Outcome, arguments, device};
+use crate::failure::Failure;
 use anyhow::Result;
 use clap::{Args, Subcommand, ValueEnum};
 use resnet_bk::bench::{KernelReport, StepReport, Stretches, bench_kernels, bench_step};
+use resnet_bk::device::check::{Comparison, TOLERANCE, check_operations};
+use resnet_bk::device::{Device, DeviceChoice, catch};
 use resnet_bk::numerics;
 
 /// Measure training on this machine
@@ -31,8 +34,23 @@ enum What {
         /// Number format of the head's products
         #[arg(long, value_enum, default_value_t = Precision::Bf16)]
         precision: Precision,
+        /// Where to train: auto, cpu, cuda or cuda:N
+        #[arg(long, default_value = "auto")]
+        device: DeviceChoice,
         #[command(flatten)]
         options: Options,
+    },
+    /// Compare every operation on a GPU with the same operation on the CPU
+    Device {
+        /// The GPU: cuda or cuda:N
+        #[arg(long, default_value = "cuda")]
+        device: DeviceChoice,
+        /// Compare; exits with 1 if a result differs by more than rounding
+        #[arg(long, required = true)]
+        check: bool,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
     },
 }
 
@@ -61,16 +79,41 @@ pub fn run(arguments: &Bench, printer: &mut Printer) -> Result<Outcome> {
             let report = bench_kernels(options.runs);
             if options.json { printer.json(&report)? } else { print_kernels(&report, printer)? }
         }
-        What::Step { preset, precision, options } => {
+        What::Step { preset, precision, device, options } => {
             let precision = match precision {
                 Precision::Bf16 => numerics::Precision::Bf16,
                 Precision::Float32 => numerics::Precision::Float32,
             };
-            let report = bench_step(preset, precision, options.runs)?;
+            let report = bench_step(preset, precision, &device::open(*device)?, options.runs)?;
             if options.json { printer.json(&report)? } else { print_step(&report, printer)? }
         }
+        What::Device { device, json, .. } => return check_device(*device, *json, printer),
     }
     Ok(Outcome::Done)
+}
+
+fn check_device(choice: DeviceChoice, json: bool, printer: &mut Printer) -> Result<Outcome> {
+    let device = device::open(choice)?;
+    let Device::Cuda(cuda) = &device else {
+        return Err(Failure::new("there is no GPU to check", "pass --device cuda:N").into());
+    };
+    let comparisons = catch(|| check_operations(cuda))?;
+    let is_ok = comparisons.iter().all(Comparison::is_ok);
+    if json {
+        printer.json(&comparisons)?;
+    } else {
+        for wrong in comparisons.iter().filter(|comparison| !comparison.is_ok()) {
+            let Comparison { case, result, error, tolerance } = wrong;
+            printer.line(format_args!("{case}: {result} differs by {error:.1e}, more than {tolerance:.0e}"))?;
+        }
+        let largest = comparisons.iter().filter(|c| c.tolerance <= TOLERANCE).map(|c| c.error).fold(0.0, f64::max);
+        let wrong = comparisons.iter().filter(|comparison| !comparison.is_ok()).count();
+        printer.line(format_args!(
+            "{} results compared, {wrong} wrong; largest relative difference of float32 results {largest:.1e}",
+            comparisons.len(),
+        ))?;
+    }
+    Ok(if is_ok { Outcome::Done } else { Outcome::TargetMissed })
 }
 
 fn print_kernels(report: &KernelReport, printer: &mut Printer) -> Result<()> {
@@ -117,12 +160,12 @@ fn print_step(report: &StepReport, printer: &mut Printer) -> Result<()> {
     let rows = [
         ("model", format!("{}, {} parameters", report.preset, grouped(report.parameters as u64))),
         ("batch", format!("{} windows of {} tokens", report.batch_size, report.n_seq)),
-        ("threads", report.threads.to_string()),
+        ("device", report.device.clone()),
         ("head products", report.head_products.to_owned()),
         (
             "step",
             format!(
-                "{:.1} ms (median of {}, fastest {:.1})",
+                "{:.2} ms (median of {}, fastest {:.2})",
                 report.step.median_ms, report.step.runs, report.step.fastest_ms
             ),
         ),
@@ -130,6 +173,10 @@ fn print_step(report: &StepReport, printer: &mut Printer) -> Result<()> {
         (
             "peak memory",
             report.peak_memory.map_or("unknown".to_owned(), |bytes| format!("{:.0} MB", bytes as f64 / 1e6)),
+        ),
+        (
+            "device memory",
+            report.peak_device_memory.map_or("none".to_owned(), |bytes| format!("{:.0} MB", bytes as f64 / 1e6)),
         ),
     ];
     for (name, value) in rows {

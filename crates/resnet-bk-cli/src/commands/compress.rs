@@ -4,11 +4,12 @@ use crate::failure::Failure;
 use crate::observers::{Fanout, MetricsLog, Progress};
 use crate::printer::{Printer, note};
 use crate::run_folder::METRICS;
-use crate::{Outcome, interrupt, model_file, report, tables};
+use crate::{Outcome, device, interrupt, model_file, report, tables};
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 use resnet_bk::config::{Against, Recipe, parse_loss};
 use resnet_bk::corpus;
+use resnet_bk::device::DeviceChoice;
 use resnet_bk::pipeline::{self, RunRequest};
 use std::path::PathBuf;
 
@@ -84,6 +85,9 @@ pub struct RunArguments {
     /// Go on with the run in that folder
     #[arg(long)]
     resume: bool,
+    /// Where to train: auto takes a GPU if there is one; cpu, cuda or cuda:N
+    #[arg(long, default_value = "auto", value_name = "DEVICE")]
+    device: DeviceChoice,
     /// Change a value of the recipe, such as model.d_model=32 or stage.0.schedule.epochs=1; may be
     /// repeated
     #[arg(long, value_name = "KEY=VALUE")]
@@ -139,6 +143,7 @@ impl Run<'_> {
         if out.exists() && !out.is_dir() {
             return Err(Failure::new(format!("{} is not a folder", out.display()), "choose another --out").into());
         }
+        let device = device::open(self.arguments.device)?;
         let corpus = corpus::load(&self.arguments.corpus)?;
         if let Some(license) = &corpus.license {
             note(&format!("text: {license}"));
@@ -148,7 +153,7 @@ impl Run<'_> {
         let log = out.join(METRICS);
         let mut metrics = if *resume { MetricsLog::append(log) } else { MetricsLog::create(log) };
         let Self { recipe, model, baseline, .. } = self;
-        let request = RunRequest { recipe, corpus, out: out.clone(), resume: *resume, model, baseline };
+        let request = RunRequest { recipe, corpus, out: out.clone(), resume: *resume, model, baseline, device };
         let result = pipeline::run(&request, &mut Fanout(vec![&mut progress, &mut metrics]));
         drop(progress);
         let logged = metrics.finish();

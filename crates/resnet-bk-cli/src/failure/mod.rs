@@ -90,6 +90,7 @@ fn hint(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
         .or_else(|| cause.downcast_ref().map(recipe::of_recipe))
         .or_else(|| cause.downcast_ref().and_then(corpus::of_corpus))
         .or_else(|| cause.downcast_ref().and_then(run::of_run))
+        .or_else(|| cause.downcast_ref().and_then(run::of_device))
         .or_else(|| fixed().map(str::to_owned))
 }
 

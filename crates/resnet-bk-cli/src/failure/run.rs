@@ -2,6 +2,7 @@
 
 use super::corpus::{of_batch, of_corpus};
 use super::model::of_checkpoint;
+use resnet_bk::device::DeviceError;
 use resnet_bk::memory::MemoryError;
 use resnet_bk::pipeline::RunError;
 use resnet_bk::train::TrainError;
@@ -40,6 +41,7 @@ pub(super) fn of_run(error: &RunError) -> Option<String> {
         RunError::NoStages => "let a kind of stages run: --set model.use_quantization=true",
         RunError::Artifact(_) => UNTRAINED,
         // Transparent: their own types do not show in the chain.
+        RunError::Device(error) => return of_device(error),
         RunError::Memory(error) => of_memory(error),
         RunError::Corpus(error) => return of_corpus(error),
         RunError::Batch(error) => of_batch(error),
@@ -68,10 +70,30 @@ fn of_training(error: &TrainError) -> Option<String> {
             "allow more (--target, --bytes; --bytes counts the whole file, its vocabulary too), \
              or ask for a smaller vocabulary: --set model.vocab_size=4000"
         }
+        TrainError::Device { source, .. } => return of_device(source),
         TrainError::Artifact(_) => UNTRAINED,
         TrainError::Batch(error) => of_batch(error),
         TrainError::Checkpoint(error) => of_checkpoint(error),
         TrainError::NoDevSlice => return None,
+    };
+    Some(hint.to_owned())
+}
+
+pub(super) fn of_device(error: &DeviceError) -> Option<String> {
+    let hint = match error {
+        DeviceError::Library { provided_by, .. } => {
+            return Some(format!(
+                "install {provided_by}, and put its folder of libraries into LD_LIBRARY_PATH; docs/gpu.md has more; \
+                 or train on the CPU: --device cpu"
+            ));
+        }
+        DeviceError::NoDevice { .. } => "choose another --device, or --device cpu",
+        DeviceError::TooOld { .. } => "train on the CPU: --device cpu",
+        DeviceError::OutOfMemory { .. } => {
+            "a smaller batch takes less: --set schedule.batch_size=8; what is trained is saved: --resume goes on with it"
+        }
+        DeviceError::Compilation(_) => "this is a bug of resnet-bk: please report it; --device cpu trains without a GPU",
+        DeviceError::Call { .. } => "what is trained is saved: --resume goes on with it, --device cpu without the GPU",
     };
     Some(hint.to_owned())
 }

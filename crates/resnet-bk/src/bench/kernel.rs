@@ -1,6 +1,7 @@
 //! Benchmarks of the kernels that dominate a training step, compared with the machine's limits.
 
 use super::{Timing, measure};
+use crate::device::Device;
 use crate::kernels::{LeftBackward, left_backward};
 use crate::numerics::Precision;
 use crate::ops::{FrozenHead, HeadLoss, SoftTargets, causal, loss_and_gradients};
@@ -154,7 +155,7 @@ fn head_case(soft: bool, precision: Precision, sgemm_gflops: f64, runs: usize) -
     let (table, bias) = (normal(words * width, 2, 0.3), normal(words, 3, 1.0));
     let mut random = Random::new(4);
     let loss = HeadLoss {
-        targets: (0..tokens).map(|_| random.below(words as u64) as u32).collect(),
+        targets: (0..tokens).map(|_| random.below(words as u64) as u32).collect::<Vec<u32>>().into(),
         soft: soft.then(|| SoftTargets {
             hidden: normal(tokens * teacher_width, 5, 1.0).into(),
             head: Arc::new(FrozenHead {
@@ -176,7 +177,7 @@ fn head_case(soft: bool, precision: Precision, sgemm_gflops: f64, runs: usize) -
     let float32_floor_ms = 2.0 * (tokens * words * widths) as f64 / (sgemm_gflops * 1e6);
     HeadCase {
         loss: if soft { "distillation" } else { "cross_entropy" },
-        head_products: precision.unit(),
+        head_products: precision.unit(&Device::Cpu),
         tokens,
         width,
         words,

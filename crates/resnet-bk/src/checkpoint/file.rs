@@ -130,10 +130,10 @@ impl Checkpoint {
             let Parameter { spec, values, mask, moments } = parameter;
             let name = format!("{prefix}{}", spec.id);
             push(name.clone(), Dtype::F32, &spec.shape, float(values));
-            if is_unfinished && !moments.first.is_empty() {
+            if is_unfinished && !moments.is_empty() {
                 push(format!("first/{name}"), Dtype::F32, &spec.shape, float(&moments.first));
                 push(format!("second/{name}"), Dtype::F32, &spec.shape, float(&moments.second));
-                push(format!("steps/{name}"), Dtype::U64, &[1], moments.steps.to_le_bytes().to_vec());
+                push(format!("steps/{name}"), Dtype::U64, &[1], moments.step_count().to_le_bytes().to_vec());
             }
             if let Some(mask) = mask {
                 push(format!("mask/{name}"), Dtype::U8, &spec.shape, mask.iter().map(|&keep| u8::from(keep)).collect());

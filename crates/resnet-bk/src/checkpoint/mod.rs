@@ -141,7 +141,8 @@ impl ModelState {
 
     /// Replaces this model by a new one and returns the old one. The vocabulary is kept.
     pub fn replace(&mut self, config: ModelConfig, seed: u64) -> Self {
-        let fresh = Self::initialize(config, self.vocabulary.clone(), seed);
+        let mut fresh = Self::initialize(config, self.vocabulary.clone(), seed);
+        fresh.parameters.set_device(self.parameters.device().clone());
         std::mem::replace(self, fresh)
     }
 }

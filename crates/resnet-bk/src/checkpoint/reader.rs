@@ -84,7 +84,9 @@ impl<'a> Reader<'a> {
         let second = self.floats(&format!("second/{name}"), shape)?;
         let steps = self.take(&format!("steps/{name}"), Dtype::U64, &[1])?.map(|bytes| bytes.as_chunks::<8>().0[0]);
         match (first, second, steps.map(u64::from_le_bytes)) {
-            (Some(first), Some(second), Some(steps)) => Ok(Moments { first, second, steps }),
+            (Some(first), Some(second), Some(steps)) => {
+                Ok(Moments { first: first.into(), second: second.into(), steps: vec![steps as f32].into() })
+            }
             (None, None, None) => Ok(Moments::default()),
             _ => Err(ContentError::Moments(name.to_owned())),
         }

@@ -33,7 +33,7 @@ pub fn calibrate(parameters: Parameters, tokens: &[u32], samples: usize, bits: u
     let mut largest = vec![(0.0f32, vec![0.0f32; 2 * architecture.heads]); architecture.n_layers()];
     for group in starts.chunks(WINDOWS) {
         let inputs: Vec<u32> = group.iter().flat_map(|&start| &tokens[start..start + length]).copied().collect();
-        let output = model.forward(&inputs, length, &mut Mode::Evaluate);
+        let output = model.forward(&inputs.into(), length, &mut Mode::Evaluate);
         for (layer, (potential, features)) in output.layers.into_iter().zip(&mut largest) {
             *potential = layer.potential.values().iter().fold(*potential, |max, v| max.max(v.abs()));
             for row in layer.features.values().chunks(features.len()) {

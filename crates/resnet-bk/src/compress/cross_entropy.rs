@@ -23,7 +23,7 @@ pub struct CrossEntropy {
 
 impl Objective for CrossEntropy {
     fn loss(&mut self, model: &LanguageModel, output: &Output, _: &Leaves, batch: &Batch) -> Tensor {
-        let loss = HeadLoss { targets: batch.targets.as_slice().into(), soft: None, precision: self.precision };
+        let loss = HeadLoss { targets: batch.targets.clone(), soft: None, precision: self.precision };
         model.head_loss(loss, &output.hidden)
     }
 }

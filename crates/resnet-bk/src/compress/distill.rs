@@ -109,7 +109,7 @@ impl<'a> Distillation<'a> {
                 true => layer.features.clone(),
                 false => ops::project(&layer.features, &leaves.tensor(ModelTensor::FeatureProjection(block))),
             };
-            ops::feature_distance(&projected, target.values())
+            ops::feature_distance(&projected, target)
         });
         let total = distances.reduce(|sum, block| ops::add_penalty(&sum, &block, 1.0));
         ops::add_penalty(loss, &total.expect("a model has a block"), self.config.feature_weight / count as f32)
@@ -129,7 +129,7 @@ impl Objective for Distillation<'_> {
         let teacher = self.teacher.forward(batch);
         let soft = self.teacher.soft_targets(&teacher, self.config.temperature, self.config.alpha);
         let loss = HeadLoss {
-            targets: batch.targets.as_slice().into(),
+            targets: batch.targets.clone(),
             soft: Some(soft),
             precision: self.config.schedule.precision,
         };

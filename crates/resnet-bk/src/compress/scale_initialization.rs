@@ -1,5 +1,6 @@
 //! Initialization of learned scales, and the fit of the bias curve.
 
+use crate::buffer::Buffer;
 use crate::parameters::Parameters;
 use resnet_bk_runtime::internal::kernels::nearest_code;
 use resnet_bk_runtime::internal::quantization::{ScaleMode, Scheme};
@@ -40,7 +41,7 @@ pub fn initialize_scales_of(parameters: &mut Parameters, is_fitted: impl Fn(Tens
         })
         .collect();
     for (id, log_scales) in fitted {
-        *values_of(parameters, id) = log_scales;
+        *values_of(parameters, id) = log_scales.into();
     }
 }
 
@@ -99,7 +100,7 @@ pub fn fit_curve(parameters: &mut Parameters) {
     *values_of(parameters, ModelTensor::HeadCurve) = curve;
 }
 
-fn values_of(parameters: &mut Parameters, id: impl Into<TensorId>) -> &mut Vec<f32> {
+fn values_of(parameters: &mut Parameters, id: impl Into<TensorId>) -> &mut Buffer {
     &mut parameters.get_mut(id).expect("the tensor is in the architecture").values
 }
 
@@ -148,8 +149,8 @@ mod tests {
         let smooth = [3.0, 1.0, -2.0, -4.0];
         let words = parameters.architecture().vocab_size;
         let bias: Vec<f32> = rank_curve(&smooth, words);
-        values_of(&mut parameters, ModelTensor::HeadBias).clone_from(&bias);
-        *values_of(&mut parameters, ModelTensor::HeadCurve) = vec![0.5; 4];
+        *values_of(&mut parameters, ModelTensor::HeadBias) = bias.clone().into();
+        *values_of(&mut parameters, ModelTensor::HeadCurve) = vec![0.5; 4].into();
         fit_curve(&mut parameters);
         let curve = values_of(&mut parameters, ModelTensor::HeadCurve).clone();
         for (knot, expected) in curve.iter().zip(smooth) {

@@ -7,27 +7,41 @@
 //!
 //! This is the SplitMix64 stream of the key with random access; see [`crate::random`].
 
-use crate::random::stream_word;
+use crate::random::{Draw, stream_word};
 use resnet_bk_runtime::internal::dispatched;
 use resnet_bk_runtime::internal::kernels::InstructionSet;
-
-/// Elements per random word.
-const ELEMENTS: usize = 4;
 
 /// The dropout mask of one array.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct DropoutMask {
     key: u64,
+    /// Index of the key in the step's random stream.
+    draw: u64,
     threshold: u32,
     keep: f32,
 }
 
 impl DropoutMask {
+    /// Elements per random word.
+    pub const ELEMENTS: usize = 4;
+
     /// A mask that drops each element with probability `p`, rounded to a multiple of 2^-16. The
     /// others are scaled by `1 / (1 - p)`.
-    pub fn new(p: f32, key: u64) -> Self {
+    pub fn new(p: f32, draw: Draw) -> Self {
         let threshold = (p * 65_536.0).round() as u32;
-        Self { key, threshold, keep: 65_536.0 / (65_536 - threshold.min(65_535)) as f32 }
+        let keep = 65_536.0 / (65_536 - threshold.min(65_535)) as f32;
+        Self { key: draw.word(0), draw: draw.first(), threshold, keep }
+    }
+
+    /// The mask of one of several arrays that share a draw.
+    pub fn of_part(self, part: u64) -> Self {
+        Self { key: stream_word(self.key, part), ..self }
+    }
+
+    /// What a kernel needs: index of the key in the step's random stream, threshold, and scale. An
+    /// element is dropped if its 16 bits are below the threshold.
+    pub fn on_device(mask: Option<Self>) -> (u64, u32, f32) {
+        mask.map_or((0, 0, 1.0), |mask| (mask.draw, mask.threshold, mask.keep))
     }
 
     /// Scale of the elements that are not dropped.
@@ -37,7 +51,7 @@ impl DropoutMask {
 
     /// Applies the mask to the elements from index `first` on. `first` must be a multiple of 4.
     pub fn apply(&self, first: usize, values: &mut [f32]) {
-        assert!(first.is_multiple_of(ELEMENTS), "a part begins where a random word does");
+        assert!(first.is_multiple_of(Self::ELEMENTS), "a part begins where a random word does");
         apply(*self, first, values);
     }
 }
@@ -48,6 +62,7 @@ dispatched! {
 
 #[inline(always)]
 fn apply_body(mask: DropoutMask, first: usize, values: &mut [f32]) {
+    const ELEMENTS: usize = DropoutMask::ELEMENTS;
     const WORDS: usize = 8;
     for (index, values) in values.chunks_mut(WORDS * ELEMENTS).enumerate() {
         let start = (first / ELEMENTS + index * WORDS) as u64;
@@ -63,6 +78,11 @@ fn apply_body(mask: DropoutMask, first: usize, values: &mut [f32]) {
 mod tests {
     use super::super::testing::{AWKWARD, equal_bits, values};
     use super::*;
+    use crate::random::{Random, StepStream};
+
+    fn mask(p: f32) -> DropoutMask {
+        DropoutMask::new(p, StepStream::new(&Random::new(3)).take(1))
+    }
 
     #[test]
     fn every_instruction_set_gives_the_same_bits() {
@@ -70,7 +90,7 @@ mod tests {
             for first in [0, 4, 1_000_004] {
                 equal_bits("dropout", |set| {
                     let mut out = values(n, 1);
-                    apply_on(set, DropoutMask::new(0.3, 7), first, &mut out);
+                    apply_on(set, mask(0.3), first, &mut out);
                     out
                 });
             }
@@ -79,7 +99,7 @@ mod tests {
 
     #[test]
     fn a_mask_in_parts_equals_the_whole_mask() {
-        let mask = DropoutMask::new(0.3, 7);
+        let mask = mask(0.3);
         let mut whole = vec![1.0; 1003];
         mask.apply(0, &mut whole);
         let mut parts = vec![1.0; 1003];
@@ -92,7 +112,7 @@ mod tests {
     #[test]
     fn the_share_of_dropped_elements_and_the_mean_are_as_configured() {
         let mut values = vec![1.0; 1 << 20];
-        DropoutMask::new(0.25, 3).apply(0, &mut values);
+        mask(0.25).apply(0, &mut values);
         let dropped = values.iter().filter(|x| **x == 0.0).count() as f64 / values.len() as f64;
         // Five standard deviations for a million draws.
         assert!((dropped - 0.25).abs() < 0.0022, "{dropped}");

@@ -3,8 +3,10 @@
 //! The quantizers are applied here: weights are rounded when the leaves are made, and gradients
 //! pass through the quantizers when they are collected.
 
+use super::cuda;
 use super::quantizer_gradient::{ROWS, through_quantizer};
 use crate::buffer::Buffer;
+use crate::device::Device;
 use crate::parameters::{Parameter, Parameters, Quantizer};
 use crate::tape::{Gradients, Tape, Tensor};
 use rayon::prelude::*;
@@ -29,7 +31,7 @@ pub enum Packed {
 
 impl Packed {
     /// The pack that a parameter belongs to, if any.
-    fn holding(tensor: ModelTensor) -> Option<Self> {
+    pub(crate) fn holding(tensor: ModelTensor) -> Option<Self> {
         match tensor {
             ModelTensor::Embedding | ModelTensor::BinRows(_) | ModelTensor::BinProjection(_) => Some(Self::Embedding),
             ModelTensor::Head => Some(Self::Head),
@@ -57,10 +59,13 @@ struct Leaf {
 }
 
 /// Gradients by the identity of their parameter.
-pub type ParameterGradients = HashMap<TensorId, Vec<f32>>;
+pub type ParameterGradients = HashMap<TensorId, Buffer>;
 
-/// Parallel version of [`Parameters::rounded`].
+/// Parallel version of [`Parameters::rounded`], where the model runs.
 fn rounded(parameters: &Parameters, parameter: &Parameter) -> Buffer {
+    if let Device::Cuda(cuda) = parameters.device() {
+        return cuda::rounded(cuda, parameters, parameter);
+    }
     let Some(Quantizer { scheme, scales }) = parameters.quantizer(parameter) else { return parameter.values.clone() };
     let mut values = parameter.values.clone();
     match scheme.mode {
@@ -90,7 +95,10 @@ impl Leaves {
     fn new(parameters: &Parameters, tape: Option<Tape>) -> Self {
         let list: Vec<&Parameter> =
             parameters.iter().filter(|parameter| parameter.spec.role != Role::LogScale).collect();
-        let values: Vec<Buffer> = list.par_iter().map(|parameter| rounded(parameters, parameter)).collect();
+        let values: Vec<Buffer> = match parameters.device() {
+            Device::Cpu => list.par_iter().map(|parameter| rounded(parameters, parameter)).collect(),
+            Device::Cuda(_) => list.iter().map(|parameter| rounded(parameters, parameter)).collect(),
+        };
         let mut leaves = Self { tape, list: Vec::new(), single: HashMap::new(), packed: HashMap::new() };
         let mut values = values.into_iter();
         let holding = |parameter: &Parameter| Packed::holding(parameter.spec.id.tensor());
@@ -152,8 +160,7 @@ impl Leaves {
         let mut found = self.of_leaves(gradients);
         for parameter in parameters.iter().filter(|parameter| parameters.has_learned_scales(parameter)) {
             if let Some(gradient) = found.get_mut(&parameter.spec.id)
-                && let Some(quantizer) = parameters.quantizer(parameter)
-                && let Some(dscales) = through_quantizer(parameter, &quantizer, gradient, lambda)
+                && let Some(dscales) = through_quantizer(parameters, parameter, gradient, lambda)
             {
                 found.insert(parameter.spec.id.log_scales(), dscales);
             }
@@ -170,11 +177,16 @@ impl Leaves {
                 found.insert(id, whole);
                 continue;
             }
+            if let Some(cuda) = whole.cuda() {
+                // Whether a part is zero is known on the device only; see the optimizer.
+                cuda::split(cuda, &whole, &leaf.parameters, &mut found);
+                continue;
+            }
             let mut rest = whole.as_slice();
             for &(id, len) in &leaf.parameters {
                 let part = rest.split_off(..len).expect("the sizes add up");
                 if part.iter().any(|g| *g != 0.0) {
-                    found.insert(id, part.to_vec());
+                    found.insert(id, part.to_vec().into());
                 }
             }
         }
@@ -186,6 +198,7 @@ impl Leaves {
 fn joined(mut parts: Vec<Buffer>) -> Buffer {
     match parts.len() {
         1 => parts.remove(0),
+        _ if parts[0].cuda().is_some() => cuda::joined(&parts),
         _ => parts.iter().flat_map(|part| part.iter().copied()).collect::<Vec<f32>>().into(),
     }
 }

@@ -4,6 +4,7 @@
 //! For each step a model is bound to [`Leaves`], the tensors of its parameters. The leaves already
 //! hold rounded weights, so the model only quantizes activations.
 
+mod cuda;
 mod leaves;
 mod moe;
 mod noise;
@@ -15,6 +16,7 @@ pub use noise::{Mode, Noise};
 use crate::numerics::Gradient;
 use crate::ops::{self, FrozenHead, HeadLoss, ResolventOp};
 use crate::tape::Tensor;
+use crate::token_ids::TokenIds;
 use moe::MixtureOfExperts;
 use resnet_bk_runtime::internal::architecture::{Architecture, Mixer};
 use resnet_bk_runtime::internal::embedding::TableLayout;
@@ -53,8 +55,8 @@ pub struct LayerOutput {
     pub features: Tensor,
     /// Router logits, without noise, `[n, E]`.
     pub router_logits: Tensor,
-    /// Number of tokens routed to each expert, `[E]`.
-    pub usage: Vec<usize>,
+    /// Number of tokens routed to each expert, `[1, E]`.
+    pub usage: Tensor,
 }
 
 #[derive(Debug)]
@@ -181,10 +183,10 @@ impl LanguageModel {
     ///
     /// # Panics
     /// If `tokens` is not a multiple of `length`, or `length` is 0.
-    pub fn forward(&self, tokens: &[u32], length: usize, mode: &mut Mode) -> Output {
+    pub fn forward(&self, tokens: &TokenIds, length: usize, mode: &mut Mode) -> Output {
         assert!(length > 0 && tokens.len().is_multiple_of(length), "{} tokens in sequences of {length}", tokens.len());
         let mask = mode.embedding_dropout();
-        let mut x = ops::embed(tokens.into(), length, &self.layout, &self.embedding, self.positions.as_ref(), mask);
+        let mut x = ops::embed(tokens.clone(), length, &self.layout, &self.embedding, self.positions.as_ref(), mask);
         let mut layers = Vec::with_capacity(self.blocks.len());
         for block in &self.blocks {
             let (y, layer) = block.forward(self, x, length, mode);

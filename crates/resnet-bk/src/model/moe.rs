@@ -22,14 +22,11 @@ impl MixtureOfExperts {
         }
     }
 
-    /// Output `[n, D]`, router logits `[n, E]`, and number of tokens routed to each expert `[E]`.
-    pub fn forward(&self, x: &Tensor, mode: &mut Mode) -> (Tensor, Tensor, Vec<usize>) {
+    /// Output `[n, D]`, router logits `[n, E]`, and number of tokens routed to each expert `[1, E]`.
+    pub fn forward(&self, x: &Tensor, mode: &mut Mode) -> (Tensor, Tensor, Tensor) {
         let logits = self.router.forward(x);
         let weights = ops::gate_weights(&mode.perturb(&logits), self.top_k);
-        let mut usage = vec![0; weights.columns()];
-        for row in weights.values().chunks(usage.len()) {
-            usage.iter_mut().zip(row).for_each(|(used, weight)| *used += usize::from(*weight != 0.0));
-        }
+        let usage = ops::count_routed(&weights);
         (ops::experts(x, &weights, &self.table, mode.expert_dropout()), logits, usage)
     }
 }

@@ -1,7 +1,7 @@
 //! Random noise of the forward pass in training.
 
-use crate::ops::{self, DropoutMask, ExpertDropout};
-use crate::random::Random;
+use crate::ops::{self, DropoutMask};
+use crate::random::StepStream;
 use crate::tape::Tensor;
 
 /// Whether a forward pass has noise.
@@ -17,7 +17,7 @@ pub enum Mode {
 #[derive(Debug)]
 pub struct Noise {
     /// Random stream of masks and noise.
-    pub random: Random,
+    pub stream: StepStream,
     /// Dropout probability in the experts and, in propagator blocks, after the mixer.
     pub dropout: f32,
     /// Dropout probability of the embeddings.
@@ -29,23 +29,25 @@ pub struct Noise {
 impl Mode {
     /// Mask for the mixer's output in a propagator block.
     pub fn mixer_dropout(&mut self) -> Option<DropoutMask> {
-        self.draw(|noise| noise.dropout).map(|(p, key)| DropoutMask::new(p, key))
+        self.mask(|noise| noise.dropout)
     }
 
-    /// Masks for the hidden states of the experts.
-    pub fn expert_dropout(&mut self) -> Option<ExpertDropout> {
-        self.draw(|noise| noise.dropout).map(|(p, key)| ExpertDropout { p, key })
+    /// Mask for the hidden states of the experts; each expert has its part.
+    pub fn expert_dropout(&mut self) -> Option<DropoutMask> {
+        self.mask(|noise| noise.dropout)
     }
 
     /// Mask for the embeddings.
     pub fn embedding_dropout(&mut self) -> Option<DropoutMask> {
-        self.draw(|noise| noise.embedding_dropout).map(|(p, key)| DropoutMask::new(p, key))
+        self.mask(|noise| noise.embedding_dropout)
     }
 
-    /// The probability and the key of a new mask; `None` if the probability is 0.
-    fn draw(&mut self, probability: impl Fn(&Noise) -> f32) -> Option<(f32, u64)> {
+    /// A new mask; `None` if the probability is 0.
+    fn mask(&mut self, probability: impl Fn(&Noise) -> f32) -> Option<DropoutMask> {
         match self {
-            Self::Train(noise) if probability(noise) > 0.0 => Some((probability(noise), noise.random.next_u64())),
+            Self::Train(noise) if probability(noise) > 0.0 => {
+                Some(DropoutMask::new(probability(noise), noise.stream.take(1)))
+            }
             _ => None,
         }
     }
@@ -56,12 +58,8 @@ impl Mode {
         match self {
             Self::Train(noise) if noise.gumbel_noise > 0.0 => {
                 let [rows, experts] = logits.shape();
-                let mut draw = || {
-                    let u = noise.random.uniform().clamp(1e-7, 1.0 - 1e-7);
-                    -(-u.ln()).ln() * noise.gumbel_noise
-                };
-                let values: Vec<f32> = (0..rows * experts).map(|_| draw()).collect();
-                ops::shift(logits, values)
+                let draw = noise.stream.take((rows * experts) as u64);
+                ops::add_gumbel(logits, noise.gumbel_noise, draw)
             }
             _ => logits.clone(),
         }

@@ -20,8 +20,10 @@
 //! dx += lambda rate'(v) / s      d ln s -= lambda sum rate'(v) v
 //! ```
 
+use crate::buffer::Buffer;
+use crate::device::Device;
 use crate::ops::sum_rows;
-use crate::parameters::{Parameter, Quantizer};
+use crate::parameters::{Parameter, Parameters, Quantizer};
 use rayon::prelude::*;
 use resnet_bk_runtime::internal::kernels::{divide_by_scale, nearest_code};
 use resnet_bk_runtime::internal::quantization::ScaleMode;
@@ -32,11 +34,18 @@ pub const ROWS: usize = 512;
 /// Replaces the gradient of the rounded values by that of the values. Returns the gradient of the
 /// log scales if the scales are learned.
 pub fn through_quantizer(
+    parameters: &Parameters,
     parameter: &Parameter,
-    quantizer: &Quantizer,
-    gradient: &mut [f32],
+    gradient: &mut Buffer,
     lambda: f32,
-) -> Option<Vec<f32>> {
+) -> Option<Buffer> {
+    if let Device::Cuda(cuda) = parameters.device() {
+        return super::cuda::through_quantizer(cuda, parameters, parameter, gradient);
+    }
+    on_host(parameter, &parameters.quantizer(parameter)?, gradient, lambda).map(Buffer::from)
+}
+
+fn on_host(parameter: &Parameter, quantizer: &Quantizer, gradient: &mut [f32], lambda: f32) -> Option<Vec<f32>> {
     let ScaleMode::Learned(columns) = quantizer.scheme.mode else { return None };
     let columns = columns as usize;
     let qmax = f32::from(quantizer.scheme.qmax);
@@ -105,7 +114,7 @@ mod tests {
         // v = 0.2, 1.6, 3.0, -0.8; q = 0, 2, 2, -1
         let (parameter, quantizer) = parameter(&[0.1, 0.4, 1.5, -0.2]);
         let mut gradient = [1.0, 2.0, 3.0, 4.0];
-        let scales = through_quantizer(&parameter, &quantizer, &mut gradient, 0.0).unwrap();
+        let scales = on_host(&parameter, &quantizer, &mut gradient, 0.0).unwrap();
         assert_eq!(gradient, [1.0, 2.0, 0.0, 4.0]);
         let expected = [0.5 * (1.0 * (0.0 - 0.2) + 3.0 * 2.0), 0.25 * (2.0 * (2.0 - 1.6) + 4.0 * (-1.0 + 0.8))];
         for (scale, expected) in scales.iter().zip(expected) {
@@ -126,7 +135,7 @@ mod tests {
         assert!((slopes[0] - (1.0 + bits(8.0) - bits(40.0))).abs() < 1e-5, "{slopes:?}");
         assert!((slopes[1] - (bits(2.0) - bits(8.0))).abs() < 1e-5 && slopes[2] == 0.0, "{slopes:?}");
         let mut gradient = vec![0.0; 50];
-        let scales = through_quantizer(&parameter, &quantizer, &mut gradient, 0.01).unwrap();
+        let scales = on_host(&parameter, &quantizer, &mut gradient, 0.01).unwrap();
         assert!((gradient[0] - 0.01 * slopes[0] / 0.5).abs() < 1e-6, "toward zero");
         assert!(scales[0] < 0.0, "a larger scale makes codes smaller");
     }

@@ -3,6 +3,7 @@
 //! ```text
 //! mod.rs     the equation, the shapes and the gradient; the function that applies it; the tests
 //! host.rs    the implementation on the host
+//! cuda.rs    the implementation on an NVIDIA GPU, with its kernels in cuda.cu
 //! ```
 //!
 //! Before the head, forward passes run the runtime's kernels, so that training computes the same
@@ -28,11 +29,11 @@ mod residual_dropout;
 mod resolvent;
 
 pub use crate::kernels::DropoutMask;
-pub use elementwise::{clamp, exp, shift, silu_gate};
+pub use elementwise::{add_gumbel, clamp, exp, silu_gate};
 pub use embedding_lookup::embed;
-pub use experts::{ExpertDropout, experts};
+pub use experts::experts;
 pub use fake_quantize::fake_quantize_activation;
-pub use gate_weights::gate_weights;
+pub use gate_weights::{count_routed, gate_weights};
 pub use head_bias::head_bias;
 pub(crate) use head_loss::loss_and_gradients;
 pub use head_loss::{FrozenHead, HeadLoss, SoftTargets, head_loss, negative_log_likelihoods};

@@ -1,5 +1,7 @@
 //! Test helpers for operations: running them, and finite-difference checks of gradients.
 
+use crate::kernels::DropoutMask;
+use crate::random::{Random, StepStream};
 use crate::tape::HostOp;
 
 /// Deterministic values in (-1, 1).
@@ -13,6 +15,11 @@ pub fn values(n: usize, salt: u32) -> Vec<f32> {
         })
         .map(|bits| (bits >> 8) as f32 / 8_388_608.0 - 1.0)
         .collect()
+}
+
+/// A dropout mask.
+pub fn mask(p: f32) -> DropoutMask {
+    DropoutMask::new(p, StepStream::new(&Random::new(5)).take(1))
 }
 
 /// Output of an operation.

@@ -5,6 +5,7 @@ use crate::batch::BatchError;
 use crate::checkpoint::CheckpointError;
 use crate::config::{Against, StageKind};
 use crate::corpus::CorpusError;
+use crate::device::DeviceError;
 use crate::memory::MemoryError;
 use crate::ngram::NgramError;
 use crate::train::TrainError;
@@ -161,6 +162,9 @@ pub enum RunError {
     /// A checkpoint cannot be read or written.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    /// The device failed.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
     /// A stage failed.
     #[error(transparent)]
     Train(#[from] TrainError),

@@ -28,6 +28,7 @@ use crate::checkpoint::{Checkpoint, ModelState};
 use crate::compress::{StageContext, is_enabled};
 use crate::config::{ModelConfig, Recipe, StageConfig, StageKind};
 use crate::corpus::{Corpus, build_vocabulary};
+use crate::device::{Device, catch};
 use crate::environment::Environment;
 use crate::export::weights_bytes;
 use crate::memory;
@@ -57,6 +58,8 @@ pub struct RunRequest {
     /// A float checkpoint to compare with. It is measured on this text and used as the recipe's
     /// first model.
     pub baseline: Option<PathBuf>,
+    /// Where the models train.
+    pub device: Device,
 }
 
 /// File name of a stage's checkpoint.
@@ -68,6 +71,10 @@ pub const CHECKPOINT: &str = "model.safetensors";
 /// [`RunError`]. Everything up to the last completed epoch is in the run's folder, and a resumed
 /// run continues from there.
 pub fn run(request: &RunRequest, observer: &mut dyn Observer) -> Result<Summary, RunError> {
+    catch(|| run_stages(request, observer))?
+}
+
+fn run_stages(request: &RunRequest, observer: &mut dyn Observer) -> Result<Summary, RunError> {
     let recipe = &request.recipe;
     // A given model replaces the `train` stages at the beginning of the recipe.
     let leading = |stage: &&StageConfig| request.model.is_some() && stage.kind() == StageKind::Train;
@@ -138,7 +145,8 @@ impl<'a> Run<'a> {
         let candidates = Candidates::new(request, &checkpoint, &text, &mut warnings)?;
         checkpoint.history.text = Some(text.summary.fingerprint.clone());
         checkpoint.history.dev_tokens = text.summary.dev_tokens;
-        let environment = Environment::current(stages);
+        checkpoint.model.parameters.set_device(request.device.clone());
+        let environment = Environment::current(stages, &request.device);
         Ok(Self { request, text, checkpoint, candidates, environment, warnings })
     }
 
@@ -198,12 +206,12 @@ impl<'a> Run<'a> {
             saved.as_ref().and_then(|saved| saved.training.progress.as_ref()).map_or(0.0, |progress| progress.seconds);
         match saved {
             Some(saved) if saved.training.progress.is_none() => {
-                self.checkpoint = saved;
+                self.take_up(saved);
                 self.candidates.push(path);
                 return Ok(());
             }
             Some(saved) => {
-                let previous = std::mem::replace(&mut self.checkpoint, saved);
+                let previous = self.take_up(saved);
                 teacher = config.runner().needs_teacher().then_some(previous.model);
             }
             None => {}
@@ -237,6 +245,12 @@ impl<'a> Run<'a> {
         let _ = std::fs::remove_file(path.with_file_name(BEST_EPOCH));
         self.candidates.push(path);
         Ok(())
+    }
+
+    /// Goes on with a saved checkpoint, on the run's device. Returns the one before.
+    fn take_up(&mut self, mut saved: Checkpoint) -> Checkpoint {
+        saved.model.parameters.set_device(self.request.device.clone());
+        std::mem::replace(&mut self.checkpoint, saved)
     }
 
     /// Records the environment, and warns if it differs from that of earlier stages.

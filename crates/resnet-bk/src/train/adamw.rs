@@ -9,7 +9,7 @@
 use crate::config::Schedule;
 use crate::kernels::{AdamWStep, adamw_step};
 use crate::model::ParameterGradients;
-use crate::parameters::Parameter;
+use crate::parameters::{Moments, Parameter};
 use rayon::prelude::*;
 use resnet_bk_runtime::internal::tensor_spec::Role;
 
@@ -40,13 +40,13 @@ impl AdamW<'_> {
     }
 
     fn update_one(&self, parameter: &mut Parameter, gradient: &[f32]) {
-        let len = parameter.values.len();
-        parameter.moments.first.resize(len, 0.0);
-        parameter.moments.second.resize(len, 0.0);
+        if parameter.moments.is_empty() {
+            parameter.moments = Moments::zeros(parameter.values.len());
+        }
         // Each tensor counts its own steps: a learned scale may be added during a stage, and an
         // expert may get its first token late.
-        parameter.moments.steps += 1;
-        let steps = parameter.moments.steps as f64;
+        parameter.moments.steps[0] += 1.0;
+        let steps = parameter.moments.step_count() as f64;
         let correction = |beta: f64| 1.0 - beta.powf(steps);
         let step = AdamWStep {
             beta1: self.schedule.beta1 as f32,
@@ -54,7 +54,11 @@ impl AdamW<'_> {
             gradient_scale: self.gradient_scale,
             rate: (self.rate / correction(self.schedule.beta1)) as f32,
             second_scale: (1.0 / correction(self.schedule.beta2)) as f32,
-            shrink: 1.0 - (self.rate * self.decay(parameter.spec.role)) as f32,
+            shrink: if decays(parameter.spec.role) {
+                1.0 - (self.rate * self.schedule.weight_decay) as f32
+            } else {
+                1.0
+            },
             epsilon: EPSILON,
         };
         parameter
@@ -66,14 +70,11 @@ impl AdamW<'_> {
             .for_each(|(((values, first), second), gradient)| adamw_step(values, first, second, gradient, step));
         parameter.apply_mask();
     }
+}
 
-    /// Matrices and tables decay; norms, biases and scales do not.
-    fn decay(&self, role: Role) -> f64 {
-        match role {
-            Role::Small | Role::HeadBias | Role::ActivationScale | Role::LogScale => 0.0,
-            _ => self.schedule.weight_decay,
-        }
-    }
+/// Matrices and tables decay; norms, biases and scales do not.
+pub(super) fn decays(role: Role) -> bool {
+    !matches!(role, Role::Small | Role::HeadBias | Role::ActivationScale | Role::LogScale)
 }
 
 #[cfg(test)]
@@ -88,12 +89,12 @@ mod tests {
         let schedule = Schedule { weight_decay: 0.1, ..Schedule::default() };
         let spec = TensorSpec { id: ModelTensor::HeadBias.into(), shape: vec![2], role: Role::Expert };
         let mut parameter = Parameter::new(spec, vec![1.0, 0.0]);
-        parameter.mask = Some(vec![true, false]);
+        parameter.mask = Some(vec![true, false].into());
         let (mut w, mut m, mut v) = (1.0f64, 0.0f64, 0.0f64);
         for step in 1..=5u64 {
             let g = 0.5 * step as f64;
             let adam = AdamW { schedule: &schedule, rate: 0.01, gradient_scale: 0.5 };
-            let gradients = HashMap::from([(parameter.spec.id, vec![2.0 * g as f32, 1.0])]);
+            let gradients = HashMap::from([(parameter.spec.id, vec![2.0 * g as f32, 1.0].into())]);
             adam.update(std::iter::once(&mut parameter), &gradients);
             m = 0.9 * m + 0.1 * g;
             v = 0.999 * v + 0.001 * g * g;

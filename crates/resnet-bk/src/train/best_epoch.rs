@@ -67,7 +67,7 @@ pub(super) struct Form {
 impl Form {
     /// The form of a model.
     pub(super) fn of(parameters: &Parameters) -> Self {
-        let masks = parameters.iter().filter_map(|parameter| parameter.mask.as_deref());
+        let masks = parameters.iter().filter_map(|parameter| parameter.mask.as_ref());
         let pruned = masks.map(|mask| mask.iter().filter(|&&keep| !keep).count()).sum();
         Self { architecture: parameters.architecture().clone(), pruned }
     }
@@ -138,7 +138,8 @@ impl BestEpoch {
     /// Puts the best model back into the checkpoint and returns its epoch.
     pub(super) fn restore_best(self, checkpoint: &mut Checkpoint, last: usize) -> usize {
         match self.best {
-            Some((epoch, parameters)) if epoch < last => {
+            Some((epoch, mut parameters)) if epoch < last => {
+                parameters.set_device(checkpoint.model.parameters.device().clone());
                 checkpoint.model.parameters = parameters;
                 epoch
             }

@@ -1,5 +1,6 @@
 //! Global norm of the gradients.
 
+use crate::buffer::Buffer;
 use crate::kernels::sum_of_squares;
 use rayon::prelude::*;
 
@@ -7,8 +8,8 @@ use rayon::prelude::*;
 const CHUNK: usize = 1 << 16;
 
 /// Euclidean norm of all gradients together, summed in the given order.
-pub fn global_norm<'a>(gradients: impl Iterator<Item = &'a Vec<f32>>) -> f64 {
-    let squares = |gradient: &Vec<f32>| -> f64 {
+pub fn global_norm<'a>(gradients: impl Iterator<Item = &'a Buffer>) -> f64 {
+    let squares = |gradient: &Buffer| -> f64 {
         gradient.par_chunks(CHUNK).map(sum_of_squares).collect::<Vec<f64>>().iter().sum()
     };
     gradients.map(squares).sum::<f64>().sqrt()
@@ -20,6 +21,6 @@ mod tests {
 
     #[test]
     fn the_norm_is_over_all_tensors() {
-        assert_eq!(global_norm([vec![3.0], vec![0.0, 4.0]].iter()), 5.0);
+        assert_eq!(global_norm([Buffer::from(vec![3.0]), vec![0.0, 4.0].into()].iter()), 5.0);
     }
 }

@@ -3,21 +3,24 @@
 
 mod adamw;
 mod best_epoch;
+mod cuda;
 mod gradients;
 mod rate_control;
 mod schedule;
 mod step;
 
 pub use adamw::AdamW;
+use adamw::decays;
 pub(crate) use best_epoch::BEST_EPOCH;
 pub use best_epoch::EpochPerplexity;
 pub use gradients::global_norm;
 pub use schedule::learning_rate;
-pub use step::{Optimization, StepOutcome, optimization_step};
+pub use step::{Optimization, StepOutcome, Steps};
 
 use crate::batch::{Batch, BatchError, Batches};
 use crate::checkpoint::{Checkpoint, CheckpointError, ModelState, Progress};
 use crate::config::Schedule;
+use crate::device::{DeviceError, catch};
 use crate::model::{LanguageModel, Leaves, Output};
 use crate::observer::{Event, Observer};
 use crate::random::Random;
@@ -81,6 +84,14 @@ pub enum TrainError {
         budget: u64,
         /// Predicted bytes of the smallest student.
         smallest: u64,
+    },
+    /// The device failed.
+    #[error("stage {stage} could not go on: {source}")]
+    Device {
+        /// The stage, from 1.
+        stage: usize,
+        /// What failed.
+        source: DeviceError,
     },
     /// A model could not be packed.
     #[error("the model cannot be packed while it trains")]
@@ -157,9 +168,20 @@ pub const TRAINED_TO_END: f64 = 0.01;
 /// otherwise the last one. At the end the checkpoint has no progress and no optimizer moments.
 ///
 /// # Errors
-/// [`TrainError`] if the text is too short, the loss is not finite, or the checkpoint cannot be
-/// written.
+/// [`TrainError`] if the text is too short, the loss is not finite, the device fails, or the
+/// checkpoint cannot be written.
 pub fn train(
+    checkpoint: &mut Checkpoint,
+    stage: &Stage,
+    streams: &TokenStreams,
+    objective: &mut dyn Objective,
+    observer: &mut dyn Observer,
+) -> Result<Trained, TrainError> {
+    catch(|| run(checkpoint, stage, streams, objective, observer))
+        .map_err(|source| TrainError::Device { stage: stage.number, source })?
+}
+
+fn run(
     checkpoint: &mut Checkpoint,
     stage: &Stage,
     streams: &TokenStreams,
@@ -198,11 +220,13 @@ pub fn train(
         parameters: checkpoint.model.parameters.architecture().parameter_count(),
     });
     let mut clock = Instant::now();
+    let mut runner = Steps::new(checkpoint.model.parameters.device());
     for epoch in first_epoch..schedule.epochs {
         let mut total = 0.0;
+        let mut rates = Vec::new();
+        let mut started = Instant::now();
         for (offset, batch) in batches(epoch)?.ahead().enumerate() {
             let step = epoch * steps_per_epoch + offset;
-            let started = Instant::now();
             let mut context = StepContext {
                 stage: stage.number,
                 step,
@@ -224,23 +248,35 @@ pub fn train(
                 })?,
                 random: Random::keyed(&[key[0], key[1], step as u64 + 1]),
             };
-            let StepOutcome { loss, gradient_norm } = optimization_step(
+            runner.take(
                 &mut checkpoint.model,
                 &mut checkpoint.training.auxiliary,
                 &batch,
                 objective,
                 &optimization,
-            )
-            .map_err(|loss| TrainError::Diverged { stage: stage.number, step, loss })?;
-            total += f64::from(loss);
-            observer.event(&Event::Step {
-                stage: stage.number,
-                step,
-                loss: f64::from(loss),
-                learning_rate: optimization.rate,
-                gradient_norm,
-                tokens_per_second: batch.inputs.len() as f64 / started.elapsed().as_secs_f64(),
-            });
+            );
+            rates.push(optimization.rate);
+            let outcomes = runner.outcomes(offset + 1 == steps_per_epoch);
+            if outcomes.is_empty() {
+                continue;
+            }
+            let tokens = (outcomes.len() * batch.inputs.len()) as f64;
+            let (first, seconds) = (step + 1 - outcomes.len(), started.elapsed().as_secs_f64());
+            for (step, (outcome, learning_rate)) in (first..).zip(outcomes.into_iter().zip(rates.drain(..))) {
+                if let Some(loss) = outcome.failure() {
+                    return Err(TrainError::Diverged { stage: stage.number, step, loss });
+                }
+                total += f64::from(outcome.loss);
+                observer.event(&Event::Step {
+                    stage: stage.number,
+                    step,
+                    loss: f64::from(outcome.loss),
+                    learning_rate,
+                    gradient_norm: outcome.gradient_norm,
+                    tokens_per_second: tokens / seconds,
+                });
+            }
+            started = Instant::now();
         }
         let perplexity = EpochPerplexity::measure(&checkpoint.model.parameters, streams);
         progress.epochs.push(perplexity);

@@ -1,13 +1,16 @@
 //! One training step: forward, backward, clipping by the global norm, optimizer.
 
+use super::cuda::CudaSteps;
 use super::{AdamW, Objective, global_norm};
 use crate::batch::Batch;
 use crate::checkpoint::ModelState;
 use crate::config::Schedule;
+use crate::device::Device;
 use crate::model::{LanguageModel, Leaves, Mode, Noise, ParameterGradients};
 use crate::ops;
 use crate::parameters::Parameter;
-use crate::random::Random;
+use crate::random::{Random, StepStream};
+use crate::tape::Tensor;
 
 /// Settings of one step.
 #[derive(Clone, Debug)]
@@ -23,7 +26,7 @@ pub struct Optimization<'a> {
 }
 
 /// Result of a step.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct StepOutcome {
     /// Mean loss of the batch, in nats.
     pub loss: f32,
@@ -31,40 +34,92 @@ pub struct StepOutcome {
     pub gradient_norm: f64,
 }
 
-/// Takes one step on a batch. `auxiliary` are parameters of the loss, not of the model.
-///
-/// # Errors
-/// Returns the loss (NaN if only a gradient is not finite) if loss or gradient norm is not finite.
-/// The parameters are then unchanged.
-pub fn optimization_step(
+impl StepOutcome {
+    /// The loss of a step that could not be taken (NaN if only a gradient is not finite), because
+    /// loss or gradient norm is not finite. The parameters are as before it.
+    pub fn failure(self) -> Option<f32> {
+        match (self.loss.is_finite(), self.gradient_norm.is_finite()) {
+            (true, true) => None,
+            (true, false) => Some(f32::NAN),
+            (false, _) => Some(self.loss),
+        }
+    }
+}
+
+/// Takes steps where the model is. A GPU works while the host prepares the next steps, so outcomes
+/// come later.
+pub enum Steps {
+    /// On the host, with the outcome of the last step.
+    Host(Option<StepOutcome>),
+    /// On a GPU.
+    Cuda(Box<CudaSteps>),
+}
+
+impl Steps {
+    /// Steps on a device.
+    pub fn new(device: &Device) -> Self {
+        match device {
+            Device::Cpu => Self::Host(None),
+            Device::Cuda(cuda) => Self::Cuda(Box::new(CudaSteps::new(cuda))),
+        }
+    }
+
+    /// Takes one step on a batch. `auxiliary` are parameters of the loss, not of the model.
+    pub fn take(
+        &mut self,
+        state: &mut ModelState,
+        auxiliary: &mut [Parameter],
+        batch: &Batch,
+        objective: &mut dyn Objective,
+        optimization: &Optimization,
+    ) {
+        match self {
+            Self::Host(outcome) => {
+                *outcome = Some(optimization_step(state, auxiliary, batch, objective, optimization));
+            }
+            Self::Cuda(steps) => steps.take(state, auxiliary, batch, objective, optimization),
+        }
+    }
+
+    /// Outcomes of steps since the last call, in order. With `wait`, of all of them.
+    pub fn outcomes(&mut self, wait: bool) -> Vec<StepOutcome> {
+        match self {
+            Self::Host(outcome) => outcome.take().into_iter().collect(),
+            Self::Cuda(steps) => steps.outcomes(wait),
+        }
+    }
+}
+
+/// A step on the host. If it fails, the parameters are unchanged.
+fn optimization_step(
     state: &mut ModelState,
     auxiliary: &mut [Parameter],
     batch: &Batch,
     objective: &mut dyn Objective,
     optimization: &Optimization,
-) -> Result<StepOutcome, f32> {
-    let (loss, gradients) = gradient_step(state, auxiliary, batch, objective, optimization);
+) -> StepOutcome {
+    let (loss, gradients) = gradients(state, auxiliary, batch, objective, optimization);
     // Sum in the order of the parameters, so that the result does not depend on hash order.
     let all = state.parameters.iter().chain(&*auxiliary);
     let gradient_norm = global_norm(all.filter_map(|parameter| gradients.get(&parameter.spec.id)));
-    if !loss.is_finite() || !gradient_norm.is_finite() {
-        return Err(if loss.is_finite() { f32::NAN } else { loss });
+    let outcome = StepOutcome { loss: loss.values()[0], gradient_norm };
+    if outcome.failure().is_none() {
+        let clip = (f64::from(state.config.grad_clip) / (gradient_norm + 1e-6)).min(1.0);
+        let optimizer = AdamW { schedule: optimization.schedule, rate: optimization.rate, gradient_scale: clip as f32 };
+        let trained = state.parameters.as_mut_slice().iter_mut().chain(auxiliary);
+        optimizer.update(trained, &gradients);
     }
-    let clip = (f64::from(state.config.grad_clip) / (gradient_norm + 1e-6)).min(1.0);
-    let optimizer = AdamW { schedule: optimization.schedule, rate: optimization.rate, gradient_scale: clip as f32 };
-    let trained = state.parameters.as_mut_slice().iter_mut().chain(auxiliary);
-    optimizer.update(trained, &gradients);
-    Ok(StepOutcome { loss, gradient_norm })
+    outcome
 }
 
 /// Loss of a batch, and the gradients of all parameters including the auxiliary ones.
-fn gradient_step(
+pub(super) fn gradients(
     state: &ModelState,
     auxiliary: &[Parameter],
     batch: &Batch,
     objective: &mut dyn Objective,
     optimization: &Optimization,
-) -> (f32, ParameterGradients) {
+) -> (Tensor, ParameterGradients) {
     let config = &state.config;
     let mut leaves = Leaves::tracked(&state.parameters);
     for parameter in auxiliary {
@@ -72,7 +127,7 @@ fn gradient_step(
     }
     let model = LanguageModel::bind(state.parameters.architecture(), config.gradient, &leaves);
     let mut mode = Mode::Train(Noise {
-        random: optimization.random.clone(),
+        stream: StepStream::new(&optimization.random),
         dropout: config.dropout,
         embedding_dropout: config.embedding_dropout,
         gumbel_noise: config.gumbel_noise,
@@ -84,7 +139,7 @@ fn gradient_step(
         let penalty = of_blocks.reduce(|sum, block| ops::add_penalty(&sum, &block, 1.0));
         loss = ops::add_penalty(&loss, &penalty.expect("a model has a block"), config.load_balancing);
     }
-    let value = loss.values()[0];
     let gradients = loss.backward();
-    (value, leaves.gradients(&state.parameters, gradients, optimization.lambda as f32))
+    let gradients = leaves.gradients(&state.parameters, gradients, optimization.lambda as f32);
+    (loss, gradients)
 }

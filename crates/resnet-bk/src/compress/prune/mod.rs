@@ -61,7 +61,7 @@ impl Objective for Pruning<'_> {
         let PruneConfig { schedule, temperature, alpha, .. } = self.config;
         let soft =
             self.teacher.as_ref().map(|teacher| teacher.soft_targets(&teacher.forward(batch), *temperature, *alpha));
-        let loss = HeadLoss { targets: batch.targets.as_slice().into(), soft, precision: schedule.precision };
+        let loss = HeadLoss { targets: batch.targets.clone(), soft, precision: schedule.precision };
         model.head_loss(loss, &output.hidden)
     }
 }

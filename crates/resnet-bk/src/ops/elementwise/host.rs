@@ -1,6 +1,6 @@
 //! Host implementation. Gradients overwrite the gradient of the output.
 
-use super::{Clamp, Exp, Shift, SiluGate};
+use super::{Clamp, Exp, Gumbel, SiluGate};
 use crate::tape::HostOp;
 use resnet_bk_runtime::internal::kernels;
 
@@ -48,9 +48,13 @@ impl HostOp<1> for Clamp {
     }
 }
 
-impl HostOp<1> for Shift {
+impl HostOp<1> for Gumbel {
     fn forward(&mut self, [x]: [&[f32]; 1]) -> Vec<f32> {
-        x.iter().zip(&self.by).map(|(x, by)| x + by).collect()
+        let noise = |index: usize| {
+            let u = self.draw.uniform(index as u64).clamp(1e-7, 1.0 - 1e-7);
+            -(-u.ln()).ln() * self.scale
+        };
+        x.iter().enumerate().map(|(index, x)| x + noise(index)).collect()
     }
 
     fn backward(self, _: [&[f32]; 1], _: &[f32], gradient: Vec<f32>, _: [bool; 1]) -> [Vec<f32>; 1] {

@@ -11,17 +11,18 @@
 //! `m` is a dropout mask. `P_b` is the projection of a frequency bin (see
 //! [`resnet_bk_runtime::internal::embedding`]). A bin with rows of full width has no projection.
 
+mod cuda;
 mod host;
 
 use crate::kernels::DropoutMask;
-use crate::tape::{HostOp, Tensor};
+use crate::tape::{Op, Tensor};
+use crate::token_ids::TokenIds;
 use resnet_bk_runtime::internal::embedding::TableLayout;
-use std::sync::Arc;
 
 /// Has two inputs with positions, otherwise one.
 #[derive(Debug)]
 struct Embed {
-    tokens: Arc<[u32]>,
+    tokens: TokenIds,
     /// Length of a sequence in tokens; each starts at position 0.
     length: usize,
     layout: TableLayout,
@@ -36,7 +37,7 @@ struct Embed {
 /// - `positions`: `[T, D]` with `T` at least `length`
 /// - returns `[n, D]`
 pub fn embed(
-    tokens: Arc<[u32]>,
+    tokens: TokenIds,
     length: usize,
     layout: &TableLayout,
     table: &Tensor,
@@ -54,7 +55,7 @@ pub fn embed(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::testing::{check_gradients, values};
+    use crate::ops::testing::{check_gradients, mask, values};
     use resnet_bk_runtime::internal::embedding::EmbeddingBin;
 
     #[test]
@@ -62,8 +63,8 @@ mod tests {
         let bin = |words, width| EmbeddingBin { words, width };
         let binned = TableLayout { bins: vec![bin(1, 3), bin(2, 2), bin(1, 1)], d_model: 3 };
         for layout in [TableLayout::full(4, 3), binned] {
-            for mask in [None, Some(DropoutMask::new(0.4, 5))] {
-                let op = || Embed { tokens: [2, 0, 2, 3].into(), length: 2, layout: layout.clone(), mask };
+            for mask in [None, Some(mask(0.4))] {
+                let op = || Embed { tokens: vec![2, 0, 2, 3].into(), length: 2, layout: layout.clone(), mask };
                 check_gradients([&values(layout.len(), 1)], op, 1e-3);
                 check_gradients([&values(layout.len(), 1), &values(6, 2)], op, 1e-3);
             }

@@ -12,21 +12,31 @@
 //! Sums over `e` run in order over the experts that token `t` is routed to. Sums over `t` run over
 //! the tokens of expert `e`. `drop` is the dropout probability.
 //!
+//! The dropout mask of an expert covers the hidden states of all tokens, of which the expert has
+//! some. So it does not depend on the routing of other tokens.
+//!
 //! The parameters of all experts are packed in one vector: `U [D, F]`, `a [F]`, `W [F, D]`, `b [D]`
 //! of the first expert, then of the second, and so on.
 
+mod cuda;
 mod host;
 
-use crate::tape::{HostOp, Tensor};
-use host::Forwarded;
+use crate::tape::{Op, Tensor};
+use crate::buffer::Buffer;
+use crate::kernels::DropoutMask;
+use host::OnHost;
 
-/// Dropout of the experts' hidden states.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct ExpertDropout {
-    /// Probability of dropping a hidden state.
-    pub p: f32,
-    /// Key of the masks.
-    pub key: u64,
+/// Saved by the forward pass.
+#[derive(Debug)]
+enum Forwarded {
+    Nothing,
+    Host(OnHost),
+    Cuda {
+        /// Hidden states after dropout, `[E, n, F]`, zero for tokens that are routed elsewhere.
+        hidden: Buffer,
+        /// Outputs before bias and weighting, `[E, n, D]`.
+        outputs: Buffer,
+    },
 }
 
 #[derive(Debug)]
@@ -35,19 +45,19 @@ struct Experts {
     width: usize,
     /// Number of experts `E`.
     count: usize,
-    dropout: Option<ExpertDropout>,
+    dropout: Option<DropoutMask>,
     /// Saved by the forward pass.
     forwarded: Forwarded,
 }
 
 impl Experts {
-    fn new(width: usize, count: usize, dropout: Option<ExpertDropout>) -> Self {
-        Self { width, count, dropout, forwarded: Forwarded::default() }
+    fn new(width: usize, count: usize, dropout: Option<DropoutMask>) -> Self {
+        Self { width, count, dropout, forwarded: Forwarded::Nothing }
     }
 
-    /// Expert width `F`.
-    fn hidden_width(&self, packed: &[f32]) -> usize {
-        (packed.len() / self.count - self.width) / (2 * self.width + 1)
+    /// Expert width `F`, from the number of packed parameters.
+    fn hidden_width(&self, packed: usize) -> usize {
+        (packed / self.count - self.width) / (2 * self.width + 1)
     }
 }
 
@@ -58,14 +68,14 @@ impl Experts {
 /// - `weights`: `[n, E]`, zero if a token is not routed to an expert
 /// - `packed`: `[E (2 D F + F + D)]`, the parameters
 /// - returns `[n, D]`
-pub fn experts(x: &Tensor, weights: &Tensor, packed: &Tensor, dropout: Option<ExpertDropout>) -> Tensor {
+pub fn experts(x: &Tensor, weights: &Tensor, packed: &Tensor, dropout: Option<DropoutMask>) -> Tensor {
     Experts::new(x.columns(), weights.columns(), dropout).apply([x, weights, packed], x.shape())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::testing::{check_gradients_where, forward_and_backward, values};
+    use crate::ops::testing::{check_gradients_where, forward_and_backward, mask, values};
 
     #[test]
     fn gradients_match_finite_differences() {
@@ -75,7 +85,7 @@ mod tests {
         (weights[2], weights[5]) = (0.0, 0.0);
         let (x, packed) = (values(4 * d, 3), values(count * (2 * d * f + f + d), 2));
         let inputs = [&x[..], &weights, &packed];
-        for dropout in [None, Some(ExpertDropout { p: 0.3, key: 3 })] {
+        for dropout in [None, Some(mask(0.3))] {
             let op = || Experts::new(d, count, dropout);
             // Moving a weight away from zero would change the routing.
             let routed = |input: usize, element: usize| input != 1 || weights[element] != 0.0;

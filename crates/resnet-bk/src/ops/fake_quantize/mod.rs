@@ -5,9 +5,10 @@
 //! y = s clamp(round(x / s), -qmax, qmax)      dx = dy where |x| <= (qmax + 1/2) s, else 0
 //! ```
 
+mod cuda;
 mod host;
 
-use crate::tape::{HostOp, Tensor};
+use crate::tape::{Op, Tensor};
 
 #[derive(Debug)]
 struct FakeQuantizeActivation {

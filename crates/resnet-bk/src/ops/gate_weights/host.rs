@@ -1,6 +1,6 @@
 //! Host implementation; uses the runtime's routing, one token at a time.
 
-use super::GateWeights;
+use super::{CountRouted, GateWeights};
 use crate::tape::HostOp;
 use resnet_bk_runtime::internal::kernels::softmax_in_place;
 use resnet_bk_runtime::internal::router;
@@ -30,5 +30,19 @@ impl HostOp<1> for GateWeights {
             }
         }
         [dlogits]
+    }
+}
+
+impl HostOp<1> for CountRouted {
+    fn forward(&mut self, [weights]: [&[f32]; 1]) -> Vec<f32> {
+        let mut usage = vec![0.0; self.experts];
+        for row in weights.chunks(self.experts) {
+            usage.iter_mut().zip(row).for_each(|(used, weight)| *used += f32::from(u8::from(*weight != 0.0)));
+        }
+        usage
+    }
+
+    fn backward(self, [weights]: [&[f32]; 1], _: &[f32], _: Vec<f32>, _: [bool; 1]) -> [Vec<f32>; 1] {
+        [vec![0.0; weights.len()]]
     }
 }

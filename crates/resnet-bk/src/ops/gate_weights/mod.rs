@@ -9,9 +9,10 @@
 //! is used instead: `dlogit_i = dp_c q_c (1[i = c] - q_i)`, with `q` the softmax of all logits and
 //! `c` the chosen expert.
 
+mod cuda;
 mod host;
 
-use crate::tape::{HostOp, Tensor};
+use crate::tape::{Op, Tensor};
 
 #[derive(Debug)]
 struct GateWeights {
@@ -23,6 +24,19 @@ struct GateWeights {
 /// `[n, E]` to `[n, E]`.
 pub fn gate_weights(logits: &Tensor, top_k: usize) -> Tensor {
     GateWeights { experts: logits.columns(), top_k }.apply([logits], logits.shape())
+}
+
+/// Counts the nonzero weights of each expert. Has no gradient.
+#[derive(Debug)]
+struct CountRouted {
+    experts: usize,
+}
+
+/// Number of tokens routed to each expert. Shapes: `weights` `[n, E]` from [`gate_weights`];
+/// returns `[1, E]`, without a gradient.
+pub fn count_routed(weights: &Tensor) -> Tensor {
+    let experts = weights.columns();
+    CountRouted { experts }.apply([&weights.detached()], [1, experts])
 }
 
 #[cfg(test)]

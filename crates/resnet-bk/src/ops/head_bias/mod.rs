@@ -8,9 +8,10 @@
 //!
 //! `k` is the knot before the word, `f` the fraction of the way to the next knot.
 
+mod cuda;
 mod host;
 
-use crate::tape::{HostOp, Tensor};
+use crate::tape::{Op, Tensor};
 
 #[derive(Debug)]
 struct HeadBias;

@@ -15,13 +15,14 @@
 //! states are narrowed by the bin's projection instead (see
 //! [`resnet_bk_runtime::internal::embedding`]).
 
+mod cuda;
 mod host;
 
 use crate::buffer::Buffer;
 use crate::numerics::Precision;
-use crate::tape::{HostOp, Tensor};
+use crate::tape::{Op, Tensor};
+use crate::token_ids::TokenIds;
 pub(crate) use host::loss_and_gradients;
-pub use host::negative_log_likelihoods;
 use resnet_bk_runtime::internal::embedding::TableLayout;
 use resnet_bk_runtime::internal::head::Head;
 use std::sync::Arc;
@@ -61,7 +62,7 @@ pub struct SoftTargets {
 #[derive(Clone, Debug)]
 pub struct HeadLoss {
     /// The next tokens, `[n]`.
-    pub targets: Arc<[u32]>,
+    pub targets: TokenIds,
     /// Soft targets of a teacher, if any.
     pub soft: Option<SoftTargets>,
     /// Number format of the products.
@@ -81,7 +82,7 @@ struct HeadLossOp {
     layout: TableLayout,
     /// Gradients of hidden states, table and bias. The forward pass computes them, the backward
     /// pass returns them.
-    gradients: [Vec<f32>; 3],
+    gradients: [Buffer; 3],
 }
 
 impl HeadLossOp {
@@ -99,6 +100,19 @@ impl HeadLossOp {
 /// - returns `[1, 1]`
 pub fn head_loss(loss: HeadLoss, layout: &TableLayout, hidden: &Tensor, table: &Tensor, bias: &Tensor) -> Tensor {
     HeadLossOp::new(loss, layout).apply([hidden, table, bias], [1, 1])
+}
+
+/// `-ln p(target)` of every token, in nats; where the hidden states are.
+///
+/// # Shapes
+/// - `hidden`: `[n, D]`
+/// - `targets`: `[n]`
+/// - returns `[n]`
+pub fn negative_log_likelihoods(hidden: &Tensor, targets: &[u32], head: &FrozenHead) -> Vec<f32> {
+    match hidden.buffer().cuda() {
+        None => host::negative_log_likelihoods(hidden.values(), targets, &head.view()),
+        Some(cuda) => cuda::negative_log_likelihoods_on(cuda, hidden.buffer().array(cuda), targets, head),
+    }
 }
 
 #[cfg(test)]

@@ -4,9 +4,12 @@
 //! y = x W + b      dx = dy W^T      dW = x^T dy      db = sum_n dy_n
 //! ```
 
+mod cuda;
 mod host;
 
-use crate::tape::{HostOp, Tensor};
+pub(in crate::ops) use cuda::affine;
+
+use crate::tape::{Op, Tensor};
 
 #[derive(Debug)]
 struct Linear {

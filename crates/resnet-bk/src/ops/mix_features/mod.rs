@@ -7,14 +7,22 @@
 //! dW = a c^T dy      db = a sum_n dy_n     da = sum_n dy_n . (c_n W + b)
 //! ```
 
+mod cuda;
 mod host;
 
-use crate::tape::{HostOp, Tensor};
+use crate::tape::{Op, Tensor};
 
 #[derive(Debug)]
 struct MixFeatures {
     /// Model width `D`.
     width: usize,
+}
+
+impl MixFeatures {
+    /// Rows, channels and width, from the numbers of elements of `x` and of the weight.
+    fn sizes(&self, elements: usize, weight: usize) -> [usize; 3] {
+        [elements / self.width, weight / self.width, self.width]
+    }
 }
 
 /// Adds the feed-forward part and the mixed features to the residual stream.

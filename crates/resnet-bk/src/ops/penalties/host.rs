@@ -11,22 +11,34 @@ fn exponentials(row: &[f32]) -> (Vec<f32>, f32) {
     (exponentials, sum)
 }
 
-impl HostOp<1> for LoadBalancing {
-    fn forward(&mut self, [logits]: [&[f32]; 1]) -> Vec<f32> {
-        let experts = self.shares.len();
+/// `E f_e` of every expert, from the numbers of tokens routed to them.
+fn shares(usage: &[f32]) -> Vec<f32> {
+    let routed: f32 = usage.iter().sum();
+    usage.iter().map(|used| usage.len() as f32 * used / routed).collect()
+}
+
+impl HostOp<2> for LoadBalancing {
+    fn forward(&mut self, [logits, usage]: [&[f32]; 2]) -> Vec<f32> {
+        let (experts, shares) = (usage.len(), shares(usage));
         let mut mean = vec![0.0; experts];
         for row in logits.chunks(experts) {
             let (exponentials, sum) = exponentials(row);
             mean.iter_mut().zip(exponentials).for_each(|(mean, e)| *mean += e / sum);
         }
         let rows = (logits.len() / experts) as f32;
-        vec![mean.iter().zip(&self.shares).map(|(mean, share)| mean / rows * share).sum()]
+        vec![mean.iter().zip(&shares).map(|(mean, share)| mean / rows * share).sum()]
     }
 
-    fn backward(self, [logits]: [&[f32]; 1], _: &[f32], gradient: Vec<f32>, _: [bool; 1]) -> [Vec<f32>; 1] {
-        let experts = self.shares.len();
+    fn backward(
+        self,
+        [logits, usage]: [&[f32]; 2],
+        _: &[f32],
+        gradient: Vec<f32>,
+        _: [bool; 2],
+    ) -> [Vec<f32>; 2] {
+        let experts = usage.len();
         let per_row = (1.0 / (logits.len() / experts) as f64) as f32;
-        let g: Vec<f32> = self.shares.iter().map(|share| per_row * (gradient[0] * share)).collect();
+        let g: Vec<f32> = shares(usage).iter().map(|share| per_row * (gradient[0] * share)).collect();
         let mut dlogits = Vec::with_capacity(logits.len());
         for row in logits.chunks(experts) {
             // The quotient rule for p = e / sum e.
@@ -34,19 +46,21 @@ impl HostOp<1> for LoadBalancing {
             let dsum: f32 = exponentials.iter().zip(&g).map(|(e, g)| g * (-e / (sum * sum))).sum();
             dlogits.extend(exponentials.iter().zip(&g).map(|(e, g)| (g * (1.0 / sum) + dsum) * e));
         }
-        [dlogits]
+        [dlogits, Vec::new()]
     }
 }
 
-impl HostOp<1> for FeatureDistance {
-    fn forward(&mut self, [x]: [&[f32]; 1]) -> Vec<f32> {
-        let squares: f32 = x.iter().zip(&self.target).map(|(x, t)| (x - t) * (x - t)).sum();
-        vec![squares / x.len() as f32 / self.scale]
+impl HostOp<2> for FeatureDistance {
+    fn forward(&mut self, [x, target]: [&[f32]; 2]) -> Vec<f32> {
+        let scale = target.iter().map(|t| t * t).sum::<f32>() / target.len() as f32 + 1e-8;
+        self.scale = vec![scale].into();
+        let squares: f32 = x.iter().zip(target).map(|(x, t)| (x - t) * (x - t)).sum();
+        vec![squares / x.len() as f32 / scale]
     }
 
-    fn backward(self, [x]: [&[f32]; 1], _: &[f32], gradient: Vec<f32>, _: [bool; 1]) -> [Vec<f32>; 1] {
-        let factor = 2.0 * gradient[0] / (self.scale * x.len() as f32);
-        [x.iter().zip(&self.target).map(|(x, t)| factor * (x - t)).collect()]
+    fn backward(self, [x, target]: [&[f32]; 2], _: &[f32], gradient: Vec<f32>, _: [bool; 2]) -> [Vec<f32>; 2] {
+        let factor = 2.0 * gradient[0] / (self.scale[0] * x.len() as f32);
+        [x.iter().zip(target).map(|(x, t)| factor * (x - t)).collect(), Vec::new()]
     }
 }
 

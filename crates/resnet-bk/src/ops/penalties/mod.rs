@@ -13,48 +13,37 @@
 //! when all experts are used equally (Fedus, Zoph, Shazeer, "Switch Transformers", arXiv
 //! 2101.03961). The shares are constants in its gradient.
 
+mod cuda;
 mod host;
 
-use crate::tape::{HostOp, Tensor};
+use crate::buffer::Buffer;
+use crate::tape::{Op, Tensor};
 
 #[derive(Debug)]
-struct LoadBalancing {
-    /// `E f_e`.
-    shares: Vec<f32>,
-}
+struct LoadBalancing;
 
 /// Load-balancing loss of a block, `[1, 1]`.
 ///
 /// # Shapes
 /// - `logits`: `[n, E]`, of the router
-/// - `usage`: `[E]`, number of tokens routed to each expert
-pub fn load_balancing(logits: &Tensor, usage: &[usize]) -> Tensor {
-    let routed: usize = usage.iter().sum();
-    let shares = usage.iter().map(|&used| (usage.len() * used) as f32 / routed as f32).collect();
-    LoadBalancing { shares }.apply([logits], [1, 1])
+/// - `usage`: `[1, E]`, number of tokens routed to each expert; a constant
+pub fn load_balancing(logits: &Tensor, usage: &Tensor) -> Tensor {
+    LoadBalancing.apply([logits, usage], [1, 1])
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct FeatureDistance {
-    target: Vec<f32>,
-    /// Mean square of the target.
-    scale: f32,
-}
-
-impl FeatureDistance {
-    fn new(target: &[f32]) -> Self {
-        let scale = target.iter().map(|t| t * t).sum::<f32>() / target.len() as f32 + 1e-8;
-        Self { target: target.to_vec(), scale }
-    }
+    /// Mean square of the target, saved by the forward pass.
+    scale: Buffer,
 }
 
 /// Mean squared distance of features from the teacher's, over the teacher's mean square, `[1, 1]`.
 ///
 /// # Shapes
-/// - `features`, `target`: `[n, C]`
-pub fn feature_distance(features: &Tensor, target: &[f32]) -> Tensor {
-    assert_eq!(features.values().len(), target.len(), "features of the teacher");
-    FeatureDistance::new(target).apply([features], [1, 1])
+/// - `features`, `target`: `[n, C]`; the target is a constant
+pub fn feature_distance(features: &Tensor, target: &Tensor) -> Tensor {
+    assert_eq!(features.shape(), target.shape(), "features of the teacher");
+    FeatureDistance::default().apply([features, target], [1, 1])
 }
 
 #[derive(Debug)]
@@ -70,20 +59,25 @@ pub fn add_penalty(loss: &Tensor, penalty: &Tensor, weight: f32) -> Tensor {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::testing::{check_gradients, values};
+    use crate::ops::testing::{check_gradients, check_gradients_where, values};
 
     #[test]
     fn gradients_match_finite_differences() {
-        check_gradients([&values(24, 1)], || LoadBalancing { shares: vec![0.4, 0.0, 1.6, 2.0] }, 2e-3);
-        check_gradients([&values(24, 1)], || FeatureDistance::new(&values(24, 2)), 2e-3);
+        // The second inputs are constants.
+        let first = |input: usize, _: usize| input == 0;
+        check_gradients_where(first, [&values(24, 1), &[2.0, 0.0, 1.0, 5.0]], || LoadBalancing, 2e-3);
+        check_gradients_where(first, [&values(24, 1), &values(24, 2)], FeatureDistance::default, 2e-3);
         check_gradients([&[2.0], &[3.0]], || AddPenalty { weight: 0.1 }, 2e-3);
     }
 
     #[test]
     fn load_balancing_is_least_for_equal_usage() {
-        let even = load_balancing(&Tensor::constant(vec![0.0; 12].into(), [3, 4]), &[3, 3, 3, 3]);
+        let loss = |logits: Vec<f32>, usage: Vec<f32>| {
+            load_balancing(&Tensor::constant(logits.into(), [3, 4]), &Tensor::constant(usage.into(), [1, 4]))
+        };
+        let even = loss(vec![0.0; 12], vec![3.0; 4]);
         assert!((even.values()[0] - 1.0).abs() < 1e-6);
-        let uneven = load_balancing(&Tensor::constant([5.0, 0.0, 0.0, 0.0].repeat(3).into(), [3, 4]), &[12, 0, 0, 0]);
+        let uneven = loss([5.0, 0.0, 0.0, 0.0].repeat(3), vec![12.0, 0.0, 0.0, 0.0]);
         assert!(uneven.values()[0] > 3.0);
     }
 }

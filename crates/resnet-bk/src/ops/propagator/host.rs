@@ -12,15 +12,16 @@ impl HostOp<4> for Propagator {
         let heads = eta.len();
         let (narrow, wide) = (heads * self.length, 2 * heads * self.length);
         let mut waves = vec![0.0; source.len()];
-        self.ratios = vec![0.0; source.len()];
+        let mut ratios = vec![0.0; source.len()];
         waves
             .par_chunks_mut(wide)
-            .zip(self.ratios.par_chunks_mut(wide))
+            .zip(ratios.par_chunks_mut(wide))
             .zip(hopping.par_chunks(narrow).zip(barrier.par_chunks(narrow)).zip(source.par_chunks(wide)))
             .for_each(|((waves, ratios), ((hopping, barrier), source))| {
                 let input = PropagatorInput { hopping, barrier, source, eta };
                 propagate(input, &mut PropagatorState::new(heads), waves, ratios);
             });
+        self.ratios = ratios.into();
         waves
     }
 

@@ -12,21 +12,23 @@
 //! s' = Re(psi*_{t-1} q') - 2 s Re(g*_{t-1} D') + 2 s a' - Re(u* w')
 //! ```
 
+mod cuda;
 mod host;
 
-use crate::tape::{HostOp, Tensor};
+use crate::buffer::Buffer;
+use crate::tape::{Op, Tensor};
 
 #[derive(Debug)]
 struct Propagator {
     /// Length `T` of a sequence.
     length: usize,
     /// `g_t` of every position, `[B T, 2H]`, saved by the forward pass.
-    ratios: Vec<f32>,
+    ratios: Buffer,
 }
 
 impl Propagator {
     fn new(length: usize) -> Self {
-        Self { length, ratios: Vec::new() }
+        Self { length, ratios: Buffer::default() }
     }
 }
 

@@ -5,10 +5,12 @@
 //! z = x + m y      m = 0 with probability p, else 1 / (1 - p)      dx = dz      dy = m dz
 //! ```
 
+mod cuda;
 mod host;
 
 use crate::kernels::DropoutMask;
-use crate::tape::{HostOp, Tensor};
+pub(in crate::ops) use cuda::drop;
+use crate::tape::{Op, Tensor};
 
 #[derive(Debug)]
 struct AddDropped {
@@ -24,11 +26,11 @@ pub fn add_dropped(x: &Tensor, y: &Tensor, mask: Option<DropoutMask>) -> Tensor 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::testing::{check_gradients, values};
+    use crate::ops::testing::{check_gradients, mask, values};
 
     #[test]
     fn gradients_match_finite_differences() {
-        for mask in [None, Some(DropoutMask::new(0.4, 5))] {
+        for mask in [None, Some(mask(0.4))] {
             check_gradients([&values(20, 1), &values(20, 2)], || AddDropped { mask }, 1e-3);
         }
     }

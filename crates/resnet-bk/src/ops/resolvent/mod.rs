@@ -23,10 +23,11 @@
 //! It is not the gradient of the loss. The test `blended_gradient_has_the_documented_cosine`
 //! measures the cosine between the two on random potentials: 0.389 causal, 0.516 bidirectional.
 
+mod cuda;
 mod host;
 
 use crate::numerics::Gradient;
-use crate::tape::{HostOp, Tensor};
+use crate::tape::{Op, Tensor};
 pub(crate) use host::causal;
 use resnet_bk_runtime::internal::architecture::Causality;
 use resnet_bk_runtime::internal::resolvent::Chain;

@@ -2,20 +2,19 @@
 
 mod dispatch;
 
-use super::Experts;
+use super::{Experts, Forwarded};
 use crate::kernels::DropoutMask;
-use crate::random::stream_word;
 use crate::tape::HostOp;
 use dispatch::{Dispatch, gather};
 use rayon::prelude::*;
 use resnet_bk_runtime::internal::kernels::{Matrix, Threads, Write, add_row, linear, matmul};
 
-/// Tokens per task; a multiple of 4, so that the dropout mask can start there.
+/// Tokens per task.
 const ROWS: usize = 256;
 
 /// Saved by the forward pass.
 #[derive(Debug, Default)]
-pub(super) struct Forwarded {
+pub(super) struct OnHost {
     dispatch: Dispatch,
     /// Hidden states after dropout, `[rows, F]`.
     hidden: Vec<f32>,
@@ -33,7 +32,7 @@ struct Parameters<'a> {
 
 impl Experts {
     fn parameters<'a>(&self, packed: &'a [f32], expert: usize) -> Parameters<'a> {
-        let (d, f) = (self.width, self.hidden_width(packed));
+        let (d, f) = (self.width, self.hidden_width(packed.len()));
         let size = packed.len() / self.count;
         let (up, rest) = packed[expert * size..][..size].split_at(d * f);
         let (up_bias, rest) = rest.split_at(f);
@@ -41,26 +40,31 @@ impl Experts {
         Parameters { up, up_bias, down, down_bias }
     }
 
-    fn mask(&self, expert: usize) -> Option<DropoutMask> {
-        self.dropout.map(|dropout| DropoutMask::new(dropout.p, stream_word(dropout.key, expert as u64)))
+    /// Drops hidden states `[rows, F]` of these tokens.
+    fn drop_hidden(&self, expert: usize, tokens: &[u32], hidden: &mut [f32]) {
+        let Some(mask) = self.dropout else { return };
+        let (mask, width) = (mask.of_part(expert as u64), hidden.len() / tokens.len());
+        for (&token, hidden) in tokens.iter().zip(hidden.chunks_mut(width)) {
+            // A token's part of the mask begins with a random word.
+            mask.apply(token as usize * width.next_multiple_of(DropoutMask::ELEMENTS), hidden);
+        }
     }
 }
 
 impl HostOp<3> for Experts {
     fn forward(&mut self, [x, weights, packed]: [&[f32]; 3]) -> Vec<f32> {
-        let (d, f) = (self.width, self.hidden_width(packed));
+        let (d, f) = (self.width, self.hidden_width(packed.len()));
         let dispatch = Dispatch::new(weights, self.count);
         let rows = dispatch.tokens.len();
         let (mut hidden, mut outputs) = (vec![0.0; rows * f], vec![0.0; rows * d]);
         let tasks = dispatch.tasks(&mut hidden, f, ROWS).into_par_iter().zip(dispatch.tasks(&mut outputs, d, ROWS));
         tasks.for_each(|((expert, first, hidden), (_, _, outputs))| {
             let parameters = self.parameters(packed, expert);
-            let gathered = gather(x, dispatch.tokens_of(expert, first, outputs.len() / d), d);
+            let tokens = dispatch.tokens_of(expert, first, outputs.len() / d);
+            let gathered = gather(x, tokens, d);
             linear(&gathered, parameters.up, parameters.up_bias, hidden);
             hidden.iter_mut().for_each(|h| *h = h.max(0.0));
-            if let Some(mask) = self.mask(expert) {
-                mask.apply(first * f, hidden);
-            }
+            self.drop_hidden(expert, tokens, hidden);
             linear(hidden, parameters.down, parameters.down_bias, outputs);
         });
         let mut mixed = vec![0.0; x.len()];
@@ -75,13 +79,15 @@ impl HostOp<3> for Experts {
                 }
             }
         });
-        self.forwarded = Forwarded { dispatch, hidden, outputs };
+        self.forwarded = Forwarded::Host(OnHost { dispatch, hidden, outputs });
         mixed
     }
 
     fn backward(self, [x, weights, packed]: [&[f32]; 3], _: &[f32], gradient: Vec<f32>, _: [bool; 3]) -> [Vec<f32>; 3] {
-        let (d, f) = (self.width, self.hidden_width(packed));
-        let Forwarded { dispatch, hidden, outputs } = &self.forwarded;
+        let (d, f) = (self.width, self.hidden_width(packed.len()));
+        let Forwarded::Host(OnHost { dispatch, hidden, outputs }) = &self.forwarded else {
+            unreachable!("the forward pass ran here")
+        };
         let size = packed.len() / self.count;
         // Gradients of the gathered inputs.
         let mut dgathered = vec![0.0; dispatch.tokens.len() * d];
@@ -116,7 +122,7 @@ impl HostOp<3> for Experts {
                 matmul(ddown, Write::Overwrite, Matrix::new(hidden, rows, f).transposed(), output_side, Threads::One);
                 doutputs.chunks(d).for_each(|row| add_row(ddown_bias, row));
                 // A hidden state above zero was neither clipped by relu nor dropped.
-                let keep = self.mask(expert).map_or(1.0, |mask| mask.keep());
+                let keep = self.dropout.map_or(1.0, |mask| mask.keep());
                 for (dh, h) in dhidden.iter_mut().zip(hidden) {
                     *dh = if *h > 0.0 { *dh * keep } else { 0.0 };
                 }

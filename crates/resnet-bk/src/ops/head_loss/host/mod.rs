@@ -16,6 +16,7 @@ mod problem;
 mod token_sums;
 
 use super::{HeadLoss, HeadLossOp};
+use crate::buffer::Buffer;
 use crate::numerics::Precision;
 use crate::tape::HostOp;
 use float32::Float32Tiles;
@@ -27,12 +28,12 @@ use resnet_bk_runtime::internal::head::Head;
 impl HostOp<3> for HeadLossOp {
     fn forward(&mut self, [hidden, table, bias]: [&[f32]; 3]) -> Vec<f32> {
         let (loss, gradients) = loss_and_gradients(&self.loss, hidden, &Head::new(&self.layout, table, bias));
-        self.gradients = gradients;
+        self.gradients = gradients.map(Buffer::from);
         vec![loss]
     }
 
     fn backward(self, _: [&[f32]; 3], _: &[f32], gradient: Vec<f32>, _: [bool; 3]) -> [Vec<f32>; 3] {
-        let mut gradients = self.gradients;
+        let mut gradients = self.gradients.map(Buffer::into_vec);
         if gradient[0] != 1.0 {
             for x in gradients.iter_mut().flatten() {
                 *x *= gradient[0];
@@ -69,10 +70,10 @@ pub(crate) fn loss_and_gradients(loss: &HeadLoss, hidden: &[f32], head: &Head) -
 /// - `hidden`: `[n, D]`
 /// - `targets`: `[n]`
 /// - returns `[n]`
-pub fn negative_log_likelihoods(hidden: &[f32], targets: &[u32], head: &Head) -> Vec<f32> {
+pub(super) fn negative_log_likelihoods(hidden: &[f32], targets: &[u32], head: &Head) -> Vec<f32> {
     #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
     if let Some(amx) = crate::kernels::amx::Amx::detect() {
-        let loss = HeadLoss { targets: targets.into(), soft: None, precision: Precision::Bf16 };
+        let loss = HeadLoss { targets: targets.to_vec().into(), soft: None, precision: Precision::Bf16 };
         let student = Narrowed::new(head, hidden);
         let problems = problems(&loss, &student, None);
         let sums = bf16::evaluated(amx, problems.into_iter().map(|(_, problem)| problem), targets.len());

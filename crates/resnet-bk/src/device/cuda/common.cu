@@ -1,0 +1,267 @@
+// What the kernels share. Compiled by NVRTC without any header, and without fused products and
+// sums, as the host's code: functions here give the bits of their host twins.
+
+typedef unsigned short u16;
+typedef unsigned int u32;
+typedef unsigned long long u64;
+
+// Numbers of a training step; the layout of StepNumbers in device/cuda/mod.rs.
+struct StepNumbers {
+    u64 seed;
+    double rate;
+    float lambda;
+    u32 slot;
+};
+
+#define INFINITY_F __int_as_float(0x7f800000)
+#define KERNEL extern "C" __global__ void
+
+// Index of this thread in a grid of one dimension.
+__device__ __forceinline__ u32 thread_index() { return blockIdx.x * blockDim.x + threadIdx.x; }
+
+// e^x, with the polynomial of the host.
+__device__ __forceinline__ float exp_(float x) {
+    const float ROUND = 12582912.0f;
+    x = fminf(fmaxf(x, -87.0f), 88.0f);
+    float rounded = x * 1.44269504088896340736f + ROUND;
+    float n = rounded - ROUND;
+    float r = x - n * 0.6933594f - n * -2.1219444e-4f;
+    float p = 1.9875691e-4f;
+    p = p * r + 1.3981999e-3f;
+    p = p * r + 8.333452e-3f;
+    p = p * r + 4.1665796e-2f;
+    p = p * r + 1.6666665e-1f;
+    p = p * r + 0.5f;
+    p = p * (r * r) + r + 1.0f;
+    u32 exponent = __float_as_uint(rounded) - __float_as_uint(ROUND) + 127u;
+    return p * __uint_as_float(exponent << 23);
+}
+
+__device__ __forceinline__ float sigmoid_(float x) { return 1.0f / (1.0f + exp_(-x)); }
+
+// ln(1 + y) for 0 <= y <= 1.
+__device__ __forceinline__ float ln_1p_(float y) {
+    float z = y / (2.0f + y);
+    float z2 = z * z;
+    float p = 1.0f / 13.0f;
+    p = p * z2 + 1.0f / 11.0f;
+    p = p * z2 + 1.0f / 9.0f;
+    p = p * z2 + 1.0f / 7.0f;
+    p = p * z2 + 1.0f / 5.0f;
+    p = p * z2 + 1.0f / 3.0f;
+    return 2.0f * z * (p * z2 + 1.0f);
+}
+
+__device__ __forceinline__ float softplus_(float x) { return fmaxf(x, 0.0f) + ln_1p_(exp_(-fabsf(x))); }
+
+struct Complex {
+    float re, im;
+};
+
+__device__ __forceinline__ Complex times(Complex a, Complex b) {
+    return {a.re * b.re - a.im * b.im, a.re * b.im + a.im * b.re};
+}
+
+// a* b
+__device__ __forceinline__ Complex conjugate_times(Complex a, Complex b) {
+    return {a.re * b.re + a.im * b.im, a.re * b.im - a.im * b.re};
+}
+
+__device__ __forceinline__ Complex reciprocal(float re, float im) {
+    float scale = 1.0f / (re * re + im * im);
+    return {re * scale, -im * scale};
+}
+
+// Position of a chain's element in an array of `width` numbers a token.
+struct Chain {
+    u32 sequence, head, heads, length;
+
+    __device__ Chain(u32 index, u32 heads, u32 length)
+        : sequence(index / heads), head(index % heads), heads(heads), length(length) {}
+    __device__ size_t narrow(u32 t) const { return ((size_t)sequence * length + t) * heads + head; }
+    __device__ size_t wide(u32 t) const { return ((size_t)sequence * length + t) * 2 * heads + head; }
+    __device__ Complex at(const float* x, u32 t) const { return {x[wide(t)], x[wide(t) + heads]}; }
+    __device__ void put(float* x, u32 t, Complex z) const {
+        x[wide(t)] = z.re;
+        x[wide(t) + heads] = z.im;
+    }
+};
+
+// A bijection of 64 bits; see random.rs.
+__device__ __forceinline__ u64 mix(u64 z) {
+    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9ull;
+    z = (z ^ (z >> 27)) * 0x94D049BB133111EBull;
+    return z ^ (z >> 31);
+}
+
+// Number `index` of the random stream of `seed`.
+__device__ __forceinline__ u64 stream_word(u64 seed, u64 index) {
+    return mix(seed + 0x9E3779B97F4A7C15ull * (index + 1));
+}
+
+// Factor of an element under the dropout mask of `key`: 0 or `keep`.
+__device__ __forceinline__ float dropout(u64 key, u32 threshold, float keep, u64 element) {
+    u32 drawn = (u32)(stream_word(key, element / 4) >> (16 * (element % 4))) & 0xffffu;
+    return drawn < threshold ? 0.0f : keep;
+}
+
+// float32 to bf16 and back, rounded to nearest even.
+__device__ __forceinline__ u16 to_bf16(float x) {
+    u32 bits = __float_as_uint(x);
+    if ((bits & 0x7fffffffu) > 0x7f800000u) return (u16)((bits >> 16) | 0x40u);
+    return (u16)((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
+}
+
+// float32 rounded to half precision.
+__device__ __forceinline__ float round_to_half(float x) {
+    u16 half;
+    float back;
+    asm("cvt.rn.f16.f32 %0, %1;" : "=h"(half) : "f"(x));
+    asm("cvt.f32.f16 %0, %1;" : "=f"(back) : "h"(half));
+    return back;
+}
+
+// x / scale rounded to the nearest code, ties to even; see kernels/rounding.rs of the runtime.
+__device__ __forceinline__ float divide_by_scale(float x, float scale) { return scale == 0.0f ? 0.0f : x / scale; }
+
+__device__ __forceinline__ float nearest_code(float x, float scale, float qmax) {
+    return fminf(fmaxf(rintf(divide_by_scale(x, scale)), -qmax), qmax);
+}
+
+// Sum over the lanes of a warp; every lane gets it.
+__device__ __forceinline__ float warp_sum(float x) {
+    for (int lane = 16; lane; lane >>= 1) x += __shfl_xor_sync(0xffffffffu, x, lane);
+    return x;
+}
+
+__device__ __forceinline__ float warp_max(float x) {
+    for (int lane = 16; lane; lane >>= 1) x = fmaxf(x, __shfl_xor_sync(0xffffffffu, x, lane));
+    return x;
+}
+
+__device__ __forceinline__ double warp_sum_double(double x) {
+    for (int lane = 16; lane; lane >>= 1) x += __shfl_xor_sync(0xffffffffu, x, lane);
+    return x;
+}
+
+// Sum over a block of whole warps; every thread gets it.
+__device__ __forceinline__ float block_sum(float x) {
+    __shared__ float sums[32];
+    x = warp_sum(x);
+    __syncthreads();
+    if (threadIdx.x % 32 == 0) sums[threadIdx.x / 32] = x;
+    __syncthreads();
+    float total = 0.0f;
+    for (u32 warp = 0; warp < blockDim.x / 32; warp++) total += sums[warp];
+    return total;
+}
+
+__device__ __forceinline__ double block_sum_double(double x) {
+    __shared__ double sums[32];
+    x = warp_sum_double(x);
+    __syncthreads();
+    if (threadIdx.x % 32 == 0) sums[threadIdx.x / 32] = x;
+    __syncthreads();
+    double total = 0.0;
+    for (u32 warp = 0; warp < blockDim.x / 32; warp++) total += sums[warp];
+    return total;
+}
+
+// Whether this block is the last one of its group to come here. What the other blocks wrote before
+// is then visible. `counter` is 0 between kernels.
+__device__ __forceinline__ bool is_last_block(u32* counter, u32 blocks) {
+    __shared__ bool last;
+    __threadfence();
+    __syncthreads();
+    if (threadIdx.x == 0) last = atomicInc(counter, blocks - 1) == blocks - 1;
+    __syncthreads();
+    __threadfence();
+    return last;
+}
+
+// Sums of columns in a fixed order. Blocks of 256 threads: blockIdx.x is a tile of at most 64
+// columns, blockIdx.y a part of the rows, blockIdx.z a matrix. Every thread adds the rows of its
+// lane; the lanes are added in order, then the parts, by the last block.
+//
+// Launched with the grid [ceil(columns / 64), parts, matrices]. `partial` has room for matrices x
+// parts x columns numbers for each of the K results. `stride` lies from a matrix's result to the next.
+#define COLUMN_TILE 64u
+template <int K, class Value>
+__device__ __forceinline__ void sum_columns(
+    Value value, u32 rows, u32 columns, u32 stride, float* partial, u32* counters, float* const (&results)[K]) {
+    __shared__ float lanes_of[K][256];
+    u32 first = blockIdx.x * COLUMN_TILE;
+    u32 width = min(COLUMN_TILE, columns - first);
+    u32 lanes = 256 / width;
+    u32 lane = threadIdx.x / width, column = first + threadIdx.x % width;
+    u32 per_part = (rows + gridDim.y - 1) / gridDim.y;
+    u32 begin = blockIdx.y * per_part, end = min(rows, begin + per_part);
+    float sums[K];
+    for (int k = 0; k < K; k++) sums[k] = 0.0f;
+    if (lane < lanes) {
+        for (u32 row = begin + lane; row < end; row += lanes) value(blockIdx.z, row, column, sums);
+    }
+    for (int k = 0; k < K; k++) lanes_of[k][threadIdx.x] = sums[k];
+    __syncthreads();
+    u32 parts = gridDim.y, matrix = blockIdx.z;
+    if (lane == 0) {
+        for (int k = 0; k < K; k++) {
+            float total = 0.0f;
+            for (u32 l = 0; l < lanes; l++) total += lanes_of[k][l * width + threadIdx.x];
+            partial[((matrix * parts + blockIdx.y) * K + k) * columns + column] = total;
+        }
+    }
+    if (is_last_block(counters + blockIdx.z * gridDim.x + blockIdx.x, parts) && lane == 0) {
+        for (int k = 0; k < K; k++) {
+            float total = 0.0f;
+            for (u32 part = 0; part < parts; part++) {
+                total += __ldcg(&partial[((matrix * parts + part) * K + k) * columns + column]);
+            }
+            results[k][(size_t)matrix * stride + column] = total;
+        }
+    }
+}
+
+// Sum over all elements in a fixed order, by blocks of 256 threads. `partial` has room for a number
+// of each block. The result is given to `finish` in one thread of the last block.
+template <class Value, class Finish>
+__device__ __forceinline__ void sum_all(Value value, u32 n, double* partial, u32* counter, Finish finish) {
+    double sum = 0.0;
+    for (u32 i = thread_index(); i < n; i += gridDim.x * blockDim.x) sum += (double)value(i);
+    sum = block_sum_double(sum);
+    if (threadIdx.x == 0) partial[blockIdx.x] = sum;
+    if (is_last_block(counter, gridDim.x)) {
+        double total = 0.0;
+        for (u32 block = threadIdx.x; block < gridDim.x; block += blockDim.x) total += __ldcg(&partial[block]);
+        total = block_sum_double(total);
+        if (threadIdx.x == 0) finish(total);
+    }
+}
+
+// The columns of x, [matrices, rows, columns].
+KERNEL column_sums(
+    const float* x, float* out, u32 rows, u32 columns, u32 stride, float* partial, u32* counters) {
+    float* const results[1] = {out};
+    sum_columns<1>(
+        [=](u32 matrix, u32 row, u32 column, float (&sums)[1]) {
+            sums[0] += x[((size_t)matrix * rows + row) * columns + column];
+        },
+        rows, columns, stride, partial, counters, results);
+}
+
+KERNEL fill(float* out, float value, u32 n) {
+    u32 i = thread_index();
+    if (i < n) out[i] = value;
+}
+
+// out = a + b; out may be a.
+KERNEL add(const float* a, const float* b, float* out, u32 n) {
+    u32 i = thread_index();
+    if (i < n) out[i] = a[i] + b[i];
+}
+
+// Every row becomes `row`.
+KERNEL fill_rows(float* out, const float* row, u32 n, u32 columns) {
+    u32 i = thread_index();
+    if (i < n) out[i] = row[i % columns];
+}

@@ -1,0 +1,327 @@
+//! Device memory: arrays, and pools of blocks to allocate them from.
+//!
+//! Allocation by the driver takes longer than most kernels, so freed blocks are kept and used
+//! again. Sizes are rounded up to a quarter of a power of two.
+
+use super::{Cuda, check};
+use crate::device::DeviceError;
+use cudarc::driver::{CudaContext, result};
+use std::collections::BTreeMap;
+use std::fmt::{self, Debug};
+use std::marker::PhantomData;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Smallest block, in bytes.
+const SMALLEST: usize = 512;
+
+/// Blocks of device memory.
+pub(super) struct Pool {
+    context: Arc<CudaContext>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Free blocks by size.
+    free: BTreeMap<usize, Vec<u64>>,
+    held: usize,
+    peak: usize,
+}
+
+/// A block of device memory, given back to its pool when the last owner is dropped.
+pub struct Allocation {
+    pointer: u64,
+    bytes: usize,
+    pool: Arc<Pool>,
+}
+
+impl Allocation {
+    pub(super) fn pointer(&self) -> u64 {
+        self.pointer
+    }
+}
+
+impl Drop for Allocation {
+    fn drop(&mut self) {
+        self.pool.lock().free.entry(self.bytes).or_default().push(self.pointer);
+    }
+}
+
+impl Pool {
+    pub(super) fn new(context: Arc<CudaContext>) -> Self {
+        Self { context, state: Mutex::default() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Bytes of all blocks.
+    pub(super) fn held(&self) -> usize {
+        self.lock().held
+    }
+
+    /// Largest number of bytes of all blocks so far.
+    pub(super) fn peak(&self) -> usize {
+        self.lock().peak
+    }
+
+    /// A block of at least `bytes`.
+    ///
+    /// # Errors
+    /// [`DeviceError::OutOfMemory`].
+    pub(super) fn allocate(self: Arc<Self>, bytes: usize) -> Result<Arc<Allocation>, DeviceError> {
+        let bytes = rounded(bytes);
+        let mut state = self.lock();
+        let reused = state.free.get_mut(&bytes).and_then(Vec::pop);
+        let pointer = match reused {
+            Some(pointer) => pointer,
+            None => {
+                let pointer = self.from_driver(&mut state, bytes)?;
+                state.held += bytes;
+                state.peak = state.peak.max(state.held);
+                pointer
+            }
+        };
+        drop(state);
+        Ok(Arc::new(Allocation { pointer, bytes, pool: self }))
+    }
+
+    #[expect(unsafe_code, reason = "calls of the driver")]
+    fn from_driver(&self, state: &mut State, bytes: usize) -> Result<u64, DeviceError> {
+        check("cuCtxSetCurrent", self.context.bind_to_thread());
+        // SAFETY: a plain allocation.
+        unsafe { result::malloc_sync(bytes) }.or_else(|_| {
+            self.release(state);
+            // SAFETY: a plain allocation.
+            unsafe { result::malloc_sync(bytes) }.map_err(|_| {
+                let (free, total) = result::mem_get_info().unwrap_or_default();
+                DeviceError::OutOfMemory { needed: bytes, free, total, held: state.held }
+            })
+        })
+    }
+
+    /// Gives the free blocks back to the driver.
+    pub(super) fn trim(&self) {
+        check("cuCtxSetCurrent", self.context.bind_to_thread());
+        self.release(&mut self.lock());
+    }
+
+    #[expect(unsafe_code, reason = "calls of the driver")]
+    fn release(&self, state: &mut State) {
+        for (bytes, pointers) in std::mem::take(&mut state.free) {
+            for pointer in pointers {
+                // SAFETY: the block is free, and the driver waits for the work that uses it.
+                // A failure leaks the block.
+                let _ = unsafe { result::free_sync(pointer) };
+                state.held -= bytes;
+            }
+        }
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        if self.context.bind_to_thread().is_ok() {
+            self.release(&mut self.lock());
+        }
+    }
+}
+
+/// A size that blocks have: a quarter of a power of two, or a multiple of it below the next.
+fn rounded(bytes: usize) -> usize {
+    let bytes = bytes.max(SMALLEST);
+    let step = (bytes.next_power_of_two() / 8).max(SMALLEST);
+    bytes.next_multiple_of(step)
+}
+
+/// What a recorded graph keeps alive.
+pub(super) type Kept = Arc<Allocation>;
+
+/// An array in device memory. Clones share it.
+///
+/// An array is not changed after the call that fills it, except by the optimizer and by the sum of
+/// gradients, which own theirs.
+pub struct Array<T = f32> {
+    allocation: Arc<Allocation>,
+    /// First element.
+    offset: usize,
+    len: usize,
+    element: PhantomData<T>,
+}
+
+impl<T> Clone for Array<T> {
+    fn clone(&self) -> Self {
+        Self { allocation: self.allocation.clone(), element: PhantomData, ..*self }
+    }
+}
+
+impl<T> Debug for Array<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Array of {} on the device", self.len)
+    }
+}
+
+impl<T> Array<T> {
+    /// Number of elements.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there are no elements.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Address of the first element.
+    pub fn pointer(&self) -> u64 {
+        self.allocation.pointer + (self.offset * size_of::<T>()) as u64
+    }
+
+    /// Whether no other array shares the memory.
+    pub fn is_unique(&self) -> bool {
+        Arc::strong_count(&self.allocation) == 1
+    }
+
+    /// A part of the array, which shares its memory.
+    ///
+    /// # Panics
+    /// If the part is not inside.
+    pub fn part(&self, first: usize, len: usize) -> Self {
+        assert!(first + len <= self.len, "elements {first} to {} of {}", first + len, self.len);
+        Self { offset: self.offset + first, len, ..self.clone() }
+    }
+}
+
+impl Cuda {
+    /// An array of float32 with undefined values.
+    pub fn array(&self, len: usize) -> Array {
+        self.array_of(len)
+    }
+
+    /// An array with undefined values.
+    pub fn array_of<T>(&self, len: usize) -> Array<T> {
+        let allocation = self.pool().allocate(len * size_of::<T>()).unwrap_or_else(|error| error.throw());
+        Array { allocation, offset: 0, len, element: PhantomData }
+    }
+
+    /// An array of float32 zeros.
+    pub fn zeros(&self, len: usize) -> Array {
+        self.zeros_of(len)
+    }
+
+    /// An array whose bytes are zero.
+    pub fn zeros_of<T: Copy>(&self, len: usize) -> Array<T> {
+        let array = self.array_of(len);
+        self.zero(array.pointer(), len * size_of::<T>());
+        array
+    }
+
+    /// A copy of numbers of the host.
+    pub fn upload<T: Copy>(&self, values: &[T]) -> Array<T> {
+        let is_recording = self.0.recording.lock().unwrap_or_else(PoisonError::into_inner).is_some();
+        if is_recording {
+            return self.upload_beside_recording(values);
+        }
+        let array = self.array_of(values.len());
+        self.write(array.pointer(), values);
+        array
+    }
+
+    /// Overwrites an array with numbers of the host.
+    pub fn overwrite<T: Copy>(&self, array: &Array<T>, values: &[T]) {
+        assert_eq!(array.len, values.len(), "numbers to copy");
+        self.write(array.pointer(), values);
+    }
+
+    /// A copy on the device.
+    pub fn copy<T>(&self, from: &Array<T>) -> Array<T> {
+        let to = self.array_of(from.len);
+        self.copy_into(from, &to);
+        to
+    }
+
+    /// Copies an array over another of the same length.
+    #[expect(unsafe_code, reason = "a call of the driver")]
+    pub fn copy_into<T>(&self, from: &Array<T>, to: &Array<T>) {
+        assert_eq!(from.len, to.len, "numbers to copy");
+        self.bind();
+        let bytes = from.len * size_of::<T>();
+        if bytes > 0 {
+            // SAFETY: both arrays have this many bytes.
+            let done = unsafe { result::memcpy_dtod_async(to.pointer(), from.pointer(), bytes, self.0.stream) };
+            check("cuMemcpyDtoDAsync", done);
+        }
+    }
+
+    /// Copies the numbers to the host. Waits for the work before.
+    #[expect(unsafe_code, reason = "a call of the driver")]
+    pub fn download<T: Copy + Default>(&self, array: &Array<T>) -> Vec<T> {
+        let mut values = vec![T::default(); array.len];
+        if !values.is_empty() {
+            self.bind();
+            // SAFETY: the vector has as many elements as the array and lives until the stream is
+            // done.
+            let done = unsafe { result::memcpy_dtoh_async(&mut values, array.pointer(), self.0.stream) };
+            check("cuMemcpyDtoHAsync", done);
+        }
+        self.synchronize();
+        values
+    }
+
+    #[expect(unsafe_code, reason = "a call of the driver")]
+    pub(super) fn write<T: Copy>(&self, pointer: u64, values: &[T]) {
+        if values.is_empty() {
+            return;
+        }
+        self.bind();
+        // SAFETY: the array has room for the values. The driver copies pageable memory before it
+        // returns, so they may change then.
+        let done = unsafe { result::memcpy_htod_async(pointer, values, self.0.stream) };
+        check("cuMemcpyHtoDAsync", done);
+    }
+
+    #[expect(unsafe_code, reason = "a call of the driver")]
+    pub(super) fn zero(&self, pointer: u64, bytes: usize) {
+        if bytes > 0 {
+            self.bind();
+            // SAFETY: the array has this many bytes.
+            check("cuMemsetD8Async", unsafe { result::memset_d8_async(pointer, 0, bytes, self.0.stream) });
+        }
+    }
+
+    /// An upload must not become part of the graph: the host memory is gone when the graph runs. It
+    /// goes through another stream, into memory that the graph keeps for itself.
+    #[expect(unsafe_code, reason = "calls of the driver")]
+    fn upload_beside_recording<T: Copy>(&self, values: &[T]) -> Array<T> {
+        let pool = Arc::new(Pool::new(self.0.context.clone()));
+        let allocation = pool.allocate(size_of_val(values)).unwrap_or_else(|error| error.throw());
+        let array = Array { allocation: allocation.clone(), offset: 0, len: values.len(), element: PhantomData };
+        if !values.is_empty() {
+            self.bind();
+            // SAFETY: the new array has room for the values, which live until the stream is done.
+            unsafe {
+                let done = result::memcpy_htod_async(array.pointer(), values, self.0.upload_stream);
+                check("cuMemcpyHtoDAsync", done);
+                check("cuStreamSynchronize", result::stream::synchronize(self.0.upload_stream));
+            }
+        }
+        if let Some(kept) = &mut *self.0.recording.lock().unwrap_or_else(PoisonError::into_inner) {
+            kept.push(allocation);
+        }
+        array
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::rounded;
+
+    #[test]
+    fn sizes_are_rounded_up_by_at_most_a_quarter() {
+        assert_eq!((rounded(0), rounded(512), rounded(513), rounded(5_000)), (512, 512, 1024, 5_120));
+        for bytes in (4096..2_000_000).step_by(977) {
+            assert!(rounded(bytes) >= bytes && rounded(bytes) * 4 <= bytes * 5, "{bytes}");
+        }
+    }
+}

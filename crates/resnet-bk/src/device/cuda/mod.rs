@@ -1,0 +1,241 @@
+//! One NVIDIA GPU: its memory, its kernels and its matrix products.
+//!
+//! The driver, NVRTC and cuBLAS are loaded when a GPU is opened. The program is built and runs
+//! without them otherwise.
+//!
+//! All work goes to one stream, so it runs in the order of the calls. Memory that is freed on the
+//! host can be used again by the next call, and sums have a fixed order: the same card, seed and
+//! recipe give the same bits.
+
+mod blas;
+mod compile;
+mod graph;
+mod launch;
+mod memory;
+mod sums;
+
+pub use blas::{Math, Operand};
+pub use graph::Graph;
+pub(crate) use launch::launch;
+pub use launch::{Arg, Grid, blocks};
+pub use memory::Array;
+
+use super::DeviceError;
+use crate::numerics::Precision;
+use cudarc::cublas::sys::cublasHandle_t;
+use cudarc::driver::sys::{CUdevice_attribute, CUstream};
+use cudarc::driver::{CudaContext, result};
+use launch::Kernels;
+use memory::Pool;
+use std::fmt::{self, Debug};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+/// Least compute capability: a T4.
+const LEAST_CAPABILITY: (i32, i32) = (7, 5);
+/// Compute capability from which products of bf16 are computed in hardware.
+const BF16_CAPABILITY: (i32, i32) = (8, 0);
+/// Bytes that cuBLAS may use for partial sums.
+const BLAS_WORKSPACE: usize = 32 << 20;
+/// Counters of finished blocks, for sums that several blocks share.
+const COUNTERS: usize = 1 << 14;
+
+/// Numbers of a training step that kernels read from device memory, so that a recorded graph sees
+/// new ones. The layout is that of `StepNumbers` in `common.cu`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct StepNumbers {
+    /// Seed of the step's random stream.
+    pub seed: u64,
+    /// Learning rate.
+    pub rate: f64,
+    /// Rate-distortion multiplier.
+    pub lambda: f32,
+    /// Where the step's loss is logged.
+    pub slot: u32,
+}
+
+/// An open GPU. Clones share it.
+#[derive(Clone)]
+pub struct Cuda(Arc<Inner>);
+
+struct Inner {
+    context: Arc<CudaContext>,
+    ordinal: usize,
+    name: String,
+    capability: (i32, i32),
+    multiprocessors: u32,
+    stream: CUstream,
+    /// For uploads while the main stream is being recorded.
+    upload_stream: CUstream,
+    blas: cublasHandle_t,
+    kernels: Kernels,
+    /// Where new arrays come from.
+    pool: Mutex<Arc<Pool>>,
+    /// Arrays that a graph being recorded reads; see [`graph`]. `None` while nothing is recorded.
+    recording: Mutex<Option<Vec<memory::Kept>>>,
+    /// Whether products of gradients may have factors of less than float32.
+    short_gradients: AtomicBool,
+    step_numbers: Arc<memory::Allocation>,
+    counters: Arc<memory::Allocation>,
+}
+
+#[expect(unsafe_code, reason = "handles of the driver")]
+// SAFETY: the handles of the driver and cuBLAS may be used by any thread that has made the context
+// current, which every call does. The stream keeps the order of the calls.
+unsafe impl Send for Inner {}
+#[expect(unsafe_code, reason = "handles of the driver")]
+// SAFETY: as above. cuBLAS's handle is used by one call at a time, under the lock of `pool`.
+unsafe impl Sync for Inner {}
+
+/// Whether the driver is installed and shows a GPU.
+pub fn has_gpu() -> bool {
+    compile::is_present(compile::Library::Driver)
+        && result::init().is_ok()
+        && CudaContext::device_count().is_ok_and(|n| n > 0)
+}
+
+impl Cuda {
+    /// Opens a GPU: loads the libraries, and compiles the kernels or reads them from the cache.
+    ///
+    /// # Errors
+    /// [`DeviceError`] if a library, the GPU or its capability is missing.
+    pub fn open(ordinal: usize) -> Result<Self, DeviceError> {
+        compile::require_libraries()?;
+        result::init().map_err(|error| call("cuInit", error))?;
+        let count = CudaContext::device_count().map_err(|error| call("cuDeviceGetCount", error))?.max(0) as usize;
+        if ordinal >= count {
+            return Err(DeviceError::NoDevice { ordinal, count });
+        }
+        let context = CudaContext::new(ordinal).map_err(|error| call("cuDevicePrimaryCtxRetain", error))?;
+        let name = context.name().map_err(|error| call("cuDeviceGetName", error))?;
+        let capability = context.compute_capability().map_err(|error| call("cuDeviceGetAttribute", error))?;
+        if capability < LEAST_CAPABILITY {
+            return Err(DeviceError::TooOld { name, capability });
+        }
+        let multiprocessors = context
+            .attribute(CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)
+            .map_err(|error| call("cuDeviceGetAttribute", error))? as u32;
+        let stream = || result::stream::create(result::stream::StreamKind::NonBlocking);
+        let stream = || stream().map_err(|error| call("cuStreamCreate", error));
+        let kernels = Kernels::load(&compile::kernels(capability)?)?;
+        let pool = Arc::new(Pool::new(context.clone()));
+        let step_numbers = pool.clone().allocate(size_of::<StepNumbers>())?;
+        let counters = pool.clone().allocate(4 * COUNTERS)?;
+        let (stream, upload_stream) = (stream()?, stream()?);
+        let workspace = pool.clone().allocate(BLAS_WORKSPACE)?;
+        let cuda = Self(Arc::new(Inner {
+            blas: blas::create(stream, workspace)?,
+            context,
+            ordinal,
+            name,
+            capability,
+            multiprocessors,
+            stream,
+            upload_stream,
+            kernels,
+            pool: Mutex::new(pool),
+            recording: Mutex::new(None),
+            short_gradients: AtomicBool::new(false),
+            step_numbers,
+            counters,
+        }));
+        cuda.zero(cuda.0.counters.pointer(), 4 * COUNTERS);
+        Ok(cuda)
+    }
+
+    /// Number of the GPU.
+    pub fn ordinal(&self) -> usize {
+        self.0.ordinal
+    }
+
+    /// Name of the GPU.
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// Number of multiprocessors.
+    pub fn multiprocessors(&self) -> u32 {
+        self.0.multiprocessors
+    }
+
+    /// Whether products of bf16 are computed in hardware.
+    pub fn has_bf16(&self) -> bool {
+        self.0.capability >= BF16_CAPABILITY
+    }
+
+    /// Bytes of device memory that this process holds.
+    pub fn held_bytes(&self) -> usize {
+        self.pool().held()
+    }
+
+    /// Largest number of bytes held so far.
+    pub fn peak_bytes(&self) -> usize {
+        self.pool().peak()
+    }
+
+    /// Sets the format of the factors in products that compute gradients.
+    pub fn set_gradient_precision(&self, precision: Precision) {
+        self.0.short_gradients.store(precision == Precision::Bf16 && self.has_bf16(), Ordering::Relaxed);
+    }
+
+    /// Format of the factors in products that compute gradients.
+    pub fn gradient_math(&self) -> Math {
+        match self.0.short_gradients.load(Ordering::Relaxed) {
+            true => Math::Tf32,
+            false => Math::Float32,
+        }
+    }
+
+    /// Sets the numbers of the next step.
+    pub fn set_step_numbers(&self, numbers: StepNumbers) {
+        self.write(self.0.step_numbers.pointer(), std::slice::from_ref(&numbers));
+    }
+
+    /// Where kernels find the [`StepNumbers`].
+    pub fn step_numbers(&self) -> Arg {
+        Arg::from(self.0.step_numbers.pointer())
+    }
+
+    /// Counters of finished blocks, all zero between kernels.
+    pub fn counters(&self) -> Arg {
+        Arg::from(self.0.counters.pointer())
+    }
+
+    /// Waits for all work.
+    pub fn synchronize(&self) {
+        #[expect(unsafe_code, reason = "a call of the driver")]
+        // SAFETY: the stream lives as long as `self`.
+        let done = unsafe { result::stream::synchronize(self.0.stream) };
+        check("cuStreamSynchronize", done);
+    }
+
+    fn pool(&self) -> Arc<Pool> {
+        self.0.pool.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    }
+
+    fn bind(&self) {
+        check("cuCtxSetCurrent", self.0.context.bind_to_thread());
+    }
+}
+
+impl PartialEq for Cuda {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Debug for Cuda {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cuda:{} ({})", self.0.ordinal, self.0.name)
+    }
+}
+
+fn call(call: &'static str, error: impl Debug) -> DeviceError {
+    DeviceError::Call { call, message: format!("{error:?}") }
+}
+
+/// The result of a call; a failure leaves the operation.
+fn check<T, E: Debug>(name: &'static str, result: Result<T, E>) -> T {
+    result.unwrap_or_else(|error| call(name, error).throw())
+}

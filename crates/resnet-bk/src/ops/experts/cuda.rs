@@ -1,0 +1,132 @@
+//! CUDA implementation: every expert works on all tokens, by products of several matrices at once.
+//! Shapes are then fixed, and the products of a few small experts cost less than sorting the
+//! tokens.
+
+use super::{Experts, Forwarded};
+use crate::buffer::Buffer;
+use crate::device::Cuda;
+use crate::device::cuda::{Arg, Array, Math, blocks, launch};
+use crate::kernels::DropoutMask;
+use crate::tape::CudaOp;
+
+/// As in `cuda.cu`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct ExpertSizes {
+    tokens: u32,
+    experts: u32,
+    width: u32,
+    hidden: u32,
+}
+
+impl CudaOp<3> for Experts {
+    fn forward(&mut self, cuda: &Cuda, [x, weights, packed]: [&Array; 3]) -> Array {
+        let (d, f, e, n) = (self.width, self.hidden_width(packed.len()), self.count, x.len() / self.width);
+        let size = packed.len() / e;
+        let sizes = self.sizes(n, f);
+        let products = cuda.array(e * n * f);
+        let up = packed.matrix(0, f).strided(size);
+        let out = products.matrix(0, f).strided(n * f);
+        cuda.product(out, false, x.matrix(0, d), up, [n, f, d], e, Math::Float32);
+        let hidden = cuda.array(e * n * f);
+        let (draw, threshold, keep) = DropoutMask::on_device(self.dropout);
+        launch!(
+            cuda,
+            "expert_hidden_forward",
+            blocks(e * n * f),
+            256,
+            &products,
+            weights,
+            packed,
+            &hidden,
+            Arg::by_value(&sizes),
+            cuda.step_numbers(),
+            draw,
+            threshold,
+            keep,
+            0u64
+        );
+        let outputs = cuda.array(e * n * d);
+        let down = packed.matrix(d * f + f, d).strided(size);
+        let out = outputs.matrix(0, d).strided(n * d);
+        cuda.product(out, false, hidden.matrix(0, f).strided(n * f), down, [n, d, f], e, Math::Float32);
+        let y = cuda.array(n * d);
+        launch!(
+            cuda,
+            "expert_mix",
+            blocks(n * d),
+            256,
+            &outputs,
+            weights,
+            packed,
+            &y,
+            Arg::by_value(&sizes)
+        );
+        self.forwarded = Forwarded::Cuda { hidden: Buffer::on(cuda, hidden), outputs: Buffer::on(cuda, outputs) };
+        y
+    }
+
+    fn backward(
+        self,
+        cuda: &Cuda,
+        [x, weights, packed]: [&Array; 3],
+        _: &Array,
+        gradient: Array,
+        _: [bool; 3],
+    ) -> [Option<Array>; 3] {
+        let Forwarded::Cuda { hidden, outputs } = &self.forwarded else { unreachable!("the forward pass ran there") };
+        let (hidden, outputs) = (hidden.array(cuda), outputs.array(cuda));
+        let (d, f, e, n) = (self.width, self.hidden_width(packed.len()), self.count, x.len() / self.width);
+        let (size, math, sizes) = (packed.len() / e, cuda.gradient_math(), self.sizes(n, f));
+        let (doutputs, dweights, dpacked) = (cuda.array(e * n * d), cuda.array(weights.len()), cuda.array(packed.len()));
+        launch!(
+            cuda,
+            "expert_output_backward",
+            blocks(32 * e * n),
+            256,
+            outputs,
+            weights,
+            packed,
+            &gradient,
+            &doutputs,
+            &dweights,
+            Arg::by_value(&sizes)
+        );
+        let output_side = doutputs.matrix(0, d).strided(n * d);
+        let dhidden = cuda.array(e * n * f);
+        let down = packed.matrix(d * f + f, d).strided(size).t();
+        cuda.product(dhidden.matrix(0, f).strided(n * f), false, output_side, down, [n, f, d], e, math);
+        let ddown = dpacked.matrix(d * f + f, d).strided(size);
+        cuda.product(ddown, false, hidden.matrix(0, f).strided(n * f).t(), output_side, [f, d, n], e, math);
+        cuda.column_sums(&doutputs, [e, n, d], &dpacked.part(2 * d * f + f, (e - 1) * size + d), size);
+        let dz = cuda.array(e * n * f);
+        let keep = self.dropout.map_or(1.0, |mask| mask.keep());
+        launch!(cuda, "expert_hidden_backward", blocks(dz.len()), 256, hidden, &dhidden, &dz, keep, dz.len());
+        let hidden_side = dz.matrix(0, f).strided(n * f);
+        let dup = dpacked.matrix(0, f).strided(size);
+        cuda.product(dup, false, x.matrix(0, d).t(), hidden_side, [d, f, n], e, math);
+        cuda.column_sums(&dz, [e, n, f], &dpacked.part(d * f, (e - 1) * size + f), size);
+        let dinputs = cuda.array(e * n * d);
+        let up = packed.matrix(0, f).strided(size).t();
+        cuda.product(dinputs.matrix(0, d).strided(n * d), false, hidden_side, up, [n, d, f], e, math);
+        let dx = cuda.array(n * d);
+        launch!(
+            cuda,
+            "expert_input_backward",
+            blocks(n * d),
+            256,
+            &dinputs,
+            weights,
+            &dx,
+            Arg::by_value(&sizes)
+        );
+        [Some(dx), Some(dweights), Some(dpacked)]
+    }
+}
+
+impl Experts {
+    fn sizes(&self, tokens: usize, hidden: usize) -> ExpertSizes {
+        let [tokens, experts, width, hidden] = [tokens, self.count, self.width, hidden].map(|size| size as u32);
+        ExpertSizes { tokens, experts, width, hidden }
+    }
+}

@@ -1,0 +1,55 @@
+//! CUDA implementation: products by cuBLAS, then a thread an element.
+
+use super::MixFeatures;
+use crate::device::Cuda;
+use crate::device::cuda::{Array, blocks, launch};
+use crate::ops::linear::affine;
+use crate::tape::CudaOp;
+
+impl CudaOp<6> for MixFeatures {
+    fn forward(&mut self, cuda: &Cuda, [x, ffn, features, weight, bias, scale]: [&Array; 6]) -> Array {
+        let (n, y) = (x.len(), cuda.array(x.len()));
+        let mixed = affine(cuda, features, weight, bias, self.sizes(x.len(), weight.len()));
+        launch!(cuda, "mix_features_forward", blocks(n), 256, x, ffn, &mixed, scale, &y, n);
+        y
+    }
+
+    fn backward(
+        self,
+        cuda: &Cuda,
+        [x, _, features, weight, bias, scale]: [&Array; 6],
+        _: &Array,
+        gradient: Array,
+        _: [bool; 6],
+    ) -> [Option<Array>; 6] {
+        let (n, width, math) = (x.len(), self.width, cuda.gradient_math());
+        let [rows, channels, _] = self.sizes(n, weight.len());
+        let mixed = affine(cuda, features, weight, bias, [rows, channels, width]);
+        let (scaled, dscale) = (cuda.array(n), cuda.array(1));
+        let (grid, partial) = cuda.element_grid(n);
+        launch!(
+            cuda,
+            "mix_features_backward",
+            grid,
+            256,
+            &gradient,
+            &mixed,
+            scale,
+            &scaled,
+            &dscale,
+            n,
+            &partial,
+            cuda.counters()
+        );
+        let dmixed = scaled.matrix(0, width);
+        let dfeatures = cuda.array(features.len());
+        let weights = weight.matrix(0, width).t();
+        cuda.product(dfeatures.matrix(0, channels), false, dmixed, weights, [rows, channels, width], 1, math);
+        let dweight = cuda.array(weight.len());
+        let inputs = features.matrix(0, channels).t();
+        cuda.product(dweight.matrix(0, width), false, inputs, dmixed, [channels, width, rows], 1, math);
+        let dbias = cuda.array(width);
+        cuda.column_sums(&scaled, [1, rows, width], &dbias, 0);
+        [gradient.clone(), gradient, dfeatures, dweight, dbias, dscale].map(Some)
+    }
+}

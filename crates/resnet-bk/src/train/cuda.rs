@@ -1,0 +1,261 @@
+//! Training steps on a GPU.
+//!
+//! The first step of a kind is launched kernel by kernel, the second is recorded as a graph, and the
+//! graph is launched from then on. A step is of the same kind as long as sizes, masks, quantizers
+//! and the places of all parameters stay the same. Batch, learning rate, lambda and random seed are
+//! read from device memory, and losses are logged there, so the host does not wait for each step.
+
+use super::step::{Optimization, StepOutcome, gradients};
+use super::{Objective, decays};
+use crate::batch::Batch;
+use crate::checkpoint::ModelState;
+use crate::device::Cuda;
+use crate::device::cuda::{Arg, Array, Graph, StepNumbers, launch};
+use crate::model::Packed;
+use crate::parameters::{Moments, Parameter};
+use crate::random::StepStream;
+use resnet_bk_runtime::internal::architecture::Architecture;
+
+/// Steps whose outcomes the device logs before the host reads them.
+const LOGGED: usize = 64;
+/// Segments of a launch, elements of a block, and flags; as in `cuda.cu`.
+const SEGMENTS: usize = 64;
+const CHUNK: usize = 4096;
+const DECAYS: u32 = 1;
+const MAY_BE_UNUSED: u32 = 2;
+
+/// As in `cuda.cu`.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+struct Segment {
+    values: u64,
+    first: u64,
+    second: u64,
+    gradient: u64,
+    mask: u64,
+    steps: u64,
+    len: u32,
+    flags: u32,
+}
+
+/// As in `cuda.cu`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Segments {
+    of: [Segment; SEGMENTS],
+    ends: [u32; SEGMENTS],
+    count: u32,
+    base: u32,
+    first_block: u32,
+}
+
+impl Segments {
+    fn blocks(&self) -> usize {
+        self.ends[self.count as usize - 1] as usize
+    }
+}
+
+/// What must be equal for a recorded step to be launched again.
+#[derive(PartialEq)]
+struct Kind {
+    architecture: Architecture,
+    shape: [usize; 2],
+    places: Vec<[u64; 5]>,
+}
+
+/// Takes steps on a GPU.
+pub struct CudaSteps {
+    cuda: Cuda,
+    /// The batch, at a fixed place in device memory.
+    batch: Option<Batch>,
+    /// Kind of the last step, and its graph if it was recorded.
+    last: Option<(Kind, Option<Graph>)>,
+    /// `[LOGGED, 2]`: losses and gradient norms.
+    log: Array,
+    pending: usize,
+    /// `OptimizerState` of `cuda.cu`.
+    state: Array<u32>,
+}
+
+impl CudaSteps {
+    pub(super) fn new(cuda: &Cuda) -> Self {
+        let (log, state) = (cuda.zeros(2 * LOGGED), cuda.zeros_of(2));
+        Self { cuda: cuda.clone(), batch: None, last: None, log, pending: 0, state }
+    }
+
+    pub(super) fn take(
+        &mut self,
+        state: &mut ModelState,
+        auxiliary: &mut [Parameter],
+        batch: &Batch,
+        objective: &mut dyn Objective,
+        optimization: &Optimization,
+    ) {
+        assert!(self.pending < LOGGED, "the outcomes are read before the log is full");
+        self.stage(batch);
+        self.cuda.set_gradient_precision(optimization.schedule.precision);
+        self.cuda.set_step_numbers(StepNumbers {
+            seed: StepStream::new(&optimization.random).seed(),
+            rate: optimization.rate,
+            lambda: optimization.lambda as f32,
+            slot: self.pending as u32,
+        });
+        let kind = self.kind(state, auxiliary, batch);
+        let last = self.last.take().filter(|(last, _)| *last == kind);
+        let graph = match last {
+            Some((_, Some(graph))) => Some(graph),
+            Some((_, None)) => {
+                let cuda = self.cuda.clone();
+                Some(cuda.record(|| self.launch_step(state, auxiliary, objective, optimization)))
+            }
+            None => {
+                self.launch_step(state, auxiliary, objective, optimization);
+                None
+            }
+        };
+        if let Some(graph) = &graph {
+            graph.launch();
+        }
+        self.last = Some((kind, graph));
+        self.pending += 1;
+    }
+
+    pub(super) fn outcomes(&mut self, wait: bool) -> Vec<StepOutcome> {
+        if self.pending == 0 || !wait && self.pending < LOGGED {
+            return Vec::new();
+        }
+        let log = self.cuda.download(&self.log);
+        let outcome = |pair: &[f32]| StepOutcome { loss: pair[0], gradient_norm: f64::from(pair[1]) };
+        log.chunks(2).take(std::mem::take(&mut self.pending)).map(outcome).collect()
+    }
+
+    /// Copies a batch to its place in device memory.
+    fn stage(&mut self, batch: &Batch) {
+        match &mut self.batch {
+            Some(staged) if (staged.batch_size, staged.n_seq) == (batch.batch_size, batch.n_seq) => {
+                staged.inputs.replace(&self.cuda, &batch.inputs);
+                staged.targets.replace(&self.cuda, &batch.targets);
+            }
+            staged => *staged = Some(batch.clone()),
+        }
+    }
+
+    /// Makes sure that no one else holds the trained numbers, and lists where they are.
+    fn kind(&self, state: &mut ModelState, auxiliary: &mut [Parameter], batch: &Batch) -> Kind {
+        let cuda = &self.cuda;
+        let place = |parameter: &mut Parameter| {
+            if !parameter.spec.is_trained() {
+                return [parameter.values.array(cuda).pointer(), 0, 0, 0, 0];
+            }
+            if parameter.moments.is_empty() {
+                parameter.moments = Moments::zeros(parameter.values.len());
+            }
+            let Moments { first, second, steps } = &mut parameter.moments;
+            let changed = [&mut parameter.values, first, second, steps];
+            let [values, first, second, steps] = changed.map(|buffer| buffer.array_mut(cuda).pointer());
+            [values, first, second, steps, parameter.mask.as_ref().map_or(0, |mask| mask.array(cuda).pointer())]
+        };
+        let architecture = state.parameters.architecture().clone();
+        let places = state.parameters.as_mut_slice().iter_mut().chain(auxiliary).map(place).collect();
+        Kind { architecture, shape: [batch.batch_size, batch.n_seq], places }
+    }
+
+    fn launch_step(
+        &self,
+        state: &ModelState,
+        auxiliary: &[Parameter],
+        objective: &mut dyn Objective,
+        optimization: &Optimization,
+    ) {
+        let (cuda, batch) = (&self.cuda, self.batch.as_ref().expect("the batch was staged"));
+        let (loss, gradients) = gradients(state, auxiliary, batch, objective, optimization);
+        let with_gradient = state.parameters.iter().chain(auxiliary).filter_map(|parameter| {
+            let gradient = gradients.get(&parameter.spec.id)?;
+            Some(self.segment(parameter, gradient.array(cuda)))
+        });
+        let launches = launches(&with_gradient.collect::<Vec<Segment>>());
+        let segments: usize = launches.iter().map(|launch| launch.count as usize).sum();
+        let blocks: usize = launches.iter().map(Segments::blocks).sum();
+        let (partial, nonzero) = (cuda.array_of::<f64>(blocks), cuda.zeros_of::<u32>(segments));
+        for launch in &launches {
+            launch!(cuda, "gradient_squares", launch.blocks(), 256, Arg::by_value(launch), &partial, &nonzero);
+        }
+        let (loss, clip) = (loss.buffer().array(cuda), state.config.grad_clip);
+        let step = cuda.step_numbers();
+        launch!(cuda, "gradient_norm", 1usize, 1024, &partial, blocks, loss, clip, &self.state, &self.log, step);
+        let schedule = optimization.schedule;
+        for launch in &launches {
+            launch!(
+                cuda,
+                "adamw",
+                launch.blocks(),
+                256,
+                Arg::by_value(launch),
+                &nonzero,
+                &self.state,
+                step,
+                schedule.beta1,
+                schedule.beta2,
+                schedule.weight_decay
+            );
+            launch!(cuda, "count_steps", 1usize, SEGMENTS, Arg::by_value(launch), &nonzero, &self.state);
+        }
+    }
+
+    fn segment(&self, parameter: &Parameter, gradient: &Array) -> Segment {
+        let cuda = &self.cuda;
+        let pointer = |buffer: &crate::Buffer| buffer.array(cuda).pointer();
+        let Moments { first, second, steps } = &parameter.moments;
+        let decays = if decays(parameter.spec.role) { DECAYS } else { 0 };
+        // The gradient of an expert without tokens is zero, and counts as none.
+        let packed = Packed::holding(parameter.spec.id.tensor()).is_some();
+        Segment {
+            values: pointer(&parameter.values),
+            first: pointer(first),
+            second: pointer(second),
+            gradient: gradient.pointer(),
+            mask: parameter.mask.as_ref().map_or(0, |mask| mask.array(cuda).pointer()),
+            steps: pointer(steps),
+            len: gradient.len() as u32,
+            flags: decays | if packed { MAY_BE_UNUSED } else { 0 },
+        }
+    }
+}
+
+/// Groups segments by launch.
+fn launches(segments: &[Segment]) -> Vec<Segments> {
+    let (mut base, mut first_block) = (0, 0);
+    let launch = |segments: &[Segment]| {
+        let mut launch = Segments {
+            of: [Segment::default(); SEGMENTS],
+            ends: [0; SEGMENTS],
+            count: segments.len() as u32,
+            base,
+            first_block,
+        };
+        let mut end = 0;
+        for (index, segment) in segments.iter().enumerate() {
+            end += segment.len.div_ceil(CHUNK as u32);
+            (launch.of[index], launch.ends[index]) = (*segment, end);
+        }
+        base += segments.len() as u32;
+        first_block += end;
+        launch
+    };
+    segments.chunks(SEGMENTS).map(launch).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_chunk_of_every_segment_has_a_block() {
+        let segments: Vec<Segment> = (1..=130).map(|i| Segment { len: 100 * i, ..Segment::default() }).collect();
+        let launches = launches(&segments);
+        assert_eq!(launches.iter().map(|launch| launch.count).collect::<Vec<u32>>(), [64, 64, 2]);
+        let blocks: usize = segments.iter().map(|segment| (segment.len as usize).div_ceil(CHUNK)).sum();
+        assert_eq!(launches.iter().map(Segments::blocks).sum::<usize>(), blocks);
+        assert_eq!((launches[2].base, launches[2].first_block as usize), (128, blocks - launches[2].blocks()));
+    }
+}
