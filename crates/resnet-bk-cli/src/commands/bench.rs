@@ -1,12 +1,12 @@
 //! `resnet-bk bench`: speed of training on this machine, compared with the machine's limits.
 
+use crate::failure::Failure;
 use crate::printer::{Printer, Table, grouped};
 use crate::{Outcome, arguments, device};
-use crate::failure::Failure;
 use anyhow::Result;
 use clap::{Args, Subcommand, ValueEnum};
 use resnet_bk::bench::{KernelReport, StepReport, Stretches, bench_kernels, bench_step};
-use resnet_bk::device::check::{Comparison, TOLERANCE, check_operations};
+use resnet_bk::device::check::{Comparison, TOLERANCE, check_operations, check_steps};
 use resnet_bk::device::{Device, DeviceChoice, catch};
 use resnet_bk::numerics;
 
@@ -97,7 +97,7 @@ fn check_device(choice: DeviceChoice, json: bool, printer: &mut Printer) -> Resu
     let Device::Cuda(cuda) = &device else {
         return Err(Failure::new("there is no GPU to check", "pass --device cuda:N").into());
     };
-    let comparisons = catch(|| check_operations(cuda))?;
+    let comparisons = catch(|| [check_operations(cuda), check_steps(cuda)].concat())?;
     let is_ok = comparisons.iter().all(Comparison::is_ok);
     if json {
         printer.json(&comparisons)?;

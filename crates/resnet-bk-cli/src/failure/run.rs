@@ -92,7 +92,9 @@ pub(super) fn of_device(error: &DeviceError) -> Option<String> {
         DeviceError::OutOfMemory { .. } => {
             "a smaller batch takes less: --set schedule.batch_size=8; what is trained is saved: --resume goes on with it"
         }
-        DeviceError::Compilation(_) => "this is a bug of resnet-bk: please report it; --device cpu trains without a GPU",
+        DeviceError::Compilation(_) => {
+            "this is a bug of resnet-bk: please report it; --device cpu trains without a GPU"
+        }
         DeviceError::Call { .. } => "what is trained is saved: --resume goes on with it, --device cpu without the GPU",
     };
     Some(hint.to_owned())

@@ -40,7 +40,8 @@ fn checkpoint() -> Checkpoint {
     for (index, parameter) in all.enumerate().filter(|(index, _)| index % 3 != 0) {
         let length = parameter.values.len();
         let mut values = || (0..length).map(|_| random.uniform()).collect::<Vec<f32>>();
-        parameter.moments = Moments { first: values().into(), second: values().into(), steps: vec![index as f32 + 1.0].into() };
+        parameter.moments =
+            Moments { first: values().into(), second: values().into(), steps: vec![index as f32 + 1.0].into() };
         if parameter.spec.role == Role::Expert {
             parameter.mask = Some((0..length).map(|at| at % 3 > 0).collect());
             parameter.apply_mask();

@@ -128,11 +128,8 @@ impl Objective for Distillation<'_> {
     fn loss(&mut self, model: &LanguageModel, output: &Output, leaves: &Leaves, batch: &Batch) -> Tensor {
         let teacher = self.teacher.forward(batch);
         let soft = self.teacher.soft_targets(&teacher, self.config.temperature, self.config.alpha);
-        let loss = HeadLoss {
-            targets: batch.targets.clone(),
-            soft: Some(soft),
-            precision: self.config.schedule.precision,
-        };
+        let loss =
+            HeadLoss { targets: batch.targets.clone(), soft: Some(soft), precision: self.config.schedule.precision };
         let loss = model.head_loss(loss, &output.hidden);
         match self.config.feature_weight > 0.0 {
             true => self.add_feature_loss(&loss, output, &teacher, leaves),

@@ -37,7 +37,7 @@ struct OptimizerState {
     u32 failed;
 };
 
-KERNEL gradient_squares(Segments segments, double* partial, u32* nonzero) {
+KERNEL gradient_squares(const __grid_constant__ Segments segments, double* partial, u32* nonzero) {
     u32 index = segments.find(blockIdx.x);
     const Segment& segment = segments.of[index];
     u32 begin = (blockIdx.x - (index ? segments.ends[index - 1] : 0)) * SEGMENT_CHUNK;
@@ -69,7 +69,7 @@ KERNEL gradient_norm(
 }
 
 KERNEL adamw(
-    Segments segments, const u32* nonzero, const OptimizerState* state, const StepNumbers* step, double beta1,
+    const __grid_constant__ Segments segments, const u32* nonzero, const OptimizerState* state, const StepNumbers* step, double beta1,
     double beta2, double decay) {
     __shared__ float shared_rate, shared_second_scale, shared_shrink;
     u32 index = segments.find(blockIdx.x);
@@ -98,7 +98,7 @@ KERNEL adamw(
 }
 
 // Counts the step of every segment that was updated. One block of SEGMENTS threads.
-KERNEL count_steps(Segments segments, u32* nonzero, const OptimizerState* state) {
+KERNEL count_steps(const __grid_constant__ Segments segments, u32* nonzero, const OptimizerState* state) {
     u32 index = threadIdx.x;
     if (index >= segments.count) return;
     const Segment& segment = segments.of[index];

@@ -194,9 +194,9 @@ impl CudaSteps {
                 &nonzero,
                 &self.state,
                 step,
-                schedule.beta1,
-                schedule.beta2,
-                schedule.weight_decay
+                Arg::double(schedule.beta1),
+                Arg::double(schedule.beta2),
+                Arg::double(schedule.weight_decay)
             );
             launch!(cuda, "count_steps", 1usize, SEGMENTS, Arg::by_value(launch), &nonzero, &self.state);
         }

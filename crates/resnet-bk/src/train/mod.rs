@@ -248,13 +248,7 @@ fn run(
                 })?,
                 random: Random::keyed(&[key[0], key[1], step as u64 + 1]),
             };
-            runner.take(
-                &mut checkpoint.model,
-                &mut checkpoint.training.auxiliary,
-                &batch,
-                objective,
-                &optimization,
-            );
+            runner.take(&mut checkpoint.model, &mut checkpoint.training.auxiliary, &batch, objective, &optimization);
             rates.push(optimization.rate);
             let outcomes = runner.outcomes(offset + 1 == steps_per_epoch);
             if outcomes.is_empty() {

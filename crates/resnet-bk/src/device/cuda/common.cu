@@ -76,8 +76,8 @@ __device__ __forceinline__ Complex reciprocal(float re, float im) {
 struct Chain {
     u32 sequence, head, heads, length;
 
-    __device__ Chain(u32 index, u32 heads, u32 length)
-        : sequence(index / heads), head(index % heads), heads(heads), length(length) {}
+    __device__ Chain(u32 sequence, u32 head, u32 heads, u32 length)
+        : sequence(sequence), head(head), heads(heads), length(length) {}
     __device__ size_t narrow(u32 t) const { return ((size_t)sequence * length + t) * heads + head; }
     __device__ size_t wide(u32 t) const { return ((size_t)sequence * length + t) * 2 * heads + head; }
     __device__ Complex at(const float* x, u32 t) const { return {x[wide(t)], x[wide(t) + heads]}; }
@@ -211,14 +211,75 @@ __device__ __forceinline__ void sum_columns(
             partial[((matrix * parts + blockIdx.y) * K + k) * columns + column] = total;
         }
     }
-    if (is_last_block(counters + blockIdx.z * gridDim.x + blockIdx.x, parts) && lane == 0) {
-        for (int k = 0; k < K; k++) {
-            float total = 0.0f;
-            for (u32 part = 0; part < parts; part++) {
+    if (!is_last_block(counters + blockIdx.z * gridDim.x + blockIdx.x, parts)) return;
+    for (int k = 0; k < K; k++) {
+        float total = 0.0f;
+        if (lane < lanes) {
+            #pragma unroll 4
+            for (u32 part = lane; part < parts; part += lanes) {
                 total += __ldcg(&partial[((matrix * parts + part) * K + k) * columns + column]);
             }
+        }
+        lanes_of[k][threadIdx.x] = total;
+    }
+    __syncthreads();
+    if (lane == 0) {
+        for (int k = 0; k < K; k++) {
+            float total = 0.0f;
+            for (u32 l = 0; l < lanes; l++) total += lanes_of[k][l * width + threadIdx.x];
             results[k][(size_t)matrix * stride + column] = total;
         }
+    }
+}
+
+// Runs along the chains of up to 32 heads of a sequence, STEPS positions at a time, forward or
+// backward: the first warp computes, a lane a head, while the other three fetch the next positions
+// and store the results of those before. Launched with the grid [ceil(heads / 32), sequences] and
+// blocks of 128 threads.
+//
+// `fetch(t, head, x)` reads the IN numbers of a position, `advance(x, y)` makes the OUT results of
+// them, `put(t, head, y)` writes these.
+template <int IN, int OUT, int STEPS, class Fetch, class Advance, class Put>
+__device__ __forceinline__ void along_chains(
+    u32 heads, u32 length, bool backward, Fetch fetch, Advance advance, Put put) {
+    __shared__ float in[2][IN][STEPS][32], out[2][OUT][STEPS][32];
+    u32 first = blockIdx.x * 32, width = min(32u, heads - first);
+    u32 tiles = (length + STEPS - 1) / STEPS, lane = threadIdx.x;
+    auto time = [&](u32 tile, u32 step) {
+        u32 position = tile * STEPS + step;
+        return backward ? length - 1 - position : position;
+    };
+    auto load = [&](u32 tile, u32 thread, u32 threads) {
+        for (u32 e = thread; e < STEPS * width; e += threads) {
+            u32 step = e / width, head = e % width;
+            if (tile * STEPS + step >= length) return;
+            float x[IN];
+            fetch(time(tile, step), first + head, x);
+            for (int k = 0; k < IN; k++) in[tile & 1][k][step][head] = x[k];
+        }
+    };
+    load(0, threadIdx.x, blockDim.x);
+    __syncthreads();
+    for (u32 tile = 0; tile <= tiles; tile++) {
+        if (threadIdx.x < 32) {
+            for (u32 step = 0; step < STEPS && lane < width && tile * STEPS + step < length; step++) {
+                float x[IN], y[OUT];
+                for (int k = 0; k < IN; k++) x[k] = in[tile & 1][k][step][lane];
+                advance(x, y);
+                for (int k = 0; k < OUT; k++) out[tile & 1][k][step][lane] = y[k];
+            }
+        } else {
+            u32 thread = threadIdx.x - 32, threads = blockDim.x - 32;
+            if (tile + 1 < tiles) load(tile + 1, thread, threads);
+            for (u32 e = thread; tile > 0 && e < STEPS * width; e += threads) {
+                u32 step = e / width, head = e % width;
+                if ((tile - 1) * STEPS + step >= length) break;
+                float y[OUT];
+                for (int k = 0; k < OUT; k++) y[k] = out[(tile - 1) & 1][k][step][head];
+                put(time(tile - 1, step), first + head, y);
+            }
+        }
+        __syncthreads();
     }
 }
 

@@ -7,7 +7,7 @@ use std::ffi::{CStr, CString};
 use std::path::PathBuf;
 
 /// Sources, in the order of compilation. The first holds what the others share.
-pub(super) const SOURCES: [(&str, &str); 16] = [
+pub(super) const SOURCES: [(&str, &str); 18] = [
     ("device/cuda/common.cu", include_str!("common.cu")),
     ("train/cuda.cu", include_str!("../../train/cuda.cu")),
     ("model/cuda.cu", include_str!("../../model/cuda.cu")),
@@ -18,6 +18,8 @@ pub(super) const SOURCES: [(&str, &str); 16] = [
     ("ops/gate_weights", include_str!("../../ops/gate_weights/cuda.cu")),
     ("ops/head_bias", include_str!("../../ops/head_bias/cuda.cu")),
     ("ops/head_loss", include_str!("../../ops/head_loss/cuda.cu")),
+    ("ops/head_loss/tiles", include_str!("../../ops/head_loss/tiles.cu")),
+    ("ops/linear", include_str!("../../ops/linear/cuda.cu")),
     ("ops/mix_features", include_str!("../../ops/mix_features/cuda.cu")),
     ("ops/normalization", include_str!("../../ops/normalization/cuda.cu")),
     ("ops/penalties", include_str!("../../ops/penalties/cuda.cu")),
@@ -70,7 +72,9 @@ pub(super) fn kernels(capability: (i32, i32)) -> Result<Vec<u8>, DeviceError> {
     ];
     let version = version()?;
     let file = cache_file(&format!("{version:?} {options:?} {source}"));
-    if let Some(image) = file.as_ref().and_then(|path| std::fs::read(path).ok()).filter(|image| image.starts_with(b"\x7fELF")) {
+    if let Some(image) =
+        file.as_ref().and_then(|path| std::fs::read(path).ok()).filter(|image| image.starts_with(b"\x7fELF"))
+    {
         return Ok(image);
     }
     let image = compile(&source, &options)?;

@@ -21,6 +21,12 @@ pub struct Arg {
 }
 
 impl Arg {
+    /// A parameter of type `double`. There is no `From<f64>`: a literal of Rust would become one
+    /// where the kernel has a `float`.
+    pub fn double(number: f64) -> Self {
+        Self::from(number.to_bits())
+    }
+
     /// A `#[repr(C)]` struct, passed by value. It must live until the launch.
     pub fn by_value<T: Copy>(value: &T) -> Self {
         const { assert!(size_of::<T>() <= LARGEST) };
@@ -55,12 +61,6 @@ impl From<usize> for Arg {
 
 impl From<f32> for Arg {
     fn from(number: f32) -> Self {
-        Self::from(number.to_bits())
-    }
-}
-
-impl From<f64> for Arg {
-    fn from(number: f64) -> Self {
         Self::from(number.to_bits())
     }
 }
@@ -108,8 +108,8 @@ impl Kernels {
     #[expect(unsafe_code, reason = "calls of the driver")]
     pub(super) fn load(image: &[u8]) -> Result<Self, DeviceError> {
         // SAFETY: the image is a cubin of NVRTC. The module is never unloaded.
-        let module =
-            unsafe { result::module::load_data(image.as_ptr().cast()) }.map_err(|error| call("cuModuleLoadData", error))?;
+        let module = unsafe { result::module::load_data(image.as_ptr().cast()) }
+            .map_err(|error| call("cuModuleLoadData", error))?;
         let mut kernels = HashMap::new();
         for (_, source) in SOURCES {
             for (name, parameters) in signatures(source) {

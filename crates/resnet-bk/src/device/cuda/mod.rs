@@ -19,6 +19,7 @@ pub use graph::Graph;
 pub(crate) use launch::launch;
 pub use launch::{Arg, Grid, blocks};
 pub use memory::Array;
+pub(crate) use sums::chain_grid;
 
 use super::DeviceError;
 use crate::numerics::Precision;

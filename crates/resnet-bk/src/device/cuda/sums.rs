@@ -7,9 +7,16 @@ const TILE: usize = 64;
 /// Threads of a block.
 const THREADS: usize = 256;
 /// Rows that a thread adds, unless that makes too many parts.
-const ROWS: usize = 16;
+const ROWS: usize = 8;
 /// Largest number of parts of the rows.
-const PARTS: usize = 32;
+const PARTS: usize = 128;
+/// Elements that a thread adds.
+const ELEMENTS: usize = 16;
+
+/// Grid of `along_chains` for blocks of 128 threads.
+pub(crate) fn chain_grid(heads: usize, chains: usize) -> [usize; 3] {
+    [heads.div_ceil(32), chains / heads, 1]
+}
 
 impl Cuda {
     /// Grid and scratch memory of `sum_columns` with `results` results for each of several matrices.
@@ -27,7 +34,7 @@ impl Cuda {
 
     /// Grid and scratch memory of `sum_all` over `n` elements.
     pub(crate) fn element_grid(&self, n: usize) -> (usize, Array<f64>) {
-        let blocks = n.div_ceil(THREADS * ROWS).clamp(1, 2 * self.multiprocessors() as usize);
+        let blocks = n.div_ceil(THREADS * ELEMENTS).clamp(1, 2 * self.multiprocessors() as usize);
         (blocks, self.array_of(blocks))
     }
 
@@ -35,18 +42,6 @@ impl Cuda {
     /// to `out`, `stride` elements after those of the matrix before.
     pub(crate) fn column_sums(&self, x: &Array, [matrices, rows, columns]: [usize; 3], out: &Array, stride: usize) {
         let (grid, partial) = self.column_grid(matrices, rows, columns, 1);
-        launch!(
-            self,
-            "column_sums",
-            grid,
-            THREADS,
-            x,
-            out,
-            rows,
-            columns,
-            stride,
-            &partial,
-            self.counters()
-        );
+        launch!(self, "column_sums", grid, THREADS, x, out, rows, columns, stride, &partial, self.counters());
     }
 }

@@ -54,14 +54,7 @@ impl CudaOp<1> for Clamp {
         y
     }
 
-    fn backward(
-        self,
-        cuda: &Cuda,
-        [x]: [&Array; 1],
-        _: &Array,
-        gradient: Array,
-        _: [bool; 1],
-    ) -> [Option<Array>; 1] {
+    fn backward(self, cuda: &Cuda, [x]: [&Array; 1], _: &Array, gradient: Array, _: [bool; 1]) -> [Option<Array>; 1] {
         let (n, dx) = (x.len(), cuda.array(x.len()));
         launch!(cuda, "clamp_backward", blocks(n), 256, x, &gradient, &dx, self.bound, n);
         [Some(dx)]

@@ -7,6 +7,7 @@ use crate::buffer::Buffer;
 use crate::device::Cuda;
 use crate::device::cuda::{Arg, Array, Math, blocks, launch};
 use crate::kernels::DropoutMask;
+use crate::ops::linear::{WeightGradients, weight_gradients};
 use crate::tape::CudaOp;
 
 /// As in `cuda.cu`.
@@ -51,17 +52,7 @@ impl CudaOp<3> for Experts {
         let out = outputs.matrix(0, d).strided(n * d);
         cuda.product(out, false, hidden.matrix(0, f).strided(n * f), down, [n, d, f], e, Math::Float32);
         let y = cuda.array(n * d);
-        launch!(
-            cuda,
-            "expert_mix",
-            blocks(n * d),
-            256,
-            &outputs,
-            weights,
-            packed,
-            &y,
-            Arg::by_value(&sizes)
-        );
+        launch!(cuda, "expert_mix", blocks(n * d), 256, &outputs, weights, packed, &y, Arg::by_value(&sizes));
         self.forwarded = Forwarded::Cuda { hidden: Buffer::on(cuda, hidden), outputs: Buffer::on(cuda, outputs) };
         y
     }
@@ -78,7 +69,8 @@ impl CudaOp<3> for Experts {
         let (hidden, outputs) = (hidden.array(cuda), outputs.array(cuda));
         let (d, f, e, n) = (self.width, self.hidden_width(packed.len()), self.count, x.len() / self.width);
         let (size, math, sizes) = (packed.len() / e, cuda.gradient_math(), self.sizes(n, f));
-        let (doutputs, dweights, dpacked) = (cuda.array(e * n * d), cuda.array(weights.len()), cuda.array(packed.len()));
+        let (doutputs, dweights, dpacked) =
+            (cuda.array(e * n * d), cuda.array(weights.len()), cuda.array(packed.len()));
         launch!(
             cuda,
             "expert_output_backward",
@@ -96,30 +88,23 @@ impl CudaOp<3> for Experts {
         let dhidden = cuda.array(e * n * f);
         let down = packed.matrix(d * f + f, d).strided(size).t();
         cuda.product(dhidden.matrix(0, f).strided(n * f), false, output_side, down, [n, f, d], e, math);
-        let ddown = dpacked.matrix(d * f + f, d).strided(size);
-        cuda.product(ddown, false, hidden.matrix(0, f).strided(n * f).t(), output_side, [f, d, n], e, math);
-        cuda.column_sums(&doutputs, [e, n, d], &dpacked.part(2 * d * f + f, (e - 1) * size + d), size);
+        // The parameters of an expert are U, a, W, b.
+        let part = |first: usize| dpacked.part(first, packed.len() - first);
+        let (weights_of, biases_of) = (part(d * f + f), part(2 * d * f + f));
+        let down = WeightGradients { weights: &weights_of, biases: &biases_of, stride: size };
+        weight_gradients(cuda, hidden, &doutputs, [e, n, f, d], &down);
         let dz = cuda.array(e * n * f);
         let keep = self.dropout.map_or(1.0, |mask| mask.keep());
         launch!(cuda, "expert_hidden_backward", blocks(dz.len()), 256, hidden, &dhidden, &dz, keep, dz.len());
         let hidden_side = dz.matrix(0, f).strided(n * f);
-        let dup = dpacked.matrix(0, f).strided(size);
-        cuda.product(dup, false, x.matrix(0, d).t(), hidden_side, [d, f, n], e, math);
-        cuda.column_sums(&dz, [e, n, f], &dpacked.part(d * f, (e - 1) * size + f), size);
+        let biases_of = part(d * f);
+        let up = WeightGradients { weights: &dpacked, biases: &biases_of, stride: size };
+        weight_gradients(cuda, x, &dz, [e, n, d, f], &up);
         let dinputs = cuda.array(e * n * d);
         let up = packed.matrix(0, f).strided(size).t();
         cuda.product(dinputs.matrix(0, d).strided(n * d), false, hidden_side, up, [n, d, f], e, math);
         let dx = cuda.array(n * d);
-        launch!(
-            cuda,
-            "expert_input_backward",
-            blocks(n * d),
-            256,
-            &dinputs,
-            weights,
-            &dx,
-            Arg::by_value(&sizes)
-        );
+        launch!(cuda, "expert_input_backward", blocks(n * d), 256, &dinputs, weights, &dx, Arg::by_value(&sizes));
         [Some(dx), Some(dweights), Some(dpacked)]
     }
 }

@@ -21,9 +21,9 @@
 mod cuda;
 mod host;
 
-use crate::tape::{Op, Tensor};
 use crate::buffer::Buffer;
 use crate::kernels::DropoutMask;
+use crate::tape::{Op, Tensor};
 use host::OnHost;
 
 /// Saved by the forward pass.

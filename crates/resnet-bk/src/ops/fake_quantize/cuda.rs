@@ -14,29 +14,10 @@ impl CudaOp<1> for FakeQuantizeActivation {
         y
     }
 
-    fn backward(
-        self,
-        cuda: &Cuda,
-        [x]: [&Array; 1],
-        _: &Array,
-        gradient: Array,
-        _: [bool; 1],
-    ) -> [Option<Array>; 1] {
+    fn backward(self, cuda: &Cuda, [x]: [&Array; 1], _: &Array, gradient: Array, _: [bool; 1]) -> [Option<Array>; 1] {
         let (n, dx, scales) = (x.len(), cuda.array(x.len()), cuda.upload(&self.scales));
         let (qmax, channels) = (f32::from(q_max(self.bits)), scales.len());
-        launch!(
-            cuda,
-            "quantize_activation_backward",
-            blocks(n),
-            256,
-            x,
-            &scales,
-            &gradient,
-            &dx,
-            qmax,
-            channels,
-            n
-        );
+        launch!(cuda, "quantize_activation_backward", blocks(n), 256, x, &scales, &gradient, &dx, qmax, channels, n);
         [Some(dx)]
     }
 }

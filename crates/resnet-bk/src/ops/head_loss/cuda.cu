@@ -11,19 +11,19 @@ __device__ __forceinline__ float fast_exp(float x) {
 __device__ __forceinline__ void store(float* out, float x) { *out = x; }
 __device__ __forceinline__ void store(u16* out, float x) { *out = to_bf16(x); }
 
-// x [n, width] with a column of ones, and zeros up to `padded` columns.
+// x [n, width] with a column of `next`, and zeros up to `padded` columns.
 template <class T>
-__device__ __forceinline__ void extend_rows(const float* x, T* out, u32 width, u32 padded, u32 n) {
+__device__ __forceinline__ void extend_rows(const float* x, T* out, float next, u32 width, u32 padded, u32 n) {
     u32 i = thread_index();
     if (i >= n) return;
     u32 row = i / padded, column = i % padded;
-    store(out + i, column < width ? x[(size_t)row * width + column] : column == width ? 1.0f : 0.0f);
+    store(out + i, column < width ? x[(size_t)row * width + column] : column == width ? next : 0.0f);
 }
-KERNEL extend_rows_float32(const float* x, float* out, u32 width, u32 padded, u32 n) {
-    extend_rows(x, out, width, padded, n);
+KERNEL extend_rows_float32(const float* x, float* out, float next, u32 width, u32 padded, u32 n) {
+    extend_rows(x, out, next, width, padded, n);
 }
-KERNEL extend_rows_bf16(const float* x, u16* out, u32 width, u32 padded, u32 n) {
-    extend_rows(x, out, width, padded, n);
+KERNEL extend_rows_bf16(const float* x, u16* out, float next, u32 width, u32 padded, u32 n) {
+    extend_rows(x, out, next, width, padded, n);
 }
 
 // Splits [words, padded] into the gradients of rows and biases.

@@ -3,15 +3,16 @@
 //!
 //! Hidden states are multiplied with a column of ones beside them, so that the product with the
 //! logits' gradients also gives the gradient of the bias. Logits are float32 in both formats; bf16
-//! are the factors of the products, and the logits' gradients.
+//! are the factors of the products, and the logits' gradients. With hard targets and bf16, logits are
+//! not in memory at all; see `cuda_tiles.rs`.
 
-use super::{FrozenHead, HeadLoss, HeadLossOp};
+use super::{FrozenHead, HeadLoss, HeadLossOp, cuda_tiles};
 use crate::buffer::Buffer;
 use crate::device::Cuda;
 use crate::device::cuda::{Arg, Array, Math, Operand, blocks, launch};
 use crate::numerics::Precision;
 use crate::tape::CudaOp;
-use resnet_bk_runtime::internal::embedding::TableLayout;
+use resnet_bk_runtime::internal::embedding::{EmbeddingBin, TableLayout};
 use std::ops::Range;
 
 /// Bytes for logits and their gradients; determines the tokens of a group.
@@ -43,11 +44,11 @@ impl Factor {
         let n = x.len() / width * padded;
         if bf16 {
             let out = cuda.array_of(n);
-            launch!(cuda, "extend_rows_bf16", blocks(n), 256, x, &out, width, padded, n);
+            launch!(cuda, "extend_rows_bf16", blocks(n), 256, x, &out, 1.0, width, padded, n);
             Self::Bf16(out, padded)
         } else {
             let out = cuda.array(n);
-            launch!(cuda, "extend_rows_float32", blocks(n), 256, x, &out, width, padded, n);
+            launch!(cuda, "extend_rows_float32", blocks(n), 256, x, &out, 1.0, width, padded, n);
             Self::Float32(out, padded)
         }
     }
@@ -81,55 +82,72 @@ impl Factor {
     }
 }
 
-/// A bin of a head, with its part of the packed table and what the products need.
-struct Bin {
-    words: Range<usize>,
-    width: usize,
-    /// First element of the rows in the packed table.
+/// Where a bin is in the packed table.
+pub(super) struct Place {
+    pub words: Range<usize>,
+    pub width: usize,
+    /// First element of the rows.
     rows_at: usize,
     /// First element of the projection, if there is one.
     projection_at: Option<usize>,
+}
+
+impl Place {
+    /// The places of all bins.
+    pub fn all(layout: &TableLayout) -> Vec<Self> {
+        let (mut first, mut offset) = (0, 0);
+        let place = |bin: &EmbeddingBin| {
+            let (words, width, rows_at) = (first..first + bin.words, bin.width, offset);
+            first += bin.words;
+            offset += bin.words * width;
+            let projection_at = bin.is_projected(layout.d_model).then(|| {
+                offset += width * layout.d_model;
+                offset - width * layout.d_model
+            });
+            Self { words, width, rows_at, projection_at }
+        };
+        layout.bins.iter().map(place).collect()
+    }
+
+    /// The rows in a packed table, or their gradient in that of the table.
+    pub fn rows(&self, table: &Array) -> Array {
+        table.part(self.rows_at, self.words.len() * self.width)
+    }
+
+    /// Hidden states in the width of the bin.
+    pub fn narrow(&self, cuda: &Cuda, table: &Array, hidden: &Array, d_model: usize) -> Array {
+        let Some(at) = self.projection_at else { return hidden.clone() };
+        let (tokens, width) = (hidden.len() / d_model, self.width);
+        let narrow = cuda.array(tokens * width);
+        let (hidden, projection) = (hidden.matrix(0, d_model), table.matrix(at, d_model).t());
+        let out = narrow.matrix(0, width);
+        cuda.product(out, false, hidden, projection, [tokens, width, d_model], 1, Math::Float32);
+        narrow
+    }
+}
+
+/// A bin of a head with the factors of the products.
+struct Bin {
+    place: Place,
     rows: Factor,
-    /// Hidden states in the width of the bin, before and after conversion.
-    narrow: Array,
+    /// Hidden states in the width of the bin.
     hidden: Factor,
 }
 
 /// The bins of a head for some hidden states.
 fn bins(cuda: &Cuda, layout: &TableLayout, table: &Array, hidden: &Array, bf16: bool) -> Vec<Bin> {
-    let (mut first, mut offset) = (0, 0);
-    let d_model = layout.d_model;
-    let tokens = hidden.len() / d_model;
-    let bins = layout.bins.iter().map(|bin| {
-        let (words, width, rows_at) = (first..first + bin.words, bin.width, offset);
-        first += bin.words;
-        offset += bin.words * width;
-        let rows = Factor::extended(cuda, &table.part(rows_at, words.len() * width), width, bf16);
-        let projection_at = bin.is_projected(d_model).then(|| {
-            offset += width * d_model;
-            offset - width * d_model
-        });
-        let narrow = match projection_at {
-            None => hidden.clone(),
-            Some(at) => {
-                let narrow = cuda.array(tokens * width);
-                let projection = table.matrix(at, d_model).t();
-                let sizes = [tokens, width, d_model];
-                let out = narrow.matrix(0, width);
-                cuda.product(out, false, hidden.matrix(0, d_model), projection, sizes, 1, Math::Float32);
-                narrow
-            }
-        };
-        let hidden = Factor::extended(cuda, &narrow, width, bf16);
-        Bin { words, width, rows_at, projection_at, rows, narrow, hidden }
-    });
-    bins.collect()
+    let bin = |place: Place| {
+        let narrow = place.narrow(cuda, table, hidden, layout.d_model);
+        let rows = Factor::extended(cuda, &place.rows(table), place.width, bf16);
+        Bin { rows, hidden: Factor::extended(cuda, &narrow, place.width, bf16), place }
+    };
+    Place::all(layout).into_iter().map(bin).collect()
 }
 
 /// Logits without biases of a group of tokens, `[tokens, row_length]`.
 fn logits(cuda: &Cuda, bins: &[Bin], tokens: &Range<usize>, row_length: usize) -> Array {
     let out = cuda.array(tokens.len() * row_length);
-    for Bin { words, width, rows, hidden, .. } in bins {
+    for Bin { place: Place { words, width, .. }, rows, hidden } in bins {
         let (hidden, rows) = (hidden.matrix(tokens.start * hidden.row_length()), rows.matrix(0).t());
         let sizes = [tokens.len(), words.len(), *width];
         cuda.product(out.matrix(words.start, row_length), false, hidden, rows, sizes, 1, Math::Float32);
@@ -141,6 +159,14 @@ fn logits(cuda: &Cuda, bins: &[Bin], tokens: &Range<usize>, row_length: usize) -
 fn groups(tokens: usize, row_length: usize, bytes: usize) -> impl Iterator<Item = Range<usize>> {
     let size = (LOGIT_BYTES / (bytes * row_length)).max(1).min(tokens.max(1));
     (0..tokens).step_by(size).map(move |first| first..tokens.min(first + size))
+}
+
+/// Mean of the tokens' losses.
+pub(super) fn mean_loss(cuda: &Cuda, losses: &Array) -> Array {
+    let mean = cuda.array(1);
+    let (grid, partial) = cuda.element_grid(losses.len());
+    launch!(cuda, "mean_loss", grid, 256, losses, &mean, losses.len(), &partial, cuda.counters());
+    mean
 }
 
 /// Gradients of one bin, summed over the groups.
@@ -159,6 +185,9 @@ fn loss_and_gradients_on(
     [hidden, table, bias]: [&Array; 3],
 ) -> (Array, [Array; 3]) {
     let bf16 = loss.precision == Precision::Bf16 && cuda.has_bf16();
+    if bf16 && loss.soft.is_none() && cuda_tiles::fits(layout) {
+        return cuda_tiles::loss_and_gradients(cuda, loss, layout, [hidden, table, bias]);
+    }
     let (tokens, words) = (loss.targets.len(), bias.len());
     let row_length = words.next_multiple_of(ALIGNMENT);
     let student = bins(cuda, layout, table, hidden, bf16);
@@ -169,8 +198,8 @@ fn loss_and_gradients_on(
     let sums: Vec<BinGradients> = student
         .iter()
         .map(|bin| BinGradients {
-            extended: cuda.array(bin.words.len() * bin.hidden.row_length()),
-            narrow: cuda.array(tokens * bin.width),
+            extended: cuda.array(bin.place.words.len() * bin.hidden.row_length()),
+            narrow: cuda.array(tokens * bin.place.width),
         })
         .collect();
     let losses: Array = cuda.array(tokens);
@@ -217,61 +246,68 @@ fn loss_and_gradients_on(
             ),
         }
         for (bin, sums) in student.iter().zip(&sums) {
-            let (dlogits, padded) = (gradients.matrix(bin.words.start), bin.hidden.row_length());
+            let Place { words, width, .. } = &bin.place;
+            let (dlogits, padded) = (gradients.matrix(words.start), bin.hidden.row_length());
             let (rows, hidden) = (bin.rows.matrix(0), bin.hidden.matrix(group.start * padded));
-            let out = sums.narrow.matrix(group.start * bin.width, bin.width);
-            let sizes = [group.len(), bin.width, bin.words.len()];
+            let out = sums.narrow.matrix(group.start * width, *width);
+            let sizes = [group.len(), *width, words.len()];
             cuda.product(out, false, dlogits, rows, sizes, 1, Math::Float32);
-            let sizes = [bin.words.len(), padded, group.len()];
+            let sizes = [words.len(), padded, group.len()];
             let out = sums.extended.matrix(0, padded);
             cuda.product(out, group.start > 0, dlogits.t(), hidden, sizes, 1, Math::Float32);
         }
     }
-    let mean = cuda.array(1);
-    let (grid, partial) = cuda.element_grid(tokens);
-    launch!(cuda, "mean_loss", grid, 256, &losses, &mean, tokens, &partial, cuda.counters());
-    (mean, collect_gradients(cuda, layout, [hidden, table, bias], &student, &sums))
+    let mean = mean_loss(cuda, &losses);
+    let (dtable, dbias) = (cuda.array(table.len()), cuda.array(bias.len()));
+    let dnarrow = student.iter().zip(sums).map(|(Bin { place, hidden, .. }, sums)| {
+        let (drows, dbias) = (place.rows(&dtable), dbias.part(place.words.start, place.words.len()));
+        let (padded, n) = (hidden.row_length(), place.words.len() * (place.width + 1));
+        launch!(cuda, "split_extended", blocks(n), 256, &sums.extended, &drows, &dbias, place.width, padded, n);
+        sums.narrow
+    });
+    let dnarrow: Vec<Array> = dnarrow.collect();
+    let dhidden = widen_gradients(cuda, layout, [hidden, table], &dnarrow, &dtable);
+    (mean, [dhidden, dtable, dbias])
 }
 
-/// Gradients of hidden states, table and bias from those of the bins.
-fn collect_gradients(
+/// The gradient of the hidden states from those in the widths of the bins, `[n, d]` each; writes the
+/// gradients of the projections into that of the table.
+pub(super) fn widen_gradients(
     cuda: &Cuda,
     layout: &TableLayout,
-    [hidden, table, bias]: [&Array; 3],
-    student: &[Bin],
-    sums: &[BinGradients],
-) -> [Array; 3] {
+    [hidden, table]: [&Array; 2],
+    dnarrow: &[Array],
+    dtable: &Array,
+) -> Array {
     let (d_model, math) = (layout.d_model, cuda.gradient_math());
     let tokens = hidden.len() / d_model;
-    let (dtable, dbias) = (cuda.array(table.len()), cuda.array(bias.len()));
     let mut dhidden: Option<Array> = None;
-    for (bin, sums) in student.iter().zip(sums) {
-        let drows = dtable.part(bin.rows_at, bin.words.len() * bin.width);
-        let dbias = dbias.part(bin.words.start, bin.words.len());
-        let (padded, n) = (bin.hidden.row_length(), bin.words.len() * (bin.width + 1));
-        launch!(cuda, "split_extended", blocks(n), 256, &sums.extended, &drows, &dbias, bin.width, padded, n);
-        let dnarrow = sums.narrow.matrix(0, bin.width);
-        let Some(at) = bin.projection_at else {
+    for (Place { width, projection_at, .. }, own) in Place::all(layout).iter().zip(dnarrow) {
+        let (width, dnarrow) = (*width, own.matrix(0, *width));
+        let Some(at) = *projection_at else {
             dhidden = Some(match dhidden {
-                None => sums.narrow.clone(),
+                None => own.clone(),
                 Some(before) => {
-                    launch!(cuda, "add", blocks(before.len()), 256, &before, &sums.narrow, &before, before.len());
-                    before
+                    let sum = cuda.array(before.len());
+                    launch!(cuda, "add", blocks(sum.len()), 256, &before, own, &sum, sum.len());
+                    sum
                 }
             });
             continue;
         };
-        let accumulate = dhidden.is_some();
-        let sum = dhidden.unwrap_or_else(|| cuda.array(hidden.len()));
-        let projection = table.matrix(at, d_model);
-        let out = sum.matrix(0, d_model);
-        cuda.product(out, accumulate, dnarrow, projection, [tokens, d_model, bin.width], 1, math);
-        let hidden = hidden.matrix(0, d_model);
-        let out = dtable.matrix(at, d_model);
-        cuda.product(out, false, dnarrow.t(), hidden, [bin.width, d_model, tokens], 1, math);
+        // The array of the first bin may be shared.
+        let (sum, accumulate) = match dhidden {
+            Some(before) if before.is_unique() => (before, true),
+            Some(before) => (cuda.copy(&before), true),
+            None => (cuda.array(hidden.len()), false),
+        };
+        let (out, projection) = (sum.matrix(0, d_model), table.matrix(at, d_model));
+        cuda.product(out, accumulate, dnarrow, projection, [tokens, d_model, width], 1, math);
+        let (out, hidden) = (dtable.matrix(at, d_model), hidden.matrix(0, d_model));
+        cuda.product(out, false, dnarrow.t(), hidden, [width, d_model, tokens], 1, math);
         dhidden = Some(sum);
     }
-    [dhidden.expect("a table has a bin"), dtable, dbias]
+    dhidden.expect("a table has a bin")
 }
 
 impl CudaOp<3> for HeadLossOp {
@@ -281,14 +317,7 @@ impl CudaOp<3> for HeadLossOp {
         loss
     }
 
-    fn backward(
-        self,
-        cuda: &Cuda,
-        _: [&Array; 3],
-        _: &Array,
-        gradient: Array,
-        _: [bool; 3],
-    ) -> [Option<Array>; 3] {
+    fn backward(self, cuda: &Cuda, _: [&Array; 3], _: &Array, gradient: Array, _: [bool; 3]) -> [Option<Array>; 3] {
         self.gradients.map(|buffer| {
             let array = buffer.array(cuda);
             let grid = 2 * cuda.multiprocessors() as usize;
@@ -309,18 +338,7 @@ pub(super) fn negative_log_likelihoods_on(cuda: &Cuda, hidden: &Array, targets: 
     for group in groups(tokens, row_length, 4) {
         let logits = logits(cuda, &bins, &group, row_length);
         let (targets, losses) = (targets.part(group.start, group.len()), losses.part(group.start, group.len()));
-        launch!(
-            cuda,
-            "head_likelihood",
-            group.len(),
-            THREADS,
-            &logits,
-            bias,
-            &targets,
-            &losses,
-            words,
-            row_length
-        );
+        launch!(cuda, "head_likelihood", group.len(), THREADS, &logits, bias, &targets, &losses, words, row_length);
     }
     cuda.download(&losses)
 }

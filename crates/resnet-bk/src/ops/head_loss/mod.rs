@@ -16,6 +16,7 @@
 //! [`resnet_bk_runtime::internal::embedding`]).
 
 mod cuda;
+mod cuda_tiles;
 mod host;
 
 use crate::buffer::Buffer;

@@ -7,7 +7,7 @@
 mod cuda;
 mod host;
 
-pub(in crate::ops) use cuda::affine;
+pub(in crate::ops) use cuda::{WeightGradients, affine, weight_gradients};
 
 use crate::tape::{Op, Tensor};
 

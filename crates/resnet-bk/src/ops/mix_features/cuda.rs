@@ -3,7 +3,7 @@
 use super::MixFeatures;
 use crate::device::Cuda;
 use crate::device::cuda::{Array, blocks, launch};
-use crate::ops::linear::affine;
+use crate::ops::linear::{WeightGradients, affine, weight_gradients};
 use crate::tape::CudaOp;
 
 impl CudaOp<6> for MixFeatures {
@@ -45,11 +45,9 @@ impl CudaOp<6> for MixFeatures {
         let dfeatures = cuda.array(features.len());
         let weights = weight.matrix(0, width).t();
         cuda.product(dfeatures.matrix(0, channels), false, dmixed, weights, [rows, channels, width], 1, math);
-        let dweight = cuda.array(weight.len());
-        let inputs = features.matrix(0, channels).t();
-        cuda.product(dweight.matrix(0, width), false, inputs, dmixed, [channels, width, rows], 1, math);
-        let dbias = cuda.array(width);
-        cuda.column_sums(&scaled, [1, rows, width], &dbias, 0);
+        let (dweight, dbias) = (cuda.array(weight.len()), cuda.array(width));
+        let out = WeightGradients { weights: &dweight, biases: &dbias, stride: 0 };
+        weight_gradients(cuda, features, &scaled, [1, rows, channels, width], &out);
         [gradient.clone(), gradient, dfeatures, dweight, dbias, dscale].map(Some)
     }
 }

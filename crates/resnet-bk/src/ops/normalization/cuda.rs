@@ -1,4 +1,4 @@
-//! CUDA implementation: a warp a row; gradients of the parameters are sums over columns.
+//! CUDA implementation: a warp a row.
 
 use super::{LayerNorm, RmsNorm};
 use crate::buffer::Buffer;
@@ -6,8 +6,20 @@ use crate::device::Cuda;
 use crate::device::cuda::{Array, launch};
 use crate::tape::CudaOp;
 
-/// Rows of a block.
+/// Rows of a block in the forward pass.
 const ROWS: usize = 4;
+/// Rows of a block at a time in the backward pass, and the most blocks.
+const BACKWARD_ROWS: usize = 8;
+const BACKWARD_BLOCKS: usize = 128;
+/// Columns that the kernels have room for.
+const MAX_WIDTH: usize = 2048;
+
+/// Blocks of the backward pass, and room for their sums.
+fn backward_grid(cuda: &Cuda, rows: usize, width: usize) -> (usize, Array) {
+    assert!(width <= MAX_WIDTH, "rows of {width}, at most {MAX_WIDTH} on a GPU");
+    let blocks = rows.div_ceil(BACKWARD_ROWS).min(BACKWARD_BLOCKS);
+    (blocks, cuda.array(blocks * 2 * width))
+}
 
 impl CudaOp<3> for LayerNorm {
     fn forward(&mut self, cuda: &Cuda, [x, gamma, beta]: [&Array; 3]) -> Array {
@@ -29,17 +41,17 @@ impl CudaOp<3> for LayerNorm {
     ) -> [Option<Array>; 3] {
         let (width, rows, moments) = (self.width, x.len() / self.width, self.moments.array(cuda));
         let (dx, dgamma, dbeta) = (cuda.array(x.len()), cuda.array(width), cuda.array(width));
-        let blocks = rows.div_ceil(ROWS);
-        launch!(cuda, "layer_norm_backward", blocks, 128, x, gamma, moments, &gradient, &dx, rows, width);
-        let (grid, partial) = cuda.column_grid(1, rows, width, 2);
+        let (grid, partial) = backward_grid(cuda, rows, width);
         launch!(
             cuda,
-            "layer_norm_parameters",
+            "layer_norm_backward",
             grid,
             256,
             x,
+            gamma,
             moments,
             &gradient,
+            &dx,
             &dgamma,
             &dbeta,
             rows,
@@ -70,17 +82,17 @@ impl CudaOp<2> for RmsNorm {
     ) -> [Option<Array>; 2] {
         let (width, rows, scales) = (self.width, x.len() / self.width, self.scales.array(cuda));
         let (dx, dgamma) = (cuda.array(x.len()), cuda.array(width));
-        let blocks = rows.div_ceil(ROWS);
-        launch!(cuda, "rms_norm_backward", blocks, 128, x, gamma, scales, &gradient, &dx, rows, width);
-        let (grid, partial) = cuda.column_grid(1, rows, width, 1);
+        let (grid, partial) = backward_grid(cuda, rows, width);
         launch!(
             cuda,
-            "rms_norm_parameters",
+            "rms_norm_backward",
             grid,
             256,
             x,
+            gamma,
             scales,
             &gradient,
+            &dx,
             &dgamma,
             rows,
             width,

@@ -14,18 +14,25 @@ __device__ __forceinline__ void softmax_moments(const float* row, u32 experts, f
     for (u32 e = 0; e < experts; e++) *total += expf(row[e] - *largest);
 }
 
-// One block.
+// One block. Experts are taken eight at a time.
 KERNEL load_balancing_forward(const float* logits, const float* usage, float* loss, u32 tokens, u32 experts) {
     float sum = 0.0f;
-    for (u32 e = 0; e < experts; e++) {
-        float mean = 0.0f;
+    for (u32 first = 0; first < experts; first += 8) {
+        float means[8] = {};
         for (u32 token = threadIdx.x; token < tokens; token += blockDim.x) {
             const float* row = logits + (size_t)token * experts;
             float largest, total;
             softmax_moments(row, experts, &largest, &total);
-            mean += expf(row[e] - largest) / total;
+            #pragma unroll
+            for (u32 e = 0; e < 8; e++) {
+                if (first + e < experts) means[e] += expf(row[first + e] - largest) / total;
+            }
         }
-        sum += block_sum(mean) / (float)tokens * usage_share(usage, experts, e);
+        #pragma unroll
+        for (u32 e = 0; e < 8; e++) {
+            if (first + e >= experts) break;
+            sum += block_sum(means[e]) / (float)tokens * usage_share(usage, experts, first + e);
+        }
     }
     if (threadIdx.x == 0) loss[0] = sum;
 }

@@ -29,13 +29,7 @@ impl HostOp<2> for LoadBalancing {
         vec![mean.iter().zip(&shares).map(|(mean, share)| mean / rows * share).sum()]
     }
 
-    fn backward(
-        self,
-        [logits, usage]: [&[f32]; 2],
-        _: &[f32],
-        gradient: Vec<f32>,
-        _: [bool; 2],
-    ) -> [Vec<f32>; 2] {
+    fn backward(self, [logits, usage]: [&[f32]; 2], _: &[f32], gradient: Vec<f32>, _: [bool; 2]) -> [Vec<f32>; 2] {
         let experts = usage.len();
         let per_row = (1.0 / (logits.len() / experts) as f64) as f32;
         let g: Vec<f32> = shares(usage).iter().map(|share| per_row * (gradient[0] * share)).collect();

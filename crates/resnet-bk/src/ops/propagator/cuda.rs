@@ -1,14 +1,10 @@
-//! CUDA implementation: a thread a chain, which is a head of a sequence.
+//! CUDA implementation: a lane a chain, which is a head of a sequence.
 
 use super::Propagator;
 use crate::buffer::Buffer;
 use crate::device::Cuda;
-use crate::device::cuda::{Array, blocks, launch};
+use crate::device::cuda::{Array, blocks, chain_grid, launch};
 use crate::tape::CudaOp;
-
-/// Threads of a block of chains. There are few chains, so small blocks spread over more
-/// multiprocessors.
-const CHAINS: usize = 32;
 
 impl Propagator {
     /// The hopping `s` and the diagonal `a` of every position.
@@ -29,15 +25,14 @@ impl CudaOp<4> for Propagator {
         launch!(
             cuda,
             "propagator_forward",
-            chains.div_ceil(CHAINS),
-            CHAINS,
+            chain_grid(heads, chains),
+            128,
             &s,
             &a,
             source,
             eta,
             &waves,
             &ratios,
-            chains,
             heads,
             self.length
         );
@@ -61,8 +56,8 @@ impl CudaOp<4> for Propagator {
         launch!(
             cuda,
             "propagator_backward",
-            chains.div_ceil(CHAINS),
-            CHAINS,
+            chain_grid(heads, chains),
+            128,
             &s,
             source,
             output,
@@ -72,7 +67,6 @@ impl CudaOp<4> for Propagator {
             &dbarrier,
             &dsource,
             &detas,
-            chains,
             heads,
             self.length
         );

@@ -9,8 +9,8 @@ mod cuda;
 mod host;
 
 use crate::kernels::DropoutMask;
-pub(in crate::ops) use cuda::drop;
 use crate::tape::{Op, Tensor};
+pub(in crate::ops) use cuda::drop;
 
 #[derive(Debug)]
 struct AddDropped {

@@ -1,37 +1,49 @@
-// The resolvent's diagonal; equations in mod.rs. One thread a chain: a head of a sequence.
+// The resolvent's diagonal; equations in mod.rs. A chain is a head of a sequence. In the
+// bidirectional form, a thread runs along a chain.
 
 KERNEL resolvent_causal_forward(
-    const float* v, const float* diagonal, const float* hopping, const float* eta, float* features, u32 chains,
-    u32 heads, u32 length) {
-    u32 index = thread_index();
-    if (index >= chains) return;
-    Chain chain(index, heads, length);
-    float a0 = diagonal[chain.head], s2 = hopping[chain.head] * hopping[chain.head], shift = eta[chain.head];
+    const float* v, const float* diagonal, const float* hopping, const float* eta, float* features, u32 heads,
+    u32 length) {
+    u32 own = min(blockIdx.x * 32 + threadIdx.x % 32, heads - 1);
+    float a0 = diagonal[own], s2 = hopping[own] * hopping[own], shift = eta[own];
     Complex g = {0.0f, 0.0f};
-    #pragma unroll 8
-    for (u32 t = 0; t < length; t++) {
-        g = reciprocal(a0 + v[chain.narrow(t)] - s2 * g.re, -shift - s2 * g.im);
-        chain.put(features, t, g);
-    }
+    along_chains<1, 2, 16>(
+        heads, length, false,
+        [=](u32 t, u32 head, float (&x)[1]) { x[0] = v[Chain(blockIdx.y, head, heads, length).narrow(t)]; },
+        [&](const float (&x)[1], float (&y)[2]) {
+            g = reciprocal(a0 + x[0] - s2 * g.re, -shift - s2 * g.im);
+            y[0] = g.re;
+            y[1] = g.im;
+        },
+        [=](u32 t, u32 head, const float (&y)[2]) {
+            Chain(blockIdx.y, head, heads, length).put(features, t, {y[0], y[1]});
+        });
 }
 
 KERNEL resolvent_causal_backward(
-    const float* hopping, const float* features, const float* gradient, float* dv, float* deta, u32 chains, u32 heads,
+    const float* hopping, const float* features, const float* gradient, float* dv, float* deta, u32 heads,
     u32 length) {
-    u32 index = thread_index();
-    if (index >= chains) return;
-    Chain chain(index, heads, length);
-    float s2 = hopping[chain.head] * hopping[chain.head], eta_sum = 0.0f;
+    u32 own = min(blockIdx.x * 32 + threadIdx.x % 32, heads - 1);
+    float s2 = hopping[own] * hopping[own], eta_sum = 0.0f;
     Complex carry = {0.0f, 0.0f};
-    #pragma unroll 8
-    for (u32 t = length; t-- > 0;) {
-        Complex g = chain.at(features, t), u = chain.at(gradient, t);
-        Complex x = times({u.re + carry.re, carry.im - u.im}, times(g, g));
-        dv[chain.narrow(t)] = -x.re;
-        eta_sum -= x.im;
-        carry = {s2 * x.re, s2 * x.im};
-    }
-    deta[index] = eta_sum;
+    along_chains<4, 1, 16>(
+        heads, length, true,
+        [=](u32 t, u32 head, float (&x)[4]) {
+            Chain chain(blockIdx.y, head, heads, length);
+            Complex g = chain.at(features, t), u = chain.at(gradient, t);
+            x[0] = g.re;
+            x[1] = g.im;
+            x[2] = u.re;
+            x[3] = u.im;
+        },
+        [&](const float (&x)[4], float (&y)[1]) {
+            Complex g = {x[0], x[1]}, m = times({x[2] + carry.re, carry.im - x[3]}, times(g, g));
+            y[0] = -m.re;
+            eta_sum -= m.im;
+            carry = {s2 * m.re, s2 * m.im};
+        },
+        [=](u32 t, u32 head, const float (&y)[1]) { dv[Chain(blockIdx.y, head, heads, length).narrow(t)] = y[0]; });
+    if (threadIdx.x < 32 && blockIdx.x * 32 + threadIdx.x < heads) deta[blockIdx.y * heads + own] = eta_sum;
 }
 
 // `right` is scratch for the right ratios, [B, T, 2H].
@@ -40,7 +52,7 @@ KERNEL resolvent_whole_forward(
     u32 chains, u32 heads, u32 length) {
     u32 index = thread_index();
     if (index >= chains) return;
-    Chain chain(index, heads, length);
+    Chain chain(index / heads, index % heads, heads, length);
     float a0 = diagonal[chain.head], s2 = hopping[chain.head] * hopping[chain.head], shift = eta[chain.head];
     Complex h = {0.0f, 0.0f};
     for (u32 t = length; t-- > 0;) {
@@ -63,7 +75,7 @@ KERNEL resolvent_whole_backward(
     const float* gradient, float* left, float* right, float* dv, float* deta, u32 chains, u32 heads, u32 length) {
     u32 index = thread_index();
     if (index >= chains) return;
-    Chain chain(index, heads, length);
+    Chain chain(index / heads, index % heads, heads, length);
     float a0 = diagonal[chain.head], s2 = hopping[chain.head] * hopping[chain.head], shift = eta[chain.head];
     Complex ratio = {0.0f, 0.0f};
     for (u32 t = length; t-- > 0;) {

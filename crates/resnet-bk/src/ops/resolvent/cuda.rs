@@ -1,14 +1,14 @@
-//! CUDA implementation: a thread a chain, which is a head of a sequence.
+//! CUDA implementation: a lane a chain, which is a head of a sequence.
 
 use super::ResolventOp;
 use crate::device::Cuda;
-use crate::device::cuda::{Array, blocks, launch};
+use crate::device::cuda::{Array, blocks, chain_grid, launch};
 use crate::numerics::Gradient;
 use crate::tape::CudaOp;
 use resnet_bk_runtime::internal::architecture::Causality;
 
-/// Threads of a block of chains. There are few chains, so small blocks spread over more
-/// multiprocessors.
+/// Threads of a block of the bidirectional form. There are few chains, so small blocks spread over
+/// more multiprocessors.
 const CHAINS: usize = 32;
 
 impl CudaOp<2> for ResolventOp {
@@ -20,14 +20,13 @@ impl CudaOp<2> for ResolventOp {
             Causality::Causal => launch!(
                 cuda,
                 "resolvent_causal_forward",
-                grid,
-                CHAINS,
+                chain_grid(heads, chains),
+                128,
                 v,
                 &diagonal,
                 &hopping,
                 eta,
                 &features,
-                chains,
                 heads,
                 length
             ),
@@ -73,14 +72,13 @@ impl CudaOp<2> for ResolventOp {
             Causality::Causal => launch!(
                 cuda,
                 "resolvent_causal_backward",
-                grid,
-                CHAINS,
+                chain_grid(heads, chains),
+                128,
                 &hopping,
                 output,
                 &gradient,
                 &dv,
                 &detas,
-                chains,
                 heads,
                 length
             ),

@@ -4,6 +4,10 @@
 //! output and the gradients of all leaves: the largest difference, relative to the largest
 //! magnitude of what is compared.
 
+mod steps;
+
+pub use steps::check_steps;
+
 use super::cuda::StepNumbers;
 use super::{Cuda, Device};
 use crate::buffer::Buffer;
@@ -76,12 +80,8 @@ fn compare(cuda: &Cuda, case: &Case) -> Vec<Comparison> {
     };
     let (expected, expected_gradients) = run(&Device::Cpu);
     let (found, gradients) = run(&Device::Cuda(cuda.clone()));
-    let comparison = |result: String, error| Comparison {
-        case: case.name.clone(),
-        result,
-        error,
-        tolerance: case.tolerance,
-    };
+    let comparison =
+        |result: String, error| Comparison { case: case.name.clone(), result, error, tolerance: case.tolerance };
     let mut comparisons = vec![comparison("output".to_owned(), difference(&expected, &found))];
     for (index, (expected, found)) in expected_gradients.iter().zip(&gradients).enumerate() {
         if !case.inputs[index].2 {
@@ -99,7 +99,7 @@ fn compare(cuda: &Cuda, case: &Case) -> Vec<Comparison> {
 
 /// Largest difference over the largest expected magnitude; infinite if a length or a number is
 /// wrong.
-pub(crate) fn difference(expected: &[f32], found: &[f32]) -> f64 {
+fn difference(expected: &[f32], found: &[f32]) -> f64 {
     if expected.len() != found.len() || found.iter().any(|x| !x.is_finite()) {
         return f64::INFINITY;
     }
@@ -134,9 +134,8 @@ struct Cases(Vec<Case>);
 impl Cases {
     /// Adds a case whose inputs are all leaves of normal numbers.
     fn add(&mut self, name: String, shapes: &[[usize; 2]], run: impl Fn(&[Tensor]) -> Tensor + 'static) {
-        let input = |(salt, shape): (usize, &[usize; 2])| {
-            (numbers(shape[0] * shape[1], salt as u64 + 1, 1.0), *shape, true)
-        };
+        let input =
+            |(salt, shape): (usize, &[usize; 2])| (numbers(shape[0] * shape[1], salt as u64 + 1, 1.0), *shape, true);
         self.add_with(name, shapes.iter().enumerate().map(input).collect(), run);
     }
 
@@ -177,7 +176,8 @@ fn elementwise(cases: &mut Cases) {
         cases.add(format!("add_gumbel {n}"), &[shape], |x| ops::add_gumbel(&x[0], 0.5, draw(3)));
         for mask in [None, Some(DropoutMask::new(0.3, draw(2)))] {
             let dropped = if mask.is_some() { "dropout" } else { "no dropout" };
-            cases.add(format!("add_dropped {n}, {dropped}"), &[shape; 2], move |x| ops::add_dropped(&x[0], &x[1], mask));
+            cases
+                .add(format!("add_dropped {n}, {dropped}"), &[shape; 2], move |x| ops::add_dropped(&x[0], &x[1], mask));
         }
     }
     for (rows, channels) in [(1, 1), (5, 3), (129, 48)] {
@@ -366,6 +366,14 @@ mod tests {
     fn every_operation_equals_its_host_twin() {
         let cuda = Cuda::open(0).unwrap();
         let wrong: Vec<Comparison> = check_operations(&cuda).into_iter().filter(|result| !result.is_ok()).collect();
+        assert!(wrong.is_empty(), "{wrong:#?}");
+    }
+
+    #[test]
+    #[cfg_attr(not(has_gpu), ignore = "needs an NVIDIA GPU")]
+    fn steps_of_every_stage_equal_those_on_the_host() {
+        let cuda = Cuda::open(0).unwrap();
+        let wrong: Vec<Comparison> = check_steps(&cuda).into_iter().filter(|result| !result.is_ok()).collect();
         assert!(wrong.is_empty(), "{wrong:#?}");
     }
 }
