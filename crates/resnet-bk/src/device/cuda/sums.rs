@@ -11,7 +11,7 @@ const ROWS: usize = 8;
 /// Largest number of parts of the rows.
 const PARTS: usize = 128;
 /// Elements that a thread adds.
-const ELEMENTS: usize = 16;
+const ELEMENTS: usize = 4;
 
 /// Grid of `along_chains` for blocks of 128 threads.
 pub(crate) fn chain_grid(heads: usize, chains: usize) -> [usize; 3] {

@@ -7,7 +7,7 @@ use crate::buffer::Buffer;
 use crate::device::Cuda;
 use crate::device::cuda::{Arg, Array, Math, blocks, launch};
 use crate::kernels::DropoutMask;
-use crate::ops::linear::{WeightGradients, weight_gradients};
+use crate::ops::linear::{Maps, WeightGradients, affine_maps, weight_gradients};
 use crate::tape::CudaOp;
 
 /// As in `cuda.cu`.
@@ -25,10 +25,8 @@ impl CudaOp<3> for Experts {
         let (d, f, e, n) = (self.width, self.hidden_width(packed.len()), self.count, x.len() / self.width);
         let size = packed.len() / e;
         let sizes = self.sizes(n, f);
-        let products = cuda.array(e * n * f);
-        let up = packed.matrix(0, f).strided(size);
-        let out = products.matrix(0, f).strided(n * f);
-        cuda.product(out, false, x.matrix(0, d), up, [n, f, d], e, Math::Float32);
+        let up = Maps { count: e, weights: packed, biases: None, stride: size, transposed: false };
+        let products = affine_maps(cuda, x, up, [n, d, f], Math::Float32);
         let hidden = cuda.array(e * n * f);
         let (draw, threshold, keep) = DropoutMask::on_device(self.dropout);
         launch!(
@@ -47,10 +45,8 @@ impl CudaOp<3> for Experts {
             keep,
             0u64
         );
-        let outputs = cuda.array(e * n * d);
-        let down = packed.matrix(d * f + f, d).strided(size);
-        let out = outputs.matrix(0, d).strided(n * d);
-        cuda.product(out, false, hidden.matrix(0, f).strided(n * f), down, [n, d, f], e, Math::Float32);
+        let down_weights = packed.part(d * f + f, packed.len() - d * f - f);
+        let outputs = affine_maps(cuda, &hidden, Maps { weights: &down_weights, ..up }, [n, f, d], Math::Float32);
         let y = cuda.array(n * d);
         launch!(cuda, "expert_mix", blocks(n * d), 256, &outputs, weights, packed, &y, Arg::by_value(&sizes));
         self.forwarded = Forwarded::Cuda { hidden: Buffer::on(cuda, hidden), outputs: Buffer::on(cuda, outputs) };
@@ -84,25 +80,21 @@ impl CudaOp<3> for Experts {
             &dweights,
             Arg::by_value(&sizes)
         );
-        let output_side = doutputs.matrix(0, d).strided(n * d);
-        let dhidden = cuda.array(e * n * f);
-        let down = packed.matrix(d * f + f, d).strided(size).t();
-        cuda.product(dhidden.matrix(0, f).strided(n * f), false, output_side, down, [n, f, d], e, math);
+        let down_weights = packed.part(d * f + f, packed.len() - d * f - f);
+        let up = Maps { count: e, weights: packed, biases: None, stride: size, transposed: true };
+        let dhidden = affine_maps(cuda, &doutputs, Maps { weights: &down_weights, ..up }, [n, d, f], math);
         // The parameters of an expert are U, a, W, b.
         let part = |first: usize| dpacked.part(first, packed.len() - first);
         let (weights_of, biases_of) = (part(d * f + f), part(2 * d * f + f));
-        let down = WeightGradients { weights: &weights_of, biases: &biases_of, stride: size };
-        weight_gradients(cuda, hidden, &doutputs, [e, n, f, d], &down);
+        let ddown = WeightGradients { weights: &weights_of, biases: &biases_of, stride: size };
+        weight_gradients(cuda, hidden, &doutputs, [e, n, f, d], &ddown);
         let dz = cuda.array(e * n * f);
         let keep = self.dropout.map_or(1.0, |mask| mask.keep());
         launch!(cuda, "expert_hidden_backward", blocks(dz.len()), 256, hidden, &dhidden, &dz, keep, dz.len());
-        let hidden_side = dz.matrix(0, f).strided(n * f);
         let biases_of = part(d * f);
-        let up = WeightGradients { weights: &dpacked, biases: &biases_of, stride: size };
-        weight_gradients(cuda, x, &dz, [e, n, d, f], &up);
-        let dinputs = cuda.array(e * n * d);
-        let up = packed.matrix(0, f).strided(size).t();
-        cuda.product(dinputs.matrix(0, d).strided(n * d), false, hidden_side, up, [n, d, f], e, math);
+        let dup = WeightGradients { weights: &dpacked, biases: &biases_of, stride: size };
+        weight_gradients(cuda, x, &dz, [e, n, d, f], &dup);
+        let dinputs = affine_maps(cuda, &dz, up, [n, f, d], math);
         let dx = cuda.array(n * d);
         launch!(cuda, "expert_input_backward", blocks(n * d), 256, &dinputs, weights, &dx, Arg::by_value(&sizes));
         [Some(dx), Some(dweights), Some(dpacked)]

@@ -42,7 +42,7 @@ impl CudaOp<1> for GateWeights {
 impl CudaOp<1> for CountRouted {
     fn forward(&mut self, cuda: &Cuda, [weights]: [&Array; 1]) -> Array {
         let usage = cuda.array(self.experts);
-        launch!(cuda, "count_routed", self.experts, 256, weights, &usage, weights.len() / self.experts, self.experts);
+        launch!(cuda, "count_routed", self.experts, 1024, weights, &usage, weights.len() / self.experts, self.experts);
         usage
     }
 

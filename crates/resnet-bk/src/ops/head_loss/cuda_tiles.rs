@@ -9,6 +9,8 @@ use resnet_bk_runtime::internal::embedding::TableLayout;
 
 /// Rows of a tile, as in `tiles.cu`.
 const ROWS: usize = 64;
+/// Tiles of a block's own rows, by width.
+const OWN_TILES: [usize; 4] = [2, 2, 2, 1];
 /// Threads of a block.
 const THREADS: usize = 128;
 /// Widths that there are kernels for. Narrower rows are padded with zeros.
@@ -53,7 +55,7 @@ impl Bin {
         let rows = convert(&place.rows(table));
         let hidden_states = convert(&place.narrow(cuda, table, hidden, layout.d_model));
         let (tokens, tiles) = (hidden.len() / layout.d_model, place.words.len().div_ceil(ROWS));
-        let wanted = (4 * cuda.multiprocessors() as usize).div_ceil(tokens.div_ceil(ROWS));
+        let wanted = (4 * cuda.multiprocessors() as usize).div_ceil(tokens.div_ceil(ROWS * OWN_TILES[kernel]));
         let tiles_of_block = tiles.div_ceil(wanted.clamp(1, tiles));
         let [tokens, words, first_word, tiles_of_block] =
             [tokens, place.words.len(), place.words.start, tiles_of_block].map(|size| size as u32);
@@ -88,7 +90,7 @@ pub(super) fn loss_and_gradients(
         launch!(
             cuda,
             kernel,
-            [tokens.div_ceil(ROWS), bin.parts, 1],
+            [tokens.div_ceil(ROWS * OWN_TILES[bin.kernel]), bin.parts, 1],
             THREADS,
             &bin.hidden,
             &bin.rows,
@@ -114,7 +116,7 @@ pub(super) fn loss_and_gradients(
         launch!(
             cuda,
             kernel,
-            [tokens.div_ceil(ROWS), bin.parts, 1],
+            [tokens.div_ceil(ROWS * OWN_TILES[bin.kernel]), bin.parts, 1],
             THREADS,
             &bin.hidden,
             &bin.rows,
@@ -131,7 +133,7 @@ pub(super) fn loss_and_gradients(
         launch!(
             cuda,
             kernel,
-            words.len().div_ceil(ROWS),
+            words.len().div_ceil(ROWS * OWN_TILES[bin.kernel]),
             THREADS,
             &bin.hidden,
             &bin.rows,

@@ -5,9 +5,10 @@
 //     head_hidden    p = softmax(l);  dh = (p - onehot) W
 //     head_table     p^T;             dW = (p - onehot)^T h,  db = sum (p - onehot)
 //
-// A block of four warps keeps 64 rows of one matrix in registers (tokens, or words in head_table),
-// 16 a warp, and runs over tiles of 64 rows of the other, which are fetched while the tile before is
-// used. D is the width, padded with zeros. (The scheme of FlashAttention, Dao, arXiv 2307.08691.)
+// A block of four warps keeps 64 or 128 rows of one matrix in registers (tokens, or words in
+// head_table), 16 M a warp, and runs over tiles of 64 rows of the other, which are fetched while the
+// tile before is used. D is the width, padded with zeros. (The scheme of FlashAttention, Dao, arXiv
+// 2307.08691.)
 
 #define LOG2_E 1.44269504088896340736f
 
@@ -67,65 +68,82 @@ __device__ __forceinline__ void fetch_tile(u16* to, const u16* x, u32 first, u32
     }
 }
 
-// This warp's 16 rows of a tile, as left factors.
-template <int D>
-__device__ __forceinline__ void load_rows(u32 (&q)[D / 16][4], const u16* tile) {
-    u32 lane = threadIdx.x % 32, row = threadIdx.x / 32 * 16 + lane % 16;
-    for (int k = 0; k < D / 16; k++) load_matrices(q[k], tile + row * LANES_OF_ROW + k * 16 + lane / 16 * 8);
+// Rows of a block, and blocks of 16 rows of a warp.
+#define OWN_ROWS (64 * M)
+
+// This warp's rows, as left factors.
+template <int D, int M>
+__device__ __forceinline__ void load_rows(u32 (&q)[M][D / 16][4], const u16* tile) {
+    u32 lane = threadIdx.x % 32;
+    for (int m = 0; m < M; m++) {
+        u32 row = (threadIdx.x / 32 * M + m) * 16 + lane % 16;
+        for (int k = 0; k < D / 16; k++) load_matrices(q[m][k], tile + row * LANES_OF_ROW + k * 16 + lane / 16 * 8);
+    }
 }
 
-// Products of this warp's rows with the 64 rows of a tile: c[j] holds columns 8 j to 8 j + 7.
-template <int D>
-__device__ __forceinline__ void multiply_tile(float (&c)[8][4], const u32 (&q)[D / 16][4], const u16* tile) {
+// Products of this warp's rows with the 64 rows of a tile: c[m][j] holds columns 8 j to 8 j + 7.
+template <int D, int M>
+__device__ __forceinline__ void multiply_tile(float (&c)[M][8][4], const u32 (&q)[M][D / 16][4], const u16* tile) {
     u32 lane = threadIdx.x % 32, group = lane / 8;
     #pragma unroll
-    for (int j = 0; j < 8; j++) for (int i = 0; i < 4; i++) c[j][i] = 0.0f;
+    for (int m = 0; m < M; m++) for (int j = 0; j < 8; j++) for (int i = 0; i < 4; i++) c[m][j][i] = 0.0f;
     #pragma unroll
     for (int k = 0; k < D / 16; k++) {
         #pragma unroll
         for (int j = 0; j < 8; j += 2) {
             u32 b[4];
             load_matrices(b, tile + (j * 8 + group / 2 * 8 + lane % 8) * LANES_OF_ROW + k * 16 + group % 2 * 8);
-            multiply_add(c[j], q[k], b[0], b[1]);
-            multiply_add(c[j + 1], q[k], b[2], b[3]);
+            #pragma unroll
+            for (int m = 0; m < M; m++) {
+                multiply_add(c[m][j], q[m][k], b[0], b[1]);
+                multiply_add(c[m][j + 1], q[m][k], b[2], b[3]);
+            }
         }
     }
 }
 
 // o += c tile, with c rounded to bf16.
-template <int D>
-__device__ __forceinline__ void multiply_back(float (&o)[D / 8][4], const float (&c)[8][4], const u16* tile) {
+template <int D, int M>
+__device__ __forceinline__ void multiply_back(float (&o)[M][D / 8][4], const float (&c)[M][8][4], const u16* tile) {
     u32 lane = threadIdx.x % 32, group = lane / 8;
     #pragma unroll
     for (int k = 0; k < 4; k++) {
-        u32 a[4] = {
-            pack_bf16(c[2 * k][0], c[2 * k][1]), pack_bf16(c[2 * k][2], c[2 * k][3]),
-            pack_bf16(c[2 * k + 1][0], c[2 * k + 1][1]), pack_bf16(c[2 * k + 1][2], c[2 * k + 1][3])};
+        u32 a[M][4];
+        #pragma unroll
+        for (int m = 0; m < M; m++) {
+            for (int i = 0; i < 4; i++) {
+                const float* pair = &c[m][2 * k + i / 2][i % 2 * 2];
+                a[m][i] = pack_bf16(pair[0], pair[1]);
+            }
+        }
         #pragma unroll
         for (int j = 0; j < D / 8; j += 2) {
             u32 b[4];
             load_matrices_transposed(
                 b, tile + (k * 16 + group % 2 * 8 + lane % 8) * LANES_OF_ROW + j * 8 + group / 2 * 8);
-            multiply_add(o[j], a, b[0], b[1]);
-            multiply_add(o[j + 1], a, b[2], b[3]);
+            #pragma unroll
+            for (int m = 0; m < M; m++) {
+                multiply_add(o[m][j], a[m], b[0], b[1]);
+                multiply_add(o[m][j + 1], a[m], b[2], b[3]);
+            }
         }
     }
 }
 
 // Calls use(tile in shared memory, its first row) for the tiles of x from `begin` to `end`, and
-// before them take(tile in shared memory) for the 64 rows of `own` from `own_first` on.
-template <int D, class Take, class Use>
+// before them take(rows in shared memory) for this block's rows of `own`.
+template <int D, int M, class Take, class Use>
 __device__ __forceinline__ void over_tiles(
-    const u16* own, u32 own_first, u32 own_rows, const u16* x, u32 rows, u32 begin, u32 end, Take take, Use use) {
+    const u16* own, u32 own_rows, const u16* x, u32 rows, u32 begin, u32 end, Take take, Use use) {
     __shared__ __align__(16) u16 tiles[2][ROWS * LANES_OF_ROW];
-    fetch_tile<D>(tiles[1], own, own_first, own_rows);
+    for (int m = 0; m < M; m++) fetch_tile<D>(tiles[m], own, blockIdx.x * OWN_ROWS + m * ROWS, own_rows);
     fetch_commit();
+    fetch_wait<0>();
+    __syncthreads();
+    take(tiles[0]);
+    __syncthreads();
     if (begin < end) fetch_tile<D>(tiles[0], x, begin * ROWS, rows);
     fetch_commit();
-    fetch_wait<1>();
-    __syncthreads();
-    take(tiles[1]);
-    __syncthreads();
     for (u32 tile = begin; tile < end; tile++) {
         u32 now = (tile - begin) % 2;
         if (tile + 1 < end) fetch_tile<D>(tiles[1 - now], x, (tile + 1) * ROWS, rows);
@@ -137,6 +155,9 @@ __device__ __forceinline__ void over_tiles(
     }
 }
 
+// Row `r` (0 to 2 M - 1) of this thread: it has two of each 16.
+#define OWN_ROW(r) (blockIdx.x * OWN_ROWS + (threadIdx.x / 32 * M + (r) / 2) * 16 + threadIdx.x % 32 / 4 + (r) % 2 * 8)
+
 // Sizes of a bin's part of the work.
 struct HeadTiles {
     u32 tokens, words;
@@ -146,157 +167,184 @@ struct HeadTiles {
 
 #define TILES_BEGIN(t) (blockIdx.y * (t).tiles_of_block)
 #define TILES_END(t) min(((t).words + ROWS - 1) / ROWS, (blockIdx.y + 1) * (t).tiles_of_block)
+#define NO_TARGET 0xffffffffu
+// Exponents that vanish.
+#define FAR 1e30f
+
+// Biases of this thread's columns of a tile, in units of log2.
+__device__ __forceinline__ void load_biases(float (&b)[16], const float* bias, u32 first, u32 words) {
+    #pragma unroll
+    for (int j = 0; j < 16; j++) {
+        u32 word = first + j / 2 * 8 + threadIdx.x % 4 * 2 + j % 2;
+        b[j] = word < words ? bias[word] * LOG2_E : -FAR;
+    }
+}
 
 // Largest exponent and sum of each token over a block's words, and the target's logit.
-template <int D>
+template <int D, int M>
 __device__ __forceinline__ void head_sums(
     const u16* hidden, const u16* table, const float* bias, const u32* targets, float2* sums, float* target_logits,
     HeadTiles t) {
-    u32 q[D / 16][4], lane = threadIdx.x % 32;
-    u32 row = blockIdx.x * ROWS + threadIdx.x / 32 * 16 + lane / 4;
-    u32 target[2] = {0xffffffffu, 0xffffffffu};
-    float largest[2] = {-1e30f, -1e30f}, sum[2] = {0.0f, 0.0f};
-    for (int h = 0; h < 2; h++) if (row + 8 * h < t.tokens) target[h] = targets[row + 8 * h] - t.first_word;
-    over_tiles<D>(
-        hidden, blockIdx.x * ROWS, t.tokens, table, t.words, TILES_BEGIN(t), TILES_END(t),
-        [&](const u16* tile) { load_rows<D>(q, tile); },
+    u32 q[M][D / 16][4], target[2 * M];
+    float largest[2 * M], sum[2 * M];
+    for (int r = 0; r < 2 * M; r++) {
+        target[r] = OWN_ROW(r) < t.tokens ? targets[OWN_ROW(r)] - t.first_word : NO_TARGET;
+        largest[r] = -FAR;
+        sum[r] = 0.0f;
+    }
+    over_tiles<D, M>(
+        hidden, t.tokens, table, t.words, TILES_BEGIN(t), TILES_END(t),
+        [&](const u16* tile) { load_rows<D, M>(q, tile); },
         [&](const u16* tile, u32 first) {
-            float c[8][4];
-            multiply_tile<D>(c, q, tile);
+            float c[M][8][4], b[16];
+            load_biases(b, bias, first, t.words);
+            multiply_tile<D, M>(c, q, tile);
             #pragma unroll
-            for (int j = 0; j < 8; j++) {
+            for (int r = 0; r < 2 * M; r++) {
+                float x[16], most = largest[r], total = 0.0f;
                 #pragma unroll
-                for (int i = 0; i < 2; i++) {
-                    u32 word = first + j * 8 + lane % 4 * 2 + i;
-                    float b = word < t.words ? bias[word] : -1e30f;
-                    for (int h = 0; h < 2; h++) {
-                        float x = c[j][2 * h + i] + b;
-                        if (word == target[h]) target_logits[row + 8 * h] = x;
-                        c[j][2 * h + i] = x * LOG2_E;
+                for (int j = 0; j < 16; j++) {
+                    x[j] = fmaf(c[r / 2][j / 2][r % 2 * 2 + j % 2], LOG2_E, b[j]);
+                    most = fmaxf(most, x[j]);
+                }
+                if (target[r] - first < ROWS) {
+                    for (int j = 0; j < 16; j++) {
+                        u32 word = first + j / 2 * 8 + threadIdx.x % 4 * 2 + j % 2;
+                        if (word == target[r]) target_logits[OWN_ROW(r)] = x[j];
                     }
                 }
-            }
-            #pragma unroll
-            for (int h = 0; h < 2; h++) {
-                float most = largest[h], total = 0.0f;
-                for (int j = 0; j < 8; j++) most = fmaxf(most, fmaxf(c[j][2 * h], c[j][2 * h + 1]));
-                for (int j = 0; j < 8; j++) {
-                    total += exp2_fast(c[j][2 * h] - most) + exp2_fast(c[j][2 * h + 1] - most);
-                }
-                sum[h] = sum[h] * exp2_fast(largest[h] - most) + total;
-                largest[h] = most;
+                #pragma unroll
+                for (int j = 0; j < 16; j++) total += exp2_fast(x[j] - most);
+                sum[r] = fmaf(sum[r], exp2_fast(largest[r] - most), total);
+                largest[r] = most;
             }
         });
-    for (int h = 0; h < 2; h++) {
+    for (int r = 0; r < 2 * M; r++) {
         for (int other = 1; other < 4; other <<= 1) {
-            float most = __shfl_xor_sync(0xffffffffu, largest[h], other);
-            float total = __shfl_xor_sync(0xffffffffu, sum[h], other), both = fmaxf(most, largest[h]);
-            sum[h] = sum[h] * exp2_fast(largest[h] - both) + total * exp2_fast(most - both);
-            largest[h] = both;
+            float most = __shfl_xor_sync(0xffffffffu, largest[r], other);
+            float total = __shfl_xor_sync(0xffffffffu, sum[r], other), both = fmaxf(most, largest[r]);
+            sum[r] = sum[r] * exp2_fast(largest[r] - both) + total * exp2_fast(most - both);
+            largest[r] = both;
         }
-        if (lane % 4 == 0 && row + 8 * h < t.tokens) {
-            sums[(size_t)blockIdx.y * t.tokens + row + 8 * h] = make_float2(largest[h], sum[h]);
+        if (threadIdx.x % 4 == 0 && OWN_ROW(r) < t.tokens) {
+            sums[(size_t)blockIdx.y * t.tokens + OWN_ROW(r)] = make_float2(largest[r], sum[r]);
         }
     }
 }
 
 // Parts of the gradients of hidden states, [blocks, n, D].
-template <int D>
+template <int D, int M>
 __device__ __forceinline__ void head_hidden(
     const u16* hidden, const u16* table, const float* bias, const u32* targets, const float* normalizers,
     float* gradients, HeadTiles t) {
-    u32 q[D / 16][4], lane = threadIdx.x % 32;
-    u32 row = blockIdx.x * ROWS + threadIdx.x / 32 * 16 + lane / 4;
-    u32 target[2] = {0xffffffffu, 0xffffffffu};
-    float normalizer[2] = {1e30f, 1e30f}, o[D / 8][4] = {};
-    for (int h = 0; h < 2; h++) {
-        if (row + 8 * h < t.tokens) {
-            target[h] = targets[row + 8 * h] - t.first_word;
-            normalizer[h] = normalizers[row + 8 * h];
-        }
+    u32 q[M][D / 16][4], target[2 * M];
+    float normalizer[2 * M], o[M][D / 8][4] = {};
+    for (int r = 0; r < 2 * M; r++) {
+        bool inside = OWN_ROW(r) < t.tokens;
+        target[r] = inside ? targets[OWN_ROW(r)] - t.first_word : NO_TARGET;
+        normalizer[r] = inside ? normalizers[OWN_ROW(r)] : FAR;
     }
-    over_tiles<D>(
-        hidden, blockIdx.x * ROWS, t.tokens, table, t.words, TILES_BEGIN(t), TILES_END(t),
-        [&](const u16* tile) { load_rows<D>(q, tile); },
+    over_tiles<D, M>(
+        hidden, t.tokens, table, t.words, TILES_BEGIN(t), TILES_END(t),
+        [&](const u16* tile) { load_rows<D, M>(q, tile); },
         [&](const u16* tile, u32 first) {
-            float c[8][4];
-            multiply_tile<D>(c, q, tile);
+            float c[M][8][4], b[16];
+            load_biases(b, bias, first, t.words);
+            multiply_tile<D, M>(c, q, tile);
             #pragma unroll
-            for (int j = 0; j < 8; j++) {
+            for (int r = 0; r < 2 * M; r++) {
                 #pragma unroll
-                for (int i = 0; i < 2; i++) {
-                    u32 word = first + j * 8 + lane % 4 * 2 + i;
-                    float b = word < t.words ? bias[word] : -1e30f;
-                    for (int h = 0; h < 2; h++) {
-                        float p = exp2_fast((c[j][2 * h + i] + b) * LOG2_E - normalizer[h]);
-                        c[j][2 * h + i] = word == target[h] ? p - 1.0f : p;
+                for (int j = 0; j < 16; j++) {
+                    float& x = c[r / 2][j / 2][r % 2 * 2 + j % 2];
+                    x = exp2_fast(fmaf(x, LOG2_E, b[j] - normalizer[r]));
+                }
+                if (target[r] - first < ROWS) {
+                    #pragma unroll
+                    for (int j = 0; j < 16; j++) {
+                        u32 word = first + j / 2 * 8 + threadIdx.x % 4 * 2 + j % 2;
+                        if (word == target[r]) c[r / 2][j / 2][r % 2 * 2 + j % 2] -= 1.0f;
                     }
                 }
             }
-            multiply_back<D>(o, c, tile);
+            multiply_back<D, M>(o, c, tile);
         });
     #pragma unroll
-    for (int j = 0; j < D / 8; j++) {
-        for (int h = 0; h < 2; h++) {
-            if (row + 8 * h < t.tokens) {
-                float* out = gradients + ((size_t)blockIdx.y * t.tokens + row + 8 * h) * D + j * 8 + lane % 4 * 2;
-                out[0] = o[j][2 * h];
-                out[1] = o[j][2 * h + 1];
-            }
+    for (int r = 0; r < 2 * M; r++) {
+        if (OWN_ROW(r) >= t.tokens) continue;
+        float* out = gradients + ((size_t)blockIdx.y * t.tokens + OWN_ROW(r)) * D + threadIdx.x % 4 * 2;
+        #pragma unroll
+        for (int j = 0; j < D / 8; j++) {
+            out[j * 8] = o[r / 2][j][r % 2 * 2];
+            out[j * 8 + 1] = o[r / 2][j][r % 2 * 2 + 1];
         }
     }
 }
 
 // Gradients of a bin's rows [words, width] and biases.
-template <int D>
+template <int D, int M>
 __device__ __forceinline__ void head_table(
     const u16* hidden, const u16* table, const float* bias, const u32* targets, const float* normalizers,
     float* dtable, float* dbias, u32 width, HeadTiles t) {
     __shared__ float normalizers_of[ROWS];
     __shared__ u32 targets_of[ROWS];
-    u32 q[D / 16][4], lane = threadIdx.x % 32;
-    u32 row = blockIdx.x * ROWS + threadIdx.x / 32 * 16 + lane / 4;
-    float b[2], sum[2] = {0.0f, 0.0f}, o[D / 8][4] = {};
-    for (int h = 0; h < 2; h++) b[h] = row + 8 * h < t.words ? bias[row + 8 * h] : -1e30f;
-    over_tiles<D>(
-        table, blockIdx.x * ROWS, t.words, hidden, t.tokens, 0, (t.tokens + ROWS - 1) / ROWS,
-        [&](const u16* tile) { load_rows<D>(q, tile); },
+    u32 q[M][D / 16][4];
+    float b[2 * M], sum[2 * M], o[M][D / 8][4] = {};
+    for (int r = 0; r < 2 * M; r++) {
+        b[r] = OWN_ROW(r) < t.words ? bias[OWN_ROW(r)] * LOG2_E : -FAR;
+        sum[r] = 0.0f;
+    }
+    over_tiles<D, M>(
+        table, t.words, hidden, t.tokens, 0, (t.tokens + ROWS - 1) / ROWS,
+        [&](const u16* tile) { load_rows<D, M>(q, tile); },
         [&](const u16* tile, u32 first) {
+            u32 target = NO_TARGET;
             if (threadIdx.x < ROWS) {
                 u32 token = first + threadIdx.x;
-                normalizers_of[threadIdx.x] = token < t.tokens ? normalizers[token] : 1e30f;
-                targets_of[threadIdx.x] = token < t.tokens ? targets[token] - t.first_word : 0xffffffffu;
+                bool inside = token < t.tokens;
+                target = inside ? targets[token] - t.first_word : NO_TARGET;
+                normalizers_of[threadIdx.x] = inside ? normalizers[token] : FAR;
+                targets_of[threadIdx.x] = target;
             }
-            float c[8][4];
-            multiply_tile<D>(c, q, tile);
-            __syncthreads();
+            bool any = __syncthreads_or(target - blockIdx.x * OWN_ROWS < OWN_ROWS);
+            float c[M][8][4];
+            multiply_tile<D, M>(c, q, tile);
             #pragma unroll
-            for (int j = 0; j < 8; j++) {
+            for (int j = 0; j < 16; j++) {
+                float normalizer = normalizers_of[j / 2 * 8 + threadIdx.x % 4 * 2 + j % 2];
                 #pragma unroll
-                for (int i = 0; i < 2; i++) {
-                    u32 column = j * 8 + lane % 4 * 2 + i, target = targets_of[column];
-                    float normalizer = normalizers_of[column];
-                    for (int h = 0; h < 2; h++) {
-                        float p = exp2_fast((c[j][2 * h + i] + b[h]) * LOG2_E - normalizer);
-                        p = row + 8 * h == target ? p - 1.0f : p;
-                        c[j][2 * h + i] = p;
-                        sum[h] += p;
+                for (int r = 0; r < 2 * M; r++) {
+                    float& x = c[r / 2][j / 2][r % 2 * 2 + j % 2];
+                    x = exp2_fast(fmaf(x, LOG2_E, b[r] - normalizer));
+                }
+            }
+            if (any) {
+                #pragma unroll
+                for (int j = 0; j < 16; j++) {
+                    u32 word = targets_of[j / 2 * 8 + threadIdx.x % 4 * 2 + j % 2];
+                    #pragma unroll
+                    for (int r = 0; r < 2 * M; r++) {
+                        if (word == OWN_ROW(r)) c[r / 2][j / 2][r % 2 * 2 + j % 2] -= 1.0f;
                     }
                 }
             }
-            multiply_back<D>(o, c, tile);
+            #pragma unroll
+            for (int r = 0; r < 2 * M; r++) {
+                #pragma unroll
+                for (int j = 0; j < 16; j++) sum[r] += c[r / 2][j / 2][r % 2 * 2 + j % 2];
+            }
+            multiply_back<D, M>(o, c, tile);
         });
     float scale = 1.0f / (float)t.tokens;
-    for (int h = 0; h < 2; h++) {
-        for (int other = 1; other < 4; other <<= 1) sum[h] += __shfl_xor_sync(0xffffffffu, sum[h], other);
-        if (row + 8 * h >= t.words) continue;
-        if (lane % 4 == 0) dbias[row + 8 * h] = sum[h] * scale;
+    #pragma unroll
+    for (int r = 0; r < 2 * M; r++) {
+        for (int other = 1; other < 4; other <<= 1) sum[r] += __shfl_xor_sync(0xffffffffu, sum[r], other);
+        u32 row = OWN_ROW(r);
+        if (row >= t.words) continue;
+        if (threadIdx.x % 4 == 0) dbias[row] = sum[r] * scale;
         #pragma unroll
-        for (int j = 0; j < D / 8; j++) {
-            for (int i = 0; i < 2; i++) {
-                u32 column = j * 8 + lane % 4 * 2 + i;
-                if (column < width) dtable[(size_t)(row + 8 * h) * width + column] = o[j][2 * h + i] * scale;
-            }
+        for (int j = 0; j < D / 4; j++) {
+            u32 column = j / 2 * 8 + threadIdx.x % 4 * 2 + j % 2;
+            if (column < width) dtable[(size_t)row * width + column] = o[r / 2][j / 2][r % 2 * 2 + j % 2] * scale;
         }
     }
 }
@@ -307,66 +355,67 @@ __device__ __forceinline__ void head_table(
 struct HeadTiles {
     u32 tokens, words, first_word, tiles_of_block;
 };
-template <int D, class... A> __device__ __forceinline__ void head_sums(A...) {}
-template <int D, class... A> __device__ __forceinline__ void head_hidden(A...) {}
-template <int D, class... A> __device__ __forceinline__ void head_table(A...) {}
+template <int D, int M, class... A> __device__ __forceinline__ void head_sums(A...) {}
+template <int D, int M, class... A> __device__ __forceinline__ void head_hidden(A...) {}
+template <int D, int M, class... A> __device__ __forceinline__ void head_table(A...) {}
 
 #endif
 
 KERNEL head_sums_16(
     const u16* h, const u16* w, const float* b, const u32* y, float2* sums, float* logits, HeadTiles t) {
-    head_sums<16>(h, w, b, y, sums, logits, t);
+    head_sums<16, 2>(h, w, b, y, sums, logits, t);
 }
 KERNEL head_sums_32(
     const u16* h, const u16* w, const float* b, const u32* y, float2* sums, float* logits, HeadTiles t) {
-    head_sums<32>(h, w, b, y, sums, logits, t);
+    head_sums<32, 2>(h, w, b, y, sums, logits, t);
 }
 KERNEL head_sums_64(
     const u16* h, const u16* w, const float* b, const u32* y, float2* sums, float* logits, HeadTiles t) {
-    head_sums<64>(h, w, b, y, sums, logits, t);
+    head_sums<64, 2>(h, w, b, y, sums, logits, t);
 }
 KERNEL head_sums_128(
     const u16* h, const u16* w, const float* b, const u32* y, float2* sums, float* logits, HeadTiles t) {
-    head_sums<128>(h, w, b, y, sums, logits, t);
+    head_sums<128, 1>(h, w, b, y, sums, logits, t);
 }
 KERNEL head_hidden_16(
     const u16* h, const u16* w, const float* b, const u32* y, const float* z, float* dh, HeadTiles t) {
-    head_hidden<16>(h, w, b, y, z, dh, t);
+    head_hidden<16, 2>(h, w, b, y, z, dh, t);
 }
 KERNEL head_hidden_32(
     const u16* h, const u16* w, const float* b, const u32* y, const float* z, float* dh, HeadTiles t) {
-    head_hidden<32>(h, w, b, y, z, dh, t);
+    head_hidden<32, 2>(h, w, b, y, z, dh, t);
 }
 KERNEL head_hidden_64(
     const u16* h, const u16* w, const float* b, const u32* y, const float* z, float* dh, HeadTiles t) {
-    head_hidden<64>(h, w, b, y, z, dh, t);
+    head_hidden<64, 2>(h, w, b, y, z, dh, t);
 }
 KERNEL head_hidden_128(
     const u16* h, const u16* w, const float* b, const u32* y, const float* z, float* dh, HeadTiles t) {
-    head_hidden<128>(h, w, b, y, z, dh, t);
+    head_hidden<128, 1>(h, w, b, y, z, dh, t);
 }
 KERNEL head_table_16(
     const u16* h, const u16* w, const float* b, const u32* y, const float* z, float* dw, float* db, u32 width,
     HeadTiles t) {
-    head_table<16>(h, w, b, y, z, dw, db, width, t);
+    head_table<16, 2>(h, w, b, y, z, dw, db, width, t);
 }
 KERNEL head_table_32(
     const u16* h, const u16* w, const float* b, const u32* y, const float* z, float* dw, float* db, u32 width,
     HeadTiles t) {
-    head_table<32>(h, w, b, y, z, dw, db, width, t);
+    head_table<32, 2>(h, w, b, y, z, dw, db, width, t);
 }
 KERNEL head_table_64(
     const u16* h, const u16* w, const float* b, const u32* y, const float* z, float* dw, float* db, u32 width,
     HeadTiles t) {
-    head_table<64>(h, w, b, y, z, dw, db, width, t);
+    head_table<64, 2>(h, w, b, y, z, dw, db, width, t);
 }
 KERNEL head_table_128(
     const u16* h, const u16* w, const float* b, const u32* y, const float* z, float* dw, float* db, u32 width,
     HeadTiles t) {
-    head_table<128>(h, w, b, y, z, dw, db, width, t);
+    head_table<128, 1>(h, w, b, y, z, dw, db, width, t);
 }
 
-// Normalizer (log2 of the sum of exponentials) and loss of a token, from the sums of all blocks.
+// Normalizer and loss of a token, from the sums of all blocks. Normalizer and target's logit are in
+// units of log2.
 KERNEL head_merge(
     const float2* sums, const float* target_logits, float* normalizers, float* losses, u32 tokens, u32 parts) {
     u32 token = thread_index();
@@ -380,7 +429,7 @@ KERNEL head_merge(
     }
     float normalizer = all.largest + log2f(all.sum);
     normalizers[token] = normalizer;
-    losses[token] = normalizer * 0.69314718055994530942f - target_logits[token];
+    losses[token] = (normalizer - target_logits[token]) * 0.69314718055994530942f;
 }
 
 // The parts [parts, tokens, padded] of a gradient, added and divided by n: [tokens, width].

@@ -7,7 +7,7 @@
 mod cuda;
 mod host;
 
-pub(in crate::ops) use cuda::{WeightGradients, affine, weight_gradients};
+pub(in crate::ops) use cuda::{Maps, WeightGradients, affine, affine_backward, affine_maps, weight_gradients};
 
 use crate::tape::{Op, Tensor};
 

@@ -1,9 +1,10 @@
 //! CUDA implementation: products by cuBLAS, then a thread an element.
 
 use super::MixFeatures;
+use crate::buffer::Buffer;
 use crate::device::Cuda;
 use crate::device::cuda::{Array, blocks, launch};
-use crate::ops::linear::{WeightGradients, affine, weight_gradients};
+use crate::ops::linear::{WeightGradients, affine, affine_backward, weight_gradients};
 use crate::tape::CudaOp;
 
 impl CudaOp<6> for MixFeatures {
@@ -11,20 +12,20 @@ impl CudaOp<6> for MixFeatures {
         let (n, y) = (x.len(), cuda.array(x.len()));
         let mixed = affine(cuda, features, weight, bias, self.sizes(x.len(), weight.len()));
         launch!(cuda, "mix_features_forward", blocks(n), 256, x, ffn, &mixed, scale, &y, n);
+        self.mixed = Buffer::on(cuda, mixed);
         y
     }
 
     fn backward(
         self,
         cuda: &Cuda,
-        [x, _, features, weight, bias, scale]: [&Array; 6],
+        [x, _, features, weight, _, scale]: [&Array; 6],
         _: &Array,
         gradient: Array,
         _: [bool; 6],
     ) -> [Option<Array>; 6] {
-        let (n, width, math) = (x.len(), self.width, cuda.gradient_math());
+        let (n, width, mixed) = (x.len(), self.width, self.mixed.array(cuda));
         let [rows, channels, _] = self.sizes(n, weight.len());
-        let mixed = affine(cuda, features, weight, bias, [rows, channels, width]);
         let (scaled, dscale) = (cuda.array(n), cuda.array(1));
         let (grid, partial) = cuda.element_grid(n);
         launch!(
@@ -33,7 +34,7 @@ impl CudaOp<6> for MixFeatures {
             grid,
             256,
             &gradient,
-            &mixed,
+            mixed,
             scale,
             &scaled,
             &dscale,
@@ -41,10 +42,7 @@ impl CudaOp<6> for MixFeatures {
             &partial,
             cuda.counters()
         );
-        let dmixed = scaled.matrix(0, width);
-        let dfeatures = cuda.array(features.len());
-        let weights = weight.matrix(0, width).t();
-        cuda.product(dfeatures.matrix(0, channels), false, dmixed, weights, [rows, channels, width], 1, math);
+        let dfeatures = affine_backward(cuda, &scaled, weight, [rows, channels, width]);
         let (dweight, dbias) = (cuda.array(weight.len()), cuda.array(width));
         let out = WeightGradients { weights: &dweight, biases: &dbias, stride: 0 };
         weight_gradients(cuda, features, &scaled, [1, rows, channels, width], &out);

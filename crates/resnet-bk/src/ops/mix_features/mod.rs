@@ -10,12 +10,15 @@
 mod cuda;
 mod host;
 
+use crate::buffer::Buffer;
 use crate::tape::{Op, Tensor};
 
 #[derive(Debug)]
 struct MixFeatures {
     /// Model width `D`.
     width: usize,
+    /// `c W + b`, saved by the forward pass on a GPU.
+    mixed: Buffer,
 }
 
 impl MixFeatures {
@@ -39,7 +42,7 @@ pub fn mix_features(
     (weight, bias): (&Tensor, &Tensor),
     scale: &Tensor,
 ) -> Tensor {
-    let op = MixFeatures { width: x.columns() };
+    let op = MixFeatures { width: x.columns(), mixed: Buffer::default() };
     op.apply([x, ffn, features, weight, bias, scale], x.shape())
 }
 
@@ -52,6 +55,6 @@ mod tests {
     fn gradients_match_finite_differences() {
         let (x, ffn, features) = (values(15, 1), values(15, 2), values(20, 3));
         let inputs = [&x[..], &ffn, &features, &values(12, 4), &values(3, 5), &[0.7]];
-        check_gradients(inputs, || MixFeatures { width: 3 }, 2e-3);
+        check_gradients(inputs, || MixFeatures { width: 3, mixed: Buffer::default() }, 2e-3);
     }
 }
