@@ -8,6 +8,7 @@
 //! A file in the cache is not requested again. The data sets are public, so no token is sent.
 
 mod download;
+mod partial;
 mod repository;
 
 use super::split::{Side, fingerprint, side};
