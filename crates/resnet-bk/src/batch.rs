@@ -11,8 +11,8 @@
 //! So any step of any epoch can be computed independently, and a resumed run sees the same batches
 //! as an uninterrupted one.
 
+use crate::corpus::Tokens;
 use crate::random::Random;
-use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 
 /// Batches prepared in advance.
@@ -59,7 +59,7 @@ pub struct Batch {
 /// The batches of one epoch.
 #[derive(Debug, Clone)]
 pub struct Batches {
-    tokens: Arc<[u32]>,
+    tokens: Tokens,
     n_seq: usize,
     batch_size: usize,
     phase: usize,
@@ -74,7 +74,7 @@ impl Batches {
     ///
     /// If a size is zero or the stream is too short for one batch.
     pub fn new(
-        tokens: impl Into<Arc<[u32]>>,
+        tokens: impl Into<Tokens>,
         n_seq: usize,
         batch_size: usize,
         seed: u64,
@@ -138,11 +138,6 @@ impl Batches {
     pub fn iter(&self) -> impl ExactSizeIterator<Item = Batch> + '_ {
         (0..self.steps()).map(|step| self.batch(step))
     }
-}
-
-/// The first `data_limit` tokens; all of them for `None`.
-pub fn limit_tokens(tokens: &[u32], data_limit: Option<usize>) -> &[u32] {
-    &tokens[..tokens.len().min(data_limit.unwrap_or(usize::MAX))]
 }
 
 #[cfg(test)]
@@ -232,13 +227,5 @@ mod tests {
         assert!(matches!(Batches::new(counting(9), 0, 2, 0, 0), Err(BatchError::ZeroSize { .. })));
         assert!(matches!(Batches::new(counting(9), 2, 0, 0, 0), Err(BatchError::ZeroSize { .. })));
         assert!(Batches::new(Vec::new(), 2, 1, 0, 0).is_err());
-    }
-
-    #[test]
-    fn a_limit_keeps_the_first_tokens() {
-        let tokens = counting(10);
-        assert_eq!(limit_tokens(&tokens, Some(3)), [0, 1, 2]);
-        assert_eq!(limit_tokens(&tokens, Some(11)), &tokens[..]);
-        assert_eq!(limit_tokens(&tokens, None), &tokens[..]);
     }
 }

@@ -7,6 +7,7 @@ use resnet_bk::checkpoint::Checkpoint;
 use resnet_bk::compress::StageContext;
 use resnet_bk::compress::prune::Pruning;
 use resnet_bk::config::{Recipe, StageConfig};
+use resnet_bk::corpus::Cache;
 use resnet_bk::evaluate::{evaluate_model, evaluate_parameters};
 use resnet_bk::observer::Silent;
 use resnet_bk::pipeline::{RunError, RunRequest, run};
@@ -247,7 +248,8 @@ fn request(out: &Path, resume: bool) -> RunRequest {
     let mut recipe = recipe(&stages);
     // Dropout and Gumbel noise must be drawn again identically.
     (recipe.model.dropout, recipe.model.gumbel_noise) = (0.1, 0.5);
-    RunRequest { recipe, corpus: corpus(), out: out.to_owned(), resume, model: None, baseline: None }
+    let (corpus, cache) = (corpus(), Cache::disabled());
+    RunRequest { recipe, corpus, cache, out: out.to_owned(), resume, model: None, baseline: None }
 }
 
 #[test]
@@ -317,6 +319,7 @@ fn a_size_goal_without_learned_scales_is_refused() {
     let request = |name: &str, stages: &[(&str, &str)], model: Option<&str>| RunRequest {
         recipe: recipe(stages),
         corpus: corpus(),
+        cache: Cache::disabled(),
         out: folder.path().join(name),
         resume: false,
         model: model.map(|file| folder.path().join(file)),
