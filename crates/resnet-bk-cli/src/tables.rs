@@ -92,10 +92,12 @@ pub fn comparison(summary: &Summary) -> Table {
             change(artifact.valid_perplexity / baseline.valid_perplexity - 1.0),
         ]);
     }
+    let first =
+        summary.ngrams.counted.map_or_else(String::new, |tokens| format!(" (first {} tokens)", grouped(tokens as u64)));
     for (name, count) in ngrams(summary) {
         let empty = String::new;
         table.row([
-            format!("{name} baseline"),
+            format!("{name} baseline{first}"),
             empty(),
             empty(),
             empty(),
@@ -113,7 +115,7 @@ pub fn comparison(summary: &Summary) -> Table {
 
 /// The n-gram baselines with their names, the strongest first.
 pub fn ngrams(summary: &Summary) -> [(&'static str, f64); 3] {
-    let NgramBaselines { unigram, bigram, trigram } = summary.ngrams;
+    let NgramBaselines { unigram, bigram, trigram, .. } = summary.ngrams;
     [("trigram", trigram), ("bigram", bigram), ("unigram", unigram)]
 }
 
@@ -179,7 +181,15 @@ pub fn facts(summary: &Summary) -> Vec<(&'static str, String)> {
     }
     facts.push((
         "n-grams",
-        "models of the same tokens: unigram (add-one), bigram and trigram (modified Kneser-Ney)".to_owned(),
+        match summary.ngrams.counted {
+            None => "models of the same tokens: unigram (add-one), bigram and trigram (modified Kneser-Ney)".to_owned(),
+            Some(tokens) => format!(
+                "unigram (add-one), bigram and trigram (modified Kneser-Ney) of the first {} training tokens only \
+                 (corpus.ngram_tokens); of all {} they would predict better",
+                grouped(tokens as u64),
+                grouped((summary.corpus.train_tokens + summary.corpus.dev_tokens) as u64),
+            ),
+        },
     ));
     let environment = &summary.environment;
     facts.push((

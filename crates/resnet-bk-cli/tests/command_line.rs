@@ -4,7 +4,10 @@ mod common;
 
 use common::{Place, RECIPE, json, resnet_bk, stderr, stdout, text};
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, SystemTime};
 
 #[test]
 fn a_model_is_compressed_measured_and_used() {
@@ -147,4 +150,47 @@ fn bench_reports_what_it_measured() {
     let unknown = resnet_bk(&["bench", "step", "--preset", "huge"]);
     assert_eq!(unknown.status.code(), Some(2));
     assert!(stderr(&unknown).contains("no preset"), "{}", stderr(&unknown));
+}
+
+#[test]
+fn a_large_text_is_kept_in_the_cache_folder_and_nowhere_else() {
+    let place = Place::new();
+    let cache = place.path("cache");
+    let compress = |out: &str, more: &[&str]| {
+        let (corpus, out) = (place.path("corpus"), place.path(out));
+        let run = ["compress", "--recipe", RECIPE, "--corpus", text(&corpus), "--out", text(&out)];
+        Command::new(env!("CARGO_BIN_EXE_resnet-bk"))
+            .args(run)
+            .args(["--set", "corpus.data_limit=4000"])
+            .args(more)
+            .env("RESNET_BK_CACHE", &cache)
+            .output()
+            .expect("the command runs")
+    };
+    stdout(&compress("small", &[]), 0);
+    assert!(!cache.exists(), "a small text is not kept");
+
+    let train = place.path("corpus").join("train.txt");
+    let lines = std::fs::read_to_string(&train).expect("a text");
+    std::fs::write(&train, lines.repeat((17 << 20) / lines.len())).expect("a text");
+    let file = std::fs::File::options().append(true).open(&train).expect("a text");
+    file.set_modified(SystemTime::now() - Duration::from_secs(60)).expect("a time");
+    let without = compress("without", &["--no-cache"]);
+    stdout(&without, 0);
+    assert!(stderr(&without).contains("without a cache folder, every start reads it"), "{}", stderr(&without));
+    assert!(!cache.exists());
+    for out in ["first", "second"] {
+        let kept = compress(out, &[]);
+        stdout(&kept, 0);
+        assert!(stderr(&kept).contains(&format!("its tokens are kept in {}", cache.display())), "{}", stderr(&kept));
+        let model = |out: &str| std::fs::read(place.path(out).join("model.rbk")).expect("a model");
+        assert!(model(out) == model("without"), "{out}: the same model");
+    }
+    let names = |folder: &Path| {
+        let names = std::fs::read_dir(folder).expect("a folder").flatten().map(|entry| entry.file_name());
+        names.map(|name| name.to_string_lossy().into_owned()).collect::<BTreeSet<String>>()
+    };
+    let of = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
+    assert_eq!(names(&cache), of(&["ngrams", "repeated-lines", "tokens", "vocabulary"]));
+    assert_eq!(names(&place.path("corpus")), of(&["train.txt", "valid.txt", "test.txt"]));
 }

@@ -11,9 +11,9 @@
 //! So any step of any epoch can be computed independently, and a resumed run sees the same batches
 //! as an uninterrupted one.
 
+use crate::corpus::Tokens;
 use crate::random::Random;
 use crate::token_ids::TokenIds;
-use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 
 /// Batches prepared in advance.
@@ -60,7 +60,7 @@ pub struct Batch {
 /// The batches of one epoch.
 #[derive(Debug, Clone)]
 pub struct Batches {
-    tokens: Arc<[u32]>,
+    tokens: Tokens,
     n_seq: usize,
     batch_size: usize,
     phase: usize,
@@ -75,7 +75,7 @@ impl Batches {
     ///
     /// If a size is zero or the stream is too short for one batch.
     pub fn new(
-        tokens: impl Into<Arc<[u32]>>,
+        tokens: impl Into<Tokens>,
         n_seq: usize,
         batch_size: usize,
         seed: u64,
@@ -141,11 +141,6 @@ impl Batches {
     }
 }
 
-/// The first `data_limit` tokens; all of them for `None`.
-pub fn limit_tokens(tokens: &[u32], data_limit: Option<usize>) -> &[u32] {
-    &tokens[..tokens.len().min(data_limit.unwrap_or(usize::MAX))]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -166,7 +161,7 @@ mod tests {
             assert!(batches.steps() > 10);
             for batch in batches.iter() {
                 assert_eq!((batch.inputs.len(), batch.targets.len()), (7 * 33, 7 * 33));
-                for (row, (&input, &target)) in batch.inputs.iter().zip(&batch.targets).enumerate() {
+                for (row, (&input, &target)) in batch.inputs.iter().zip(batch.targets.iter()).enumerate() {
                     assert_eq!(target, next(input), "position {row}");
                 }
                 for row in batch.inputs.chunks(33) {
@@ -191,7 +186,7 @@ mod tests {
     fn windows_of_an_epoch_do_not_overlap() {
         for epoch in 0..50 {
             let batches = Batches::new(counting(107), 5, 3, 2, epoch).expect("long enough");
-            let inputs: Vec<u32> = batches.iter().flat_map(|batch| batch.inputs).collect();
+            let inputs: Vec<u32> = batches.iter().flat_map(|batch| batch.inputs.to_vec()).collect();
             assert_eq!(inputs.len(), batches.steps() * 15);
             assert_eq!(inputs.iter().collect::<BTreeSet<_>>().len(), inputs.len());
         }
@@ -204,7 +199,7 @@ mod tests {
         for epoch in 0..200 {
             let batches = Batches::new(counting(43), 4, 2, 3, epoch).expect("long enough");
             phases.insert(batches.batch(0).inputs[0] % 4);
-            seen.extend(batches.iter().flat_map(|batch| batch.targets));
+            seen.extend(batches.iter().flat_map(|batch| batch.targets.to_vec()));
         }
         assert_eq!(phases.len(), 4);
         // 43 tokens are ten whole windows and three more tokens.
@@ -233,13 +228,5 @@ mod tests {
         assert!(matches!(Batches::new(counting(9), 0, 2, 0, 0), Err(BatchError::ZeroSize { .. })));
         assert!(matches!(Batches::new(counting(9), 2, 0, 0, 0), Err(BatchError::ZeroSize { .. })));
         assert!(Batches::new(Vec::new(), 2, 1, 0, 0).is_err());
-    }
-
-    #[test]
-    fn a_limit_keeps_the_first_tokens() {
-        let tokens = counting(10);
-        assert_eq!(limit_tokens(&tokens, Some(3)), [0, 1, 2]);
-        assert_eq!(limit_tokens(&tokens, Some(11)), &tokens[..]);
-        assert_eq!(limit_tokens(&tokens, None), &tokens[..]);
     }
 }

@@ -98,6 +98,7 @@ mod tests {
             threads,
             processor: "x86_64".to_owned(),
             precision: "float32".to_owned(),
+            gpu: None,
         };
         assert_eq!(environment(2).difference(&environment(2)), None);
         let difference = environment(2).difference(&environment(4)).expect("other threads");

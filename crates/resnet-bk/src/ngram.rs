@@ -36,6 +36,8 @@ mod tests;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+/// Trigrams whose suffixes are found at a time.
+const SUFFIXES: usize = 1 << 20;
 /// Discounts of an order whose counts do not define them.
 const FALLBACK: [f64; 3] = [0.5, 1.0, 1.5];
 
@@ -48,6 +50,9 @@ pub struct NgramBaselines {
     pub bigram: f64,
     /// From the two previous words, by modified Kneser-Ney.
     pub trigram: f64,
+    /// How many training tokens were counted, if not all: more would give lower perplexities.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counted: Option<usize>,
 }
 
 /// Why n-gram baselines cannot be measured.
@@ -94,7 +99,19 @@ impl NgramBaselines {
             unigram: perplexity(valid, |_, word| unigram.probability(word)),
             bigram: perplexity(valid, |context, word| kneser_ney.bigram(context, word)),
             trigram: perplexity(valid, |context, word| kneser_ney.trigram(context, word)),
+            counted: None,
         })
+    }
+
+    /// As [`measure`](Self::measure), but counts at most the first `most` tokens of `train`.
+    ///
+    /// # Errors
+    ///
+    /// As `measure`.
+    pub fn measure_first(train: &[u32], most: usize, valid: &[u32], vocabulary: usize) -> Result<Self, NgramError> {
+        let first = &train[..train.len().min(most)];
+        let counted = (first.len() < train.len()).then_some(first.len());
+        Ok(Self { counted, ..Self::measure(first, valid, vocabulary)? })
     }
 }
 
@@ -155,8 +172,10 @@ impl KneserNey {
         let suffix = |&(before, word): &(u32, u32)| {
             bigrams.find(bigrams.list[before as usize].1, word).expect("the bigram occurs")
         };
-        for bigram in trigrams.list.par_iter().map(suffix).collect::<Vec<u32>>() {
-            continued_counts[bigram as usize] += 1;
+        for trigrams in trigrams.list.chunks(SUFFIXES) {
+            for bigram in trigrams.par_iter().map(suffix).collect::<Vec<u32>>() {
+                continued_counts[bigram as usize] += 1;
+            }
         }
         Self {
             words: Level::new(word_counts, |_| 0, 1),
@@ -201,8 +220,11 @@ impl Ngrams {
     /// The distinct n-grams among all of a stream, and their numbers of occurrences.
     fn count(mut all: Vec<(u32, u32)>) -> (Self, Vec<u32>) {
         all.par_sort_unstable();
-        let (list, counts) = all.chunk_by(|a, b| a == b).map(|same| (same[0], same.len() as u32)).unzip();
-        (Self { list }, counts)
+        let counts = all.chunk_by(|a, b| a == b).map(|same| same.len() as u32).collect();
+        // In place: all n-grams of a stream are the largest part of the memory.
+        all.dedup();
+        all.shrink_to_fit();
+        (Self { list: all }, counts)
     }
 
     /// Index of an n-gram.

@@ -5,6 +5,7 @@ mod common;
 use common::{Interrupt, corpus, recipe};
 use resnet_bk::compress::RunStage;
 use resnet_bk::config::{Against, PlanConfig, Recipe, StageKind, Target};
+use resnet_bk::corpus::Cache;
 use resnet_bk::observer::Silent;
 use resnet_bk::pipeline::{RunError, RunRequest, run};
 use resnet_bk::train::{TokenStreams, TrainError};
@@ -18,10 +19,12 @@ fn request(recipe: Recipe, target: Target, out: &Path) -> RunRequest {
     RunRequest {
         recipe: Recipe { target, ..recipe },
         corpus: corpus(),
+        cache: Cache::disabled(),
         out: out.to_owned(),
         resume: false,
         model: None,
         baseline: None,
+        device: resnet_bk::device::Device::Cpu,
     }
 }
 

@@ -7,6 +7,8 @@ use resnet_bk::checkpoint::Checkpoint;
 use resnet_bk::compress::StageContext;
 use resnet_bk::compress::prune::Pruning;
 use resnet_bk::config::{Recipe, StageConfig};
+use resnet_bk::corpus::Cache;
+use resnet_bk::device::Device;
 use resnet_bk::evaluate::{evaluate_model, evaluate_parameters};
 use resnet_bk::observer::Silent;
 use resnet_bk::pipeline::{RunError, RunRequest, run};
@@ -247,7 +249,9 @@ fn request(out: &Path, resume: bool) -> RunRequest {
     let mut recipe = recipe(&stages);
     // Dropout and Gumbel noise must be drawn again identically.
     (recipe.model.dropout, recipe.model.gumbel_noise) = (0.1, 0.5);
-    RunRequest { recipe, corpus: corpus(), out: out.to_owned(), resume, model: None, baseline: None }
+    let (corpus, cache) = (corpus(), Cache::disabled());
+    let device = Device::Cpu;
+    RunRequest { recipe, corpus, cache, out: out.to_owned(), resume, model: None, baseline: None, device }
 }
 
 #[test]
@@ -317,10 +321,12 @@ fn a_size_goal_without_learned_scales_is_refused() {
     let request = |name: &str, stages: &[(&str, &str)], model: Option<&str>| RunRequest {
         recipe: recipe(stages),
         corpus: corpus(),
+        cache: Cache::disabled(),
         out: folder.path().join(name),
         resume: false,
         model: model.map(|file| folder.path().join(file)),
         baseline: None,
+        device: Device::Cpu,
     };
     let size = "schedule.weights_bytes = 3000";
     let refused = run(&request("a", &[("train", size), ("prune", size), ("distill", "")], None), &mut Silent);

@@ -5,7 +5,8 @@ mod common;
 use common::{Interrupt, corpus, recipe};
 use resnet_bk::checkpoint::Checkpoint;
 use resnet_bk::config::{Against, Recipe, Target};
-use resnet_bk::corpus::Corpus;
+use resnet_bk::corpus::{Cache, Corpus};
+use resnet_bk::device::Device;
 use resnet_bk::evaluate::evaluate_model;
 use resnet_bk::observer::{Event, Observer, Silent};
 use resnet_bk::pipeline::{RunError, RunRequest, run};
@@ -20,10 +21,12 @@ fn request(stages: &[(&str, &str)], out: &Path) -> RunRequest {
     RunRequest {
         recipe: recipe(stages),
         corpus: corpus(),
+        cache: Cache::disabled(),
         out: out.to_owned(),
         resume: false,
         model: None,
         baseline: None,
+        device: Device::Cpu,
     }
 }
 
@@ -124,12 +127,12 @@ fn a_run_resumes_with_the_same_text_only() {
     let first = RunRequest { recipe: recipe(&stages[..1]), ..request(&stages, folder.path()) };
     run(&first, &mut Silent).unwrap();
     // The same sentences in another order have the same vocabulary.
-    let train: String = corpus().train.lines().rev().flat_map(|line| [line, "\n"]).collect();
+    let train: String = common::text(400, 1).lines().rev().flat_map(|line| [line, "\n"]).collect();
     let valid = common::text(60, 9);
     let other = |corpus: Corpus| RunRequest { corpus, resume: true, ..request(&stages, folder.path()) };
     for (corpus, expected) in [
-        (Corpus { train, ..corpus() }, "another training text"),
-        (Corpus { valid, ..corpus() }, "another held-out text"),
+        (Corpus { train: train.into(), ..corpus() }, "another training text"),
+        (Corpus { valid: valid.into(), ..corpus() }, "another held-out text"),
     ] {
         let refused = run(&other(corpus), &mut Silent);
         assert!(
@@ -154,7 +157,7 @@ const OVERFITS: &str = "schedule.epochs = 6\nschedule.learning_rate = 0.05\nsche
     schedule.keep_best_epoch = true";
 
 fn random_words() -> Corpus {
-    Corpus { train: unrelated(5_200, 1), valid: unrelated(400, 2), ..corpus() }
+    Corpus { train: unrelated(5_200, 1).into(), valid: unrelated(400, 2).into(), ..corpus() }
 }
 
 /// Random words, which a model can only memorize.
@@ -238,7 +241,7 @@ fn a_given_model_is_measured_on_the_text_of_the_run() {
     run(&request(&stages, &folder.path().join("one")), &mut Silent).unwrap();
     let file = |name: &str| folder.path().join("one").join(name).join("model.safetensors");
     let (float, quantized) = (file("01-train"), file("02-qat"));
-    let other = Corpus { valid: common::text(60, 7), ..corpus() };
+    let other = Corpus { valid: common::text(60, 7).into(), ..corpus() };
     let begun_with = |name: &str, corpus: &Corpus, model: &Path, baseline: Option<&Path>| -> Summary {
         let mut request = request(&[("qat", "")], &folder.path().join(name));
         request.recipe.model.d_model = 20;
@@ -255,7 +258,7 @@ fn a_given_model_is_measured_on_the_text_of_the_run() {
     let first = there.baselines.first.measured().unwrap();
     assert_eq!((first.name.as_str(), first.epochs), (float.display().to_string().as_str(), 2));
     let model = Checkpoint::read(&float).unwrap().model.parameters.to_model();
-    let tokens = Checkpoint::read(&float).unwrap().model.vocabulary.encode(&other.valid);
+    let tokens = Checkpoint::read(&float).unwrap().model.vocabulary.encode(&common::text(60, 7));
     let measured = evaluate_model(&model, &tokens).perplexity();
     assert!((first.valid_perplexity / measured - 1.0).abs() < 1e-6);
     assert_eq!(there.stages.len(), 1, "stages of another text are not shown");
@@ -320,7 +323,7 @@ fn resuming_with_other_threads_gives_a_warning() {
 #[test]
 fn a_given_model_that_trained_on_the_dev_slice_gives_a_warning_and_is_not_measured_on_it() {
     let folder = tempfile::tempdir().unwrap();
-    let long = Corpus { train: common::text(600, 1), ..corpus() };
+    let long = Corpus { train: common::text(600, 1).into(), ..corpus() };
     let out = |name: &str| folder.path().join(name);
     let with = |name: &str, stages: &[(&str, &str)]| RunRequest { corpus: long.clone(), ..request(stages, &out(name)) };
     run(&with("whole", &[("train", "")]), &mut Silent).unwrap();
@@ -365,7 +368,7 @@ fn a_baseline_with_another_vocabulary_and_a_recipe_without_stages_are_refused() 
     run(&request(&[("train", "")], &out("one")), &mut Silent).unwrap();
     let file = Some(out("one").join("01-train/model.safetensors"));
     let mut other = RunRequest { baseline: file.clone(), ..request(&[("train", "")], &out("other")) };
-    other.corpus.train = other.corpus.train.replace("w3 ", "x3 ");
+    other.corpus.train = common::text(400, 1).replace("w3 ", "x3 ").into();
     let refused = run(&other, &mut Silent);
     assert!(matches!(refused, Err(RunError::OtherBaseline { difference: "another vocabulary", .. })), "{refused:?}");
     let nothing = RunRequest { model: file, ..request(&[("train", "")], &out("nothing")) };
@@ -376,7 +379,8 @@ fn a_baseline_with_another_vocabulary_and_a_recipe_without_stages_are_refused() 
 fn the_published_protocol_keeps_blank_lines_and_all_words() {
     let folder = tempfile::tempdir().unwrap();
     let spaced = |text: String| text.replace('\n', "\n\n");
-    let text = Corpus { train: spaced(common::text(400, 1)), valid: spaced(common::text(60, 2)), ..corpus() };
+    let text =
+        Corpus { train: spaced(common::text(400, 1)).into(), valid: spaced(common::text(60, 2)).into(), ..corpus() };
     let run_with = |protocol: &str| {
         let set = [format!("corpus.protocol=\"{protocol}\""), "model.vocab_size=10".to_owned()];
         let recipe = Recipe::parse(&recipe(&[("train", "")]).to_toml(), "test", &set).unwrap();
@@ -389,5 +393,46 @@ fn the_published_protocol_keeps_blank_lines_and_all_words() {
     assert_eq!((compact.corpus.valid_tokens, compact.corpus.vocab_size), (60 * 13, 10));
     let (published, artifact) = run_with("published");
     assert_eq!((published.corpus.valid_tokens, published.corpus.vocab_size), (60 * 14, 22));
-    assert_eq!(artifact.vocabulary.encode(&text.valid).len(), 60 * 14, "the file knows it too");
+    assert_eq!(artifact.vocabulary.encode(&spaced(common::text(60, 2))).len(), 60 * 14, "the file knows it too");
+}
+
+#[test]
+fn a_text_on_disk_gives_the_same_run_with_and_without_the_cache() {
+    let folder = tempfile::tempdir().unwrap();
+    let corpus_folder = folder.path().join("corpus");
+    std::fs::create_dir(&corpus_folder).unwrap();
+    // Just over the length up to which a text is read into memory.
+    let lines = common::text(2_000, 1);
+    let repeats = (resnet_bk::corpus::IN_MEMORY as usize).div_ceil(lines.len()) + 1;
+    for (name, text) in [("train.txt", lines.repeat(repeats)), ("valid.txt", common::text(60, 2))] {
+        std::fs::write(corpus_folder.join(name), text).unwrap();
+        let file = std::fs::File::options().append(true).open(corpus_folder.join(name)).unwrap();
+        file.set_modified(std::time::SystemTime::now() - std::time::Duration::from_secs(60)).unwrap();
+    }
+    let corpus = resnet_bk::corpus::load(corpus_folder.to_str().unwrap()).unwrap();
+    assert!(corpus.train.is_on_disk());
+    let set = ["corpus.data_limit=6000".to_owned(), "corpus.ngram_tokens=5000".to_owned()];
+    let recipe = Recipe::parse(&recipe(&[("train", "")]).to_toml(), "test", &set).unwrap();
+    let kept = folder.path().join("cache");
+    let run_with = |name: &str, cache: Cache| {
+        let out = folder.path().join(name);
+        let request =
+            RunRequest { recipe: recipe.clone(), corpus: corpus.clone(), cache, ..request(&[("train", "")], &out) };
+        let mut events = Events::default();
+        let summary = run(&request, &mut events).unwrap();
+        let of_cache = |event: &Event| matches!(event, Event::Warning { message } if message.starts_with("the cache"));
+        assert!(!events.0.iter().any(of_cache), "{name}");
+        (summary.corpus, summary.ngrams, std::fs::read(out.join("model.rbk")).unwrap())
+    };
+    let without = run_with("without", Cache::disabled());
+    assert_eq!(without.0.train_tokens, 6_000);
+    assert_eq!(without.1.counted, Some(5_000));
+    assert!(!kept.exists());
+    assert_eq!(run_with("first", Cache::at(&kept)), without);
+    for kind in ["vocabulary", "tokens", "repeated-lines", "ngrams"] {
+        assert!(std::fs::read_dir(kept.join(kind)).unwrap().count() > 0, "{kind}");
+    }
+    assert_eq!(run_with("second", Cache::at(&kept)), without);
+    let inside: Vec<_> = std::fs::read_dir(&corpus_folder).unwrap().flatten().map(|entry| entry.file_name()).collect();
+    assert_eq!(inside.len(), 2, "nothing is written to the corpus: {inside:?}");
 }

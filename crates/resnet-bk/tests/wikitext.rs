@@ -2,10 +2,10 @@
 //! folder that contains `wikitext-2/train.txt` and `wikitext-2/valid.txt`. Otherwise they are
 //! ignored (build.rs).
 
-use resnet_bk::batch::limit_tokens;
-use resnet_bk::corpus::{Corpus, build_vocabulary, load};
+use resnet_bk::corpus::{Cache, Corpus, TextSource, Tokens, build_vocabulary, encode, load};
 use resnet_bk::ngram::NgramBaselines;
-use resnet_bk_runtime::internal::tokenizer::{BlankLines, Pretokenizer};
+use resnet_bk::observer::Silent;
+use resnet_bk_runtime::internal::tokenizer::{BlankLines, Pretokenizer, Vocabulary};
 use std::path::Path;
 
 /// Perplexities of valid by KenLM (github.com/kpu/kenlm: `lmplz -o 2`, `lmplz -o 3`, without
@@ -30,6 +30,10 @@ fn wikitext_2() -> Corpus {
     load(folder.to_str().expect("a UTF-8 path")).expect("the corpus")
 }
 
+fn tokens(text: &TextSource, vocabulary: &Vocabulary) -> Tokens {
+    encode(text, vocabulary, None, &Cache::disabled(), &mut Silent).expect("tokens").tokens
+}
+
 fn assert_near(measured: f64, expected: f64, tolerance: f64) {
     assert!((measured / expected - 1.0).abs() < tolerance, "measured {measured}, expected {expected}");
 }
@@ -42,14 +46,10 @@ fn the_protocol_gives_the_published_counts() {
         .expect("a vocabulary");
     assert_eq!(vocabulary.len(), 33_278);
     // The published counts include an `<eos>` for blank lines, which this protocol drops.
-    let tokens_and_blanks = |text: &str| {
-        let blank = text.lines().filter(|line| line.trim().is_empty()).count();
-        (vocabulary.encode(text).len(), vocabulary.encode(text).len() + blank)
-    };
-    assert_eq!(tokens_and_blanks(&corpus.train), (2_075_677, 2_088_628));
-    assert_eq!(tokens_and_blanks(&corpus.valid).1, 217_646);
-    let published = vocabulary.clone().with_blank_lines(BlankLines::Kept);
-    assert_eq!(published.encode(&corpus.valid).len(), 217_646);
+    assert_eq!(tokens(&corpus.train, &vocabulary).len(), 2_075_677);
+    let published = vocabulary.with_blank_lines(BlankLines::Kept);
+    assert_eq!(tokens(&corpus.train, &published).len(), 2_088_628);
+    assert_eq!(tokens(&corpus.valid, &published).len(), 217_646);
 }
 
 #[test]
@@ -59,13 +59,13 @@ fn ngram_baselines_match_kenlm() {
     let vocabulary = build_vocabulary(&corpus.train, VOCABULARY, Pretokenizer::Whitespace, BlankLines::Dropped)
         .expect("a vocabulary");
     assert_eq!(vocabulary.len(), VOCABULARY);
-    let [train, valid] = [&corpus.train, &corpus.valid].map(|text| vocabulary.encode(text));
+    let [train, valid] = [&corpus.train, &corpus.valid].map(|text| tokens(text, &vocabulary));
     let measured = NgramBaselines::measure(&train, &valid, vocabulary.len()).expect("valid streams");
     assert_near(measured.unigram, 940.0, UNIGRAM);
     assert_near(measured.bigram, KENLM_BIGRAM, KENLM);
     assert_near(measured.trigram, KENLM_TRIGRAM, KENLM);
-    let limited = limit_tokens(&train, Some(DATA_LIMIT));
-    let measured = NgramBaselines::measure(limited, &valid, vocabulary.len()).expect("valid streams");
+    let measured = NgramBaselines::measure_first(&train, DATA_LIMIT, &valid, vocabulary.len()).expect("valid streams");
+    assert_eq!(measured.counted, Some(DATA_LIMIT));
     assert_near(measured.unigram, 984.2, REPEATED);
     assert_near(measured.bigram, 383.04, REPEATED);
     assert_near(measured.trigram, 353.87, REPEATED);

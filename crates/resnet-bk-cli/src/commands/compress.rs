@@ -2,13 +2,13 @@
 
 use crate::failure::Failure;
 use crate::observers::{Fanout, MetricsLog, Progress};
-use crate::printer::{Printer, note};
+use crate::printer::{Printer, grouped, note};
 use crate::run_folder::METRICS;
 use crate::{Outcome, device, interrupt, model_file, report, tables};
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 use resnet_bk::config::{Against, Recipe, parse_loss};
-use resnet_bk::corpus;
+use resnet_bk::corpus::{self, Cache, Corpus};
 use resnet_bk::device::DeviceChoice;
 use resnet_bk::pipeline::{self, RunRequest};
 use std::path::PathBuf;
@@ -85,6 +85,9 @@ pub struct RunArguments {
     /// Go on with the run in that folder
     #[arg(long)]
     resume: bool,
+    /// Keep nothing of a large text in the cache folder, and use nothing from there
+    #[arg(long)]
+    no_cache: bool,
     /// Where to train: auto takes a GPU if there is one; cpu, cuda or cuda:N
     #[arg(long, default_value = "auto", value_name = "DEVICE")]
     device: DeviceChoice,
@@ -139,7 +142,7 @@ pub struct Run<'a> {
 impl Run<'_> {
     /// Runs the stages, writes the report and prints the table.
     pub fn execute(self, printer: &mut Printer) -> Result<Outcome> {
-        let RunArguments { out, resume, .. } = self.arguments;
+        let RunArguments { out, resume, no_cache, .. } = self.arguments;
         if out.exists() && !out.is_dir() {
             return Err(Failure::new(format!("{} is not a folder", out.display()), "choose another --out").into());
         }
@@ -153,7 +156,11 @@ impl Run<'_> {
         let log = out.join(METRICS);
         let mut metrics = if *resume { MetricsLog::append(log) } else { MetricsLog::create(log) };
         let Self { recipe, model, baseline, .. } = self;
-        let request = RunRequest { recipe, corpus, out: out.clone(), resume: *resume, model, baseline, device };
+        let cache = if *no_cache { Cache::disabled() } else { Cache::from_env() };
+        if corpus.train.is_on_disk() {
+            note(&large_text(&corpus, &cache));
+        }
+        let request = RunRequest { recipe, corpus, cache, out: out.clone(), resume: *resume, model, baseline, device };
         let result = pipeline::run(&request, &mut Fanout(vec![&mut progress, &mut metrics]));
         drop(progress);
         let logged = metrics.finish();
@@ -180,6 +187,18 @@ impl Run<'_> {
         }
         printer.flush()?;
         Ok(if summary.succeeded() { Outcome::Done } else { Outcome::TargetMissed })
+    }
+}
+
+/// What happens to a text that is not read into memory.
+fn large_text(corpus: &Corpus, cache: &Cache) -> String {
+    let bytes = grouped(corpus.train.bytes());
+    match cache.folder() {
+        Some(folder) => format!(
+            "text: {bytes} bytes to train on; its tokens are kept in {}, so only the first start reads it",
+            folder.display()
+        ),
+        None => format!("text: {bytes} bytes to train on; without a cache folder, every start reads it"),
     }
 }
 

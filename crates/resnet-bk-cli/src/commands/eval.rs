@@ -6,9 +6,10 @@ use crate::tables::{NOT_CAUSAL, mark};
 use crate::{Outcome, model_file};
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
-use resnet_bk::corpus;
+use resnet_bk::corpus::{self, Cache, TextSource, encode};
 use resnet_bk::evaluate::{evaluate_model, evaluate_streaming};
 use resnet_bk::memory::check_evaluation;
+use resnet_bk::observer::{Event, Observer};
 use resnet_bk::pipeline::{FEW_HELD_OUT, MANY_UNKNOWN, MIN_HELD_OUT};
 use resnet_bk::threads::threads;
 use resnet_bk_runtime::internal::architecture::{Architecture, Causality};
@@ -38,6 +39,9 @@ pub struct Eval {
     /// Measure it also with the state carried from window to window
     #[arg(long)]
     streaming: bool,
+    /// Keep nothing of a large text in the cache folder, and use nothing from there
+    #[arg(long)]
+    no_cache: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -73,7 +77,8 @@ pub fn run(arguments: &Eval, printer: &mut Printer) -> Result<Outcome> {
         check_streaming(&arguments.model, architecture)?;
     }
     let (text, source) = arguments.text()?;
-    let tokens = artifact.vocabulary.encode(&text);
+    let cache = if arguments.no_cache { Cache::disabled() } else { Cache::from_env() };
+    let tokens = encode(&text, &artifact.vocabulary, None, &cache, &mut Warnings)?.tokens;
     // A given text may be short; the text of a corpus must be long enough for a measurement.
     let fewest = if arguments.text.is_some() { 2 } else { MIN_HELD_OUT };
     if tokens.len() < fewest {
@@ -112,9 +117,10 @@ pub fn run(arguments: &Eval, printer: &mut Printer) -> Result<Outcome> {
 
 impl Eval {
     /// The text and its name.
-    fn text(&self) -> Result<(String, String)> {
+    fn text(&self) -> Result<(TextSource, String)> {
         if let Some(path) = &self.text {
-            return read_text(path);
+            let (text, name) = read_text(path)?;
+            return Ok((text.into(), name));
         }
         let corpus = corpus::load(self.corpus.as_deref().unwrap_or_default())?;
         let text = match self.split {
@@ -125,6 +131,17 @@ impl Eval {
             })?,
         };
         Ok((text, corpus.name))
+    }
+}
+
+/// Prints warnings.
+struct Warnings;
+
+impl Observer for Warnings {
+    fn event(&mut self, event: &Event) {
+        if let Event::Warning { message } = event {
+            note(&format!("warning: {message}"));
+        }
     }
 }
 

@@ -16,7 +16,10 @@ pub(super) fn of_corpus(error: &CorpusError) -> Option<String> {
         }
         CorpusError::Download { origin, .. } => {
             let manual = manual(origin);
-            return Some(format!("if you are offline, {manual}; `--corpus embedded` needs no file and no network"));
+            return Some(format!(
+                "the same command goes on with the download; if you are offline, {manual}; \
+                 `--corpus embedded` needs no file and no network"
+            ));
         }
         CorpusError::HubDisabled { origin, .. } => {
             return Some(format!("build resnet-bk with `--features hub`, or {}", manual(origin)));
@@ -26,6 +29,7 @@ pub(super) fn of_corpus(error: &CorpusError) -> Option<String> {
             "`--corpus embedded` needs no file and no network"
         }
         CorpusError::Read { .. } => "check the path and its permissions",
+        CorpusError::Changed { .. } => "run the same command again when nothing writes to the file any more",
         CorpusError::NotUtf8 { .. } => "convert the file to UTF-8",
         CorpusError::Empty { .. } => "put one sentence or paragraph a line into it",
         CorpusError::NoWords { .. } => "put one sentence or paragraph a line into train.txt",

@@ -165,6 +165,18 @@ mod tests {
     }
 
     #[test]
+    fn baselines_of_a_part_of_the_text_are_labeled() {
+        let mut summary = super::super::tests::summary();
+        let of_all = comparison(&summary).to_string();
+        assert!(of_all.contains("bigram baseline  ") && !of_all.contains("tokens)"), "{of_all}");
+        summary.ngrams.counted = Some(12_000);
+        let table = comparison(&summary).to_string();
+        assert!(table.contains("bigram baseline (first 12,000 tokens)"), "{table}");
+        let fact = facts(&summary).into_iter().find(|(name, _)| *name == "n-grams").expect("a fact").1;
+        assert!(fact.contains("of the first 12,000 training tokens only") && fact.contains("better"), "{fact}");
+    }
+
+    #[test]
     fn text_colors_come_only_from_variables() {
         let rules = STYLE.lines().filter(|line| !line.trim_start().starts_with(":root"));
         let colors = rules.flat_map(|line| line.split([';', '{'])).filter(|rule| rule.trim().starts_with("color:"));

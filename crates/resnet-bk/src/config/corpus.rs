@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 pub struct CorpusConfig {
     /// Uses only the first training tokens, this many. The vocabulary is counted on all tokens.
     pub data_limit: Option<usize>,
+    /// Counts the n-gram baselines on only the first training tokens, this many. Without it, on all
+    /// of them, but at most on 20,000,000, for which counting takes about a gigabyte of memory.
+    pub ngram_tokens: Option<usize>,
     /// The tokens of a text. Perplexities of different protocols cannot be compared.
     pub protocol: Protocol,
     /// The split of a line into words. Without it, the corpus decides: `words` for `embedded` and

@@ -9,9 +9,9 @@
 //! original order, neighbors share words, which would favor models that copy between unrelated
 //! lines.
 
-use super::Corpus;
 use super::near_duplicates;
 use super::split::{Side, fingerprint, side};
+use super::{Corpus, TextSource};
 use crate::random::Random;
 use flate2::read::GzDecoder;
 use resnet_bk_runtime::internal::tokenizer::Pretokenizer;
@@ -30,8 +30,23 @@ const HELD_OUT: u64 = 50;
 /// be a representative sample.
 const LARGEST_HELD_OUT_GROUP: usize = 50;
 
-/// Groups, shuffles and splits the sentences.
+/// The corpus.
 pub(super) fn load() -> Corpus {
+    let [train, valid, test] = texts().map(TextSource::from);
+    Corpus {
+        name: NAME.to_owned(),
+        train,
+        valid,
+        test: Some(test),
+        pretokenizer: Pretokenizer::Words,
+        license: Some(
+            "CC BY 2.0 FR: Tanaka Corpus, Yasuhito Tanaka, and contributors of the Tatoeba Project".to_owned(),
+        ),
+    }
+}
+
+/// Groups, shuffles and splits the sentences into train, valid and test.
+fn texts() -> [String; 3] {
     let text = decompress(ENGLISH);
     let sentences = sentences(&text);
     let [mut train, mut valid, mut test] = [const { String::new() }; 3];
@@ -44,16 +59,7 @@ pub(super) fn load() -> Corpus {
         text.push_str(sentence);
         text.push('\n');
     }
-    Corpus {
-        name: NAME.to_owned(),
-        train,
-        valid,
-        test: Some(test),
-        pretokenizer: Pretokenizer::Words,
-        license: Some(
-            "CC BY 2.0 FR: Tanaka Corpus, Yasuhito Tanaka, and contributors of the Tatoeba Project".to_owned(),
-        ),
-    }
+    [train, valid, test]
 }
 
 /// Decompresses an embedded file.
@@ -102,7 +108,8 @@ mod tests {
     use resnet_bk_runtime::internal::tokenizer::BlankLines;
     use std::sync::LazyLock;
 
-    static CORPUS: LazyLock<Corpus> = LazyLock::new(load);
+    /// Train, valid and test.
+    static TEXTS: LazyLock<[String; 3]> = LazyLock::new(texts);
 
     #[test]
     fn the_files_match_their_readme() {
@@ -121,8 +128,7 @@ mod tests {
 
     #[test]
     fn the_split_is_stable() {
-        let test = CORPUS.test.as_deref().expect("a test text");
-        let measured = [&CORPUS.train, &CORPUS.valid, test].map(|text| (text.lines().count(), fingerprint(text)));
+        let measured = TEXTS.each_ref().map(|text| (text.lines().count(), fingerprint(text)));
         let expected = [
             (126_382, 2_844_643_624_940_263_549),
             (6_522, 6_715_093_817_887_932_600),
@@ -134,11 +140,11 @@ mod tests {
     #[test]
     fn the_corpus_has_a_million_words_and_nine_tenths_are_training_text() {
         let words = |text: &str| text.split_whitespace().count() as f64;
-        let test = CORPUS.test.as_deref().expect("a test text");
-        let all = words(&CORPUS.train) + words(&CORPUS.valid) + words(test);
+        let [train, valid, test] = TEXTS.each_ref().map(|text| words(text));
+        let all = train + valid + test;
         assert!(all > 1e6, "{all}");
-        for held_out in [&CORPUS.valid, test] {
-            let share = words(held_out) / all;
+        for held_out in [valid, test] {
+            let share = held_out / all;
             assert!((0.04..0.06).contains(&share), "{share}");
         }
     }
@@ -156,8 +162,7 @@ mod tests {
             });
             lines.collect()
         };
-        let test = CORPUS.test.as_deref().expect("a test text");
-        let [train, valid, test] = [&CORPUS.train, &CORPUS.valid, test].map(sets);
+        let [train, valid, test] = TEXTS.each_ref().map(|text| sets(text));
         for (name, held_out, others) in [("valid", &valid, [&train, &test]), ("test", &test, [&train, &valid])] {
             for (words, line) in held_out.iter().step_by(151) {
                 for (other_words, other) in others.into_iter().flatten() {
@@ -169,16 +174,17 @@ mod tests {
 
     #[test]
     fn the_text_is_english_with_one_sentence_per_line() {
-        assert!(CORPUS.train.lines().all(|line| !line.is_empty() && line.trim() == line && !line.contains("#ID")));
-        assert!(CORPUS.train.contains("\nHe gave her a piece of advice.\n"));
-        assert!(CORPUS.license.as_deref().is_some_and(|license| license.starts_with("CC BY 2.0 FR")));
+        let train = &TEXTS[0];
+        assert!(train.lines().all(|line| !line.is_empty() && line.trim() == line && !line.contains("#ID")));
+        assert!(train.contains("\nHe gave her a piece of advice.\n"));
+        assert!(load().license.as_deref().is_some_and(|license| license.starts_with("CC BY 2.0 FR")));
     }
 
     #[test]
     fn the_ngram_baselines_have_the_measured_values() {
         let vocabulary =
-            build_vocabulary(&CORPUS.train, 8_000, CORPUS.pretokenizer, BlankLines::Dropped).expect("a vocabulary");
-        let [train, valid] = [&CORPUS.train, &CORPUS.valid].map(|text| vocabulary.encode(text));
+            build_vocabulary(&load().train, 8_000, Pretokenizer::Words, BlankLines::Dropped).expect("a vocabulary");
+        let [train, valid, _] = TEXTS.each_ref().map(|text| vocabulary.encode(text));
         let unknown = valid.iter().filter(|&&id| id == vocabulary.unknown()).count() as f64 / valid.len() as f64;
         assert!(unknown < 0.03, "{unknown}");
         let measured = NgramBaselines::measure(&train, &valid, vocabulary.len()).expect("valid streams");

@@ -36,6 +36,12 @@ pub enum CorpusError {
         /// Error of the system.
         source: std::io::Error,
     },
+    /// A file is another one than when the corpus was loaded.
+    #[error("{path} changed while it was read", path = path.display())]
+    Changed {
+        /// The file.
+        path: PathBuf,
+    },
     /// A file is not UTF-8.
     #[error("{path} is not UTF-8 at line {line}, byte {offset} (0x{byte:02X})", path = path.display())]
     NotUtf8 {
@@ -60,7 +66,7 @@ pub enum CorpusError {
     #[error("the training text holds no words in its {bytes} bytes: a vocabulary needs at least one")]
     NoWords {
         /// Its length.
-        bytes: usize,
+        bytes: u64,
     },
     /// The requested vocabulary is too small for `<unk>` and `<eos>`.
     #[error("a vocabulary of {size} words is too small: at least 2 are needed, <unk> and <eos>")]

@@ -31,19 +31,19 @@ impl TextFingerprint {
     /// everywhere.
     pub fn of(train: &[u32], valid: &[u32], vocabulary: &Vocabulary) -> Self {
         let text = |tokens: &[u32]| {
-            let mut hash = Hash::new();
-            for &token in tokens {
-                hash.update(vocabulary.word(token).as_bytes());
-                hash.update(b"\n");
-            }
-            in_hexadecimal(hash.finalize())
+            let mut hash = WordsHash::default();
+            tokens.iter().for_each(|&token| hash.push(vocabulary.word(token)));
+            hash.finish()
         };
-        Self {
-            train: text(train),
-            valid: text(valid),
-            vocabulary: text(&(0..vocabulary.len() as u32).collect::<Vec<_>>()),
-            tokenizer: sha256(format!("{:?} {:?}", vocabulary.pretokenizer(), vocabulary.blank_lines()).as_bytes()),
-        }
+        Self::of_hashes(text(train), text(valid), vocabulary)
+    }
+
+    /// The fingerprint of texts whose [`WordsHash`] is known.
+    pub(crate) fn of_hashes(train: String, valid: String, vocabulary: &Vocabulary) -> Self {
+        let mut words = WordsHash::default();
+        vocabulary.words().iter().for_each(|word| words.push(word));
+        let tokenizer = format!("{:?} {:?}", vocabulary.pretokenizer(), vocabulary.blank_lines());
+        Self { train, valid, vocabulary: words.finish(), tokenizer: sha256(tokenizer.as_bytes()) }
     }
 
     /// The difference in words; `None` if there is none.
@@ -59,6 +59,34 @@ impl TextFingerprint {
         } else {
             None
         }
+    }
+}
+
+/// SHA-256 of words, each followed by a line break.
+#[derive(Default)]
+pub(super) struct WordsHash {
+    hash: Hash,
+    /// Words that are not hashed yet.
+    pending: Vec<u8>,
+}
+
+impl WordsHash {
+    /// Bytes to hash at a time.
+    const PENDING: usize = 1 << 16;
+
+    pub(super) fn push(&mut self, word: &str) {
+        self.pending.extend_from_slice(word.as_bytes());
+        self.pending.push(b'\n');
+        if self.pending.len() >= Self::PENDING {
+            self.hash.update(&self.pending);
+            self.pending.clear();
+        }
+    }
+
+    /// The hash in hexadecimal.
+    pub(super) fn finish(mut self) -> String {
+        self.hash.update(&self.pending);
+        in_hexadecimal(self.hash.finalize())
     }
 }
 

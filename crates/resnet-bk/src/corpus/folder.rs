@@ -1,46 +1,27 @@
 //! A corpus in a folder: train.txt, valid.txt and optionally test.txt.
 
-use super::{Corpus, CorpusError};
+use super::{Corpus, CorpusError, TextSource};
 use crate::spelling::edit_distance;
 use resnet_bk_runtime::internal::tokenizer::Pretokenizer;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-/// Reads the texts of `folder`.
+/// The texts of `folder`. Files of at most `in_memory` bytes are read; longer ones are read when
+/// they are needed.
 ///
 /// Texts are assumed to be tokenized unless a recipe sets `corpus.pretokenizer`.
-pub(super) fn load(folder: &Path) -> Result<Corpus, CorpusError> {
+pub(super) fn load(folder: &Path, in_memory: u64) -> Result<Corpus, CorpusError> {
     if !folder.is_dir() {
         return Err(CorpusError::NotAFolder { path: folder.to_owned() });
     }
     let [train, valid, test] = ["train.txt", "valid.txt", "test.txt"].map(|name| folder.join(name));
     Ok(Corpus {
         name: folder.display().to_string(),
-        train: read(train)?,
-        valid: read(valid)?,
-        test: if test.exists() { Some(read(test)?) } else { None },
+        train: TextSource::file(train, in_memory)?,
+        valid: TextSource::file(valid, in_memory)?,
+        test: if test.exists() { Some(TextSource::file(test, in_memory)?) } else { None },
         pretokenizer: Pretokenizer::Whitespace,
         license: None,
     })
-}
-
-fn read(path: PathBuf) -> Result<String, CorpusError> {
-    let bytes = match std::fs::read(&path) {
-        Ok(bytes) => bytes,
-        Err(source) if source.kind() == std::io::ErrorKind::NotFound => return Err(CorpusError::Missing { path }),
-        Err(source) => return Err(CorpusError::Read { path, source }),
-    };
-    let text = String::from_utf8(bytes).map_err(|error| {
-        let offset = error.utf8_error().valid_up_to();
-        let bytes = error.as_bytes();
-        let line = 1 + bytes[..offset].iter().filter(|&&byte| byte == b'\n').count();
-        CorpusError::NotUtf8 { path: path.clone(), line, offset, byte: bytes[offset] }
-    })?;
-    // Editors on Windows write a byte-order mark, which would become part of the first word.
-    let text = text.strip_prefix('\u{FEFF}').map(str::to_owned).unwrap_or(text);
-    if text.trim().is_empty() {
-        return Err(CorpusError::Empty { path, bytes: text.len() });
-    }
-    Ok(text)
 }
 
 /// Corpus folders next to `missing` with similar names.
@@ -74,6 +55,7 @@ fn is_like(a: &str, b: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::corpus::IN_MEMORY;
     use tempfile::TempDir;
 
     fn folder(files: &[(&str, &[u8])]) -> TempDir {
@@ -86,19 +68,19 @@ mod tests {
 
     fn refused(files: &[(&str, &[u8])]) -> String {
         let folder = folder(files);
-        let error = load(folder.path()).expect_err("invalid").to_string();
+        let error = load(folder.path(), IN_MEMORY).expect_err("invalid").to_string();
         error.replace(&folder.path().display().to_string(), "F")
     }
 
     #[test]
     fn texts_are_read_unchanged() {
         let with_test = folder(&[("train.txt", b"\xEF\xBB\xBFa b\r\n"), ("valid.txt", b"c\n"), ("test.txt", b"d")]);
-        let corpus = load(with_test.path()).expect("valid");
-        assert_eq!((corpus.train.as_str(), corpus.valid.as_str()), ("a b\r\n", "c\n"));
-        assert_eq!(corpus.test.as_deref(), Some("d"));
+        let corpus = load(with_test.path(), IN_MEMORY).expect("valid");
+        assert_eq!((corpus.train, corpus.valid), ("a b\r\n".into(), "c\n".into()));
+        assert_eq!(corpus.test, Some("d".into()));
         assert_eq!(corpus.pretokenizer, Pretokenizer::Whitespace);
         let without = folder(&[("train.txt", b"a"), ("valid.txt", b"b")]);
-        assert_eq!(load(without.path()).expect("valid").test, None);
+        assert_eq!(load(without.path(), IN_MEMORY).expect("valid").test, None);
     }
 
     #[test]
@@ -115,7 +97,7 @@ mod tests {
         let empty_test = refused(&[("train.txt", b"a"), ("valid.txt", b"b"), ("test.txt", b"")]);
         assert!(empty_test.starts_with("F/test.txt holds no words in its 0 bytes"), "{empty_test}");
         let files = folder(&[("train.txt", b"a")]);
-        let error = load(&files.path().join("train.txt")).expect_err("a file").to_string();
+        let error = load(&files.path().join("train.txt"), IN_MEMORY).expect_err("a file").to_string();
         assert!(error.contains("train.txt is a file, but a corpus is a folder"), "{error}");
     }
 

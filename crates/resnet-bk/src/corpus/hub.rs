@@ -8,15 +8,17 @@
 //! A file in the cache is not requested again. The data sets are public, so no token is sent.
 
 mod download;
+mod partial;
 mod repository;
 
 use super::split::{Side, fingerprint, side};
-use super::{Corpus, CorpusError, HUB_CORPORA, HubCorpus};
+use super::{Corpus, CorpusError, HUB_CORPORA, HubCorpus, IN_MEMORY, TextSource};
 use parquet::column::reader::ColumnReader;
 use parquet::errors::ParquetError;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use repository::Repository;
 use std::fs::File;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 /// Documents per 1,000 that are held out for each of valid and test, if the hub only has a training
@@ -66,7 +68,7 @@ impl HubSettings {
     /// If there is no such corpus, or a file is neither in the cache nor available at the endpoint.
     pub fn load(&self, name: &str) -> Result<Corpus, CorpusError> {
         match HUB_CORPORA.iter().find(|corpus| corpus.name == name) {
-            Some(corpus) => load(corpus, self),
+            Some(corpus) => load(corpus, self, IN_MEMORY),
             None => Err(CorpusError::Unknown {
                 source_name: name.to_owned(),
                 known: HUB_CORPORA.map(|corpus| corpus.name).to_vec(),
@@ -76,65 +78,111 @@ impl HubSettings {
     }
 }
 
-/// Downloads the files that are not in the cache and joins the rows.
-pub(super) fn load(corpus: &HubCorpus, settings: &HubSettings) -> Result<Corpus, CorpusError> {
+/// Downloads the files that are not in the cache. Texts whose files have at most `in_memory` bytes
+/// are read; longer ones are read when they are needed.
+pub(super) fn load(corpus: &HubCorpus, settings: &HubSettings, in_memory: u64) -> Result<Corpus, CorpusError> {
     let endpoint = settings.endpoint.as_deref();
     let repository = Repository::new(endpoint.unwrap_or(HUGGING_FACE), &settings.cache, corpus.dataset);
-    let get = |file: &str| {
+    let get = |file: &&str| {
         repository.get(file).map_err(|error| CorpusError::Download {
-            file: file.to_owned(),
+            file: (*file).to_owned(),
             origin: corpus.origin(),
             endpoint: endpoint.unwrap_or("the Hugging Face hub").to_owned(),
             reason: error.to_string(),
         })
     };
-    let [mut train, mut valid, mut test] = [const { String::new() }; 3];
-    for file in corpus.train {
-        for_each_text(&get(file)?, settings.row_limit, |text| {
-            let part = match corpus.held_out {
-                Some(_) => &mut train,
-                None => match side(fingerprint(text), HELD_OUT) {
-                    Side::Train => &mut train,
-                    Side::Valid => &mut valid,
-                    Side::Test => &mut test,
-                },
-            };
-            push_lines(part, text);
-        })?;
-    }
-    for (file, part) in corpus.held_out.into_iter().flatten().zip([&mut valid, &mut test]) {
-        for_each_text(&get(file)?, None, |text| push_lines(part, text))?;
-    }
-    for (split, text) in [("train", &train), ("valid", &valid), ("test", &test)] {
-        if text.trim().is_empty() {
-            return Err(CorpusError::NothingOnASide { name: corpus.name, split });
+    let train = corpus.train.iter().map(get).collect::<Result<Vec<PathBuf>, _>>()?;
+    let of_train = |side| Rows { files: train.clone(), limit: settings.row_limit, side };
+    let [train, valid, test] = match corpus.held_out {
+        Some([valid, test]) => {
+            let whole = |file| Rows { files: vec![file], limit: None, side: None };
+            [of_train(None), whole(get(&valid)?), whole(get(&test)?)]
         }
-    }
+        None => [Side::Train, Side::Valid, Side::Test].map(|side| of_train(Some(side))),
+    };
+    let text = |split, rows| {
+        let text = TextSource::rows(rows, in_memory)?;
+        if has_words(&text)? { Ok(text) } else { Err(CorpusError::NothingOnASide { name: corpus.name, split }) }
+    };
     Ok(Corpus {
         name: corpus.name.to_owned(),
-        train,
-        valid,
-        test: Some(test),
+        train: text("train", train)?,
+        valid: text("valid", valid)?,
+        test: Some(text("test", test)?),
         pretokenizer: corpus.pretokenizer,
         license: Some(corpus.license.to_owned()),
     })
 }
 
-fn push_lines(part: &mut String, text: &str) {
-    part.push_str(text);
-    if !text.ends_with('\n') {
-        part.push('\n');
+/// Whether a text has words. Reads up to the first one.
+fn has_words(text: &TextSource) -> Result<bool, CorpusError> {
+    let mut found = false;
+    text.for_each_line(|line| {
+        found = !line.trim().is_empty();
+        if found { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    })?;
+    Ok(found)
+}
+
+/// The rows of Parquet files that are on one side of a split.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Rows {
+    files: Vec<PathBuf>,
+    /// Rows to use of each file, both sides counted; `None` for all.
+    limit: Option<usize>,
+    /// `None` for all rows.
+    side: Option<Side>,
+}
+
+impl Rows {
+    pub(super) fn files(&self) -> &[PathBuf] {
+        &self.files
+    }
+
+    /// Which rows of the files are used, for a key of the cache.
+    pub(super) fn selection(&self) -> String {
+        format!("{:?} of {HELD_OUT} in 1000, limit {:?}", self.side, self.limit)
+    }
+
+    /// Calls `visit` for every line of every row until it breaks. A row ends with a line break,
+    /// whether it has one or not.
+    ///
+    /// # Errors
+    ///
+    /// If a file cannot be read or is not a Parquet file with a text column.
+    pub(super) fn for_each_line(&self, mut visit: impl FnMut(&str) -> ControlFlow<()>) -> Result<(), CorpusError> {
+        for path in &self.files {
+            let flow = for_each_text(path, self.limit, |text| {
+                if self.side.is_some_and(|wanted| side(fingerprint(text), HELD_OUT) != wanted) {
+                    return ControlFlow::Continue(());
+                }
+                let text = text.strip_suffix('\n').unwrap_or(text);
+                text.split('\n').try_for_each(|line| visit(line.strip_suffix('\r').unwrap_or(line)))
+            })?;
+            if flow.is_break() {
+                break;
+            }
+        }
+        Ok(())
     }
 }
 
-/// Calls `visit` with the `text` column of the first `limit` rows.
-fn for_each_text(path: &Path, limit: Option<usize>, visit: impl FnMut(&str)) -> Result<(), CorpusError> {
+/// Calls `visit` with the `text` column of the first `limit` rows until it breaks.
+fn for_each_text(
+    path: &Path,
+    limit: Option<usize>,
+    visit: impl FnMut(&str) -> ControlFlow<()>,
+) -> Result<ControlFlow<()>, CorpusError> {
     let file = File::open(path).map_err(|source| CorpusError::Read { path: path.to_owned(), source })?;
     read_text_column(file, limit.unwrap_or(usize::MAX), visit)
         .map_err(|error| CorpusError::Parquet { path: path.to_owned(), reason: error.to_string() })
 }
 
-fn read_text_column(file: File, limit: usize, mut visit: impl FnMut(&str)) -> Result<(), ParquetError> {
+fn read_text_column(
+    file: File,
+    limit: usize,
+    mut visit: impl FnMut(&str) -> ControlFlow<()>,
+) -> Result<ControlFlow<()>, ParquetError> {
     let reader = SerializedFileReader::new(file)?;
     let schema = reader.metadata().file_metadata().schema_descr();
     let column = schema.columns().iter().position(|column| column.path().string() == "text");
@@ -154,12 +202,14 @@ fn read_text_column(file: File, limit: usize, mut visit: impl FnMut(&str)) -> Re
             left -= read;
             // A null text has a definition level but no value.
             for value in values.drain(..) {
-                visit(value.as_utf8()?);
+                if visit(value.as_utf8()?).is_break() {
+                    return Ok(ControlFlow::Break(()));
+                }
             }
             definition_levels.clear();
         }
     }
-    Ok(())
+    Ok(ControlFlow::Continue(()))
 }
 
 #[cfg(test)]

@@ -8,24 +8,38 @@
 //! ```
 //!
 //! A corpus has a training text, a validation text without common documents, and optionally a test
-//! text.
+//! text. Texts of more than [`IN_MEMORY`] bytes stay on disk: they are read line by line, and what is
+//! made of them is kept in a [`Cache`].
 
 mod build_vocabulary;
+mod cache;
 mod embedded;
+mod encode;
 mod error;
 mod fingerprint;
 mod folder;
 #[cfg(feature = "hub")]
 mod hub;
+mod mapped_ids;
 mod near_duplicates;
+mod repeated_lines;
+mod source;
 mod split;
+mod stamp;
+mod tokens;
 
-pub use build_vocabulary::build_vocabulary;
+pub use build_vocabulary::{build_vocabulary, cached_vocabulary};
+pub use cache::Cache;
+pub(crate) use cache::Key;
+pub use encode::{Encoded, encode};
 pub use error::CorpusError;
 pub use fingerprint::TextFingerprint;
 pub(crate) use fingerprint::sha256;
 #[cfg(feature = "hub")]
 pub use hub::HubSettings;
+pub(crate) use repeated_lines::repeated_lines;
+pub use source::{IN_MEMORY, TextSource};
+pub use tokens::Tokens;
 
 use crate::spelling::nearest;
 use resnet_bk_runtime::internal::tokenizer::Pretokenizer;
@@ -107,11 +121,11 @@ pub struct Corpus {
     /// Name of the corpus.
     pub name: String,
     /// Training text.
-    pub train: String,
+    pub train: TextSource,
     /// Held-out text for the report. Nothing is chosen by it.
-    pub valid: String,
+    pub valid: TextSource,
     /// Held-out text for a final measurement.
-    pub test: Option<String>,
+    pub test: Option<TextSource>,
     /// The split of lines into words.
     pub pretokenizer: Pretokenizer,
     /// License and attribution, if known.
@@ -126,7 +140,8 @@ pub struct Corpus {
 ///
 /// # Errors
 ///
-/// If there is no such source, a file is missing, empty or not UTF-8, or a download fails.
+/// If there is no such source, a file is missing, empty or not UTF-8, or a download fails. Of a text
+/// that stays on disk, errors of its content come when it is read.
 pub fn load(source: &str) -> Result<Corpus, CorpusError> {
     if source == embedded::NAME {
         return Ok(embedded::load());
@@ -142,12 +157,12 @@ pub fn load(source: &str) -> Result<Corpus, CorpusError> {
         similar.extend(folder::similar(path));
         return Err(CorpusError::Unknown { source_name: source.to_owned(), known, similar });
     }
-    folder::load(path)
+    folder::load(path, IN_MEMORY)
 }
 
 #[cfg(feature = "hub")]
 fn load_from_hub(corpus: &HubCorpus) -> Result<Corpus, CorpusError> {
-    hub::load(corpus, &HubSettings::from_env()?)
+    hub::load(corpus, &HubSettings::from_env()?, IN_MEMORY)
 }
 
 #[cfg(not(feature = "hub"))]

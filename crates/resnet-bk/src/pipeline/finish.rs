@@ -5,7 +5,7 @@ use crate::config::Target;
 use crate::environment::Environment;
 use crate::evaluate::evaluate_model;
 use crate::export::pack;
-use crate::ngram::NgramBaselines;
+use crate::observer::Observer;
 use crate::summary::{ArtifactSummary, Summary};
 use resnet_bk_runtime::internal::artifact::Artifact;
 
@@ -16,7 +16,7 @@ const PARITY: f64 = 1e-4;
 
 /// Packs the model, decodes and measures the file's bytes, then writes artifact and summary. A file
 /// whose perplexity differs from the model's is not written.
-pub(super) fn finish(run: Run) -> Result<Summary, RunError> {
+pub(super) fn finish(run: Run, observer: &mut dyn Observer) -> Result<Summary, RunError> {
     let bytes = pack(&run.checkpoint.model)?.to_bytes()?;
     let decoded = Artifact::from_bytes(&bytes)?;
     let size_breakdown = decoded.size_breakdown()?;
@@ -31,7 +31,7 @@ pub(super) fn finish(run: Run) -> Result<Summary, RunError> {
         return Err(RunError::Parity { trained, decoded: artifact.valid_perplexity });
     }
     let out = run.request.out.clone();
-    let summary = summarize(run, artifact)?;
+    let summary = summarize(run, artifact, observer)?;
     let json = serde_json::to_vec_pretty(&summary).expect("a summary is plain data");
     folder::write(&out.join("model.rbk"), &bytes)?;
     folder::write(&out.join("summary.json"), &json)?;
@@ -43,13 +43,11 @@ fn are_close(decoded: f64, trained: f64) -> bool {
     (decoded / trained - 1.0).abs() <= PARITY
 }
 
-fn summarize(run: Run, artifact: ArtifactSummary) -> Result<Summary, RunError> {
+fn summarize(run: Run, artifact: ArtifactSummary, observer: &mut dyn Observer) -> Result<Summary, RunError> {
     let target = run.request.recipe.target;
     let vocabulary = &run.checkpoint.model.vocabulary;
     let text_bytes: usize = vocabulary.words().iter().map(|word| word.len() + 1).sum();
-    // The n-gram baselines count all training tokens, dev slice included, to be as strong as
-    // possible.
-    let ngrams = NgramBaselines::measure(&run.text.tokens, &run.text.streams.valid, vocabulary.len())?;
+    let ngrams = run.text.ngrams(run.request.recipe.corpus.ngram_tokens, observer)?;
     let mut baselines = run.candidates.summarize(
         &run.checkpoint.history.stages,
         run.checkpoint.model.config.causality,

@@ -27,7 +27,7 @@ use crate::batch::Batches;
 use crate::checkpoint::{Checkpoint, ModelState};
 use crate::compress::{StageContext, is_enabled};
 use crate::config::{ModelConfig, Recipe, StageConfig, StageKind};
-use crate::corpus::{Corpus, build_vocabulary};
+use crate::corpus::{Cache, Corpus, cached_vocabulary};
 use crate::device::{Device, catch};
 use crate::environment::Environment;
 use crate::export::weights_bytes;
@@ -49,6 +49,8 @@ pub struct RunRequest {
     pub recipe: Recipe,
     /// The text.
     pub corpus: Corpus,
+    /// Where that which is made of a large text is kept.
+    pub cache: Cache,
     /// The run's folder.
     pub out: PathBuf,
     /// Whether to resume the run in this folder.
@@ -93,7 +95,7 @@ fn run_stages(request: &RunRequest, observer: &mut dyn Observer) -> Result<Summa
     let given = request.model.as_deref().map(given::digest).transpose()?;
     let folder = Folder { path: &request.out, recipe, given: given.as_deref() };
     folder.check(request.resume)?;
-    let mut run = Run::prepare(request, &stages)?;
+    let mut run = Run::prepare(request, &stages, observer)?;
     run.check_stages(&stages)?;
     let _alone = folder.lock()?;
     // Check again: another run may have started before the lock was taken.
@@ -106,7 +108,7 @@ fn run_stages(request: &RunRequest, observer: &mut dyn Observer) -> Result<Summa
     for (index, config) in stages.iter().enumerate() {
         run.stage(index, config, observer)?;
     }
-    finish::finish(run)
+    finish::finish(run, observer)
 }
 
 struct Run<'a> {
@@ -119,8 +121,12 @@ struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    fn prepare(request: &'a RunRequest, stages: &[&StageConfig]) -> Result<Self, RunError> {
-        let recipe = &request.recipe;
+    fn prepare(
+        request: &'a RunRequest,
+        stages: &[&StageConfig],
+        observer: &mut dyn Observer,
+    ) -> Result<Self, RunError> {
+        let RunRequest { recipe, corpus, cache, .. } = request;
         let mut warnings = Vec::new();
         let mut checkpoint = match &request.model {
             Some(path) => {
@@ -129,15 +135,16 @@ impl<'a> Run<'a> {
                 checkpoint
             }
             None => {
-                let pretokenizer = recipe.corpus.pretokenizer.unwrap_or(request.corpus.pretokenizer);
+                let pretokenizer = recipe.corpus.pretokenizer.unwrap_or(corpus.pretokenizer);
                 let protocol = recipe.corpus.protocol;
                 let size = protocol.vocab_size(recipe.model.vocab_size);
-                let vocabulary = build_vocabulary(&request.corpus.train, size, pretokenizer, protocol.blank_lines())?;
+                let blank_lines = protocol.blank_lines();
+                let vocabulary = cached_vocabulary(&corpus.train, size, pretokenizer, blank_lines, cache, observer)?;
                 memory::check_stages(stages, &ModelConfig { vocab_size: vocabulary.len(), ..recipe.model.clone() })?;
                 Checkpoint::new(ModelState::initialize(recipe.model.clone(), Arc::new(vocabulary), recipe.seed))
             }
         };
-        let text = Text::new(&request.corpus, recipe, &checkpoint.model.vocabulary)?;
+        let text = Text::new(corpus, recipe, &checkpoint.model.vocabulary, cache, observer)?;
         if let Some(path) = &request.model {
             given::drop_results_on_other_text(&mut checkpoint, path, &text.summary, &mut warnings);
         }

@@ -8,14 +8,13 @@
 //! The dev slice exists only if the recipe chooses something by it.
 
 use super::RunError;
-use crate::batch::limit_tokens;
 use crate::config::Recipe;
-use crate::corpus::{Corpus, TextFingerprint};
+use crate::corpus::{Cache, Corpus, Key, TextFingerprint, Tokens, encode, repeated_lines};
+use crate::ngram::NgramBaselines;
+use crate::observer::Observer;
 use crate::summary::CorpusSummary;
 use crate::train::TokenStreams;
 use resnet_bk_runtime::internal::tokenizer::Vocabulary;
-use std::collections::HashSet;
-use std::sync::Arc;
 
 /// Least number of held-out tokens to measure a perplexity on.
 pub const MIN_HELD_OUT: usize = 100;
@@ -25,6 +24,8 @@ pub const FEW_HELD_OUT: usize = 1_000;
 pub const MANY_UNKNOWN: f64 = 0.2;
 /// With a larger share of held-out lines in the training text, the perplexity is not meaningful.
 const MANY_REPEATED: f64 = 0.2;
+/// Most training tokens that the n-gram baselines count if the recipe does not say how many.
+const MOST_COUNTED: usize = 20_000_000;
 /// The dev slice has one in this many training tokens.
 const DEV_SHARE: usize = 50;
 /// Longest dev slice in tokens.
@@ -33,48 +34,66 @@ const DEV_MOST: usize = 50_000;
 /// The tokens of a run's text.
 pub(super) struct Text {
     /// All training tokens, dev slice included.
-    pub(super) tokens: Arc<[u32]>,
+    pub(super) tokens: Tokens,
     /// The token streams for the stages.
     pub(super) streams: TokenStreams,
     /// Description of the text for the summary.
     pub(super) summary: CorpusSummary,
     /// Share of held-out lines that also occur in the training text.
     repeated: f64,
+    /// Where the n-gram baselines are kept.
+    cache: Cache,
 }
 
 impl Text {
     /// Encodes a corpus. Holds out a dev slice if the recipe chooses by it.
-    pub(super) fn new(corpus: &Corpus, recipe: &Recipe, vocabulary: &Vocabulary) -> Result<Self, RunError> {
-        let all = vocabulary.encode(&corpus.train);
-        let tokens: Arc<[u32]> = limit_tokens(&all, recipe.corpus.data_limit).into();
-        let valid: Arc<[u32]> = vocabulary.encode(&corpus.valid).into();
-        if valid.len() < MIN_HELD_OUT {
-            return Err(RunError::TinyHeldOut { tokens: valid.len() });
+    pub(super) fn new(
+        corpus: &Corpus,
+        recipe: &Recipe,
+        vocabulary: &Vocabulary,
+        cache: &Cache,
+        observer: &mut dyn Observer,
+    ) -> Result<Self, RunError> {
+        let train = encode(&corpus.train, vocabulary, recipe.corpus.data_limit, cache, observer)?;
+        let valid = encode(&corpus.valid, vocabulary, None, cache, observer)?;
+        if valid.tokens.len() < MIN_HELD_OUT {
+            return Err(RunError::TinyHeldOut { tokens: valid.tokens.len() });
         }
-        let mut streams = TokenStreams { train: tokens.clone(), dev: None, valid };
+        let (unknown_train, unknown_valid) = (train.unknown_share(), valid.unknown_share());
+        let tokens = train.tokens;
+        let mut streams = TokenStreams { train: tokens.clone(), dev: None, valid: valid.tokens };
         if recipe.holds_out_dev() {
             let dev = (tokens.len() / DEV_SHARE).min(DEV_MOST);
             if dev < MIN_HELD_OUT {
                 return Err(RunError::TinyDev { tokens: tokens.len() });
             }
-            let (train, dev) = tokens.split_at(tokens.len() - dev);
-            (streams.train, streams.dev) = (train.into(), Some(dev.into()));
+            let start = tokens.len() - dev;
+            streams.train = tokens.part(0..start);
+            streams.dev = Some(tokens.part(start..tokens.len()));
         }
-        let unknown = |tokens: &[u32]| {
-            let count = tokens.iter().filter(|&&token| token == vocabulary.unknown()).count();
-            count as f64 / tokens.len().max(1) as f64
-        };
         let summary = CorpusSummary {
             name: corpus.name.clone(),
             train_tokens: streams.train.len(),
             dev_tokens: streams.dev.as_ref().map_or(0, |dev| dev.len()),
             valid_tokens: streams.valid.len(),
             vocab_size: vocabulary.len(),
-            unknown_train: unknown(&tokens),
-            unknown_valid: unknown(&streams.valid),
-            fingerprint: TextFingerprint::of(&tokens, &streams.valid, vocabulary),
+            unknown_train,
+            unknown_valid,
+            fingerprint: TextFingerprint::of_hashes(train.words_sha256, valid.words_sha256, vocabulary),
         };
-        Ok(Self { tokens, streams, summary, repeated: repeated_lines(corpus) })
+        let repeated = repeated_lines(&corpus.train, &corpus.valid, cache, observer)?;
+        Ok(Self { tokens, streams, summary, repeated, cache: cache.for_texts(&[&corpus.train]) })
+    }
+
+    /// The n-gram baselines of the text. They count `most` training tokens, dev slice included, to
+    /// be as strong as possible.
+    pub(super) fn ngrams(&self, most: Option<usize>, observer: &mut dyn Observer) -> Result<NgramBaselines, RunError> {
+        let most = most.unwrap_or(MOST_COUNTED);
+        let TextFingerprint { train, valid, vocabulary, .. } = &self.summary.fingerprint;
+        let key = || Key::new("ngrams", &format!("first {most} of {train}, valid {valid}, words {vocabulary}"));
+        let measure =
+            || NgramBaselines::measure_first(&self.tokens, most, &self.streams.valid, self.summary.vocab_size);
+        Ok(self.cache.get_or_make(key, measure, observer)?)
     }
 
     /// Warnings for readers of the perplexities.
@@ -105,32 +124,19 @@ impl Text {
     }
 }
 
-/// Share of held-out lines that occur verbatim in the training text. Short lines, mostly headings,
-/// do not count.
-fn repeated_lines(corpus: &Corpus) -> f64 {
-    const SHORT: usize = 5;
-    let long = |line: &&str| line.split_whitespace().count() > SHORT;
-    let train: HashSet<&str> = corpus.train.lines().map(str::trim).filter(long).collect();
-    let (mut all, mut repeated) = (0usize, 0usize);
-    for line in corpus.valid.lines().map(str::trim).filter(long) {
-        all += 1;
-        repeated += usize::from(train.contains(line));
-    }
-    repeated as f64 / all.max(1) as f64
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::corpus::build_vocabulary;
+    use crate::observer::Silent;
     use resnet_bk_runtime::internal::tokenizer::{BlankLines, Pretokenizer};
 
     fn corpus(train: usize, valid: usize) -> Corpus {
         let text = |words: usize| (0..words).map(|word| format!("w{} ", word % 7)).collect::<String>();
         Corpus {
             name: "test".to_owned(),
-            train: text(train),
-            valid: text(valid),
+            train: text(train).into(),
+            valid: text(valid).into(),
             test: None,
             pretokenizer: Pretokenizer::Whitespace,
             license: None,
@@ -141,7 +147,7 @@ mod tests {
         let recipe = format!("seed = 1\n[model]\npreset = \"tiny\"\n[[stage]]\nkind = \"train\"\n{stage}");
         let recipe = Recipe::parse(&recipe, "test", &[]).expect("a recipe");
         let built = build_vocabulary(&corpus.train, words, corpus.pretokenizer, BlankLines::Dropped);
-        Text::new(corpus, &recipe, &built.expect("a vocabulary"))
+        Text::new(corpus, &recipe, &built.expect("a vocabulary"), &Cache::disabled(), &mut Silent)
     }
 
     #[test]

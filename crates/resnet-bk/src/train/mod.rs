@@ -20,6 +20,7 @@ pub use step::{Optimization, StepOutcome, Steps};
 use crate::batch::{Batch, BatchError, Batches};
 use crate::checkpoint::{Checkpoint, CheckpointError, ModelState, Progress};
 use crate::config::Schedule;
+use crate::corpus::Tokens;
 use crate::device::{DeviceError, catch};
 use crate::model::{LanguageModel, Leaves, Output};
 use crate::observer::{Event, Observer};
@@ -30,7 +31,6 @@ use best_epoch::{BestEpoch, Form};
 use rate_control::RateControl;
 use resnet_bk_runtime::internal::artifact::ArtifactError;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Instant;
 use thiserror::Error;
 
@@ -38,12 +38,12 @@ use thiserror::Error;
 #[derive(Clone, Debug)]
 pub struct TokenStreams {
     /// Training tokens. The usage of experts is measured on them too.
-    pub train: Arc<[u32]>,
+    pub train: Tokens,
     /// Dev slice, held out of the training text, for choices: the best epoch, the planner's
     /// student. `None` if nothing is chosen.
-    pub dev: Option<Arc<[u32]>>,
+    pub dev: Option<Tokens>,
     /// Held-out text, measured after each epoch for the report. Nothing is chosen by it.
-    pub valid: Arc<[u32]>,
+    pub valid: Tokens,
 }
 
 /// A training failure.

@@ -4,8 +4,8 @@
 
 use resnet_bk::checkpoint::{Checkpoint, ModelState};
 use resnet_bk::config::{ModelConfig, Recipe};
-use resnet_bk::corpus::{Corpus, build_vocabulary};
-use resnet_bk::observer::{Event, Observer};
+use resnet_bk::corpus::{Cache, Corpus, build_vocabulary, encode};
+use resnet_bk::observer::{Event, Observer, Silent};
 use resnet_bk::random::Random;
 use resnet_bk::train::TokenStreams;
 use resnet_bk_runtime::internal::architecture::Mixer;
@@ -30,8 +30,8 @@ pub fn text(lines: usize, seed: u64) -> String {
 pub fn corpus() -> Corpus {
     Corpus {
         name: "grammar".to_owned(),
-        train: text(400, 1),
-        valid: text(60, 2),
+        train: text(400, 1).into(),
+        valid: text(60, 2).into(),
         test: None,
         pretokenizer: Pretokenizer::Whitespace,
         license: None,
@@ -54,7 +54,8 @@ pub fn streams_and_checkpoint(config: ModelConfig) -> (TokenStreams, Checkpoint)
     let corpus = corpus();
     let vocabulary =
         build_vocabulary(&corpus.train, config.vocab_size, corpus.pretokenizer, BlankLines::Dropped).unwrap();
-    let [train, valid] = [&corpus.train, &corpus.valid].map(|text| vocabulary.encode(text).into());
+    let tokens = |text| encode(text, &vocabulary, None, &Cache::disabled(), &mut Silent).unwrap().tokens;
+    let [train, valid] = [&corpus.train, &corpus.valid].map(tokens);
     let streams = TokenStreams { train, dev: None, valid };
     (streams, Checkpoint::new(ModelState::initialize(config, Arc::new(vocabulary), 1)))
 }

@@ -43,6 +43,16 @@ pub enum RecipeError {
         /// What is wrong with it.
         source: Box<RecipeError>,
     },
+    /// A value of the text's settings is outside its range.
+    #[error("[corpus] {field} is {value}, but must be {allowed}")]
+    Corpus {
+        /// The field.
+        field: &'static str,
+        /// Its value.
+        value: String,
+        /// The allowed values.
+        allowed: &'static str,
+    },
     /// A target that nothing can reach, or that everything reaches.
     #[error("[target] {field} is {value}, but must be {allowed}")]
     Target {

@@ -122,6 +122,13 @@ impl Recipe {
     /// The first field outside its range.
     pub fn validate(&self) -> Result<(), RecipeError> {
         self.model.validate()?;
+        if let Some(tokens) = self.corpus.ngram_tokens.filter(|&tokens| tokens < 2) {
+            return Err(RecipeError::Corpus {
+                field: "ngram_tokens",
+                value: tokens.to_string(),
+                allowed: "at least 2",
+            });
+        }
         self.target.validate().map_err(|(field, value, allowed)| RecipeError::Target { field, value, allowed })?;
         if self.stages.is_empty() {
             return Err(RecipeError::Empty);
@@ -232,6 +239,7 @@ impl RecipeError {
     /// Paths of values that may be wrong, the most likely first.
     fn paths(&self) -> Vec<String> {
         match self {
+            Self::Corpus { field, .. } => vec![format!("corpus.{field}")],
             Self::Target { field, .. } => vec![format!("target.{field}")],
             Self::Empty => vec!["stage".to_owned()],
             Self::Model(error) => error.fields().map(|field| format!("model.{field}")).collect(),

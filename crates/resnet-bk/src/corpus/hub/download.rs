@@ -4,12 +4,17 @@
 //! GET <file>, one byte      headers x-repo-commit, and x-linked-etag or etag; possibly a redirect
 //! GET <file>, from byte N   the remaining bytes, following redirects
 //! ```
+//!
+//! A partial download is continued, also by a later process, if the server still has the same file:
+//! the request names the validator of the first answer (`If-Range`). A server that has another file,
+//! or that ignores ranges, sends the whole file, and the download begins anew.
 
+use super::partial::{self, Whole};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use ureq::http::{HeaderMap, StatusCode, header};
+use ureq::http::{self, HeaderMap, StatusCode, header};
 use ureq::{Agent, Body};
 
 /// Attempts to continue an interrupted download.
@@ -70,6 +75,8 @@ pub(super) struct Version {
     pub(super) etag: String,
 }
 
+type Response = http::Response<Body>;
+
 /// A client of the hub.
 pub(super) struct Hub {
     agent: Agent,
@@ -125,23 +132,29 @@ impl Hub {
 
     /// One attempt to append the missing bytes.
     fn append(&self, url: &str, file: &mut File, part: &Path) -> Result<(), DownloadError> {
-        let start = file.seek(SeekFrom::End(0)).map_err(file_error(part))?;
-        let mut response = match self.get_from(url, start) {
-            // `part` is complete, or longer because it has the bytes of another file.
-            Err(ureq::Error::StatusCode(416)) => self.get_from(url, 0),
-            response => response,
-        }?;
-        let range = text(response.headers(), "content-range");
-        let (first, total) = match range.filter(|_| response.status() == StatusCode::PARTIAL_CONTENT) {
-            Some(range) => parse_range(range).ok_or(DownloadError::Header("content-range"))?,
-            None => (0, response.body().content_length()),
-        };
-        if first != start {
-            // The server ignored the range and sends the whole file.
-            if first != 0 {
-                return Err(DownloadError::Header("content-range"));
+        let present = file.seek(SeekFrom::End(0)).map_err(file_error(part))?;
+        // Bytes of an unknown file, or more than it has, are of no use.
+        let known = Whole::read(part).filter(|whole| present <= whole.length);
+        if known.as_ref().is_some_and(|whole| present == whole.length) {
+            return Ok(());
+        }
+        let start = if known.is_some() { present } else { 0 };
+        let mut response = self.get_from(url, start, known.as_ref())?;
+        let (mut first, mut length) = extent(&response)?;
+        if first != 0 && known.is_some_and(|known| is_other_file(&known, &response, length)) {
+            // The server does not know `If-Range`.
+            response = self.get_from(url, 0, None)?;
+            (first, length) = extent(&response)?;
+        }
+        if first == 0 {
+            // Synchronized before the new description, so that it never describes old bytes.
+            file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.sync_all()).map_err(file_error(part))?;
+            match Whole::of_answer(response.headers(), length) {
+                Some(whole) => whole.write(part).map_err(file_error(part))?,
+                None => partial::forget(part),
             }
-            file.set_len(0).and_then(|()| file.rewind()).map_err(file_error(part))?;
+        } else if first != start {
+            return Err(DownloadError::Header("content-range"));
         }
         let mut body = response.body_mut().as_reader();
         let mut buffer = vec![0; BUFFER];
@@ -153,15 +166,40 @@ impl Hub {
             file.write_all(&buffer[..read]).map_err(file_error(part))?;
         }
         let bytes = file.stream_position().map_err(file_error(part))?;
-        match total {
+        match length {
             Some(total) if bytes != total => Err(DownloadError::Short { bytes, total }),
             _ => Ok(()),
         }
     }
 
-    fn get_from(&self, url: &str, start: u64) -> Result<ureq::http::Response<Body>, ureq::Error> {
-        self.agent.get(url).header(header::RANGE, format!("bytes={start}-")).call()
+    /// Requests the bytes from `start` on, if the server still has the file `known`, otherwise all.
+    fn get_from(&self, url: &str, start: u64, known: Option<&Whole>) -> Result<Response, ureq::Error> {
+        let mut request = self.agent.get(url).header(header::RANGE, format!("bytes={start}-"));
+        if let Some(known) = known.filter(|_| start > 0) {
+            request = request.header(header::IF_RANGE, &known.validator);
+        }
+        match request.call() {
+            // The file is shorter now.
+            Err(ureq::Error::StatusCode(416)) if start > 0 => self.get_from(url, 0, None),
+            response => response,
+        }
     }
+}
+
+/// The first byte of an answer and the length of the whole file, if known.
+fn extent(response: &Response) -> Result<(u64, Option<u64>), DownloadError> {
+    let range = text(response.headers(), "content-range");
+    match range.filter(|_| response.status() == StatusCode::PARTIAL_CONTENT) {
+        Some(range) => parse_range(range).ok_or(DownloadError::Header("content-range")),
+        None => Ok((0, response.body().content_length())),
+    }
+}
+
+/// Whether an answer is a part of another file than `known`.
+fn is_other_file(known: &Whole, response: &Response, length: Option<u64>) -> bool {
+    let validator = partial::validator(response.headers());
+    validator.is_some_and(|validator| validator != known.validator)
+        || length.is_some_and(|length| length != known.length)
 }
 
 /// An error about a file of the cache.
@@ -186,7 +224,7 @@ fn origin(url: &str) -> &str {
     url[host..].find('/').map_or(url, |path| &url[..host + path])
 }
 
-fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+pub(super) fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name)?.to_str().ok()
 }
 

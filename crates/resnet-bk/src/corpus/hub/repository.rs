@@ -5,6 +5,7 @@
 //! snapshots/<commit>/<file>    a link to a blob
 //! blobs/<etag>                 the file
 //! blobs/<etag>.part            a partial download
+//! blobs/<etag>.part.json       what it is a part of
 //! blobs/<etag>.lock            locked during the download
 //! ```
 //!
@@ -12,6 +13,7 @@
 //! eight packages for two requests and a rename.
 
 use super::download::{DownloadError, Hub, Version, file_error};
+use super::partial;
 use crate::corpus::fingerprint::sha256_of_file;
 use resnet_bk_runtime::internal::replace_file::replace_file;
 use std::fs::{self, File};
@@ -83,6 +85,7 @@ impl Repository {
             self.hub.download(url, &part)?;
             check(&part, version)?;
             fs::rename(&part, &blob).map_err(file_error(&blob))?;
+            partial::forget(&part);
         }
         Ok(blob)
     }
@@ -99,6 +102,7 @@ fn check(part: &Path, version: &Version) -> Result<(), DownloadError> {
         return Ok(());
     }
     fs::remove_file(part).map_err(file_error(part))?;
+    partial::forget(part);
     Err(DownloadError::Checksum { expected: version.etag.clone(), found })
 }
 

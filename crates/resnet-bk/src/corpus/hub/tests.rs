@@ -4,15 +4,22 @@ mod downloads;
 mod local_hub;
 
 use super::*;
+use crate::corpus::{Cache, cached_vocabulary, encode};
+use crate::observer::Silent;
 use local_hub::LocalHub;
 use parquet::basic::Compression;
 use parquet::data_type::{ByteArray, ByteArrayType};
 use parquet::file::properties::WriterProperties;
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::parser::parse_message_type;
+use resnet_bk_runtime::internal::tokenizer::BlankLines;
 use std::collections::HashMap;
 use std::net::TcpListener;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+const WIKITEXT_103: HubCorpus = HUB_CORPORA[1];
+const OPENWEBTEXT: HubCorpus = HUB_CORPORA[2];
 
 /// A Snappy-compressed file in row groups of `rows_per_group`, with a second column besides the
 /// text.
@@ -42,6 +49,18 @@ fn wikitext_path(split: &str) -> String {
     format!("/datasets/Salesforce/wikitext/resolve/main/wikitext-2-v1/{split}-00000-of-00001.parquet")
 }
 
+/// The lines of a text, each with a line break.
+fn lines(text: &TextSource) -> String {
+    let mut lines = String::new();
+    text.for_each_line(|line| {
+        lines.push_str(line);
+        lines.push('\n');
+        ControlFlow::Continue(())
+    })
+    .expect("readable");
+    lines
+}
+
 fn wikitext_hub() -> LocalHub {
     let train = [Some(""), Some(" = A title = \n"), None, Some(" the <unk> cat \n"), Some(" no line break")];
     LocalHub::serving(HashMap::from([
@@ -59,8 +78,8 @@ fn cache() -> tempfile::TempDir {
 fn wikitext_rows_become_lines() {
     let (hub, cache) = (wikitext_hub(), cache());
     let corpus = hub.settings(cache.path()).load("wikitext-2").expect("served");
-    assert_eq!(corpus.train, "\n = A title = \n the <unk> cat \n no line break\n");
-    assert_eq!((corpus.valid.as_str(), corpus.test.as_deref()), (" valid \n", Some(" test \n")));
+    assert_eq!(corpus.train, "\n = A title = \n the <unk> cat \n no line break\n".into());
+    assert_eq!((corpus.valid, corpus.test), (" valid \n".into(), Some(" test \n".into())));
     assert_eq!((corpus.name.as_str(), corpus.pretokenizer), ("wikitext-2", super::super::Pretokenizer::Whitespace));
     assert!(corpus.license.is_some_and(|license| license.contains("CC BY-SA 3.0")));
 }
@@ -110,26 +129,74 @@ fn openwebtext_documents_are_held_out_by_hash() {
     let path = "/datasets/Skylion007/openwebtext/resolve/main/plain_text/train-00000-of-00080.parquet".to_owned();
     let hub = LocalHub::serving(HashMap::from([(path, parquet_file(&rows, 1_100))]));
     let cache = cache();
-    let corpus = hub.settings(cache.path()).load("openwebtext").expect("served");
-    let count = |text: &str| text.matches("Document").count();
-    let test = corpus.test.as_deref().expect("a test text");
-    assert_eq!(count(&corpus.train) + count(&corpus.valid) + count(test), 3_000);
-    assert!(count(&corpus.valid).abs_diff(15) < 14 && count(test).abs_diff(15) < 14);
-    assert!(documents.iter().all(|document| {
-        [&corpus.train, &corpus.valid, test].iter().filter(|part| part.contains(&format!("{document}\n"))).count() == 1
-    }));
+    let parts = |settings: &HubSettings, in_memory| {
+        let corpus = load(&OPENWEBTEXT, settings, in_memory).expect("served");
+        assert_eq!(corpus.train.is_on_disk(), in_memory == 0);
+        [corpus.train, corpus.valid, corpus.test.expect("a test text")].map(|text| lines(&text))
+    };
+    let settings = hub.settings(cache.path());
+    let whole = parts(&settings, u64::MAX);
+    let counts = whole.each_ref().map(|text| text.matches("Document").count());
+    assert_eq!(counts.iter().sum::<usize>(), 3_000);
+    assert!(counts[1].abs_diff(15) < 14 && counts[2].abs_diff(15) < 14, "{counts:?}");
+    assert!(
+        documents
+            .iter()
+            .all(|document| { whole.iter().filter(|part| part.contains(&format!("{document}\n"))).count() == 1 })
+    );
+    assert_eq!(parts(&settings, 0), whole, "read row by row");
 
-    let limited = HubSettings { row_limit: Some(2_000), ..hub.settings(cache.path()) }.load("openwebtext");
-    let limited = limited.expect("cached");
-    assert!(corpus.train.starts_with(&limited.train) && corpus.valid.starts_with(&limited.valid));
-    assert_eq!(count(&limited.train) + count(&limited.valid) + count(limited.test.as_deref().expect("test")), 2_000);
+    let limited = parts(&HubSettings { row_limit: Some(2_000), ..settings }, 0);
+    assert!(whole.iter().zip(&limited).all(|(whole, limited)| whole.starts_with(limited)));
+    assert_eq!(limited.iter().map(|text| text.matches("Document").count()).sum::<usize>(), 2_000);
     let error = HubSettings { row_limit: Some(1), ..hub.settings(cache.path()) }.load("openwebtext");
     assert!(error.is_err_and(|error| error.to_string().contains("of openwebtext is empty")));
 }
 
+/// WikiText-103 has two training files.
+#[test]
+fn wikitext_103_is_read_file_by_file_and_kept_in_the_cache() {
+    let path = |file: &str| format!("/datasets/Salesforce/wikitext/resolve/main/wikitext-103-v1/{file}.parquet");
+    let first = [Some(" \n"), Some(" = Title = \n"), Some(" the cat sat \n"), None, Some(" a\r\n")];
+    let second = [Some(" the <unk> dog \n"), Some(""), Some(" two \n lines \n")];
+    let hub = LocalHub::serving(HashMap::from([
+        (path("train-00000-of-00002"), parquet_file(&first, 2)),
+        (path("train-00001-of-00002"), parquet_file(&second, 2)),
+        (path("validation-00000-of-00001"), parquet_file(&[Some(" the cat \n")], 1)),
+        (path("test-00000-of-00001"), parquet_file(&[Some(" the dog \n")], 1)),
+    ]));
+    let downloads = cache();
+    let corpus = |in_memory| load(&WIKITEXT_103, &hub.settings(downloads.path()), in_memory).expect("served");
+    let in_memory = corpus(u64::MAX);
+    let expected = " \n = Title = \n the cat sat \n a\n the <unk> dog \n\n two \n lines \n";
+    assert_eq!(in_memory.train, expected.into());
+
+    // A blob that was downloaded just now is not kept.
+    for blob in std::fs::read_dir(downloads.path().join("datasets--Salesforce--wikitext/blobs")).expect("a folder") {
+        let blob = File::options().append(true).open(blob.expect("a file").path()).expect("a file");
+        blob.set_modified(SystemTime::now() - Duration::from_secs(60)).expect("a time");
+    }
+    let kept = cache();
+    let kept = Cache::at(kept.path());
+    for start in ["the first", "the second"] {
+        let on_disk = corpus(0);
+        assert!(on_disk.train.is_on_disk() && on_disk.valid.is_on_disk());
+        assert_eq!(lines(&on_disk.train), expected);
+        let (split, blank_lines) = (on_disk.pretokenizer, BlankLines::Kept);
+        let vocabulary = cached_vocabulary(&on_disk.train, 100, split, blank_lines, &kept, &mut Silent).expect("words");
+        for (text, expected) in [(&on_disk.train, expected), (&on_disk.valid, " the cat \n")] {
+            let tokens = encode(text, &vocabulary, None, &kept, &mut Silent).expect("tokens").tokens;
+            assert_eq!(tokens[..], vocabulary.encode(expected)[..], "{start} start");
+            assert!(tokens.are_mapped(), "{start} start");
+        }
+    }
+}
+
 #[test]
 fn a_file_that_is_not_parquet_is_named() {
-    let hub = LocalHub::serving(HashMap::from([(wikitext_path("train"), b"<html>no</html>".to_vec())]));
+    let page = b"<html>no</html>".to_vec();
+    let files = ["train", "validation", "test"].map(|split| (wikitext_path(split), page.clone()));
+    let hub = LocalHub::serving(HashMap::from(files));
     let cache = cache();
     let error = hub.settings(cache.path()).load("wikitext-2").expect_err("not Parquet").to_string();
     assert!(error.contains("is not a Parquet file with a text column"), "{error}");

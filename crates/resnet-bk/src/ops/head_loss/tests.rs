@@ -1,10 +1,12 @@
 use super::*;
+use crate::device::Device;
 use crate::ops::testing::{check_gradients, forward_and_backward, values};
 use resnet_bk_runtime::internal::embedding::EmbeddingBin;
 
 /// bf16 on a machine with AMX. Tests that need it are ignored on other machines.
 fn bf16() -> Precision {
-    assert_ne!(Precision::Bf16.unit(), Precision::Float32.unit(), "this machine has AMX");
+    let [bf16, float32] = [Precision::Bf16, Precision::Float32].map(|precision| precision.unit(&Device::Cpu));
+    assert_ne!(bf16, float32, "this machine has AMX");
     Precision::Bf16
 }
 
@@ -13,8 +15,8 @@ fn op(tokens: usize, layout: &TableLayout, soft: Option<SoftTargets>, precision:
     HeadLossOp::new(HeadLoss { targets, soft, precision }, layout)
 }
 
-fn targets(tokens: usize, words: usize) -> Arc<[u32]> {
-    (0..tokens).map(|t| (t * 7 % words) as u32).collect()
+fn targets(tokens: usize, words: usize) -> TokenIds {
+    (0..tokens).map(|t| (t * 7 % words) as u32).collect::<Vec<u32>>().into()
 }
 
 fn teacher(tokens: usize, words: usize, alpha: f32, temperature: f32) -> SoftTargets {
@@ -277,7 +279,7 @@ fn likelihoods_equal_those_of_the_float32_head() {
         let targets = targets(tokens, words);
         let head = Head::new(&layout, &w, &b);
         let expected = head.negative_log_likelihoods(&x, &targets);
-        for (got, expected) in negative_log_likelihoods(&x, &targets, &head).iter().zip(&expected) {
+        for (got, expected) in host::negative_log_likelihoods(&x, &targets, &head).iter().zip(&expected) {
             assert!((got - expected).abs() < ABSOLUTE, "{tokens} tokens, {layout:?}: {got}, expected {expected}");
         }
     }

@@ -2,11 +2,12 @@
 
 use super::super::repository::Repository;
 use super::cache;
-use super::local_hub::{COMMIT, LocalHub, Request, empty, etag, part};
+use super::local_hub::{COMMIT, LocalHub, Request, empty, etag, part, whole};
 use crate::corpus::sha256;
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 const FILE: &str = "folder/a.bin";
@@ -73,6 +74,43 @@ fn a_blob_of_another_commit_is_not_downloaded_again() {
     assert_eq!(hub.requests(), requests + 1, "only its version is asked for");
 }
 
+/// Another file of the same length.
+fn other_bytes() -> Vec<u8> {
+    bytes().iter().map(|byte| byte ^ 1).collect()
+}
+
+/// Headers of a file that the hub calls `name`, and that has this etag where it is stored.
+fn tagged(etag: &str) -> String {
+    format!("ETag: \"{etag}\"\r\nx-linked-etag: \"name\"\r\nx-repo-commit: {COMMIT}\r\n")
+}
+
+/// Downloads half of the file, as a process that failed.
+fn half_downloaded(headers: String) -> tempfile::TempDir {
+    let (cache, answers) = (cache(), AtomicUsize::new(0));
+    let hub = LocalHub::answering(move |request| {
+        let mut answer = part(&bytes(), request, &headers);
+        match answers.fetch_add(1, Ordering::SeqCst) {
+            0 => {}
+            1 => answer.truncate(answer.len() - 100_000),
+            // No failure to try again after.
+            _ => answer = empty("403 Forbidden", ""),
+        }
+        answer
+    });
+    let error = repository(&hub, cache.path()).get(FILE).expect_err("it breaks off").to_string();
+    assert_eq!(error, "http status: 403");
+    cache
+}
+
+/// Gets the file from `hub`, and checks that no partial download is left.
+fn completed(hub: &LocalHub, cache: &Path) -> Vec<u8> {
+    let path = repository(hub, cache).get(FILE).expect("served");
+    let left = fs::read_dir(blobs(cache)).expect("a folder").flatten().map(|file| file.file_name());
+    let left: Vec<String> = left.map(|name| name.to_string_lossy().into_owned()).collect();
+    assert!(!left.iter().any(|name| name.contains(".part")), "{left:?}");
+    fs::read(path).expect("a file")
+}
+
 #[test]
 fn an_interrupted_download_continues() {
     let answers = AtomicUsize::new(0);
@@ -81,37 +119,87 @@ fn an_interrupted_download_continues() {
         match answers.fetch_add(1, Ordering::SeqCst) {
             0 => assert_eq!(request.range, Some((0, Some(0)))),
             1 => answer.truncate(answer.len() / 2),
-            2 => assert!(request.range.is_some_and(|(first, _)| first > 90_000), "{:?}", request.range),
+            2 => {
+                assert!(request.range.is_some_and(|(first, _)| first > 90_000), "{:?}", request.range);
+                assert_eq!(request.if_range.as_deref(), Some("\"plain\""));
+            }
             more => panic!("answer {more}"),
         }
         answer
     });
     let cache = cache();
-    assert_eq!(fs::read(repository(&hub, cache.path()).get(FILE).expect("served")).expect("a file"), bytes());
+    assert_eq!(completed(&hub, cache.path()), bytes());
 }
 
 #[test]
-fn a_partial_download_of_another_process_is_continued() {
-    for (name, first) in [("half", &bytes()[..100_000]), ("all", &bytes()[..]), ("more", &[bytes(), bytes()].concat())]
-    {
-        let (hub, cache) = (serving(bytes()), cache());
-        fs::create_dir_all(blobs(cache.path())).expect("a folder");
-        fs::write(blobs(cache.path()).join(format!("{}.part", etag(URL))), first).expect("written");
-        let path = repository(&hub, cache.path()).get(FILE).expect(name);
-        assert_eq!(fs::read(path).expect("a file"), bytes(), "{name}");
+fn a_later_process_continues_where_the_validator_is_the_same() {
+    let dated = tagged("x").replace("\"x\"", "W/\"weak\"\r\nLast-Modified: Wed, 25 Nov 2026 19:00:00 GMT");
+    for (headers, validator) in [(tagged("strong"), "\"strong\""), (dated, "wed, 25 nov 2026 19:00:00 gmt")] {
+        let cache = half_downloaded(headers.clone());
+        let continued = Arc::new(AtomicUsize::new(0));
+        let hub = LocalHub::answering({
+            let continued = continued.clone();
+            move |request| {
+                if request.range == Some((100_000, None)) {
+                    assert_eq!(request.if_range.as_deref(), Some(validator));
+                    continued.fetch_add(1, Ordering::SeqCst);
+                }
+                part(&bytes(), request, &headers)
+            }
+        });
+        assert_eq!(completed(&hub, cache.path()), bytes());
+        assert_eq!((hub.requests(), continued.load(Ordering::SeqCst)), (2, 1), "{validator}");
     }
 }
 
 #[test]
-fn a_hub_that_ignores_ranges_is_supported() {
-    let hub = LocalHub::answering(move |_| {
-        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n{}\r\n", bytes().len(), plain());
-        [head.as_bytes(), &bytes()].concat()
-    });
-    let cache = cache();
-    fs::create_dir_all(blobs(cache.path())).expect("a folder");
-    fs::write(blobs(cache.path()).join("plain.part"), "something").expect("written");
-    assert_eq!(fs::read(repository(&hub, cache.path()).get(FILE).expect("served")).expect("a file"), bytes());
+fn a_download_of_a_file_that_has_changed_begins_anew() {
+    // The hub calls it by the same name, so only the validator tells.
+    type Answer = fn(&Request) -> Vec<u8>;
+    let answers: [(&str, Answer); 4] = [
+        ("If-Range is understood", |request| match request.if_range {
+            Some(_) => whole(&other_bytes(), &tagged("second")),
+            None => part(&other_bytes(), request, &tagged("second")),
+        }),
+        ("If-Range is ignored", |request| part(&other_bytes(), request, &tagged("second"))),
+        ("ranges are ignored", |_| whole(&other_bytes(), &tagged("second"))),
+        ("the file is shorter", |request| part(&other_bytes()[..50_000], request, &tagged("second"))),
+    ];
+    for (name, answer) in answers {
+        let cache = half_downloaded(tagged("first"));
+        let hub = LocalHub::answering(answer);
+        let length = if name == "the file is shorter" { 50_000 } else { 200_000 };
+        assert_eq!(completed(&hub, cache.path()), other_bytes()[..length], "{name}");
+    }
+}
+
+#[test]
+fn a_server_without_ranges_sends_everything_again() {
+    let cache = half_downloaded(tagged("same"));
+    let hub = LocalHub::answering(|_| whole(&bytes(), &tagged("same")));
+    assert_eq!(completed(&hub, cache.path()), bytes());
+}
+
+#[test]
+fn a_part_of_an_unknown_file_is_not_used() {
+    let described = |length: usize| format!("{{\"validator\":\"\\\"{}\\\"\",\"length\":{length}}}", etag(URL));
+    for (name, first, description) in [
+        ("no description", other_bytes()[..100_000].to_vec(), String::new()),
+        ("a damaged description", other_bytes()[..100_000].to_vec(), described(200_000)[..20].to_owned()),
+        ("longer than the file", [other_bytes(), bytes()].concat(), described(200_000)),
+        ("of another length", other_bytes()[..100_000].to_vec(), described(300_000)),
+        ("complete", bytes(), described(200_000)),
+    ] {
+        let (hub, cache) = (serving(bytes()), cache());
+        fs::create_dir_all(blobs(cache.path())).expect("a folder");
+        let part = blobs(cache.path()).join(format!("{}.part", etag(URL)));
+        fs::write(&part, first).expect("written");
+        if !description.is_empty() {
+            fs::write(part.with_extension("part.json"), description).expect("written");
+        }
+        assert_eq!(completed(&hub, cache.path()), bytes(), "{name}");
+        assert_eq!(hub.requests() == 1, name == "complete", "{name}");
+    }
 }
 
 #[test]

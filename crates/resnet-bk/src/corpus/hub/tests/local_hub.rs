@@ -20,6 +20,8 @@ pub struct Request {
     pub host: String,
     /// First byte, and last byte if given.
     pub range: Option<(usize, Option<usize>)>,
+    /// The `If-Range` header, in lower case.
+    pub if_range: Option<String>,
 }
 
 /// Answers requests until it is dropped.
@@ -96,7 +98,7 @@ fn read_request(stream: &TcpStream) -> Request {
         let (first, last) = range.split_once('-').expect("a range");
         (first.parse().expect("a number"), last.parse().ok())
     });
-    Request { path, host: header("host: ").unwrap_or_default(), range }
+    Request { path, host: header("host: ").unwrap_or_default(), range, if_range: header("if-range: ") }
 }
 
 /// The etag of a file from `serving`.
@@ -115,6 +117,12 @@ pub fn part(file: &[u8], request: &Request, headers: &str) -> Vec<u8> {
     let range = format!("Content-Length: {length}\r\nContent-Range: bytes {first}-{}/{total}\r\n", end - 1);
     let head = format!("HTTP/1.1 206 Partial Content\r\n{range}{headers}Connection: close\r\n\r\n");
     [head.as_bytes(), &file[first..end]].concat()
+}
+
+/// A response with the whole file.
+pub fn whole(file: &[u8], headers: &str) -> Vec<u8> {
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n{headers}Connection: close\r\n\r\n", file.len());
+    [head.as_bytes(), file].concat()
 }
 
 /// A response without a body.
