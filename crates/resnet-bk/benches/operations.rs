@@ -8,7 +8,8 @@ use divan::Bencher;
 use divan::counter::ItemsCount;
 use resnet_bk::Buffer;
 use resnet_bk::numerics::Precision;
-use resnet_bk::ops::{ExpertDropout, HeadLoss, experts, head_loss, layer_norm};
+use resnet_bk::ops::{DropoutMask, HeadLoss, experts, head_loss, layer_norm};
+use resnet_bk::random::{Random, StepStream};
 use resnet_bk::tape::{Tape, Tensor};
 use resnet_bk_runtime::internal::embedding::TableLayout;
 
@@ -42,7 +43,7 @@ fn head(bencher: Bencher, precision: Precision) {
     let targets: Vec<u32> = (0..TOKENS).map(|t| (t * 7 % WORDS) as u32).collect();
     bencher.counter(ItemsCount::new(TOKENS)).bench_local(|| {
         let [hidden, table, bias] = leaves(&inputs);
-        let loss = HeadLoss { targets: targets.as_slice().into(), soft: None, precision };
+        let loss = HeadLoss { targets: targets.clone().into(), soft: None, precision };
         head_loss(loss, &layout, &hidden, &table, &bias).backward()
     });
 }
@@ -56,7 +57,7 @@ fn mixture_of_experts(bencher: Bencher) {
     let inputs = [(values(TOKENS * WIDTH), [TOKENS, WIDTH]), (values(parameters), [1, parameters])];
     let routed = (0..TOKENS * EXPERTS).map(|i| f32::from(u8::from(i % EXPERTS == i / EXPERTS * 7 % EXPERTS)));
     let weights = Tensor::constant(routed.collect::<Vec<f32>>().into(), [TOKENS, EXPERTS]);
-    let dropout = Some(ExpertDropout { p: 0.1, key: 1 });
+    let dropout = Some(DropoutMask::new(0.1, StepStream::new(&Random::new(1)).take(1)));
     bencher.counter(ItemsCount::new(TOKENS)).bench_local(|| {
         let [x, parameters] = leaves(&inputs);
         experts(&x, &weights, &parameters, dropout).backward()

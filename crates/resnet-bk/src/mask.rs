@@ -52,3 +52,12 @@ impl DerefMut for Mask {
         Arc::make_mut(&mut self.keep)
     }
 }
+
+impl<'a> IntoIterator for &'a Mask {
+    type Item = &'a bool;
+    type IntoIter = std::slice::Iter<'a, bool>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.keep.iter()
+    }
+}

@@ -73,7 +73,7 @@ impl Parameter {
     /// Sets masked values to zero.
     pub fn apply_mask(&mut self) {
         if let Some(mask) = &self.mask {
-            for (value, keep) in self.values.iter_mut().zip(mask.iter()) {
+            for (value, keep) in self.values.iter_mut().zip(mask) {
                 if !keep {
                     *value = 0.0;
                 }

@@ -32,7 +32,7 @@ fn student_gradients(mixer: Mixer, change: impl Fn(&mut DistillConfig)) -> HashM
     let output = model.forward(&batch.inputs, batch.n_seq, &mut Mode::Evaluate);
     let loss = objective.loss(&model, &output, &leaves, &batch);
     let gradients = leaves.gradients(&checkpoint.model.parameters, loss.backward(), 0.0);
-    gradients.into_iter().map(|(id, gradient)| (id.to_string(), gradient)).collect()
+    gradients.into_iter().map(|(id, gradient)| (id.to_string(), gradient.into_vec())).collect()
 }
 
 /// `|a - b| / |b|`.

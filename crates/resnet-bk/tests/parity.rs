@@ -42,7 +42,7 @@ fn quantized(config: ModelConfig) -> Checkpoint {
 fn training_log_probabilities(checkpoint: &Checkpoint, tokens: &[u32], length: usize) -> Vec<f64> {
     let leaves = Leaves::plain(&checkpoint.model.parameters);
     let model = LanguageModel::bind(checkpoint.model.parameters.architecture(), Gradient::Exact, &leaves);
-    let hidden = model.forward(tokens, length, &mut Mode::Evaluate).hidden;
+    let hidden = model.forward(&tokens.to_vec().into(), length, &mut Mode::Evaluate).hidden;
     let head = model.frozen_head();
     let mut logits = vec![0.0; tokens.len() * head.bias.len()];
     head.view().logits(hidden.values(), &mut logits);
@@ -98,7 +98,9 @@ fn future_tokens_change_nothing() {
         let leaves = Leaves::plain(&checkpoint.model.parameters);
         let model = LanguageModel::bind(checkpoint.model.parameters.architecture(), Gradient::Exact, &leaves);
         let length = checkpoint.model.config.n_seq;
-        let hidden = |tokens: &[u32]| model.forward(tokens, length, &mut Mode::Evaluate).hidden.values().to_vec();
+        let hidden = |tokens: &[u32]| {
+            model.forward(&tokens.to_vec().into(), length, &mut Mode::Evaluate).hidden.values().to_vec()
+        };
         let tokens = &streams.valid[..length];
         let mut changed = tokens.to_vec();
         let at = length / 2;

@@ -5,10 +5,16 @@ use crate::printer::{Printer, Table, grouped};
 use crate::{Outcome, arguments, device};
 use anyhow::Result;
 use clap::{Args, Subcommand, ValueEnum};
-use resnet_bk::bench::{KernelReport, StepReport, Stretches, bench_kernels, bench_step};
+use resnet_bk::bench::{
+    KernelReport, LENGTHS, ScalingCase, StepReport, Stretches, bench_kernels, bench_scaling, bench_step, has_steps,
+    step_recipe,
+};
+use resnet_bk::config::Recipe;
 use resnet_bk::device::check::{Comparison, TOLERANCE, check_operations, check_steps};
 use resnet_bk::device::{Device, DeviceChoice, catch};
 use resnet_bk::numerics;
+use resnet_bk_runtime::internal::architecture::Mixer;
+use std::path::PathBuf;
 
 /// Measure training on this machine
 ///
@@ -26,15 +32,35 @@ enum What {
         #[command(flatten)]
         options: Options,
     },
-    /// Whole training steps of a preset, on random tokens
+    /// Whole training steps of a preset or of a recipe's stage, on random tokens
     Step {
         /// The model: seed, memory or tiny
         #[arg(long, default_value = "seed")]
         preset: String,
+        /// A recipe, instead of a preset
+        #[arg(long, value_name = "FILE", conflicts_with_all = ["preset", "precision"])]
+        recipe: Option<PathBuf>,
+        /// Number of the recipe's stage, from 1. Earlier stages do not run
+        #[arg(long, default_value_t = 1, requires = "recipe", value_parser = arguments::count)]
+        stage: usize,
+        /// Change a value of the recipe
+        #[arg(long, value_name = "KEY=VALUE", requires = "recipe")]
+        set: Vec<String>,
         /// Number format of the head's products
         #[arg(long, value_enum, default_value_t = Precision::Bf16)]
         precision: Precision,
         /// Where to train: auto, cpu, cuda or cuda:N
+        #[arg(long, default_value = "auto")]
+        device: DeviceChoice,
+        #[command(flatten)]
+        options: Options,
+    },
+    /// Time and memory of a block against the length of the sequence, forward and backward
+    Scaling {
+        /// Lengths of the sequence, in tokens
+        #[arg(long, value_delimiter = ',', default_values_t = LENGTHS, value_parser = arguments::count)]
+        lengths: Vec<usize>,
+        /// Where: auto, cpu, cuda or cuda:N
         #[arg(long, default_value = "auto")]
         device: DeviceChoice,
         #[command(flatten)]
@@ -79,13 +105,28 @@ pub fn run(arguments: &Bench, printer: &mut Printer) -> Result<Outcome> {
             let report = bench_kernels(options.runs);
             if options.json { printer.json(&report)? } else { print_kernels(&report, printer)? }
         }
-        What::Step { preset, precision, device, options } => {
+        What::Step { preset, recipe, stage, set, precision, device, options } => {
             let precision = match precision {
                 Precision::Bf16 => numerics::Precision::Bf16,
                 Precision::Float32 => numerics::Precision::Float32,
             };
-            let report = bench_step(preset, precision, &device::open(*device)?, options.runs)?;
+            let recipe = match recipe {
+                Some(path) => Recipe::read(path, set)?,
+                None => Recipe::parse(&step_recipe(preset, precision), "the preset's recipe", &[])?,
+            };
+            if !recipe.stages.get(stage - 1).is_some_and(has_steps) {
+                let hint = format!("the recipe has {}; a plan's cannot be timed", recipe.stages.len());
+                return Err(Failure::new(format!("there are no steps of stage {stage} to time"), hint).into());
+            }
+            let report = bench_step(&recipe, *stage, &device::open(*device)?, options.runs)?;
             if options.json { printer.json(&report)? } else { print_step(&report, printer)? }
+        }
+        What::Scaling { lengths, device, options } => {
+            let device = device::open(*device)?;
+            for mixer in [Mixer::Diagonal, Mixer::Propagator] {
+                let cases = bench_scaling(mixer, lengths, &device, options.runs)?;
+                print_scaling(&cases, options.json, printer)?;
+            }
         }
         What::Device { device, json, .. } => return check_device(*device, *json, printer),
     }
@@ -156,9 +197,32 @@ fn print_kernels(report: &KernelReport, printer: &mut Printer) -> Result<()> {
     Ok(())
 }
 
+/// Prints a line for each length; with `json`, an object a line, as `benches/peers` reads them.
+fn print_scaling(cases: &[ScalingCase], json: bool, printer: &mut Printer) -> Result<()> {
+    if json {
+        for case in cases {
+            printer.line(serde_json::to_string(case)?)?;
+        }
+        return Ok(());
+    }
+    let mut table = Table::new(["mixer", "length", "batch", "ms", "ns per token", "bytes per token"]);
+    for case in cases {
+        table.row([
+            format!("{:?}", case.mixer).to_lowercase(),
+            grouped(case.length as u64),
+            case.batch.to_string(),
+            format!("{:.3}", case.time.median_ms),
+            format!("{:.1}", case.ns_per_token),
+            case.bytes_per_token.map_or("unknown".to_owned(), |bytes| grouped(bytes as u64)),
+        ]);
+    }
+    printer.line(&table)?;
+    Ok(())
+}
+
 fn print_step(report: &StepReport, printer: &mut Printer) -> Result<()> {
     let rows = [
-        ("model", format!("{}, {} parameters", report.preset, grouped(report.parameters as u64))),
+        ("model", format!("{} parameters, in a {} stage", grouped(report.parameters as u64), report.kind)),
         ("batch", format!("{} windows of {} tokens", report.batch_size, report.n_seq)),
         ("device", report.device.clone()),
         ("head products", report.head_products.to_owned()),

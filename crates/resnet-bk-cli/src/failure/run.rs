@@ -89,8 +89,11 @@ pub(super) fn of_device(error: &DeviceError) -> Option<String> {
         }
         DeviceError::NoDevice { .. } => "choose another --device, or --device cpu",
         DeviceError::TooOld { .. } => "train on the CPU: --device cpu",
-        DeviceError::OutOfMemory { .. } => {
-            "a smaller batch takes less: --set schedule.batch_size=8; what is trained is saved: --resume goes on with it"
+        DeviceError::OutOfMemory { batch, .. } => {
+            let batch = batch.unwrap_or(8);
+            return Some(format!(
+                "a smaller batch takes less: --set schedule.batch_size={batch}; other programs may hold memory, see nvidia-smi"
+            ));
         }
         DeviceError::Compilation(_) => {
             "this is a bug of resnet-bk: please report it; --device cpu trains without a GPU"

@@ -4,10 +4,12 @@
 //! compared relative to them.
 
 mod kernel;
+mod scaling;
 mod step;
 
 pub use kernel::{HeadCase, KernelReport, ResolventCase, Stretches, bench_kernels};
-pub use step::{StepReport, bench_step};
+pub use scaling::{LENGTHS, ScalingCase, bench_scaling};
+pub use step::{StepReport, bench_step, has_steps, step_recipe};
 
 use serde::Serialize;
 use std::time::Instant;

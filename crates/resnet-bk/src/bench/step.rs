@@ -1,23 +1,27 @@
-//! Benchmark of the training step.
+//! Benchmark of the training step of a recipe's stage.
 
-use super::{Timing, measure, peak_memory};
-use crate::batch::Batch;
-use crate::checkpoint::ModelState;
-use crate::compress::CrossEntropy;
-use crate::config::{ConfigError, ModelConfig, Schedule};
+use super::{Timing, peak_memory};
+use crate::checkpoint::{Checkpoint, ModelState};
+use crate::compress::StageContext;
+use crate::config::{ModelConfig, Recipe, Schedule, StageConfig, StageKind};
 use crate::device::Device;
 use crate::numerics::Precision;
+use crate::observer::{Event, Observer};
 use crate::random::Random;
-use crate::train::{Optimization, Steps};
+use crate::train::{Stage, TokenStreams, TrainError};
 use resnet_bk_runtime::internal::tokenizer::{END_OF_LINE, Pretokenizer, UNKNOWN, Vocabulary};
 use serde::Serialize;
 use std::sync::Arc;
 
+/// Steps before the timed ones. A GPU's steps come in groups of 64, and the first group has the
+/// recording of the graph.
+const WARM_UP: usize = 64;
+
 /// Time of a training step.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct StepReport {
-    /// Preset of the model.
-    pub preset: String,
+    /// Kind of the stage.
+    pub kind: StageKind,
     /// Parameters of the model.
     pub parameters: usize,
     /// Windows in the batch.
@@ -30,7 +34,7 @@ pub struct StepReport {
     pub threads: usize,
     /// Number format of the head's products, and the unit that computes them.
     pub head_products: &'static str,
-    /// Forward, backward, clipping and optimizer.
+    /// Everything between two steps: batch, forward, backward, clipping and optimizer.
     pub step: Timing,
     /// Tokens per second, from the median.
     pub tokens_per_second: f64,
@@ -40,49 +44,83 @@ pub struct StepReport {
     pub peak_device_memory: Option<u64>,
 }
 
-/// Times training steps of a preset on random tokens.
+/// Times of the steps, in milliseconds.
+#[derive(Default)]
+struct Times {
+    milliseconds: Vec<f64>,
+    tokens: f64,
+    parameters: usize,
+}
+
+impl Observer for Times {
+    fn event(&mut self, event: &Event) {
+        match event {
+            Event::StageStarted { parameters, .. } => self.parameters = *parameters,
+            Event::Step { step, tokens_per_second, .. } if *step >= WARM_UP => {
+                self.milliseconds.push(1e3 * self.tokens / tokens_per_second);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The recipe of a preset's plain training.
+pub fn step_recipe(preset: &str, precision: Precision) -> String {
+    let precision = if precision == Precision::Bf16 { "bf16" } else { "float32" };
+    format!(
+        "seed = 1\n[model]\npreset = {preset:?}\n[schedule]\nprecision = \"{precision}\"\n[[stage]]\nkind = \"train\"\n"
+    )
+}
+
+/// Times `runs` training steps of stage `number` (from 1) of a recipe on random tokens. Earlier
+/// stages do not run; the models that they make have random values.
 ///
 /// # Errors
-/// If there is no such preset.
-pub fn bench_step(preset: &str, precision: Precision, device: &Device, runs: usize) -> Result<StepReport, ConfigError> {
-    let config = ModelConfig::preset(preset)?;
-    let schedule = Schedule { precision, ..Schedule::default() };
-    let (batch_size, n_seq, vocab_size) = (schedule.batch_size, config.n_seq, config.vocab_size);
-    let mut random = Random::new(1);
-    let mut tokens = || (0..batch_size * n_seq).map(|_| random.below(vocab_size as u64) as u32).collect::<Vec<u32>>();
-    let batch = Batch { inputs: tokens().into(), targets: tokens().into(), batch_size, n_seq };
+/// [`TrainError`] if the stage cannot run.
+///
+/// # Panics
+/// If there is no such stage.
+pub fn bench_step(recipe: &Recipe, number: usize, device: &Device, runs: usize) -> Result<StepReport, TrainError> {
+    let config = &recipe.stages[number - 1];
+    let before =
+        recipe.stages[..number - 1].iter().fold(recipe.model.clone(), |model, stage| stage.model_after(&model));
+    let schedule = Schedule { epochs: 1, weights_bytes: None, keep_best_epoch: false, ..config.schedule().clone() };
     let special = [UNKNOWN, END_OF_LINE].map(str::to_owned);
-    let words = special.into_iter().chain((2..vocab_size).map(|word| word.to_string())).collect();
+    let words = special.into_iter().chain((2..before.vocab_size).map(|word| word.to_string())).collect();
     let vocabulary = Vocabulary::new(words, Pretokenizer::Whitespace).expect("the words differ");
-    let mut model = ModelState::initialize(config, Arc::new(vocabulary), 1);
-    let mut number = 0;
+    let mut model = ModelState::initialize(before.clone(), Arc::new(vocabulary), recipe.seed);
     model.parameters.set_device(device.clone());
-    let mut steps = Steps::new(device);
-    // A GPU takes steps while the host goes on, so several are timed together.
-    let together = if device.cuda().is_some() { 50 } else { 1 };
-    let mut step = measure(runs, || {
-        for _ in 0..together {
-            number += 1;
-            let random = Random::new(number);
-            let optimization = Optimization { schedule: &schedule, rate: 1e-4, lambda: 0.0, random };
-            steps.take(&mut model, &mut [], &batch, &mut CrossEntropy { precision }, &optimization);
-        }
-        let finite = steps.outcomes(true).iter().all(|outcome| outcome.failure().is_none());
-        assert!(finite, "a small rate keeps the loss finite");
-    });
-    step.median_ms /= f64::from(together);
-    step.fastest_ms /= f64::from(together);
+    let after: ModelConfig = config.model_after(&before);
+    let window = schedule.batch_size * after.n_seq;
+    let tokens = |count: usize| {
+        let mut random = Random::new(1);
+        (0..count).map(|_| random.below(before.vocab_size as u64) as u32).collect::<Vec<u32>>().into()
+    };
+    let streams = TokenStreams { train: tokens((WARM_UP + runs + 1) * window), dev: None, valid: tokens(2) };
+    let stage =
+        Stage { number, kind: config.kind(), schedule: &schedule, seed: recipe.seed, save_to: None, budget: None };
+    let mut times = Times { tokens: window as f64, ..Times::default() };
+    let context = StageContext { stage: &stage, streams: &streams, teacher: None, observer: &mut times };
+    config.runner().run(&mut Checkpoint::new(model), context)?;
+    times.milliseconds.sort_by(f64::total_cmp);
+    let count = times.milliseconds.len();
+    let step = Timing { median_ms: times.milliseconds[count / 2], fastest_ms: times.milliseconds[0], runs: count };
     Ok(StepReport {
-        preset: preset.to_owned(),
-        parameters: model.parameters.architecture().parameter_count(),
-        batch_size,
-        n_seq,
+        kind: config.kind(),
+        parameters: times.parameters,
+        batch_size: schedule.batch_size,
+        n_seq: after.n_seq,
         device: device.to_string(),
         threads: rayon::current_num_threads(),
-        head_products: precision.unit(device),
-        tokens_per_second: (batch_size * n_seq) as f64 / (step.median_ms * 1e-3),
+        head_products: schedule.precision.unit(device),
+        tokens_per_second: window as f64 / (step.median_ms * 1e-3),
         step,
         peak_memory: peak_memory(),
-        peak_device_memory: device.cuda().map(|cuda| cuda.held_bytes() as u64),
+        peak_device_memory: device.cuda().map(|cuda| cuda.peak_bytes() as u64),
     })
+}
+
+/// Whether [`bench_step`] can time a stage: a planner's stage has no single kind of step.
+pub fn has_steps(config: &StageConfig) -> bool {
+    config.kind() != StageKind::Plan
 }

@@ -36,7 +36,10 @@ pub enum DeviceError {
         capability: (i32, i32),
     },
     /// Device memory is used up.
-    #[error("the GPU has no memory for {needed} more bytes: {free} of {total} are free, and this run holds {held}")]
+    #[error(
+        "the GPU has no memory for {needed} more bytes: {free} of {total} are free, and this run holds {held}{}",
+        .batch.map_or(String::new(), |batch| format!("; a batch of {batch} windows fits"))
+    )]
     OutOfMemory {
         /// Bytes that were asked for.
         needed: usize,
@@ -46,6 +49,8 @@ pub enum DeviceError {
         total: usize,
         /// Bytes that this process holds.
         held: usize,
+        /// Windows of a batch whose training step fits, if that is known.
+        batch: Option<usize>,
     },
     /// The kernels could not be compiled.
     #[error("the CUDA kernels could not be compiled: {0}")]

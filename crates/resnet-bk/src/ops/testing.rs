@@ -59,6 +59,10 @@ pub fn check_gradients_where<O: HostOp<N>, const N: usize>(
     };
     const STEP: f32 = 1.0 / 256.0;
     for (which, analytic) in analytic.iter().enumerate() {
+        // An operation may leave out the gradient of an input that is always a constant.
+        if analytic.is_empty() && !(0..inputs[which].len()).any(|i| differentiable(which, i)) {
+            continue;
+        }
         assert_eq!(analytic.len(), inputs[which].len(), "gradient of input {which}");
         let largest = analytic.iter().fold(1e-3, |max: f64, x| max.max(f64::from(x.abs())));
         for (i, analytic) in analytic.iter().enumerate().filter(|(i, _)| differentiable(which, *i)) {

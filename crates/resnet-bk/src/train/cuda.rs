@@ -9,8 +9,8 @@ use super::step::{Optimization, StepOutcome, gradients};
 use super::{Objective, decays};
 use crate::batch::Batch;
 use crate::checkpoint::ModelState;
-use crate::device::Cuda;
 use crate::device::cuda::{Arg, Array, Graph, StepNumbers, launch};
+use crate::device::{Cuda, DeviceError, catch};
 use crate::model::Packed;
 use crate::parameters::{Moments, Parameter};
 use crate::random::StepStream;
@@ -106,10 +106,16 @@ impl CudaSteps {
             Some((_, Some(graph))) => Some(graph),
             Some((_, None)) => {
                 let cuda = self.cuda.clone();
-                Some(cuda.record(|| self.launch_step(state, auxiliary, objective, optimization)))
+                let batch = self.batch.as_ref().expect("the batch was staged");
+                Some(cuda.record(|| self.launch_step(batch, state, auxiliary, objective, optimization)))
             }
             None => {
-                self.launch_step(state, auxiliary, objective, optimization);
+                let cuda = self.cuda.clone();
+                let batch = self.batch.as_ref().expect("the batch was staged");
+                catch(|| self.launch_step(batch, state, auxiliary, objective, optimization)).unwrap_or_else(|error| {
+                    cuda.trim();
+                    self.name_batch_that_fits(error, state, auxiliary, objective, optimization).throw()
+                });
                 None
             }
         };
@@ -160,14 +166,43 @@ impl CudaSteps {
         Kind { architecture, shape: [batch.batch_size, batch.n_seq], places }
     }
 
+    /// Adds to an error about memory how many windows fit: half as many, or a quarter, and so on.
+    /// Only gradients are computed; the parameters stay as they are.
+    fn name_batch_that_fits(
+        &self,
+        error: DeviceError,
+        state: &ModelState,
+        auxiliary: &[Parameter],
+        objective: &mut dyn Objective,
+        optimization: &Optimization,
+    ) -> DeviceError {
+        let DeviceError::OutOfMemory { needed, free, total, held, .. } = error else { return error };
+        let staged = self.batch.as_ref().expect("the batch was staged");
+        let halves = std::iter::successors(Some(staged.batch_size / 2), |size| Some(size / 2));
+        let batch = halves.take_while(|&size| size > 0).find(|&size| {
+            let part = |ids: &[u32]| ids[..size * staged.n_seq].to_vec().into();
+            let smaller = Batch {
+                inputs: part(&staged.inputs),
+                targets: part(&staged.targets),
+                batch_size: size,
+                n_seq: staged.n_seq,
+            };
+            let fits = catch(|| drop(gradients(state, auxiliary, &smaller, objective, optimization))).is_ok();
+            self.cuda.trim();
+            fits
+        });
+        DeviceError::OutOfMemory { needed, free, total, held, batch }
+    }
+
     fn launch_step(
         &self,
+        batch: &Batch,
         state: &ModelState,
         auxiliary: &[Parameter],
         objective: &mut dyn Objective,
         optimization: &Optimization,
     ) {
-        let (cuda, batch) = (&self.cuda, self.batch.as_ref().expect("the batch was staged"));
+        let cuda = &self.cuda;
         let (loss, gradients) = gradients(state, auxiliary, batch, objective, optimization);
         let with_gradient = state.parameters.iter().chain(auxiliary).filter_map(|parameter| {
             let gradient = gradients.get(&parameter.spec.id)?;

@@ -277,7 +277,8 @@ fn tables(cases: &mut Cases) {
 }
 
 fn mixers(cases: &mut Cases) {
-    for (sequences, heads, length) in [(1, 1, 1), (2, 3, 17), (3, 33, 128), (1, 5, 1_000)] {
+    let sizes = [(1, 1, 1), (2, 3, 17), (3, 33, 128), (1, 5, 1_000), (2, 3, 1_501), (1, 1, 20_011)];
+    for (sequences, heads, length) in sizes {
         let name = format!("{sequences} x {heads} heads x {length}");
         let n = sequences * length;
         for causality in [Causality::Causal, Causality::Bidirectional] {

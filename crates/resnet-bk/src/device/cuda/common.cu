@@ -58,6 +58,8 @@ struct Complex {
     float re, im;
 };
 
+__device__ __forceinline__ Complex plus(Complex a, Complex b) { return {a.re + b.re, a.im + b.im}; }
+__device__ __forceinline__ Complex scaled(float s, Complex a) { return {s * a.re, s * a.im}; }
 __device__ __forceinline__ Complex times(Complex a, Complex b) {
     return {a.re * b.re - a.im * b.im, a.re * b.im + a.im * b.re};
 }
@@ -68,18 +70,33 @@ __device__ __forceinline__ Complex conjugate_times(Complex a, Complex b) {
 }
 
 __device__ __forceinline__ Complex reciprocal(float re, float im) {
-    float scale = 1.0f / (re * re + im * im);
+    // The square of a modulus below 1e-19 is zero. Its reciprocal times zero would be NaN.
+    float scale = 1.0f / fmaxf(re * re + im * im, 1.17549435e-38f);
     return {re * scale, -im * scale};
 }
 
-// Position of a chain's element in an array of `width` numbers a token.
-struct Chain {
-    u32 sequence, head, heads, length;
+// A stretch of a sequence. Long sequences are cut into `count` stretches of `stretch` positions, the
+// last one shorter, so that there are enough chains; a short sequence is one stretch.
+struct Cut {
+    u32 length, stretch, count;
+};
 
-    __device__ Chain(u32 sequence, u32 head, u32 heads, u32 length)
-        : sequence(sequence), head(head), heads(heads), length(length) {}
-    __device__ size_t narrow(u32 t) const { return ((size_t)sequence * length + t) * heads + head; }
-    __device__ size_t wide(u32 t) const { return ((size_t)sequence * length + t) * 2 * heads + head; }
+struct Stretch {
+    // Token of its first position, this position in the sequence, and number of positions.
+    u32 token, begin, length;
+
+    __device__ Stretch(u32 index, Cut cut)
+        : token(index / cut.count * cut.length + index % cut.count * cut.stretch),
+          begin(index % cut.count * cut.stretch), length(min(cut.stretch, cut.length - begin)) {}
+};
+
+// A head of a stretch: where its numbers are, with one or two for each token and head.
+struct Chain {
+    u32 token, head, heads;
+
+    __device__ Chain(u32 token, u32 head, u32 heads) : token(token), head(head), heads(heads) {}
+    __device__ size_t narrow(u32 t) const { return (size_t)(token + t) * heads + head; }
+    __device__ size_t wide(u32 t) const { return (size_t)(token + t) * 2 * heads + head; }
     __device__ Complex at(const float* x, u32 t) const { return {x[wide(t)], x[wide(t) + heads]}; }
     __device__ void put(float* x, u32 t, Complex z) const {
         x[wide(t)] = z.re;
@@ -232,9 +249,9 @@ __device__ __forceinline__ void sum_columns(
     }
 }
 
-// Runs along the chains of up to 32 heads of a sequence, STEPS positions at a time, forward or
+// Runs along the chains of up to 32 heads of a stretch, STEPS positions at a time, forward or
 // backward: the first warp computes, a lane a head, while the other three fetch the next positions
-// and store the results of those before. Launched with the grid [ceil(heads / 32), sequences] and
+// and store the results of those before. Launched with the grid [ceil(heads / 32), stretches] and
 // blocks of 128 threads.
 //
 // `fetch(t, head, x)` reads the IN numbers of a position, `advance(x, y)` makes the OUT results of

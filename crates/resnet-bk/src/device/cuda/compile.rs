@@ -23,9 +23,9 @@ pub(super) const SOURCES: [(&str, &str); 18] = [
     ("ops/mix_features", include_str!("../../ops/mix_features/cuda.cu")),
     ("ops/normalization", include_str!("../../ops/normalization/cuda.cu")),
     ("ops/penalties", include_str!("../../ops/penalties/cuda.cu")),
+    ("ops/resolvent", include_str!("../../ops/resolvent/cuda.cu")),
     ("ops/propagator", include_str!("../../ops/propagator/cuda.cu")),
     ("ops/residual_dropout", include_str!("../../ops/residual_dropout/cuda.cu")),
-    ("ops/resolvent", include_str!("../../ops/resolvent/cuda.cu")),
 ];
 
 /// A library that is loaded when a GPU is opened.

@@ -30,7 +30,7 @@ impl Cuda {
     #[expect(unsafe_code, reason = "calls of the driver")]
     pub fn record(&self, body: impl FnOnce()) -> Graph {
         self.pool().trim();
-        let pool = Arc::new(Pool::new(self.0.context.clone()));
+        let pool = Arc::new(self.pool().beside());
         let outer = self.replace_pool(pool.clone());
         *self.0.recording.lock().unwrap_or_else(PoisonError::into_inner) = Some(Vec::new());
         self.bind();
@@ -71,11 +71,6 @@ impl Graph {
         self.cuda.bind();
         // SAFETY: the graph and its memory live as long as `self`.
         check("cuGraphLaunch", unsafe { result::graph::launch(self.executable, self.cuda.0.stream) });
-    }
-
-    /// Bytes of the arrays inside.
-    pub fn bytes(&self) -> usize {
-        self._pool.held()
     }
 }
 

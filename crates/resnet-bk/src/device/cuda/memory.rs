@@ -9,6 +9,7 @@ use cudarc::driver::{CudaContext, result};
 use std::collections::BTreeMap;
 use std::fmt::{self, Debug};
 use std::marker::PhantomData;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Smallest block, in bytes.
@@ -17,15 +18,21 @@ const SMALLEST: usize = 512;
 /// Blocks of device memory.
 pub(super) struct Pool {
     context: Arc<CudaContext>,
-    state: Mutex<State>,
+    /// Free blocks by size.
+    free: Mutex<Blocks>,
+    /// Of all pools of the device.
+    usage: Arc<Usage>,
 }
 
-#[derive(Default)]
-struct State {
-    /// Free blocks by size.
-    free: BTreeMap<usize, Vec<u64>>,
-    held: usize,
-    peak: usize,
+type Blocks = BTreeMap<usize, Vec<u64>>;
+
+/// Device memory that this process holds.
+#[derive(Debug, Default)]
+pub(super) struct Usage {
+    /// Bytes of all blocks.
+    pub held: AtomicUsize,
+    /// Largest number of bytes so far.
+    pub peak: AtomicUsize,
 }
 
 /// A block of device memory, given back to its pool when the last owner is dropped.
@@ -43,27 +50,22 @@ impl Allocation {
 
 impl Drop for Allocation {
     fn drop(&mut self) {
-        self.pool.lock().free.entry(self.bytes).or_default().push(self.pointer);
+        self.pool.lock().entry(self.bytes).or_default().push(self.pointer);
     }
 }
 
 impl Pool {
-    pub(super) fn new(context: Arc<CudaContext>) -> Self {
-        Self { context, state: Mutex::default() }
+    pub(super) fn new(context: Arc<CudaContext>, usage: Arc<Usage>) -> Self {
+        Self { context, free: Mutex::default(), usage }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    /// An empty pool of the same device.
+    pub(super) fn beside(&self) -> Self {
+        Self::new(self.context.clone(), self.usage.clone())
     }
 
-    /// Bytes of all blocks.
-    pub(super) fn held(&self) -> usize {
-        self.lock().held
-    }
-
-    /// Largest number of bytes of all blocks so far.
-    pub(super) fn peak(&self) -> usize {
-        self.lock().peak
+    fn lock(&self) -> MutexGuard<'_, Blocks> {
+        self.free.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A block of at least `bytes`.
@@ -72,31 +74,32 @@ impl Pool {
     /// [`DeviceError::OutOfMemory`].
     pub(super) fn allocate(self: Arc<Self>, bytes: usize) -> Result<Arc<Allocation>, DeviceError> {
         let bytes = rounded(bytes);
-        let mut state = self.lock();
-        let reused = state.free.get_mut(&bytes).and_then(Vec::pop);
+        let mut free = self.lock();
+        let reused = free.get_mut(&bytes).and_then(Vec::pop);
         let pointer = match reused {
             Some(pointer) => pointer,
             None => {
-                let pointer = self.from_driver(&mut state, bytes)?;
-                state.held += bytes;
-                state.peak = state.peak.max(state.held);
+                let pointer = self.from_driver(&mut free, bytes)?;
+                let held = self.usage.held.fetch_add(bytes, Ordering::Relaxed) + bytes;
+                self.usage.peak.fetch_max(held, Ordering::Relaxed);
                 pointer
             }
         };
-        drop(state);
+        drop(free);
         Ok(Arc::new(Allocation { pointer, bytes, pool: self }))
     }
 
     #[expect(unsafe_code, reason = "calls of the driver")]
-    fn from_driver(&self, state: &mut State, bytes: usize) -> Result<u64, DeviceError> {
+    fn from_driver(&self, blocks: &mut Blocks, bytes: usize) -> Result<u64, DeviceError> {
         check("cuCtxSetCurrent", self.context.bind_to_thread());
         // SAFETY: a plain allocation.
         unsafe { result::malloc_sync(bytes) }.or_else(|_| {
-            self.release(state);
+            self.release(blocks);
             // SAFETY: a plain allocation.
             unsafe { result::malloc_sync(bytes) }.map_err(|_| {
                 let (free, total) = result::mem_get_info().unwrap_or_default();
-                DeviceError::OutOfMemory { needed: bytes, free, total, held: state.held }
+                let held = self.usage.held.load(Ordering::Relaxed);
+                DeviceError::OutOfMemory { needed: bytes, free, total, held, batch: None }
             })
         })
     }
@@ -108,13 +111,13 @@ impl Pool {
     }
 
     #[expect(unsafe_code, reason = "calls of the driver")]
-    fn release(&self, state: &mut State) {
-        for (bytes, pointers) in std::mem::take(&mut state.free) {
+    fn release(&self, blocks: &mut Blocks) {
+        for (bytes, pointers) in std::mem::take(blocks) {
             for pointer in pointers {
                 // SAFETY: the block is free, and the driver waits for the work that uses it.
                 // A failure leaks the block.
                 let _ = unsafe { result::free_sync(pointer) };
-                state.held -= bytes;
+                self.usage.held.fetch_sub(bytes, Ordering::Relaxed);
             }
         }
     }
@@ -294,7 +297,7 @@ impl Cuda {
     /// goes through another stream, into memory that the graph keeps for itself.
     #[expect(unsafe_code, reason = "calls of the driver")]
     fn upload_beside_recording<T: Copy>(&self, values: &[T]) -> Array<T> {
-        let pool = Arc::new(Pool::new(self.0.context.clone()));
+        let pool = Arc::new(self.pool().beside());
         let allocation = pool.allocate(size_of_val(values)).unwrap_or_else(|error| error.throw());
         let array = Array { allocation: allocation.clone(), offset: 0, len: values.len(), element: PhantomData };
         if !values.is_empty() {

@@ -8,6 +8,7 @@
 //! recipe give the same bits.
 
 mod blas;
+mod chains;
 mod compile;
 mod graph;
 mod launch;
@@ -15,11 +16,11 @@ mod memory;
 mod sums;
 
 pub use blas::{Math, Operand};
+pub(crate) use chains::Cut;
 pub use graph::Graph;
 pub(crate) use launch::launch;
 pub use launch::{Arg, Grid, blocks};
 pub use memory::Array;
-pub(crate) use sums::chain_grid;
 
 use super::DeviceError;
 use crate::numerics::Precision;
@@ -27,7 +28,7 @@ use cudarc::cublas::sys::cublasHandle_t;
 use cudarc::driver::sys::{CUdevice_attribute, CUstream};
 use cudarc::driver::{CudaContext, result};
 use launch::Kernels;
-use memory::Pool;
+use memory::{Pool, Usage};
 use std::fmt::{self, Debug};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -71,6 +72,7 @@ struct Inner {
     upload_stream: CUstream,
     blas: cublasHandle_t,
     kernels: Kernels,
+    usage: Arc<Usage>,
     /// Where new arrays come from.
     pool: Mutex<Arc<Pool>>,
     /// Arrays that a graph being recorded reads; see [`graph`]. `None` while nothing is recorded.
@@ -120,7 +122,8 @@ impl Cuda {
         let stream = || result::stream::create(result::stream::StreamKind::NonBlocking);
         let stream = || stream().map_err(|error| call("cuStreamCreate", error));
         let kernels = Kernels::load(&compile::kernels(capability)?)?;
-        let pool = Arc::new(Pool::new(context.clone()));
+        let usage = Arc::new(Usage::default());
+        let pool = Arc::new(Pool::new(context.clone(), usage.clone()));
         let step_numbers = pool.clone().allocate(size_of::<StepNumbers>())?;
         let counters = pool.clone().allocate(4 * COUNTERS)?;
         let (stream, upload_stream) = (stream()?, stream()?);
@@ -135,6 +138,7 @@ impl Cuda {
             stream,
             upload_stream,
             kernels,
+            usage,
             pool: Mutex::new(pool),
             recording: Mutex::new(None),
             short_gradients: AtomicBool::new(false),
@@ -167,12 +171,19 @@ impl Cuda {
 
     /// Bytes of device memory that this process holds.
     pub fn held_bytes(&self) -> usize {
-        self.pool().held()
+        self.0.usage.held.load(Ordering::Relaxed)
     }
 
-    /// Largest number of bytes held so far.
+    /// Largest number of bytes held since the start or the last call of
+    /// [`trim`](Self::trim).
     pub fn peak_bytes(&self) -> usize {
-        self.pool().peak()
+        self.0.usage.peak.load(Ordering::Relaxed)
+    }
+
+    /// Gives unused memory back to the driver, and counts the largest number of bytes anew.
+    pub fn trim(&self) {
+        self.pool().trim();
+        self.0.usage.peak.store(self.held_bytes(), Ordering::Relaxed);
     }
 
     /// Sets the format of the factors in products that compute gradients.

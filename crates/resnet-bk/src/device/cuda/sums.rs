@@ -13,11 +13,6 @@ const PARTS: usize = 128;
 /// Elements that a thread adds.
 const ELEMENTS: usize = 4;
 
-/// Grid of `along_chains` for blocks of 128 threads.
-pub(crate) fn chain_grid(heads: usize, chains: usize) -> [usize; 3] {
-    [heads.div_ceil(32), chains / heads, 1]
-}
-
 impl Cuda {
     /// Grid and scratch memory of `sum_columns` with `results` results for each of several matrices.
     pub(crate) fn column_grid(

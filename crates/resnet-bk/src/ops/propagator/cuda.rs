@@ -1,10 +1,14 @@
-//! CUDA implementation: a lane a chain, which is a head of a sequence.
+//! CUDA implementation: a lane a chain, which is a head of a sequence or of a stretch of a long one.
 
 use super::Propagator;
 use crate::buffer::Buffer;
 use crate::device::Cuda;
-use crate::device::cuda::{Array, blocks, chain_grid, launch};
+use crate::device::cuda::{Array, Cut, blocks, launch};
+use crate::ops::resolvent::{AFFINE, CHAINS, MOEBIUS, affine_scan, moebius_scan};
 use crate::tape::CudaOp;
+
+/// Numbers of a `BackwardMap` of `cuda.cu`.
+const BACKWARD_MAP: usize = 10;
 
 impl Propagator {
     /// The hopping `s` and the diagonal `a` of every position.
@@ -19,22 +23,52 @@ impl Propagator {
 impl CudaOp<4> for Propagator {
     fn forward(&mut self, cuda: &Cuda, [hopping, barrier, source, eta]: [&Array; 4]) -> Array {
         let heads = eta.len();
-        let chains = hopping.len() / self.length;
+        let sequences = hopping.len() / (heads * self.length);
         let (s, a) = Self::coefficients(cuda, hopping, barrier);
         let (waves, ratios) = (cuda.array(source.len()), cuda.array(source.len()));
+        let cut = Cut::new(self.length, sequences * heads);
+        let states = (cut.count() > 1).then(|| {
+            let chains = sequences * cut.count() * heads;
+            let grid = blocks(chains);
+            let maps = cuda.array(MOEBIUS * chains);
+            launch!(cuda, "propagator_compose", grid, 256, &s, &a, eta, &maps, chains, heads, cut.arg());
+            let ratios = moebius_scan(cuda, &maps, [sequences, heads], &cut);
+            let maps = cuda.array(AFFINE * chains);
+            launch!(
+                cuda,
+                "propagator_compose_waves",
+                grid,
+                256,
+                &s,
+                &a,
+                source,
+                eta,
+                &ratios,
+                &maps,
+                chains,
+                heads,
+                cut.arg()
+            );
+            let waves = affine_scan(cuda, &maps, [sequences, heads], &cut, false);
+            (ratios, waves)
+        });
+        let (states, wave_states) =
+            states.as_ref().map_or((0, 0), |(ratios, waves)| (ratios.pointer(), waves.pointer()));
         launch!(
             cuda,
             "propagator_forward",
-            chain_grid(heads, chains),
+            cut.grid(heads, sequences),
             128,
             &s,
             &a,
             source,
             eta,
+            states,
+            wave_states,
             &waves,
             &ratios,
             heads,
-            self.length
+            cut.arg()
         );
         self.ratios = Buffer::on(cuda, ratios);
         waves
@@ -48,27 +82,56 @@ impl CudaOp<4> for Propagator {
         gradient: Array,
         needed: [bool; 4],
     ) -> [Option<Array>; 4] {
-        let (heads, n) = (eta.len(), hopping.len());
-        let chains = n / self.length;
+        let (heads, n, ratios) = (eta.len(), hopping.len(), self.ratios.array(cuda));
+        let sequences = n / (heads * self.length);
         let (s, _) = Self::coefficients(cuda, hopping, barrier);
         let (dhopping, dbarrier, dsource) = (cuda.array(n), cuda.array(n), cuda.array(source.len()));
+        let cut = Cut::new(self.length, sequences * heads);
+        let chains = sequences * cut.count() * heads;
+        let carries = (cut.count() > 1).then(|| {
+            let maps = cuda.array(BACKWARD_MAP * chains);
+            let grid = blocks(chains);
+            launch!(
+                cuda,
+                "propagator_compose_backward",
+                grid,
+                256,
+                &s,
+                source,
+                output,
+                ratios,
+                &gradient,
+                &maps,
+                chains,
+                heads,
+                cut.arg()
+            );
+            let (psi, g) = (cuda.array(2 * chains), cuda.array(2 * chains));
+            let (all, count) = (sequences * heads, cut.count());
+            let grid = all.div_ceil(CHAINS);
+            launch!(cuda, "propagator_scan_backward", grid, CHAINS, &maps, &psi, &g, all, heads, count);
+            (psi, g)
+        });
+        let (psi_carries, g_carries) = carries.as_ref().map_or((0, 0), |(psi, g)| (psi.pointer(), g.pointer()));
         let detas = cuda.array(chains);
         launch!(
             cuda,
             "propagator_backward",
-            chain_grid(heads, chains),
+            cut.grid(heads, sequences),
             128,
             &s,
             source,
             output,
-            self.ratios.array(cuda),
+            ratios,
             &gradient,
+            psi_carries,
+            g_carries,
             &dhopping,
             &dbarrier,
             &dsource,
             &detas,
             heads,
-            self.length
+            cut.arg()
         );
         launch!(cuda, "propagator_barrier", blocks(n), 256, barrier, &dbarrier, n);
         let deta = needed[3].then(|| {

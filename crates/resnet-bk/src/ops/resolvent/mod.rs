@@ -28,6 +28,7 @@ mod host;
 
 use crate::numerics::Gradient;
 use crate::tape::{Op, Tensor};
+pub(in crate::ops) use cuda::{AFFINE, CHAINS, MOEBIUS, affine_scan, moebius_scan};
 pub(crate) use host::causal;
 use resnet_bk_runtime::internal::architecture::Causality;
 use resnet_bk_runtime::internal::resolvent::Chain;
