@@ -234,6 +234,7 @@ impl Tensor {
             // Keep the gradient of a leaf. Skip operations that the result does not depend on.
             let Some(Operation { parents, backward }) = operation else { continue };
             let Some(gradient) = gradients[index].take() else { continue };
+            join_for(&gradient);
             for (parent, gradient) in parents.into_iter().zip(backward(gradient)) {
                 let (Some(parent), Some(gradient)) = (parent, gradient) else { continue };
                 match &mut gradients[parent] {
@@ -242,7 +243,17 @@ impl Tensor {
                 }
             }
         }
+        if let Some(cuda) = self.buffer.cuda() {
+            cuda.join();
+        }
         Gradients { of: gradients }
+    }
+}
+
+/// Waits for work beside the main stream of a GPU that makes this gradient.
+fn join_for(gradient: &Buffer) {
+    if let Some(cuda) = gradient.cuda() {
+        cuda.join_for(gradient.array(cuda));
     }
 }
 
@@ -251,6 +262,8 @@ fn add_to(sum: &mut Buffer, gradient: Buffer) {
     match gradient.cuda().cloned() {
         None => sum.iter_mut().zip(gradient.iter()).for_each(|(sum, x)| *sum += x),
         Some(cuda) => {
+            join_for(sum);
+            join_for(&gradient);
             let (before, gradient) = (sum.array(&cuda).clone(), gradient.array(&cuda));
             let n = before.len();
             let total = cuda.array(n);

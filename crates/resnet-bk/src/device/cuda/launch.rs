@@ -157,7 +157,7 @@ impl Cuda {
         let [x, y, z] = grid;
         // SAFETY: there is an argument for every parameter, of at least its size.
         let done = unsafe {
-            result::launch_kernel(kernel.function, (x, y, z), (threads, 1, 1), 0, self.0.stream, &mut pointers)
+            result::launch_kernel(kernel.function, (x, y, z), (threads, 1, 1), 0, self.stream(), &mut pointers)
         };
         check("cuLaunchKernel", done);
     }

@@ -138,8 +138,8 @@ fn rounded(bytes: usize) -> usize {
     bytes.next_multiple_of(step)
 }
 
-/// What a recorded graph keeps alive.
-pub(super) type Kept = Arc<Allocation>;
+/// Memory that is kept.
+pub(crate) type Kept = Arc<Allocation>;
 
 /// An array in device memory. Clones share it.
 ///
@@ -179,6 +179,16 @@ impl<T> Array<T> {
     /// Address of the first element.
     pub fn pointer(&self) -> u64 {
         self.allocation.pointer + (self.offset * size_of::<T>()) as u64
+    }
+
+    /// Keeps the memory from being used again.
+    pub(crate) fn kept(&self) -> Kept {
+        self.allocation.clone()
+    }
+
+    /// Whether this is the array's memory.
+    pub(super) fn shares(&self, kept: &Kept) -> bool {
+        Arc::ptr_eq(&self.allocation, kept)
     }
 
     /// Whether no other array shares the memory.
@@ -260,6 +270,7 @@ impl Cuda {
     /// Copies the numbers to the host. Waits for the work before.
     #[expect(unsafe_code, reason = "a call of the driver")]
     pub fn download<T: Copy + Default>(&self, array: &Array<T>) -> Vec<T> {
+        self.join();
         let mut values = vec![T::default(); array.len];
         if !values.is_empty() {
             self.bind();

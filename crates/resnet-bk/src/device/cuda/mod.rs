@@ -3,10 +3,11 @@
 //! The driver, NVRTC and cuBLAS are loaded when a GPU is opened. The program is built and runs
 //! without them otherwise.
 //!
-//! All work goes to one stream, so it runs in the order of the calls. Memory that is freed on the
-//! host can be used again by the next call, and sums have a fixed order: the same card, seed and
-//! recipe give the same bits.
+//! Work goes to one stream, so it runs in the order of the calls (but for `beside.rs`). Memory that
+//! is freed on the host can be used again by the next call, and sums have a fixed order: the same
+//! card, seed and recipe give the same bits.
 
+mod beside;
 mod blas;
 mod chains;
 mod compile;
@@ -24,6 +25,7 @@ pub use memory::Array;
 
 use super::DeviceError;
 use crate::numerics::Precision;
+use beside::Beside;
 use cudarc::cublas::sys::cublasHandle_t;
 use cudarc::driver::sys::{CUdevice_attribute, CUstream};
 use cudarc::driver::{CudaContext, result};
@@ -70,6 +72,7 @@ struct Inner {
     stream: CUstream,
     /// For uploads while the main stream is being recorded.
     upload_stream: CUstream,
+    beside: Beside,
     blas: cublasHandle_t,
     kernels: Kernels,
     usage: Arc<Usage>,
@@ -126,7 +129,7 @@ impl Cuda {
         let pool = Arc::new(Pool::new(context.clone(), usage.clone()));
         let step_numbers = pool.clone().allocate(size_of::<StepNumbers>())?;
         let counters = pool.clone().allocate(4 * COUNTERS)?;
-        let (stream, upload_stream) = (stream()?, stream()?);
+        let (stream, upload_stream, beside) = (stream()?, stream()?, Beside::new(stream()?));
         let workspace = pool.clone().allocate(BLAS_WORKSPACE)?;
         let cuda = Self(Arc::new(Inner {
             blas: blas::create(stream, workspace)?,
@@ -137,6 +140,7 @@ impl Cuda {
             multiprocessors,
             stream,
             upload_stream,
+            beside,
             kernels,
             usage,
             pool: Mutex::new(pool),

@@ -318,12 +318,15 @@ impl CudaOp<3> for HeadLossOp {
     }
 
     fn backward(self, cuda: &Cuda, _: [&Array; 3], _: &Array, gradient: Array, _: [bool; 3]) -> [Option<Array>; 3] {
-        self.gradients.map(|buffer| {
-            let array = buffer.array(cuda);
+        let [dhidden, dtable, dbias] = self.gradients.map(|buffer| buffer.array(cuda).clone());
+        let scale = |array: &Array| {
             let grid = 2 * cuda.multiprocessors() as usize;
             launch!(cuda, "scale_by", grid, 256, array, &gradient, array.len());
-            Some(array.clone())
-        })
+        };
+        scale(&dhidden);
+        // Those of table and bias may still be on their way, beside the main stream.
+        cuda.beside(&[gradient.kept()], &[&dtable, &dbias], || [&dtable, &dbias].into_iter().for_each(scale));
+        [Some(dhidden), Some(dtable), Some(dbias)]
     }
 }
 

@@ -130,21 +130,25 @@ pub(super) fn loss_and_gradients(
         launch!(cuda, "head_collect", blocks(sum.len()), 256, &gradients, &sum, bin.parts, tokens, *width, padded);
         dnarrow.push(sum);
         let kernel = ["head_table_16", "head_table_32", "head_table_64", "head_table_128"][bin.kernel];
-        launch!(
-            cuda,
-            kernel,
-            words.len().div_ceil(ROWS * OWN_TILES[bin.kernel]),
-            THREADS,
-            &bin.hidden,
-            &bin.rows,
-            &bias,
-            targets,
-            &normalizers,
-            &bin.place.rows(&dtable),
-            &dbias.part(words.start, words.len()),
-            *width,
-            Arg::by_value(&bin.sizes)
-        );
+        let read = [bin.hidden.kept(), bin.rows.kept(), normalizers.kept(), bias.kept()];
+        let (drows, dbias) = (bin.place.rows(&dtable), dbias.part(words.start, words.len()));
+        cuda.beside(&read, &[&drows, &dbias], || {
+            launch!(
+                cuda,
+                kernel,
+                words.len().div_ceil(ROWS * OWN_TILES[bin.kernel]),
+                THREADS,
+                &bin.hidden,
+                &bin.rows,
+                &bias,
+                targets,
+                &normalizers,
+                &drows,
+                &dbias,
+                *width,
+                Arg::by_value(&bin.sizes)
+            );
+        });
     }
     let dhidden = widen_gradients(cuda, layout, [hidden, table], &dnarrow, &dtable);
     (mean_loss(cuda, &losses), [dhidden, dtable, dbias])

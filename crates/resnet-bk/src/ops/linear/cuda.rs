@@ -89,6 +89,7 @@ const TILE: usize = 64;
 const PART: usize = 64;
 
 /// Where the gradients of weights and biases go: several of each, `stride` elements apart.
+#[derive(Clone, Copy)]
 pub(in crate::ops) struct WeightGradients<'a> {
     pub weights: &'a Array,
     pub biases: &'a Array,
@@ -116,36 +117,38 @@ pub(in crate::ops) fn weight_gradients(
     let wanted = 2 * cuda.multiprocessors() as usize / (tiles * maps);
     let parts = wanted.min(rows.div_ceil(PART)).max(1);
     let partial = cuda.array(maps * tiles * parts * TILE * (TILE + 1));
-    launch!(
-        cuda,
-        "weight_gradients",
-        [tiles, parts, maps],
-        128,
-        x,
-        x_stride,
-        dy,
-        rows * output,
-        rows,
-        input,
-        output,
-        &partial
-    );
     let grid = [blocks(TILE * (TILE + 1)), tiles * maps, 1];
-    let (weights, biases, stride) = (out.weights, out.biases, out.stride);
-    launch!(
-        cuda,
-        "collect_weight_gradients",
-        grid,
-        256,
-        &partial,
-        weights,
-        biases,
-        stride,
-        parts,
-        tiles,
-        input,
-        output
-    );
+    let WeightGradients { weights, biases, stride } = *out;
+    cuda.beside(&[x.kept(), dy.kept(), partial.kept()], &[weights, biases], || {
+        launch!(
+            cuda,
+            "weight_gradients",
+            [tiles, parts, maps],
+            128,
+            x,
+            x_stride,
+            dy,
+            rows * output,
+            rows,
+            input,
+            output,
+            &partial
+        );
+        launch!(
+            cuda,
+            "collect_weight_gradients",
+            grid,
+            256,
+            &partial,
+            weights,
+            biases,
+            stride,
+            parts,
+            tiles,
+            input,
+            output
+        );
+    });
 }
 
 impl CudaOp<3> for Linear {
