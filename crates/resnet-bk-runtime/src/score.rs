@@ -16,6 +16,8 @@ use rayon::prelude::*;
 
 /// Number of tokens that are processed at once where there are no windows.
 pub(crate) const CHUNK: usize = 256;
+/// Number of windows whose hidden states are kept at once where the state is not reset.
+const STREAMED_WINDOWS: usize = 64;
 
 /// Consecutive windows as (inputs, targets). Every token but the first is a target exactly once.
 ///
@@ -36,12 +38,36 @@ pub fn windows(tokens: &[u32], n_seq: usize) -> impl ExactSizeIterator<Item = (&
 /// If a token is not in the vocabulary.
 pub fn nats(model: &Model, tokens: &[u32]) -> f64 {
     let windows = windows(tokens, model.architecture().n_seq).collect::<Vec<_>>();
-    #[cfg(feature = "rayon")]
-    let windows = windows.into_par_iter();
-    #[cfg(not(feature = "rayon"))]
-    let windows = windows.into_iter();
-    let nats = windows.map(|(inputs, targets)| window_nats(model, inputs, targets, &mut model.start()));
+    let nats = side_by_side(&windows).map(|(inputs, targets)| window_nats(model, inputs, targets, &mut model.start()));
     nats.collect::<Vec<f64>>().iter().sum()
+}
+
+/// As [`nats`], keeping the state between windows. The hidden states are computed one window after
+/// another, then the logits of several windows side by side.
+///
+/// # Panics
+/// If a token is not in the vocabulary.
+pub fn streaming_nats(model: &Model, tokens: &[u32]) -> f64 {
+    let windows = windows(tokens, model.architecture().n_seq).collect::<Vec<_>>();
+    let mut state = model.start();
+    let mut nats = Vec::with_capacity(windows.len());
+    for group in windows.chunks(STREAMED_WINDOWS) {
+        let hidden: Vec<(Vec<f32>, &[u32])> =
+            group.iter().map(|(inputs, targets)| (model.hidden(inputs, &mut state), *targets)).collect();
+        let of_group = side_by_side(&hidden).map(|(hidden, targets)| target_nats(model, hidden, targets));
+        nats.extend(of_group.collect::<Vec<f64>>());
+    }
+    nats.iter().sum()
+}
+
+#[cfg(feature = "rayon")]
+fn side_by_side<T: Sync>(items: &[T]) -> rayon::slice::Iter<'_, T> {
+    items.par_iter()
+}
+
+#[cfg(not(feature = "rayon"))]
+fn side_by_side<T>(items: &[T]) -> std::slice::Iter<'_, T> {
+    items.iter()
 }
 
 /// Sum of `-ln p` over the targets of one window, in nats, continuing from `state`.
@@ -49,8 +75,12 @@ pub fn nats(model: &Model, tokens: &[u32]) -> f64 {
 /// # Panics
 /// If a token is not in the vocabulary, or the numbers of inputs and targets differ.
 pub fn window_nats(model: &Model, inputs: &[u32], targets: &[u32], state: &mut State) -> f64 {
-    let hidden = model.hidden(inputs, state);
-    model.head().negative_log_likelihoods(&hidden, targets).iter().map(|&x| f64::from(x)).sum()
+    target_nats(model, &model.hidden(inputs, state), targets)
+}
+
+/// Sum of `-ln p` over the targets of one window with the given hidden states, in nats.
+fn target_nats(model: &Model, hidden: &[f32], targets: &[u32]) -> f64 {
+    model.head().negative_log_likelihoods(hidden, targets).iter().map(|&x| f64::from(x)).sum()
 }
 
 /// `ln p` of every token after the tokens before it, in nats, by a causal model. The first token

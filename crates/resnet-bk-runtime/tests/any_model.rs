@@ -6,7 +6,7 @@ mod common;
 use common::{D_MODEL, Fixture, diagonal, fixtures, propagator, vocabulary};
 use resnet_bk_runtime::internal::architecture::Causality;
 use resnet_bk_runtime::internal::artifact::Artifact;
-use resnet_bk_runtime::internal::score::{nats, window_nats, windows};
+use resnet_bk_runtime::internal::score::{nats, streaming_nats, window_nats, windows};
 use resnet_bk_runtime::internal::tensor_id::TensorId;
 use resnet_bk_runtime::{Error, GenerateOptions, LanguageModel};
 
@@ -44,6 +44,9 @@ fn perplexity_equals_a_softmax_over_windows() {
         assert_eq!(perplexity, (nats(&model, &tokens) / (tokens.len() - 1) as f64).exp());
         let sequential = windows(&tokens, common::N_SEQ).map(|(x, y)| window_nats(&model, x, y, &mut model.start()));
         assert_eq!(nats(&model, &tokens), sequential.sum::<f64>(), "threads do not change the bits");
+        let mut state = model.start();
+        let streamed = windows(&tokens, common::N_SEQ).map(|(x, y)| window_nats(&model, x, y, &mut state));
+        assert_eq!(streaming_nats(&model, &tokens), streamed.sum::<f64>(), "nor do they with a kept state");
     }
 }
 

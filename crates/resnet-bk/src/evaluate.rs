@@ -81,9 +81,5 @@ pub fn evaluate_model(model: &Model, tokens: &[u32]) -> Evaluation {
 ///
 /// The model must be able to run beyond `n_seq` tokens: causal, without position embeddings.
 pub fn evaluate_streaming(model: &Model, tokens: &[u32]) -> Evaluation {
-    let mut state = model.start();
-    let nats = windows(tokens, model.architecture().n_seq)
-        .map(|(inputs, targets)| score::window_nats(model, inputs, targets, &mut state))
-        .sum();
-    Evaluation { tokens: tokens.len().saturating_sub(1), nats }
+    Evaluation { tokens: tokens.len().saturating_sub(1), nats: score::streaming_nats(model, tokens) }
 }

@@ -93,8 +93,8 @@ impl NgramBaselines {
                 return Err(NgramError::OutsideVocabulary { split, token, vocabulary });
             }
         }
-        let unigram = Unigram::count(train, vocabulary);
-        let kneser_ney = KneserNey::count(train, vocabulary);
+        let (unigram, kneser_ney) =
+            rayon::join(|| Unigram::count(train, vocabulary), || KneserNey::count(train, vocabulary));
         Ok(Self {
             unigram: perplexity(valid, |_, word| unigram.probability(word)),
             bigram: perplexity(valid, |context, word| kneser_ney.bigram(context, word)),
@@ -116,8 +116,10 @@ impl NgramBaselines {
 }
 
 /// Perplexity of every token but the first. `probability` gets all previous tokens as context.
-fn perplexity(stream: &[u32], probability: impl Fn(&[u32], u32) -> f64) -> f64 {
-    let surprise: f64 = (1..stream.len()).map(|at| -probability(&stream[..at], stream[at]).ln()).sum();
+fn perplexity(stream: &[u32], probability: impl Fn(&[u32], u32) -> f64 + Sync) -> f64 {
+    let surprises = (1..stream.len()).into_par_iter().map(|at| -probability(&stream[..at], stream[at]).ln());
+    // In the order of the stream, so that the sum does not depend on the threads.
+    let surprise: f64 = surprises.collect::<Vec<f64>>().iter().sum();
     (surprise / (stream.len() - 1) as f64).exp()
 }
 
@@ -157,13 +159,11 @@ struct KneserNey {
 
 impl KneserNey {
     fn count(train: &[u32], vocabulary: usize) -> Self {
-        let (bigrams, pair_counts) = Ngrams::count(train.par_windows(2).map(|words| (words[0], words[1])).collect());
-        let (trigrams, triple_counts) = Ngrams::count(
-            train
-                .par_windows(3)
-                .map(|words| (bigrams.find(words[0], words[1]).expect("the bigram occurs"), words[2]))
-                .collect(),
-        );
+        let pairs = train.par_windows(2).map(|words| (words[0], words[1])).collect();
+        let (bigrams, pair_counts) = Ngrams::count(pairs, vocabulary);
+        let triple = |words: &[u32]| (bigrams.find(words[0], words[1]).expect("the bigram occurs"), words[2]);
+        let triples = train.par_windows(3).map(triple).collect();
+        let (trigrams, triple_counts) = Ngrams::count(triples, bigrams.list.len());
         let mut word_counts = vec![0; vocabulary];
         for &(_, word) in &bigrams.list {
             word_counts[word as usize] += 1;
@@ -177,15 +177,16 @@ impl KneserNey {
                 continued_counts[bigram as usize] += 1;
             }
         }
-        Self {
-            words: Level::new(word_counts, |_| 0, 1),
-            pairs: Level::new(pair_counts, |index| bigrams.list[index].0, vocabulary),
-            continued_pairs: Level::new(continued_counts, |index| bigrams.list[index].0, vocabulary),
-            triples: Level::new(triple_counts, |index| trigrams.list[index].0, bigrams.list.len()),
-            bigrams,
-            trigrams,
-            vocabulary,
-        }
+        let ((words, pairs), (continued_pairs, triples)) = rayon::join(
+            || (Level::new(word_counts, |_| 0, 1), Level::new(pair_counts, |index| bigrams.list[index].0, vocabulary)),
+            || {
+                rayon::join(
+                    || Level::new(continued_counts, |index| bigrams.list[index].0, vocabulary),
+                    || Level::new(triple_counts, |index| trigrams.list[index].0, bigrams.list.len()),
+                )
+            },
+        );
+        Self { words, pairs, continued_pairs, triples, bigrams, trigrams, vocabulary }
     }
 
     /// Probability of a word given the last word of a context.
@@ -214,22 +215,37 @@ impl KneserNey {
 /// lower order and its last word.
 struct Ngrams {
     list: Vec<(u32, u32)>,
+    /// Where the n-grams of each context start in the list, and at last its length.
+    starts: Vec<u32>,
 }
 
 impl Ngrams {
-    /// The distinct n-grams among all of a stream, and their numbers of occurrences.
-    fn count(mut all: Vec<(u32, u32)>) -> (Self, Vec<u32>) {
+    /// The distinct n-grams among all of a stream, and their numbers of occurrences. `contexts` is
+    /// the number of n-grams of the next lower order.
+    fn count(mut all: Vec<(u32, u32)>, contexts: usize) -> (Self, Vec<u32>) {
         all.par_sort_unstable();
         let counts = all.chunk_by(|a, b| a == b).map(|same| same.len() as u32).collect();
         // In place: all n-grams of a stream are the largest part of the memory.
         all.dedup();
         all.shrink_to_fit();
-        (Self { list: all }, counts)
+        let mut starts = vec![0; contexts + 1];
+        for (context, _) in &all {
+            starts[*context as usize + 1] += 1;
+        }
+        let mut start = 0;
+        for after in &mut starts {
+            start += *after;
+            *after = start;
+        }
+        (Self { list: all, starts }, counts)
     }
 
     /// Index of an n-gram.
     fn find(&self, context: u32, word: u32) -> Option<u32> {
-        self.list.binary_search(&(context, word)).ok().map(|index| index as u32)
+        let start = self.starts[context as usize];
+        let end = self.starts[context as usize + 1];
+        let of_context = &self.list[start as usize..end as usize];
+        of_context.binary_search_by_key(&word, |&(_, word)| word).ok().map(|index| start + index as u32)
     }
 }
 

@@ -115,3 +115,10 @@ pub struct Silent;
 impl Observer for Silent {
     fn event(&mut self, _: &Event) {}
 }
+
+/// Keeps all events.
+impl Observer for Vec<Event> {
+    fn event(&mut self, event: &Event) {
+        self.push(event.clone());
+    }
+}

@@ -53,6 +53,8 @@ use crate::quantization::ScaleMode;
 use crate::replace_file::replace_file;
 use crate::tensor_id::TensorId;
 use crate::tokenizer::Vocabulary;
+#[cfg(feature = "rayon")]
+use rayon::join;
 use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
@@ -151,16 +153,29 @@ impl Artifact {
             .expect("the tensors of an artifact match its architecture")
     }
 
-    /// Encodes the file.
+    /// Encodes the file, and counts its bytes by part.
     ///
     /// # Errors
     /// Everything that [`from_bytes`](Self::from_bytes) would refuse.
     #[cfg(feature = "writer")]
-    pub fn to_bytes(&self) -> Result<Vec<u8>, ArtifactError> {
+    pub fn encode(&self) -> Result<(Vec<u8>, SizeBreakdown), ArtifactError> {
         let config = config::encode(&self.architecture, &self.vocabulary)?;
-        let vocabulary = vocabulary_section::encode(self.vocabulary.words(), self.architecture.vocab_size)?;
-        let weights = weights::encode(&self.architecture, &self.tensors)?;
-        Ok(container::encode([&config, &vocabulary, &weights.bytes]))
+        let (vocabulary, weights) = join(
+            || vocabulary_section::encode(self.vocabulary.words(), self.architecture.vocab_size),
+            || weights::encode(&self.architecture, &self.tensors),
+        );
+        let (vocabulary, weights) = (vocabulary?, weights?);
+        let breakdown = SizeBreakdown::new(config.len() as u64, vocabulary.len() as u64, &weights.parts);
+        Ok((container::encode([&config, &vocabulary, &weights.bytes]), breakdown))
+    }
+
+    /// The bytes of the file.
+    ///
+    /// # Errors
+    /// As [`encode`](Self::encode).
+    #[cfg(feature = "writer")]
+    pub fn to_bytes(&self) -> Result<Vec<u8>, ArtifactError> {
+        Ok(self.encode()?.0)
     }
 
     /// Decodes a file. The bytes may come from an untrusted source.
@@ -171,10 +186,12 @@ impl Artifact {
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, ArtifactError> {
         let [config, vocabulary, weights] = container::decode(bytes)?;
         let (architecture, pretokenizer, blank_lines) = config::decode(config)?;
-        let words = vocabulary_section::decode(vocabulary, architecture.vocab_size)?;
-        let vocabulary = Vocabulary::new(words, pretokenizer)?.with_blank_lines(blank_lines);
-        let tensors = weights::decode(&architecture, weights)?;
-        Ok(Self { architecture, vocabulary, tensors })
+        let (words, tensors) = join(
+            || vocabulary_section::decode(vocabulary, architecture.vocab_size),
+            || weights::decode(&architecture, weights),
+        );
+        let vocabulary = Vocabulary::new(words?, pretokenizer)?.with_blank_lines(blank_lines);
+        Ok(Self { vocabulary, tensors: tensors?, architecture })
     }
 
     /// Reads a file.
@@ -213,9 +230,11 @@ impl Artifact {
     /// As [`to_bytes`](Self::to_bytes).
     #[cfg(feature = "writer")]
     pub fn size_breakdown(&self) -> Result<SizeBreakdown, ArtifactError> {
-        let config = config::encode(&self.architecture, &self.vocabulary)?;
-        let vocabulary = vocabulary_section::encode(self.vocabulary.words(), self.architecture.vocab_size)?;
-        let weights = weights::encode(&self.architecture, &self.tensors)?;
-        Ok(SizeBreakdown::new(config.len() as u64, vocabulary.len() as u64, &weights.parts))
+        Ok(self.encode()?.1)
     }
+}
+
+#[cfg(not(feature = "rayon"))]
+fn join<A, B>(first: impl FnOnce() -> A, second: impl FnOnce() -> B) -> (A, B) {
+    (first(), second())
 }

@@ -11,15 +11,22 @@ use super::error::ArtifactError;
 use super::size_breakdown::SizeKind;
 use super::tensor::{self, StoredTensor};
 use crate::architecture::Architecture;
-use crate::coding::{CodingError, Decoder, Encoder, decode_codes, decode_halves, encode_codes, encode_halves};
+use crate::coding::{
+    CodingError, Decoder, Encoder, Recorder, decode_codes, decode_halves, encode_codes, encode_halves,
+};
 use crate::quantization::{Quantized, Scheme};
 use crate::tensor_id::TensorId;
 use crate::tensor_spec::{Role, TensorSpec};
 use half::f16;
+#[cfg(feature = "rayon")]
+use rayon::prelude::*;
 
 /// Limit on the decoded size: at most this many elements per coded byte, plus a constant.
 const MAX_ELEMENTS_PER_BYTE: u64 = 1 << 9;
 const MAX_EXTRA_ELEMENTS: u64 = 1 << 16;
+/// Tensors with up to this many elements in total are modeled side by side. Their decisions take
+/// about 16 bytes an element until they are written.
+const GROUP_ELEMENTS: usize = 1 << 22;
 
 /// A coded section.
 pub(super) struct CodedWeights {
@@ -56,22 +63,30 @@ fn check_expansion(specs: &[TensorSpec], bytes: u64) -> Result<(), ArtifactError
 pub(super) fn encode_unchecked(architecture: &Architecture, tensors: &[StoredTensor]) -> CodedWeights {
     let mut encoder = Encoder::new();
     let mut ends = Vec::new();
-    for (spec, stored) in tensor::stored(architecture).iter().zip(tensors) {
-        match stored {
-            StoredTensor::Float(values) => {
-                let halves = |shift: u32| values.iter().map(|x| (x.to_bits() >> shift) as u16).collect::<Vec<u16>>();
-                encode_halves(&halves(16), &mut encoder);
-                encode_halves(&halves(0), &mut encoder);
-                ends.push((spec.role, SizeKind::Floats, encoder.bytes_so_far()));
-            }
-            StoredTensor::Quantized(Quantized { scheme, codes, scales }) => {
-                let scales: Vec<u16> = scales.iter().map(|scale| scale.to_bits()).collect();
-                encode_halves(&scales, &mut encoder);
-                ends.push((spec.role, SizeKind::Scales, encoder.bytes_so_far()));
-                encode_codes(codes, spec.columns(), scheme.qmax, &mut encoder);
-                ends.push((spec.role, SizeKind::Codes, encoder.bytes_so_far()));
+    let specs = tensor::stored(architecture);
+    let mut rest: Vec<(&TensorSpec, &StoredTensor)> = specs.iter().zip(tensors).collect();
+    while !rest.is_empty() {
+        let later = rest.split_off(group_length(&rest));
+        let decisions = record_codes(&rest);
+        for ((spec, stored), decisions) in rest.into_iter().zip(decisions) {
+            match stored {
+                StoredTensor::Float(values) => {
+                    let halves =
+                        |shift: u32| values.iter().map(|x| (x.to_bits() >> shift) as u16).collect::<Vec<u16>>();
+                    encode_halves(&halves(16), &mut encoder);
+                    encode_halves(&halves(0), &mut encoder);
+                    ends.push((spec.role, SizeKind::Floats, encoder.bytes_so_far()));
+                }
+                StoredTensor::Quantized(Quantized { scales, .. }) => {
+                    let scales: Vec<u16> = scales.iter().map(|scale| scale.to_bits()).collect();
+                    encode_halves(&scales, &mut encoder);
+                    ends.push((spec.role, SizeKind::Scales, encoder.bytes_so_far()));
+                    decisions.replay(&mut encoder);
+                    ends.push((spec.role, SizeKind::Codes, encoder.bytes_so_far()));
+                }
             }
         }
+        rest = later;
     }
     let bytes = encoder.finish();
     let mut parts = Vec::with_capacity(ends.len());
@@ -83,6 +98,32 @@ pub(super) fn encode_unchecked(architecture: &Architecture, tensors: &[StoredTen
         before = end;
     }
     CodedWeights { bytes, parts }
+}
+
+/// Number of tensors at the start of the list that are modeled side by side, at least one.
+fn group_length(tensors: &[(&TensorSpec, &StoredTensor)]) -> usize {
+    let mut elements = 0;
+    let fits = |(spec, _): &&(&TensorSpec, &StoredTensor)| {
+        elements += spec.len();
+        elements <= GROUP_ELEMENTS
+    };
+    tensors.iter().take_while(fits).count().max(1)
+}
+
+/// The decisions of the codes of each tensor; none for a float tensor.
+fn record_codes(tensors: &[(&TensorSpec, &StoredTensor)]) -> Vec<Recorder> {
+    #[cfg(feature = "rayon")]
+    let tensors = tensors.par_iter();
+    #[cfg(not(feature = "rayon"))]
+    let tensors = tensors.iter();
+    let record = |(spec, stored): &(&TensorSpec, &StoredTensor)| {
+        let mut recorder = Recorder::default();
+        if let StoredTensor::Quantized(Quantized { scheme, codes, .. }) = stored {
+            encode_codes(codes, spec.columns(), scheme.qmax, &mut recorder);
+        }
+        recorder
+    };
+    tensors.map(record).collect()
 }
 
 /// Decodes the tensors of a valid architecture.

@@ -30,14 +30,14 @@
 use super::adaptive::AdaptiveProbability;
 use super::logistic::{MAX_LOGIT, squash};
 use super::mixer::Mixer;
-use super::range::{BitCoder, CodingError, Decoder, Encoder};
+use super::range::{BitCoder, CodingError, Decoder};
 
 /// Encodes a row-major matrix of `columns` columns; a vector has one. The last row may be shorter.
-/// An empty matrix costs nothing.
+/// An empty matrix costs nothing. `encoder` is an encoder or a recorder.
 ///
 /// # Panics
 /// If `columns` is 0, `qmax` is below 1 or a code lies outside `±qmax`.
-pub fn encode_codes(codes: &[i16], columns: usize, qmax: i16, encoder: &mut Encoder) {
+pub fn encode_codes<C: BitCoder>(codes: &[i16], columns: usize, qmax: i16, encoder: &mut C) {
     assert!(codes.iter().all(|code| (-qmax..=qmax).contains(code)), "a code lies outside ±{qmax}");
     code_matrix(&mut codes.to_vec(), columns, qmax, encoder).expect("encoders do not fail");
 }

@@ -12,9 +12,22 @@ use super::adaptive::AdaptiveProbability;
 use super::logistic::squash;
 use super::mixer::Mixer;
 use super::range::{BitCoder, CodingError, Decoder, Encoder};
+use std::ops::Range;
 
-/// Encodes the bit patterns of half-precision numbers. An empty list costs nothing.
+#[cfg(feature = "rayon")]
+mod parallel;
+
+/// Encodes the bit patterns of half-precision numbers. An empty list costs nothing. With the
+/// feature `rayon`, a long list is encoded on several threads, to the same bytes.
 pub fn encode_halves(halves: &[u16], encoder: &mut Encoder) {
+    #[cfg(feature = "rayon")]
+    if halves.len() > parallel::BATCH {
+        return parallel::encode(halves, encoder);
+    }
+    encode_on_one_thread(halves, encoder);
+}
+
+fn encode_on_one_thread(halves: &[u16], encoder: &mut Encoder) {
     code_halves(&mut halves.to_vec(), encoder).expect("encoders do not fail");
 }
 
@@ -56,9 +69,21 @@ impl Byte {
     }
 
     fn code<C: BitCoder>(&mut self, coder: &mut C, byte: u8, context: u8) -> Result<u8, CodingError> {
-        // The bits so far, with a leading one that marks their start.
-        let mut node = 1;
-        for position in (0..8).rev() {
+        self.code_bits(coder, byte, context, 0..8).map(|node| node as u8)
+    }
+
+    /// Codes the bits at `positions`, where 0 is the lowest one. The bits above them are known.
+    /// Returns all bits so far, with a leading one that marks their start.
+    #[inline]
+    fn code_bits<C: BitCoder>(
+        &mut self,
+        coder: &mut C,
+        byte: u8,
+        context: u8,
+        positions: Range<usize>,
+    ) -> Result<usize, CodingError> {
+        let mut node = (1 << 8 | usize::from(byte)) >> positions.end;
+        for position in positions.rev() {
             let (order0, order1) = (&mut self.order0[node], &mut self.order1[usize::from(context) << 8 | node]);
             let logits = [order0.logit(), order1.logit()];
             let p = squash(self.mixer.mix(position, &logits));
@@ -68,7 +93,7 @@ impl Byte {
             order1.update(bit, 250);
             node = 2 * node + usize::from(bit);
         }
-        Ok(node as u8)
+        Ok(node)
     }
 }
 
@@ -96,6 +121,25 @@ mod tests {
                 assert!(bytes <= 8 + len / 8, "{len} equal numbers take {bytes} bytes");
             }
             round_trip(&(0..len).map(|i| (i * 40_503) as u16).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn several_threads_write_the_bytes_of_one() {
+        // Weights of a model: the upper halves of their float32 numbers.
+        let weight = |i: u32| (0.05 * (i as f32 * 12.9898).sin() * (i as f32 * 0.37).cos()).to_bits();
+        for len in [(1 << 14) - 1, 1 << 14, (1 << 14) + 1, 1 << 15, 100_000] {
+            for shift in [16, 0] {
+                let halves: Vec<u16> = (0..len).map(|i| (weight(i) >> shift) as u16).collect();
+                let encoded = |encode: fn(&[u16], &mut Encoder)| {
+                    let mut encoder = Encoder::new();
+                    // The state of the coder at the start must not matter.
+                    encode_on_one_thread(&[1, 2, 3], &mut encoder);
+                    encode(&halves, &mut encoder);
+                    (encoder.bytes_so_far(), encoder.finish())
+                };
+                assert!(encoded(encode_halves) == encoded(encode_on_one_thread), "{len} numbers, shift {shift}");
+            }
         }
     }
 

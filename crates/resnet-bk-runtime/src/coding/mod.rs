@@ -7,7 +7,7 @@
 //!    |   logits
 //! logistic mixing           weighted sum of the logits     mixer.rs  logistic.rs
 //!    |   one probability
-//! range coder               bytes                          range.rs
+//! range coder               bytes                          range.rs  recorder.rs
 //! ```
 //!
 //! Encoder and decoder run the same model. The modeling code is written once, generic over
@@ -22,9 +22,11 @@ mod halves;
 mod logistic;
 mod mixer;
 mod range;
+mod recorder;
 pub mod words;
 
 pub use codes::{decode_codes, encode_codes};
 pub use halves::{decode_halves, encode_halves};
 pub use logistic::Probability;
 pub use range::{BitCoder, CodingError, Decoder, Encoder};
+pub use recorder::Recorder;

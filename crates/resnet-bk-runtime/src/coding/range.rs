@@ -9,13 +9,18 @@
 //!
 //! A decision of probability `p` costs `-log2 p` bits. [`constriction`]'s range coder keeps the
 //! interval in 64 bits of state. At least 48 bits of range are left, so the loss by rounding is
-//! negligible. The output is 16-bit little-endian words.
+//! negligible. The output is 16-bit little-endian words. Decoding is constriction's; `encoder.rs` writes
+//! the same words as its encoder does, with less work for each decision.
+
+mod encoder;
+
+pub use encoder::Encoder;
 
 use super::logistic::Probability;
 use constriction::backends::ReadWords;
+use constriction::stream::Decode;
 use constriction::stream::model::{DecoderModel, EncoderModel, EntropyModel};
-use constriction::stream::queue::{RangeDecoder, RangeEncoder};
-use constriction::stream::{Decode, Encode};
+use constriction::stream::queue::RangeDecoder;
 use constriction::{CoderError, Queue};
 use std::borrow::Borrow;
 use std::num::NonZeroU16;
@@ -44,37 +49,6 @@ pub trait BitCoder {
     /// # Errors
     /// If the bytes of a decoder end before the decision. Encoders do not fail.
     fn code(&mut self, bit: bool, p: Probability) -> Result<bool, CodingError>;
-}
-
-/// Encodes decisions as bytes.
-#[derive(Debug, Default)]
-pub struct Encoder(RangeEncoder<u16, u64>);
-
-impl Encoder {
-    /// An encoder without any decisions.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Bytes that further decisions do not change. At most as many as [`Encoder::finish`] returns.
-    pub fn bytes_so_far(&self) -> u64 {
-        2 * self.0.bulk().len() as u64
-    }
-
-    /// The encoded bytes: an even number, or none if there were no decisions.
-    pub fn finish(self) -> Vec<u8> {
-        let words: Vec<u16> = self.0.into();
-        words.into_iter().flat_map(u16::to_le_bytes).collect()
-    }
-}
-
-impl BitCoder for Encoder {
-    fn code(&mut self, bit: bool, p: Probability) -> Result<bool, CodingError> {
-        self.0
-            .encode_symbol(bit, Decision(p))
-            .expect("both decisions have a probability, and a vector takes all words");
-        Ok(bit)
-    }
 }
 
 /// Decodes decisions from bytes.

@@ -125,7 +125,11 @@ impl Checkpoint {
         let mut push = |name: String, dtype, shape: &[usize], bytes| {
             tensors.push(Tensor { name, dtype, shape: shape.to_vec(), bytes });
         };
-        let float = |values: &[f32]| values.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>();
+        let float = |values: &[f32]| {
+            let mut bytes = vec![0; 4 * values.len()];
+            bytes.as_chunks_mut().0.iter_mut().zip(values).for_each(|(bytes, x)| *bytes = x.to_le_bytes());
+            bytes
+        };
         let mut push_parameter = |prefix: &str, parameter: &Parameter| {
             let Parameter { spec, values, mask, moments } = parameter;
             let name = format!("{prefix}{}", spec.id);

@@ -5,9 +5,10 @@ use crate::config::Target;
 use crate::environment::Environment;
 use crate::evaluate::evaluate_model;
 use crate::export::pack;
-use crate::observer::Observer;
-use crate::summary::{ArtifactSummary, Summary};
-use resnet_bk_runtime::internal::artifact::Artifact;
+use crate::ngram::NgramBaselines;
+use crate::observer::{Event, Observer};
+use crate::summary::{ArtifactSummary, Baselines, Summary};
+use resnet_bk_runtime::internal::artifact::{Artifact, ArtifactError};
 
 /// Largest relative difference between the perplexities of the decoded artifact and the trained
 /// model. Both compute the same, except for the order of the head's sums and, with a tile unit,
@@ -16,26 +17,50 @@ const PARITY: f64 = 1e-4;
 
 /// Packs the model, decodes and measures the file's bytes, then writes artifact and summary. A file
 /// whose perplexity differs from the model's is not written.
+///
+/// What the artifact is compared with is measured beside it.
 pub(super) fn finish(run: Run, observer: &mut dyn Observer) -> Result<Summary, RunError> {
-    let bytes = pack(&run.checkpoint.model)?.to_bytes()?;
-    let decoded = Artifact::from_bytes(&bytes)?;
-    let size_breakdown = decoded.size_breakdown()?;
-    let artifact = ArtifactSummary {
-        bytes_total: bytes.len() as u64,
-        bytes_weights: size_breakdown.weights_bytes(),
-        valid_perplexity: evaluate_model(&decoded.to_model(), &run.text.streams.valid).perplexity(),
-        size_breakdown,
-    };
+    let packed = pack(&run.checkpoint.model)?;
+    let valid = &run.text.streams.valid;
+    let Run { candidates, text, checkpoint, .. } = &run;
+    let causality = checkpoint.model.config.causality;
+    let most_counted = run.request.recipe.corpus.ngram_tokens;
+    // Events of another thread, which are passed on when all is measured.
+    let mut events: Vec<Event> = Vec::new();
+    let (measured, (ngrams, baselines)) = rayon::join(
+        || measure(&packed, valid),
+        || {
+            rayon::join(
+                || text.ngrams(most_counted, &mut events),
+                || candidates.summarize(&checkpoint.history.stages, causality, valid),
+            )
+        },
+    );
+    events.iter().for_each(|event| observer.event(event));
+    let (bytes, artifact) = measured?;
     let trained = run.checkpoint.history.stages.last().map_or(f64::NAN, |stage| stage.valid_perplexity);
     if !are_close(artifact.valid_perplexity, trained) {
         return Err(RunError::Parity { trained, decoded: artifact.valid_perplexity });
     }
     let out = run.request.out.clone();
-    let summary = summarize(run, artifact, observer)?;
+    let summary = summarize(run, artifact, ngrams?, baselines?);
     let json = serde_json::to_vec_pretty(&summary).expect("a summary is plain data");
     folder::write(&out.join("model.rbk"), &bytes)?;
     folder::write(&out.join("summary.json"), &json)?;
     Ok(summary)
+}
+
+/// Encodes an artifact, decodes it from its bytes and evaluates it.
+fn measure(packed: &Artifact, valid: &[u32]) -> Result<(Vec<u8>, ArtifactSummary), ArtifactError> {
+    let (bytes, size_breakdown) = packed.encode()?;
+    let decoded = Artifact::from_bytes(&bytes)?;
+    let summary = ArtifactSummary {
+        bytes_total: bytes.len() as u64,
+        bytes_weights: size_breakdown.weights_bytes(),
+        valid_perplexity: evaluate_model(&decoded.to_model(), valid).perplexity(),
+        size_breakdown,
+    };
+    Ok((bytes, summary))
 }
 
 /// Whether two perplexities are equal up to rounding. NaN equals nothing.
@@ -43,16 +68,10 @@ fn are_close(decoded: f64, trained: f64) -> bool {
     (decoded / trained - 1.0).abs() <= PARITY
 }
 
-fn summarize(run: Run, artifact: ArtifactSummary, observer: &mut dyn Observer) -> Result<Summary, RunError> {
+fn summarize(run: Run, artifact: ArtifactSummary, ngrams: NgramBaselines, mut baselines: Baselines) -> Summary {
     let target = run.request.recipe.target;
     let vocabulary = &run.checkpoint.model.vocabulary;
     let text_bytes: usize = vocabulary.words().iter().map(|word| word.len() + 1).sum();
-    let ngrams = run.text.ngrams(run.request.recipe.corpus.ngram_tokens, observer)?;
-    let mut baselines = run.candidates.summarize(
-        &run.checkpoint.history.stages,
-        run.checkpoint.model.config.causality,
-        &run.text.streams.valid,
-    )?;
     baselines.correct_trained_to_end(artifact.valid_perplexity, ngrams.unigram);
     let baseline = baselines.of(target.against).measured();
     let ratio = baseline.map(|baseline| baseline.weights_bytes as f64 / artifact.bytes_weights as f64);
@@ -78,7 +97,7 @@ fn summarize(run: Run, artifact: ArtifactSummary, observer: &mut dyn Observer) -
         target,
     };
     summary.target_reached = target.has_goals().then(|| is_reached(&target, &summary));
-    Ok(summary)
+    summary
 }
 
 /// One warning for each change of environment.

@@ -1,5 +1,6 @@
 //! Coded matrices round-trip. They cost about their entropy, or less where contexts help.
 
+use super::super::range::Encoder;
 use super::*;
 use proptest::prelude::*;
 
