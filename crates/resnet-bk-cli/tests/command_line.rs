@@ -140,7 +140,8 @@ fn a_report_is_drawn_from_the_files_of_a_run_alone() {
 #[test]
 fn bench_reports_what_it_measured() {
     for precision in ["bf16", "float32"] {
-        let arguments = ["bench", "step", "--preset", "tiny", "--runs", "3", "--precision", precision, "--json"];
+        let arguments =
+            ["bench", "step", "--preset", "tiny", "--runs", "3", "--precision", precision, "--device", "cpu", "--json"];
         let report: Value = serde_json::from_str(&stdout(&resnet_bk(&arguments), 0)).expect("JSON");
         assert_eq!(report["step"]["runs"], 3);
         assert!(report["step"]["median_ms"].as_f64().expect("a number") > 0.0);
@@ -149,7 +150,16 @@ fn bench_reports_what_it_measured() {
     }
     let unknown = resnet_bk(&["bench", "step", "--preset", "huge"]);
     assert_eq!(unknown.status.code(), Some(2));
-    assert!(stderr(&unknown).contains("no preset"), "{}", stderr(&unknown));
+    assert!(stderr(&unknown).contains("must be one of seed, memory, tiny"), "{}", stderr(&unknown));
+    let missing = resnet_bk(&["bench", "step", "--recipe", "../../recipes/demo.toml", "--stage", "9"]);
+    assert!(stderr(&missing).contains("no steps of stage 9"), "{}", stderr(&missing));
+    let lengths = ["bench", "scaling", "--lengths", "16,64", "--runs", "1", "--device", "cpu", "--json"];
+    let lines = stdout(&resnet_bk(&lengths), 0);
+    let cases: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let described = |case: &Value| (case["mixer"].as_str().map(str::to_owned), case["length"].as_u64());
+    assert_eq!(cases.len(), 4);
+    assert_eq!(described(&cases[3]), (Some("propagator".to_owned()), Some(64)));
+    assert!(cases.iter().all(|case| case["ns_per_token"].as_f64().is_some_and(|time| time > 0.0)));
 }
 
 #[test]

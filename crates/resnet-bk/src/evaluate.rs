@@ -4,12 +4,17 @@
 //! cut into consecutive windows of `n_seq` tokens, with the state reset at each. The last window
 //! may be shorter.
 
+use crate::device::{Device, DeviceError, catch};
 use crate::model::{LanguageModel, Leaves, Mode, Output};
 use crate::numerics::Gradient;
 use crate::ops::negative_log_likelihoods;
-use crate::parameters::Parameters;
+use crate::parameters::{Parameter, Parameters};
+use resnet_bk_runtime::internal::architecture::Architecture;
+use resnet_bk_runtime::internal::artifact::Artifact;
 use resnet_bk_runtime::internal::model::Model;
+use resnet_bk_runtime::internal::quantization::QuantizationPolicy;
 use resnet_bk_runtime::internal::score::{self, windows};
+use resnet_bk_runtime::internal::tensor_spec::TensorSpec;
 
 /// Windows per forward pass of the training model.
 const WINDOWS: usize = 64;
@@ -72,6 +77,38 @@ fn run_model(parameters: &Parameters, tokens: &[u32], mut visit: impl FnMut(&Lan
     }
 }
 
+/// Evaluates a decoded artifact: with the runtime on the CPU, or as a float model with the
+/// artifact's values on a GPU.
+///
+/// # Errors
+/// [`DeviceError`] if the device fails.
+pub fn evaluate_artifact(artifact: &Artifact, tokens: &[u32], device: &Device) -> Result<Evaluation, DeviceError> {
+    match device {
+        Device::Cpu => Ok(evaluate_model(&artifact.to_model(), tokens)),
+        Device::Cuda(_) => catch(|| evaluate_parameters(&decoded(artifact, device), tokens)),
+    }
+}
+
+/// Parameters with the values of an artifact. They are rounded already, so only the quantizers of
+/// activations remain.
+fn decoded(artifact: &Artifact, device: &Device) -> Parameters {
+    let quantization = artifact.architecture.quantization.as_ref().map(|policy| QuantizationPolicy {
+        embedding_bits: None,
+        expert_bits: None,
+        router_bits: None,
+        mixer_bits: None,
+        bias_bits: None,
+        learned: None,
+        ..policy.clone()
+    });
+    let architecture = Architecture { quantization, ..artifact.architecture.clone() };
+    let mut values = artifact.values();
+    let find = |spec: &TensorSpec| values.remove(&spec.id).map(|values| Parameter::new(spec.clone(), values));
+    let mut parameters = Parameters::from_found(architecture, find).expect("an artifact has all values of its model");
+    parameters.set_device(device.clone());
+    parameters
+}
+
 /// Evaluates a decoded model with the runtime.
 pub fn evaluate_model(model: &Model, tokens: &[u32]) -> Evaluation {
     Evaluation { tokens: tokens.len().saturating_sub(1), nats: score::nats(model, tokens) }
@@ -82,4 +119,32 @@ pub fn evaluate_model(model: &Model, tokens: &[u32]) -> Evaluation {
 /// The model must be able to run beyond `n_seq` tokens: causal, without position embeddings.
 pub fn evaluate_streaming(model: &Model, tokens: &[u32]) -> Evaluation {
     Evaluation { tokens: tokens.len().saturating_sub(1), nats: score::streaming_nats(model, tokens) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkpoint::ModelState;
+    use crate::config::ModelConfig;
+    use crate::export::pack;
+    use resnet_bk_runtime::internal::tokenizer::{END_OF_LINE, Pretokenizer, UNKNOWN, Vocabulary};
+    use std::sync::Arc;
+
+    #[test]
+    fn the_values_of_an_artifact_make_the_same_model() {
+        let words = [UNKNOWN, END_OF_LINE].into_iter().map(str::to_owned).chain((2..50).map(|word| word.to_string()));
+        let vocabulary = Vocabulary::new(words.collect(), Pretokenizer::Whitespace).unwrap();
+        let mut model = ModelState::initialize(ModelConfig::preset("tiny").unwrap(), Arc::new(vocabulary), 1);
+        let tokens: Vec<u32> = (0..200).map(|i| i * 7 % 50).collect();
+        for policy in [None, Some(QuantizationPolicy { activation_bits: None, ..QuantizationPolicy::default() })] {
+            let architecture = Architecture { quantization: policy, ..model.parameters.architecture().clone() };
+            model.parameters = model.parameters.clone().with_architecture(architecture);
+            let artifact = pack(&model).unwrap();
+            let [runtime, values] = [
+                evaluate_artifact(&artifact, &tokens, &Device::Cpu).unwrap(),
+                evaluate_parameters(&decoded(&artifact, &Device::Cpu), &tokens),
+            ];
+            assert!((runtime.perplexity() / values.perplexity() - 1.0).abs() < 1e-5, "{runtime:?}, {values:?}");
+        }
+    }
 }

@@ -3,11 +3,12 @@
 use crate::failure::{Failure, system_message};
 use crate::printer::{Printer, grouped, note, percent, perplexity};
 use crate::tables::{NOT_CAUSAL, mark};
-use crate::{Outcome, model_file};
+use crate::{Outcome, device, model_file};
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 use resnet_bk::corpus::{self, Cache, TextSource, encode};
-use resnet_bk::evaluate::{evaluate_model, evaluate_streaming};
+use resnet_bk::device::{Device, DeviceChoice};
+use resnet_bk::evaluate::{evaluate_artifact, evaluate_streaming};
 use resnet_bk::memory::check_evaluation;
 use resnet_bk::observer::{Event, Observer};
 use resnet_bk::pipeline::{FEW_HELD_OUT, MANY_UNKNOWN, MIN_HELD_OUT};
@@ -42,6 +43,9 @@ pub struct Eval {
     /// Keep nothing of a large text in the cache folder, and use nothing from there
     #[arg(long)]
     no_cache: bool,
+    /// Where to measure: cpu (the runtime), auto, cuda or cuda:N
+    #[arg(long, default_value = "cpu", value_name = "DEVICE")]
+    device: DeviceChoice,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -92,11 +96,15 @@ pub fn run(arguments: &Eval, printer: &mut Printer) -> Result<Outcome> {
     let unknown = artifact.vocabulary.unknown();
     let size_breakdown =
         artifact.size_breakdown().with_context(|| format!("cannot pack {}", arguments.model.display()))?;
-    let model = artifact.to_model();
-    let evaluation = evaluate_model(&model, &tokens);
+    let evaluation = match arguments.device {
+        DeviceChoice::Cpu => evaluate_artifact(&artifact, &tokens, &Device::Cpu)?,
+        choice => evaluate_artifact(&artifact, &tokens, &device::open(choice)?)?,
+    };
     let measurement = Measurement {
         perplexity: evaluation.perplexity(),
-        streaming_perplexity: arguments.streaming.then(|| evaluate_streaming(&model, &tokens).perplexity()),
+        streaming_perplexity: arguments
+            .streaming
+            .then(|| evaluate_streaming(&artifact.to_model(), &tokens).perplexity()),
         tokens: evaluation.tokens,
         unknown_tokens: tokens[1..].iter().filter(|&&token| token == unknown).count(),
         bytes_total: size_breakdown.total_bytes(),

@@ -147,10 +147,18 @@ impl Artifact {
     /// If the fields are such that [`to_bytes`](Self::to_bytes) returns an error.
     pub fn to_model(&self) -> Model {
         // The model asks for each tensor once, in an order that differs from the file's.
-        let specs = tensor::stored(&self.architecture);
-        let stored: HashMap<TensorId, &StoredTensor> = specs.iter().map(|spec| spec.id).zip(&self.tensors).collect();
+        let stored = self.stored();
         Model::new(self.architecture.clone(), |id| stored.get(&id).map(|tensor| tensor.to_f32()))
             .expect("the tensors of an artifact match its architecture")
+    }
+
+    /// The decoded values of all tensors.
+    pub fn values(&self) -> HashMap<TensorId, Vec<f32>> {
+        self.stored().into_iter().map(|(id, tensor)| (id, tensor.to_f32())).collect()
+    }
+
+    fn stored(&self) -> HashMap<TensorId, &StoredTensor> {
+        tensor::stored(&self.architecture).iter().map(|spec| spec.id).zip(&self.tensors).collect()
     }
 
     /// Encodes the file, and counts its bytes by part.

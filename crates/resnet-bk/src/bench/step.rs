@@ -13,9 +13,11 @@ use resnet_bk_runtime::internal::tokenizer::{END_OF_LINE, Pretokenizer, UNKNOWN,
 use serde::Serialize;
 use std::sync::Arc;
 
-/// Steps before the timed ones. A GPU's steps come in groups of 64, and the first group has the
-/// recording of the graph.
-const WARM_UP: usize = 64;
+/// Steps before the timed ones. A GPU's come in groups of 64, and the first group has the recording
+/// of the graph.
+fn warm_up(device: &Device) -> usize {
+    if device.cuda().is_some() { 64 } else { 2 }
+}
 
 /// Time of a training step.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -45,10 +47,10 @@ pub struct StepReport {
 }
 
 /// Times of the steps, in milliseconds.
-#[derive(Default)]
 struct Times {
     milliseconds: Vec<f64>,
     tokens: f64,
+    warm_up: usize,
     parameters: usize,
 }
 
@@ -56,7 +58,7 @@ impl Observer for Times {
     fn event(&mut self, event: &Event) {
         match event {
             Event::StageStarted { parameters, .. } => self.parameters = *parameters,
-            Event::Step { step, tokens_per_second, .. } if *step >= WARM_UP => {
+            Event::Step { step, tokens_per_second, .. } if *step >= self.warm_up => {
                 self.milliseconds.push(1e3 * self.tokens / tokens_per_second);
             }
             _ => {}
@@ -91,15 +93,15 @@ pub fn bench_step(recipe: &Recipe, number: usize, device: &Device, runs: usize) 
     let mut model = ModelState::initialize(before.clone(), Arc::new(vocabulary), recipe.seed);
     model.parameters.set_device(device.clone());
     let after: ModelConfig = config.model_after(&before);
-    let window = schedule.batch_size * after.n_seq;
+    let (window, warm_up) = (schedule.batch_size * after.n_seq, warm_up(device));
     let tokens = |count: usize| {
         let mut random = Random::new(1);
         (0..count).map(|_| random.below(before.vocab_size as u64) as u32).collect::<Vec<u32>>().into()
     };
-    let streams = TokenStreams { train: tokens((WARM_UP + runs + 1) * window), dev: None, valid: tokens(2) };
+    let streams = TokenStreams { train: tokens((warm_up + runs + 1) * window), dev: None, valid: tokens(2) };
     let stage =
         Stage { number, kind: config.kind(), schedule: &schedule, seed: recipe.seed, save_to: None, budget: None };
-    let mut times = Times { tokens: window as f64, ..Times::default() };
+    let mut times = Times { milliseconds: Vec::new(), tokens: window as f64, warm_up, parameters: 0 };
     let context = StageContext { stage: &stage, streams: &streams, teacher: None, observer: &mut times };
     config.runner().run(&mut Checkpoint::new(model), context)?;
     times.milliseconds.sort_by(f64::total_cmp);

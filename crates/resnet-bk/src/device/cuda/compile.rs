@@ -51,8 +51,8 @@ pub(super) fn is_present(library: Library) -> bool {
 pub(super) fn require_libraries() -> Result<(), DeviceError> {
     let libraries = [
         (Library::Driver, "the CUDA driver (libcuda)", "NVIDIA's driver"),
-        (Library::Nvrtc, "NVRTC (libnvrtc)", "the CUDA toolkit, or the package nvidia-cuda-nvrtc of pip"),
-        (Library::Cublas, "cuBLAS (libcublas)", "the CUDA toolkit, or the package nvidia-cublas of pip"),
+        (Library::Nvrtc, "NVRTC (libnvrtc)", "the CUDA toolkit 12 or 13, or pip's nvidia-cuda-nvrtc-cu12"),
+        (Library::Cublas, "cuBLAS (libcublas)", "the CUDA toolkit 12 or 13, or pip's nvidia-cublas-cu12"),
     ];
     match libraries.into_iter().find(|(library, ..)| !is_present(*library)) {
         Some((_, library, provided_by)) => Err(DeviceError::Library { library, provided_by }),
