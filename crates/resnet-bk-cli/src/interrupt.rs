@@ -73,28 +73,36 @@ fn is_ignored(signal: i32) -> bool {
 /// What is saved of a run, and the command to resume it.
 fn message(out: &Path, command: impl Iterator<Item = OsString>) -> String {
     let begun = out.join(RECIPE).is_file();
-    let kept = saved_progress(out).unwrap_or_else(|| "nothing is kept: the first epoch was not done".to_owned());
-    let verb = if begun { "go on with" } else { "begin again with" };
-    format!("interrupted; {kept}; {verb}: {}", resume_command(command, begun))
+    let kept = saved_progress(out).unwrap_or_else(|| NOTHING_KEPT.to_owned());
+    format!("interrupted; {kept}; {}: {}", verb(begun), resume_command(command, begun))
+}
+
+const NOTHING_KEPT: &str = "nothing is kept: the first epoch was not done";
+
+fn verb(begun: bool) -> &'static str {
+    if begun { "go on with" } else { "begin again with" }
 }
 
 /// Why a run of several processes ends, and how to resume it.
 fn lost_message(out: &Path, command: impl Iterator<Item = OsString>, processes: usize) -> String {
     let begun = out.join(RECIPE).is_file();
-    let kept = if begun { "what was done up to the last epoch is kept; go on with" } else { "begin again with" };
-    let command = resume_command(command, begun);
+    let kept = if last_stage(out).is_some() { "what was done up to the last epoch is kept" } else { NOTHING_KEPT };
+    let (verb, command) = (verb(begun), resume_command(command, begun));
     format!(
         "error: mpirun ends the run: one of its {processes} processes was lost, or it was interrupted; \
-         {kept}: mpirun -n {processes} {command} (any other number of processes can go on, too)"
+         {kept}; {verb}: mpirun -n {processes} {command} (any other number of processes can go on, too)"
     )
+}
+
+/// The folder of the last stage that has a checkpoint.
+fn last_stage(out: &Path) -> Option<PathBuf> {
+    let stages = fs::read_dir(out).ok()?.flatten().map(|entry| entry.path());
+    stages.filter(|folder| folder.join(CHECKPOINT).is_file()).max()
 }
 
 /// The content of the last stage's file; `None` if no stage has one.
 fn saved_progress(out: &Path) -> Option<String> {
-    let mut stages: Vec<PathBuf> = fs::read_dir(out).ok()?.flatten().map(|entry| entry.path()).collect();
-    stages.retain(|folder| folder.join(CHECKPOINT).is_file());
-    stages.sort();
-    let last = stages.last()?;
+    let last = last_stage(out)?;
     let name = last.file_name()?.to_string_lossy().into_owned();
     let (number, kind) = name.split_once('-')?;
     let stage = format!("stage {} {kind}", number.trim_start_matches('0'));
@@ -145,7 +153,9 @@ mod tests {
     fn a_run_that_lost_a_process_says_how_to_go_on() {
         let out = tempfile::tempdir().expect("a folder");
         let command = || ["resnet-bk", "train"].iter().map(OsString::from);
-        assert!(lost_message(out.path(), command(), 4).contains("begin again with: mpirun -n 4 resnet-bk train ("));
+        let message = lost_message(out.path(), command(), 4);
+        assert!(message.contains("nothing is kept"), "{message}");
+        assert!(message.contains("begin again with: mpirun -n 4 resnet-bk train ("), "{message}");
         fs::write(out.path().join(RECIPE), "").expect("written");
         let message = lost_message(out.path(), command(), 4);
         assert!(message.contains("go on with: mpirun -n 4 resnet-bk train --resume ("), "{message}");

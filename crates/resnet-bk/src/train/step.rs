@@ -170,3 +170,6 @@ fn usage_of_all(output: &Output, ranks: &Ranks) -> Vec<Tensor> {
     };
     output.layers.iter().map(|layer| &layer.usage).map(of_block).collect()
 }
+
+#[cfg(test)]
+mod tests;
