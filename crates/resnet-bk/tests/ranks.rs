@@ -33,7 +33,10 @@ impl Events {
     }
 
     fn warnings(&self) -> Vec<&str> {
-        let message = |event| if let &Event::Warning { ref message } = event { Some(message.as_str()) } else { None };
+        let message = |event| match event {
+            Event::Warning { message } => Some(message.as_str()),
+            _ => None,
+        };
         self.0.iter().filter_map(message).collect()
     }
 }
