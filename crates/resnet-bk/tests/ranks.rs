@@ -33,11 +33,13 @@ impl Events {
     }
 
     fn warnings(&self) -> Vec<&str> {
-        let message = |event| match event {
-            Event::Warning { message } => Some(message.as_str()),
-            _ => None,
-        };
-        self.0.iter().filter_map(message).collect()
+        let mut messages = Vec::new();
+        for event in &self.0 {
+            if let Event::Warning { message } = event {
+                messages.push(message.as_str());
+            }
+        }
+        messages
     }
 }
 
