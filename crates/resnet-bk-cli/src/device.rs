@@ -3,6 +3,22 @@
 use crate::printer::note;
 use anyhow::Result;
 use resnet_bk::device::{Device, DeviceChoice};
+use resnet_bk::ranks::Ranks;
+
+/// Opens the device. Rank 0 says which it is.
+pub fn open_on(ranks: &Ranks, choice: DeviceChoice) -> Result<Device> {
+    if ranks.leads() { open(choice) } else { Ok(choice.open()?.0) }
+}
+
+/// A device as it is written on the command line.
+pub fn parse(text: &str) -> Result<DeviceChoice, String> {
+    text.parse().map_err(|error| match text.split_once(':') {
+        Some(("cuda", numbers)) if numbers.contains(',') => {
+            format!("'{numbers}' is not the number of one GPU; each process trains on one, and mpirun starts several")
+        }
+        _ => error,
+    })
+}
 
 /// Opens the device and says which it is.
 pub fn open(choice: DeviceChoice) -> Result<Device> {

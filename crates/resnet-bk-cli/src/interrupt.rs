@@ -1,7 +1,7 @@
 //! Ctrl-C during a run: prints one line that says what is saved and how to resume, then exits.
 
 use crate::observers::Bar;
-use crate::printer::last_note;
+use crate::printer::{last_note, note};
 use resnet_bk::checkpoint::{Checkpoint, TrainingState};
 use resnet_bk::pipeline::{CHECKPOINT, RECIPE};
 use resnet_bk_runtime::internal::replace_file::pause_writes;
@@ -12,11 +12,17 @@ use std::path::{Path, PathBuf};
 /// Exit code of a program ended by Ctrl-C: 128 plus the signal's number, as in shells.
 #[cfg(unix)]
 const INTERRUPTED: i32 = 130;
+/// Exit code of an error.
+#[cfg(unix)]
+const ENDED: i32 = 2;
 
 /// From now on, Ctrl-C ends the run in `out` between two writes. A second Ctrl-C ends it at once.
+///
+/// In a run of several processes, SIGTERM does so too: `mpirun` sends it when it is interrupted
+/// itself, and when it has lost one of the processes.
 #[cfg(unix)]
-pub fn watch(out: PathBuf, bar: Bar) {
-    use signal_hook::consts::SIGINT;
+pub fn watch(out: PathBuf, bar: Bar, processes: usize) {
+    use signal_hook::consts::{SIGINT, SIGTERM};
     use signal_hook::iterator::Signals;
 
     // A background job of a script must continue when the script is interrupted. Without a handler,
@@ -24,21 +30,28 @@ pub fn watch(out: PathBuf, bar: Bar) {
     if is_ignored(SIGINT) {
         return;
     }
-    let Ok(mut signals) = Signals::new([SIGINT]) else { return };
+    let watched: &[i32] = if processes > 1 { &[SIGINT, SIGTERM] } else { &[SIGINT] };
+    let Ok(mut signals) = Signals::new(watched) else { return };
     std::thread::spawn(move || {
         for count in 0.. {
-            if signals.forever().next().is_none() {
-                return;
-            }
+            let Some(signal) = signals.forever().next() else { return };
+            let code = if signal == SIGTERM { ENDED } else { INTERRUPTED };
             if count > 0 {
-                std::process::exit(INTERRUPTED);
+                std::process::exit(code);
             }
             let (out, bar) = (out.clone(), bar.clone());
             std::thread::spawn(move || {
+                if signal == SIGTERM {
+                    // `mpirun` leaves little time: the message must not wait for a write.
+                    bar.clear();
+                    note(&lost_message(&out, std::env::args_os(), processes));
+                    let _paused = pause_writes();
+                    std::process::exit(code);
+                }
                 let _paused = pause_writes();
                 bar.clear();
                 let _last = last_note(&message(&out, std::env::args_os()));
-                std::process::exit(INTERRUPTED);
+                std::process::exit(code);
             });
         }
     });
@@ -46,7 +59,7 @@ pub fn watch(out: PathBuf, bar: Bar) {
 
 /// On other systems Ctrl-C ends the program as usual.
 #[cfg(not(unix))]
-pub fn watch(_: PathBuf, _: Bar) {}
+pub fn watch(_: PathBuf, _: Bar, _: usize) {}
 
 /// Whether the process was started with this signal ignored, if the system reports it.
 #[cfg(unix)]
@@ -60,17 +73,36 @@ fn is_ignored(signal: i32) -> bool {
 /// What is saved of a run, and the command to resume it.
 fn message(out: &Path, command: impl Iterator<Item = OsString>) -> String {
     let begun = out.join(RECIPE).is_file();
-    let kept = saved_progress(out).unwrap_or_else(|| "nothing is kept: the first epoch was not done".to_owned());
-    let verb = if begun { "go on with" } else { "begin again with" };
-    format!("interrupted; {kept}; {verb}: {}", resume_command(command, begun))
+    let kept = saved_progress(out).unwrap_or_else(|| NOTHING_KEPT.to_owned());
+    format!("interrupted; {kept}; {}: {}", verb(begun), resume_command(command, begun))
+}
+
+const NOTHING_KEPT: &str = "nothing is kept: the first epoch was not done";
+
+fn verb(begun: bool) -> &'static str {
+    if begun { "go on with" } else { "begin again with" }
+}
+
+/// Why a run of several processes ends, and how to resume it.
+fn lost_message(out: &Path, command: impl Iterator<Item = OsString>, processes: usize) -> String {
+    let begun = out.join(RECIPE).is_file();
+    let kept = if last_stage(out).is_some() { "what was done up to the last epoch is kept" } else { NOTHING_KEPT };
+    let (verb, command) = (verb(begun), resume_command(command, begun));
+    format!(
+        "error: mpirun ends the run: one of its {processes} processes was lost, or it was interrupted; \
+         {kept}; {verb}: mpirun -n {processes} {command} (any other number of processes can go on, too)"
+    )
+}
+
+/// The folder of the last stage that has a checkpoint.
+fn last_stage(out: &Path) -> Option<PathBuf> {
+    let stages = fs::read_dir(out).ok()?.flatten().map(|entry| entry.path());
+    stages.filter(|folder| folder.join(CHECKPOINT).is_file()).max()
 }
 
 /// The content of the last stage's file; `None` if no stage has one.
 fn saved_progress(out: &Path) -> Option<String> {
-    let mut stages: Vec<PathBuf> = fs::read_dir(out).ok()?.flatten().map(|entry| entry.path()).collect();
-    stages.retain(|folder| folder.join(CHECKPOINT).is_file());
-    stages.sort();
-    let last = stages.last()?;
+    let last = last_stage(out)?;
     let name = last.file_name()?.to_string_lossy().into_owned();
     let (number, kind) = name.split_once('-')?;
     let stage = format!("stage {} {kind}", number.trim_start_matches('0'));
@@ -115,6 +147,18 @@ mod tests {
         assert_eq!(line, "resnet-bk train --corpus 'my texts' --set 'model.mixer=\"diagonal\"' --resume");
         assert_eq!(resume_command(command(&["resnet-bk", "train", "--resume"]), true), "resnet-bk train --resume");
         assert_eq!(resume_command(command(&["resnet-bk", "it's", ""]), false), r"resnet-bk 'it'\''s' ''");
+    }
+
+    #[test]
+    fn a_run_that_lost_a_process_says_how_to_go_on() {
+        let out = tempfile::tempdir().expect("a folder");
+        let command = || ["resnet-bk", "train"].iter().map(OsString::from);
+        let message = lost_message(out.path(), command(), 4);
+        assert!(message.contains("nothing is kept"), "{message}");
+        assert!(message.contains("begin again with: mpirun -n 4 resnet-bk train ("), "{message}");
+        fs::write(out.path().join(RECIPE), "").expect("written");
+        let message = lost_message(out.path(), command(), 4);
+        assert!(message.contains("go on with: mpirun -n 4 resnet-bk train --resume ("), "{message}");
     }
 
     #[test]

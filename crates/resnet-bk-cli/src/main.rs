@@ -11,6 +11,7 @@ mod interrupt;
 mod model_file;
 mod observers;
 mod printer;
+mod processes;
 mod report;
 mod run_folder;
 mod tables;

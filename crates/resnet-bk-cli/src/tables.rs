@@ -195,8 +195,12 @@ pub fn facts(summary: &Summary) -> Vec<(&'static str, String)> {
     facts.push((
         "made by",
         format!(
-            "resnet-bk {} with {} thread{} on {}; head's products in {}",
+            "resnet-bk {} with {}{} thread{} on {}; head's products in {}",
             environment.version,
+            match environment.processes {
+                1 => String::new(),
+                processes => format!("{processes} processes of "),
+            },
             environment.threads,
             if environment.threads == 1 { "" } else { "s" },
             environment.processor,

@@ -113,6 +113,33 @@ fn the_requested_number_of_threads_is_used() {
 }
 
 #[test]
+#[cfg(not(feature = "mpi"))]
+fn several_processes_without_mpi_are_refused() {
+    let place = Place::new();
+    let (corpus, out) = (place.path("corpus"), place.path("run"));
+    for name in ["train", "compress"] {
+        for (rank, launcher) in [("0", "OMPI_COMM_WORLD"), ("1", "PMI")] {
+            let arguments = [name, "--recipe", RECIPE, "--corpus", text(&corpus), "--out", text(&out)];
+            let mut command = command(&arguments);
+            command.env(format!("{launcher}_SIZE"), "2").env(format!("{launcher}_RANK"), rank);
+            let output = command.output().expect("the command runs");
+            assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+            for part in ["error: 2 processes were started, but this resnet-bk was built without MPI", "--features mpi"]
+            {
+                assert!(stderr(&output).contains(part), "{}", stderr(&output));
+            }
+        }
+    }
+    assert!(!out.exists());
+}
+
+#[test]
+fn one_process_trains_on_one_gpu() {
+    let arguments = ["train", "--recipe", RECIPE, "--corpus", "x", "--out", "y", "--device", "cuda:0,1"];
+    refused(&arguments, &["'0,1' is not the number of one GPU; each process trains on one, and mpirun starts several"]);
+}
+
+#[test]
 fn files_that_are_not_models_are_described_in_errors() {
     let place = Place::new();
     let run = trained(&place, &[]);

@@ -23,6 +23,7 @@ use resnet_bk::ngram::NgramBaselines;
 use resnet_bk::observer::{Event, Observer, Silent};
 use resnet_bk::pipeline::{RunRequest, run};
 use resnet_bk::random::Random;
+use resnet_bk::ranks::Ranks;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
@@ -142,8 +143,17 @@ fn start(folder: &Path, state: &str) -> Result<(), Box<dyn std::error::Error>> {
     let corpus = load(&folder.join("corpus").display().to_string())?;
     let recipe = Recipe::parse(RECIPE, "the recipe", &[])?;
     let out = folder.join(format!("run-{state}"));
-    let request =
-        RunRequest { recipe, corpus, cache, out, resume: false, model: None, baseline: None, device: Device::Cpu };
+    let request = RunRequest {
+        recipe,
+        corpus,
+        cache,
+        out,
+        resume: false,
+        model: None,
+        baseline: None,
+        device: Device::Cpu,
+        ranks: Ranks::alone(),
+    };
     run(&request, &mut FirstStep { begun, state: state.to_owned() })?;
     Err("the run has no step".into())
 }

@@ -13,7 +13,9 @@
 
 use crate::corpus::Tokens;
 use crate::random::Random;
+use crate::ranks::Ranks;
 use crate::token_ids::TokenIds;
+use std::ops::Range;
 use std::sync::mpsc::sync_channel;
 
 /// Batches prepared in advance.
@@ -66,6 +68,8 @@ pub struct Batches {
     phase: usize,
     /// Indices of the windows in the order of this epoch.
     order: Vec<u32>,
+    /// This rank's windows of each batch.
+    own: Range<usize>,
 }
 
 impl Batches {
@@ -96,7 +100,19 @@ impl Batches {
         let phase = random.below(n_seq as u64) as usize;
         let mut order: Vec<u32> = (0..windows as u32).collect();
         random.shuffle(&mut order);
-        Ok(Self { tokens, n_seq, batch_size, phase, order })
+        Ok(Self { tokens, n_seq, batch_size, phase, order, own: 0..batch_size })
+    }
+
+    /// The part of a rank: of each batch, rank `r` of `n` takes windows `r B/n .. (r + 1) B/n`.
+    ///
+    /// # Panics
+    ///
+    /// If the batch size is not a multiple of the number of ranks.
+    pub fn of_rank(self, ranks: &Ranks) -> Self {
+        let (rank, count) = (ranks.rank(), ranks.count());
+        assert!(self.batch_size.is_multiple_of(count), "batches of {} windows for {count} ranks", self.batch_size);
+        let size = self.batch_size / count;
+        Self { own: rank * size..(rank + 1) * size, ..self }
     }
 
     /// Batches per epoch, equal for all epochs and seeds:
@@ -115,15 +131,15 @@ impl Batches {
     /// If `step` is not below [`steps`](Self::steps).
     pub fn batch(&self, step: usize) -> Batch {
         assert!(step < self.steps(), "step {step} of an epoch of {} steps", self.steps());
-        let capacity = self.batch_size * self.n_seq;
+        let capacity = self.own.len() * self.n_seq;
         let mut inputs = Vec::with_capacity(capacity);
         let mut targets = Vec::with_capacity(capacity);
-        for &window in &self.order[step * self.batch_size..][..self.batch_size] {
+        for &window in &self.order[step * self.batch_size..][self.own.clone()] {
             let start = self.phase + window as usize * self.n_seq;
             inputs.extend_from_slice(&self.tokens[start..][..self.n_seq]);
             targets.extend_from_slice(&self.tokens[start + 1..][..self.n_seq]);
         }
-        Batch { inputs: inputs.into(), targets: targets.into(), batch_size: self.batch_size, n_seq: self.n_seq }
+        Batch { inputs: inputs.into(), targets: targets.into(), batch_size: self.own.len(), n_seq: self.n_seq }
     }
 
     /// All batches of the epoch, prepared in advance by another thread.
@@ -218,6 +234,19 @@ mod tests {
         assert_eq!(again.batch(17), whole[17]);
         assert_eq!(again.clone().ahead().collect::<Vec<_>>(), whole);
         assert_eq!(again.ahead().next(), Some(whole[0].clone()), "an epoch may end early");
+    }
+
+    #[test]
+    fn the_parts_of_the_ranks_are_the_batch() {
+        let whole = Batches::new(counting(1_000), 8, 6, 5, 6).expect("long enough");
+        for count in [1, 2, 3, 6] {
+            let parts: Vec<Batches> = Ranks::threads(count).iter().map(|ranks| whole.clone().of_rank(ranks)).collect();
+            for (step, batch) in whole.iter().enumerate() {
+                let inputs: Vec<u32> = parts.iter().flat_map(|part| part.batch(step).inputs.to_vec()).collect();
+                assert_eq!(inputs, batch.inputs.to_vec(), "{count} ranks");
+                assert!(parts.iter().all(|part| part.batch(step).batch_size == 6 / count));
+            }
+        }
     }
 
     #[test]

@@ -1,9 +1,10 @@
 //! The environment of a run: everything besides recipe and text that its bits depend on. That is
-//! the build, the number of threads and the type of processor.
+//! the build, the number of processes and threads, and the type of processor.
 
 use crate::config::StageConfig;
 use crate::device::Device;
 use crate::numerics::Precision;
+use crate::ranks::Ranks;
 #[cfg(target_arch = "x86_64")]
 use resnet_bk_runtime::internal::kernels::InstructionSet;
 use serde::{Deserialize, Serialize};
@@ -23,11 +24,14 @@ pub struct Environment {
     /// The GPU, if the run trains on one.
     #[serde(default)]
     pub gpu: Option<String>,
+    /// Number of processes that train together. Each has batches of the recipe's size.
+    #[serde(default = "one")]
+    pub processes: usize,
 }
 
 impl Environment {
     /// The environment of this process, for a run with these stages.
-    pub fn current(stages: &[&StageConfig], device: &Device) -> Self {
+    pub fn current(stages: &[&StageConfig], device: &Device, ranks: &Ranks) -> Self {
         let uses_bf16 = stages.iter().any(|stage| stage.schedule().precision == Precision::Bf16);
         let precision = if uses_bf16 { Precision::Bf16 } else { Precision::Float32 };
         Self {
@@ -36,12 +40,14 @@ impl Environment {
             processor: processor(),
             precision: precision.unit(device).to_owned(),
             gpu: device.cuda().map(|cuda| cuda.name().to_owned()),
+            processes: ranks.count(),
         }
     }
 
     /// A warning if a run from `self` is resumed in `other` and its bits will differ.
     pub fn difference(&self, other: &Self) -> Option<String> {
         let parts = [
+            ("processes", self.processes.to_string(), other.processes.to_string()),
             ("threads", self.threads.to_string(), other.threads.to_string()),
             ("processor", self.processor.clone(), other.processor.clone()),
             ("precision", self.precision.clone(), other.precision.clone()),
@@ -60,6 +66,11 @@ impl Environment {
             )
         })
     }
+}
+
+/// Number of processes in files that do not say it.
+fn one() -> usize {
+    1
 }
 
 /// The device in words.
@@ -99,6 +110,7 @@ mod tests {
             processor: "x86_64".to_owned(),
             precision: "float32".to_owned(),
             gpu: None,
+            processes: 1,
         };
         assert_eq!(environment(2).difference(&environment(2)), None);
         let difference = environment(2).difference(&environment(4)).expect("other threads");

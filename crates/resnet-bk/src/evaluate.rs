@@ -39,12 +39,13 @@ impl Evaluation {
 /// time. With AMX, every factor of the head's products is a pair of bf16, independent of
 /// `schedule.precision`; otherwise it is float32. See [`negative_log_likelihoods`].
 pub fn evaluate_parameters(parameters: &Parameters, tokens: &[u32]) -> Evaluation {
-    let (mut nats, mut head) = (0.0, None);
-    run_model(parameters, tokens, |model, output, targets| {
+    let mut head = None;
+    let groups = run_model(parameters, tokens, |model, output, targets| {
         let head = head.get_or_insert_with(|| model.frozen_head());
         let losses = negative_log_likelihoods(&output.hidden, targets, head);
-        nats += losses.iter().map(|&x| f64::from(x)).sum::<f64>();
+        vec![losses.iter().map(|&x| f64::from(x)).sum()]
     });
+    let nats = groups.iter().flatten().sum();
     Evaluation { tokens: tokens.len().saturating_sub(1), nats }
 }
 
@@ -52,29 +53,41 @@ pub fn evaluate_parameters(parameters: &Parameters, tokens: &[u32]) -> Evaluatio
 pub fn expert_usage(parameters: &Parameters, tokens: &[u32]) -> Vec<Vec<f64>> {
     let mut usage: Vec<Vec<f64>> = parameters.architecture().experts.iter().map(|&count| vec![0.0; count]).collect();
     let predicted = tokens.len().saturating_sub(1) as f64;
-    run_model(parameters, tokens, |_, output, _| {
-        for (total, layer) in usage.iter_mut().zip(&output.layers) {
-            for (total, used) in total.iter_mut().zip(layer.usage.values()) {
-                *total += f64::from(*used) / predicted;
-            }
-        }
+    let groups = run_model(parameters, tokens, |_, output, _| {
+        output.layers.iter().flat_map(|layer| layer.usage.values()).map(|&used| f64::from(used)).collect()
     });
+    for group in groups {
+        for (total, used) in usage.iter_mut().flatten().zip(group) {
+            *total += used / predicted;
+        }
+    }
     usage
 }
 
-/// Calls `visit(model, output, targets)` for groups of windows.
-fn run_model(parameters: &Parameters, tokens: &[u32], mut visit: impl FnMut(&LanguageModel, Output, &[u32])) {
+/// Calls `visit(model, output, targets)` for groups of windows, and returns the numbers of all groups
+/// in their order.
+///
+/// The groups are dealt over the model's ranks. What is added up is the same for any number of
+/// ranks, to the last bit.
+fn run_model(
+    parameters: &Parameters,
+    tokens: &[u32],
+    mut visit: impl FnMut(&LanguageModel, Output, &[u32]) -> Vec<f64>,
+) -> Vec<Vec<f64>> {
     let architecture = parameters.architecture();
     let leaves = Leaves::plain(parameters);
     let model = LanguageModel::bind(architecture, Gradient::Exact, &leaves);
     let all: Vec<(&[u32], &[u32])> = windows(tokens, architecture.n_seq).collect();
     // Only the last window can be shorter. Group windows of equal length, so that batches are
     // rectangular.
-    for group in all.chunk_by(|a, b| a.0.len() == b.0.len()).flat_map(|same| same.chunks(WINDOWS)) {
+    let groups: Vec<&[(&[u32], &[u32])]> =
+        all.chunk_by(|a, b| a.0.len() == b.0.len()).flat_map(|same| same.chunks(WINDOWS)).collect();
+    parameters.ranks().deal(groups.len(), |index| {
+        let group = groups[index];
         let inputs: Vec<u32> = group.iter().flat_map(|window| window.0).copied().collect();
         let targets: Vec<u32> = group.iter().flat_map(|window| window.1).copied().collect();
-        visit(&model, model.forward(&inputs.into(), group[0].0.len(), &mut Mode::Evaluate), &targets);
-    }
+        visit(&model, model.forward(&inputs.into(), group[0].0.len(), &mut Mode::Evaluate), &targets)
+    })
 }
 
 /// Evaluates a decoded artifact: with the runtime on the CPU, or as a float model with the

@@ -27,6 +27,7 @@ pub mod parameters;
 pub mod pipeline;
 pub mod post_training;
 pub mod random;
+pub mod ranks;
 mod spelling;
 pub mod summary;
 pub mod tape;

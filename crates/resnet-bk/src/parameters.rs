@@ -8,6 +8,7 @@ use crate::buffer::Buffer;
 use crate::device::Device;
 use crate::mask::Mask;
 use crate::random::Random;
+use crate::ranks::Ranks;
 use half::f16;
 use resnet_bk_runtime::internal::architecture::Architecture;
 use resnet_bk_runtime::internal::model::{Model, ModelError};
@@ -117,6 +118,8 @@ pub struct Parameters {
     list: Vec<Parameter>,
     /// Where the model runs. Parameters are copied there when they are needed.
     device: Device,
+    /// With whom it is trained and measured.
+    ranks: Ranks,
 }
 
 impl PartialEq for Parameters {
@@ -137,7 +140,7 @@ impl Parameters {
                 Parameter::new(spec, values)
             })
             .collect();
-        Self { architecture, list, device: Device::Cpu }
+        Self { architecture, list, device: Device::Cpu, ranks: Ranks::alone() }
     }
 
     /// Where the model runs.
@@ -148,6 +151,21 @@ impl Parameters {
     /// Sets where the model runs.
     pub fn set_device(&mut self, device: Device) {
         self.device = device;
+    }
+
+    /// The ranks that train and measure the model together. All of them have equal parameters.
+    pub fn ranks(&self) -> &Ranks {
+        &self.ranks
+    }
+
+    /// Sets the ranks that train and measure the model together. One process alone is the default.
+    pub fn set_ranks(&mut self, ranks: Ranks) {
+        self.ranks = ranks;
+    }
+
+    /// Takes over device and ranks of another model.
+    pub fn run_like(&mut self, other: &Self) {
+        (self.device, self.ranks) = (other.device.clone(), other.ranks.clone());
     }
 
     /// Parameters in canonical order, taken from `find`.
@@ -170,7 +188,7 @@ impl Parameters {
                 }),
             })
             .collect::<Result<_, _>>()?;
-        Ok(Self { architecture, list, device: Device::Cpu })
+        Ok(Self { architecture, list, device: Device::Cpu, ranks: Ranks::alone() })
     }
 
     /// Architecture of the model.
@@ -220,7 +238,7 @@ impl Parameters {
                 }
             })
             .collect();
-        Self { architecture, list, device: self.device }
+        Self { architecture, list, device: self.device, ranks: self.ranks }
     }
 
     /// Removes an expert: drops its tensors, renumbers later experts, and removes its column of the
@@ -262,7 +280,7 @@ impl Parameters {
             Parameter { spec, ..parameter }
         };
         let list = architecture.tensors().into_iter().map(find).collect();
-        Self { architecture, list, device: self.device }
+        Self { architecture, list, device: self.device, ranks: self.ranks }
     }
 
     /// Values as in the runtime: quantized and dequantized if the parameter has a quantizer.

@@ -121,6 +121,11 @@ impl Draw {
         uniform(self.word(index))
     }
 
+    /// The place `count` numbers further on.
+    pub fn skip(self, count: u64) -> Self {
+        Self { first: self.first + count, ..self }
+    }
+
     /// Index of the first number in the stream.
     pub fn first(self) -> u64 {
         self.first
@@ -157,7 +162,7 @@ mod tests {
         stream.take(3);
         let draw = stream.take(2);
         let numbers: Vec<u64> = (0..5).map(|_| random.next_u64()).collect();
-        assert_eq!([draw.word(0), draw.word(1)], numbers[3..]);
+        assert_eq!([draw.word(0), draw.skip(1).word(0)], numbers[3..]);
         assert_eq!(Random::keyed(&[7]).uniform(), StepStream::new(&Random::keyed(&[7])).take(1).uniform(0));
     }
 

@@ -285,6 +285,12 @@ impl Gradients {
         let place = leaf.place.as_ref()?;
         self.of.get_mut(place.index)?.take()
     }
+
+    /// The gradient of a leaf. `None` if the result does not depend on it.
+    pub fn get_mut(&mut self, leaf: &Tensor) -> Option<&mut Buffer> {
+        let place = leaf.place.as_ref()?;
+        self.of.get_mut(place.index)?.as_mut()
+    }
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use resnet_bk::config::{Against, PlanConfig, Recipe, StageKind, Target};
 use resnet_bk::corpus::Cache;
 use resnet_bk::observer::Silent;
 use resnet_bk::pipeline::{RunError, RunRequest, run};
+use resnet_bk::ranks::Ranks;
 use resnet_bk::train::{TokenStreams, TrainError};
 use std::path::Path;
 
@@ -25,6 +26,7 @@ fn request(recipe: Recipe, target: Target, out: &Path) -> RunRequest {
         model: None,
         baseline: None,
         device: resnet_bk::device::Device::Cpu,
+        ranks: Ranks::alone(),
     }
 }
 

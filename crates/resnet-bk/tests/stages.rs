@@ -12,6 +12,7 @@ use resnet_bk::device::Device;
 use resnet_bk::evaluate::{evaluate_model, evaluate_parameters};
 use resnet_bk::observer::Silent;
 use resnet_bk::pipeline::{RunError, RunRequest, run};
+use resnet_bk::ranks::Ranks;
 use resnet_bk::train::{Objective, Stage, StepContext, TokenStreams};
 use resnet_bk_runtime::internal::architecture::Mixer;
 use resnet_bk_runtime::internal::tensor_id::ModelTensor;
@@ -251,7 +252,17 @@ fn request(out: &Path, resume: bool) -> RunRequest {
     (recipe.model.dropout, recipe.model.gumbel_noise) = (0.1, 0.5);
     let (corpus, cache) = (corpus(), Cache::disabled());
     let device = Device::Cpu;
-    RunRequest { recipe, corpus, cache, out: out.to_owned(), resume, model: None, baseline: None, device }
+    RunRequest {
+        recipe,
+        corpus,
+        cache,
+        out: out.to_owned(),
+        resume,
+        model: None,
+        baseline: None,
+        device,
+        ranks: Ranks::alone(),
+    }
 }
 
 #[test]
@@ -327,6 +338,7 @@ fn a_size_goal_without_learned_scales_is_refused() {
         model: model.map(|file| folder.path().join(file)),
         baseline: None,
         device: Device::Cpu,
+        ranks: Ranks::alone(),
     };
     let size = "schedule.weights_bytes = 3000";
     let refused = run(&request("a", &[("train", size), ("prune", size), ("distill", "")], None), &mut Silent);

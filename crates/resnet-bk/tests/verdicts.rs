@@ -10,6 +10,7 @@ use resnet_bk::device::Device;
 use resnet_bk::evaluate::evaluate_model;
 use resnet_bk::observer::{Event, Observer, Silent};
 use resnet_bk::pipeline::{RunError, RunRequest, run};
+use resnet_bk::ranks::Ranks;
 use resnet_bk::summary::{Baseline, Summary};
 use resnet_bk_runtime::internal::artifact::Artifact;
 use std::path::Path;
@@ -27,6 +28,7 @@ fn request(stages: &[(&str, &str)], out: &Path) -> RunRequest {
         model: None,
         baseline: None,
         device: Device::Cpu,
+        ranks: Ranks::alone(),
     }
 }
 

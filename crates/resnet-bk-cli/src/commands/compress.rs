@@ -10,7 +10,9 @@ use clap::{Args, ValueEnum};
 use resnet_bk::config::{Against, Recipe, parse_loss};
 use resnet_bk::corpus::{self, Cache, Corpus};
 use resnet_bk::device::DeviceChoice;
+use resnet_bk::observer::Silent;
 use resnet_bk::pipeline::{self, RunRequest};
+use resnet_bk::ranks::Ranks;
 use std::path::PathBuf;
 
 /// The default recipe.
@@ -89,7 +91,7 @@ pub struct RunArguments {
     #[arg(long)]
     no_cache: bool,
     /// Where to train: auto takes a GPU if there is one; cpu, cuda or cuda:N
-    #[arg(long, default_value = "auto", value_name = "DEVICE")]
+    #[arg(long, default_value = "auto", value_name = "DEVICE", value_parser = device::parse)]
     device: DeviceChoice,
     /// Change a value of the recipe, such as model.d_model=32 or stage.0.schedule.epochs=1; may be
     /// repeated
@@ -108,7 +110,7 @@ impl RunArguments {
 }
 
 /// Runs the stages and prints the summary.
-pub fn run(arguments: &Compress, printer: &mut Printer) -> Result<Outcome> {
+pub fn run(arguments: &Compress, ranks: &Ranks, printer: &mut Printer) -> Result<Outcome> {
     let mut recipe = arguments.run.recipe()?;
     if arguments.run.recipe.is_none() && arguments.bytes.is_some() {
         // A budget of bytes replaces the target of the planner's recipe, but not one from `--set`.
@@ -124,7 +126,7 @@ pub fn run(arguments: &Compress, printer: &mut Printer) -> Result<Outcome> {
         model_file::check_checkpoint(checkpoint)?;
     }
     let (model, baseline) = (arguments.model.clone(), arguments.baseline.clone());
-    Run { recipe, arguments: &arguments.run, model, baseline }.execute(printer)
+    Run { recipe, arguments: &arguments.run, model, baseline }.execute(ranks, printer)
 }
 
 /// A run to execute.
@@ -140,27 +142,40 @@ pub struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// Runs the stages, writes the report and prints the table.
-    pub fn execute(self, printer: &mut Printer) -> Result<Outcome> {
+    /// Runs the stages, writes the report and prints the table. Several processes run one recipe
+    /// together, and rank 0 speaks for them.
+    pub fn execute(self, ranks: &Ranks, printer: &mut Printer) -> Result<Outcome> {
         let RunArguments { out, resume, no_cache, .. } = self.arguments;
         if out.exists() && !out.is_dir() {
             return Err(Failure::new(format!("{} is not a folder", out.display()), "choose another --out").into());
         }
-        let device = device::open(self.arguments.device)?;
-        let corpus = corpus::load(&self.arguments.corpus)?;
+        let device = device::open_on(ranks, self.arguments.device)?;
+        // The first one downloads a text for the others.
+        let corpus = ranks.in_turns(|| corpus::load(&self.arguments.corpus))?;
+        let cache = if *no_cache { Cache::disabled() } else { Cache::from_env() };
+        if !ranks.leads() {
+            let Self { recipe, model, baseline, .. } = self;
+            let (out, resume, ranks) = (out.clone(), *resume, ranks.clone());
+            let request = RunRequest { recipe, corpus, cache, out, resume, model, baseline, device, ranks };
+            pipeline::run(&request, &mut Silent)?;
+            return Ok(Outcome::Done);
+        }
         if let Some(license) = &corpus.license {
             note(&format!("text: {license}"));
         }
+        if !ranks.are_alone() {
+            note(&format!("processes: {}, each with batches of the recipe's size", ranks.count()));
+        }
         let mut progress = Progress::new(self.recipe.model.causality);
-        interrupt::watch(out.clone(), progress.bar());
+        interrupt::watch(out.clone(), progress.bar(), ranks.count());
         let log = out.join(METRICS);
         let mut metrics = if *resume { MetricsLog::append(log) } else { MetricsLog::create(log) };
         let Self { recipe, model, baseline, .. } = self;
-        let cache = if *no_cache { Cache::disabled() } else { Cache::from_env() };
         if corpus.train.is_on_disk() {
             note(&large_text(&corpus, &cache));
         }
-        let request = RunRequest { recipe, corpus, cache, out: out.clone(), resume: *resume, model, baseline, device };
+        let (resume, ranks) = (*resume, ranks.clone());
+        let request = RunRequest { recipe, corpus, cache, out: out.clone(), resume, model, baseline, device, ranks };
         let result = pipeline::run(&request, &mut Fanout(vec![&mut progress, &mut metrics]));
         drop(progress);
         let logged = metrics.finish();

@@ -9,8 +9,8 @@ mod report;
 mod suggest;
 mod train;
 
-use crate::Outcome;
 use crate::printer::Printer;
+use crate::{Outcome, processes};
 use anyhow::Result;
 use clap::Subcommand;
 
@@ -30,8 +30,8 @@ pub enum Command {
 /// Runs a subcommand.
 pub fn run(command: Command, printer: &mut Printer) -> Result<Outcome> {
     match command {
-        Command::Train(arguments) => train::run(&arguments, printer),
-        Command::Compress(arguments) => compress::run(&arguments, printer),
+        Command::Train(arguments) => processes::run(|ranks| train::run(&arguments, ranks, printer)),
+        Command::Compress(arguments) => processes::run(|ranks| compress::run(&arguments, ranks, printer)),
         Command::Eval(arguments) => eval::run(&arguments, printer),
         Command::Generate(arguments) => generate::run(&arguments, printer),
         Command::Suggest(arguments) => suggest::run(&arguments, printer),

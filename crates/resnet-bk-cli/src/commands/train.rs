@@ -7,6 +7,7 @@ use crate::printer::Printer;
 use anyhow::Result;
 use clap::Args;
 use resnet_bk::config::{StageKind, Target};
+use resnet_bk::ranks::Ranks;
 
 /// Train the baseline: the recipe's stages of kind `train`
 ///
@@ -19,7 +20,7 @@ pub struct Train {
 }
 
 /// Runs the stages and prints the summary.
-pub fn run(arguments: &Train, printer: &mut Printer) -> Result<Outcome> {
+pub fn run(arguments: &Train, ranks: &Ranks, printer: &mut Printer) -> Result<Outcome> {
     let Some(path) = &arguments.run.recipe else {
         return Err(Failure::new("train needs a recipe", "pass --recipe, for example recipes/seed.toml").into());
     };
@@ -34,5 +35,5 @@ pub fn run(arguments: &Train, printer: &mut Printer) -> Result<Outcome> {
     }
     // The target concerns compression.
     recipe.target = Target::default();
-    Run { recipe, arguments: &arguments.run, model: None, baseline: None }.execute(printer)
+    Run { recipe, arguments: &arguments.run, model: None, baseline: None }.execute(ranks, printer)
 }

@@ -47,7 +47,11 @@ pub(super) fn of_run(error: &RunError) -> Option<String> {
         RunError::Batch(error) => of_batch(error),
         RunError::Checkpoint(error) => of_checkpoint(error),
         RunError::Train(error) => return of_training(error),
-        RunError::Ngrams(_) | RunError::File { .. } => return None,
+        RunError::RanksOnGpu { .. } => "train on the CPUs: --device cpu, or on one GPU without mpirun",
+        RunError::RanksDiffer { .. } => {
+            "all processes need the same program, the same command and the same text: check what each machine has"
+        }
+        RunError::Ngrams(_) | RunError::File { .. } | RunError::Leader(_) => return None,
     };
     Some(hint.to_owned())
 }
@@ -74,7 +78,10 @@ fn of_training(error: &TrainError) -> Option<String> {
         TrainError::Artifact(_) => UNTRAINED,
         TrainError::Batch(error) => of_batch(error),
         TrainError::Checkpoint(error) => of_checkpoint(error),
-        TrainError::NoDevSlice => return None,
+        TrainError::RanksDiffer { .. } => {
+            "all processes need processors of one kind; `--resume` goes on from the epoch before"
+        }
+        TrainError::NoDevSlice | TrainError::Leader(_) => return None,
     };
     Some(hint.to_owned())
 }

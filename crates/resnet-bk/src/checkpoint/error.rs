@@ -2,6 +2,7 @@
 
 use super::agreement::Disagreement;
 use super::file::{METADATA, VERSION};
+use crate::ranks::LeaderFailed;
 use resnet_bk_runtime::internal::architecture_validation::ArchitectureError;
 use resnet_bk_runtime::internal::model::ModelError;
 use resnet_bk_runtime::internal::tokenizer::VocabularyError;
@@ -29,6 +30,9 @@ pub enum CheckpointError {
         /// Why.
         source: std::io::Error,
     },
+    /// Rank 0 could not read or write the file.
+    #[error(transparent)]
+    Leader(#[from] LeaderFailed),
     /// The file is damaged, or not a safetensors file.
     #[error("{path} is not a sound checkpoint")]
     Format {

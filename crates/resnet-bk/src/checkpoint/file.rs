@@ -23,6 +23,7 @@ use super::reader::Reader;
 use super::{Checkpoint, CheckpointError, Compression, History, ModelState, Progress, TrainingState};
 use crate::config::ModelConfig;
 use crate::parameters::{Parameter, Parameters};
+use crate::ranks::Ranks;
 use resnet_bk_runtime::internal::architecture::Architecture;
 use resnet_bk_runtime::internal::replace_file::replace_file;
 use resnet_bk_runtime::internal::tokenizer::{BlankLines, Pretokenizer, Vocabulary};
@@ -89,6 +90,23 @@ impl Checkpoint {
     pub fn read(path: &Path) -> Result<Self, CheckpointError> {
         let bytes = std::fs::read(path).map_err(|source| CheckpointError::Read { path: path.to_owned(), source })?;
         Self::from_bytes(&bytes, path)
+    }
+
+    /// Reads a file of rank 0 on every rank.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read), on rank 0; on the others [`CheckpointError::Leader`] then.
+    pub fn read_on(ranks: &Ranks, path: &Path) -> Result<Self, CheckpointError> {
+        let read = || std::fs::read(path).map_err(|source| CheckpointError::Read { path: path.to_owned(), source });
+        Self::from_bytes(&ranks.share_bytes(read)?, path)
+    }
+
+    /// Replaces the file atomically, on rank 0. The others wait.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write), on rank 0; on the others [`CheckpointError::Leader`] then.
+    pub fn write_on_rank_0(&self, path: &Path) -> Result<(), CheckpointError> {
+        self.model.parameters.ranks().share_result(|| self.write(path))
     }
 
     pub(super) fn from_bytes(bytes: &[u8], path: &Path) -> Result<Self, CheckpointError> {

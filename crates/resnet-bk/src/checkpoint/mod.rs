@@ -142,7 +142,7 @@ impl ModelState {
     /// Replaces this model by a new one and returns the old one. The vocabulary is kept.
     pub fn replace(&mut self, config: ModelConfig, seed: u64) -> Self {
         let mut fresh = Self::initialize(config, self.vocabulary.clone(), seed);
-        fresh.parameters.set_device(self.parameters.device().clone());
+        fresh.parameters.run_like(&self.parameters);
         std::mem::replace(self, fresh)
     }
 }

@@ -23,6 +23,7 @@ use crate::model::{LanguageModel, Leaves, Output};
 use crate::ops::{self, HeadLoss};
 use crate::parameters::Parameter;
 use crate::random::Random;
+use crate::ranks::Ranks;
 use crate::tape::Tensor;
 use crate::train::{Objective, Stage, StepContext, TrainError, Trained, train};
 use resnet_bk_runtime::internal::tensor_id::ModelTensor;
@@ -38,6 +39,8 @@ pub struct Distillation<'a> {
     seed: u64,
     compression: Compression,
     teacher: Teacher,
+    /// The ranks that train the student.
+    ranks: Ranks,
 }
 
 /// Puts a new student into the checkpoint and returns the teacher that the checkpoint held before.
@@ -73,9 +76,10 @@ fn projections(teacher: &ModelState, student: &ModelConfig, seed: u64) -> Vec<Pa
 }
 
 impl<'a> Distillation<'a> {
-    /// An objective with a frozen `teacher`.
+    /// An objective with a frozen `teacher`, whose ranks train the student.
     pub fn new(teacher: ModelState, config: &'a DistillConfig, seed: u64) -> Self {
-        Self { config, seed, teacher: Teacher::new(&teacher.parameters), compression: teacher.compression }
+        let ranks = teacher.parameters.ranks().clone();
+        Self { config, seed, teacher: Teacher::new(&teacher.parameters), compression: teacher.compression, ranks }
     }
 
     fn compress_like_teacher(&self, model: &mut ModelState, context: &mut StepContext) {
@@ -103,13 +107,23 @@ impl<'a> Distillation<'a> {
     /// averaged over the blocks.
     fn add_feature_loss(&self, loss: &Tensor, student: &Output, teacher: &Output, leaves: &Leaves) -> Tensor {
         let (count, teacher_count) = (student.layers.len(), teacher.layers.len());
+        let target = |block: usize| &teacher.layers[matching_block(block, count, teacher_count)].features;
+        // The teacher's mean squares are those of the global batch: one sum for all blocks.
+        let mean_squares = (!self.ranks.are_alone()).then(|| {
+            let mut all: Vec<f32> = (0..count).map(|block| ops::mean_square(target(block))).collect();
+            self.ranks.sum(&mut all);
+            all.into_iter().map(|sum| sum / self.ranks.count() as f32).collect::<Vec<f32>>()
+        });
         let distances = student.layers.iter().enumerate().map(|(block, layer)| {
-            let target = &teacher.layers[matching_block(block, count, teacher_count)].features;
+            let target = target(block);
             let projected = match layer.features.columns() == target.columns() {
                 true => layer.features.clone(),
                 false => ops::project(&layer.features, &leaves.tensor(ModelTensor::FeatureProjection(block))),
             };
-            ops::feature_distance(&projected, target)
+            match &mean_squares {
+                None => ops::feature_distance(&projected, target),
+                Some(of_blocks) => ops::feature_distance_over(&projected, target, of_blocks[block]),
+            }
         });
         let total = distances.reduce(|sum, block| ops::add_penalty(&sum, &block, 1.0));
         ops::add_penalty(loss, &total.expect("a model has a block"), self.config.feature_weight / count as f32)

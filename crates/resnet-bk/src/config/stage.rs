@@ -66,7 +66,7 @@ pub enum LearningRateShape {
 pub struct Schedule {
     /// Passes over the training tokens.
     pub epochs: usize,
-    /// Windows of `n_seq` tokens in a batch.
+    /// Windows of `n_seq` tokens in a batch of one process.
     pub batch_size: usize,
     /// Peak learning rate.
     pub learning_rate: f64,

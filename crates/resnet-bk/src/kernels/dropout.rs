@@ -19,6 +19,8 @@ pub struct DropoutMask {
     draw: u64,
     threshold: u32,
     keep: f32,
+    /// Position of the first row in the global batch.
+    first_token: usize,
 }
 
 impl DropoutMask {
@@ -30,7 +32,17 @@ impl DropoutMask {
     pub fn new(p: f32, draw: Draw) -> Self {
         let threshold = (p * 65_536.0).round() as u32;
         let keep = 65_536.0 / (65_536 - threshold.min(65_535)) as f32;
-        Self { key: draw.word(0), draw: draw.first(), threshold, keep }
+        Self { key: draw.word(0), draw: draw.first(), threshold, keep, first_token: 0 }
+    }
+
+    /// The part of the mask from the row of this token on. Each rank has its part of one mask.
+    pub fn at(self, first_token: usize) -> Self {
+        Self { first_token, ..self }
+    }
+
+    /// Token of the first row.
+    pub fn first_token(&self) -> usize {
+        self.first_token
     }
 
     /// The mask of one of several arrays that share a draw.
@@ -49,10 +61,19 @@ impl DropoutMask {
         self.keep
     }
 
-    /// Applies the mask to the elements from index `first` on. `first` must be a multiple of 4.
+    /// Applies the mask to the elements from index `first` of the whole mask on.
     pub fn apply(&self, first: usize, values: &mut [f32]) {
-        assert!(first.is_multiple_of(Self::ELEMENTS), "a part begins where a random word does");
-        apply(*self, first, values);
+        // The elements of a word that began before.
+        let skipped = first % Self::ELEMENTS;
+        let head = values.len().min((Self::ELEMENTS - skipped) % Self::ELEMENTS);
+        let (start, rest) = values.split_at_mut(head);
+        if head > 0 {
+            let mut word = [0.0; Self::ELEMENTS];
+            word[skipped..][..head].copy_from_slice(start);
+            apply(*self, first - skipped, &mut word);
+            start.copy_from_slice(&word[skipped..][..head]);
+        }
+        apply(*self, first + head, rest);
     }
 }
 
@@ -102,11 +123,13 @@ mod tests {
         let mask = mask(0.3);
         let mut whole = vec![1.0; 1003];
         mask.apply(0, &mut whole);
-        let mut parts = vec![1.0; 1003];
-        for (index, part) in parts.chunks_mut(52).enumerate() {
-            mask.apply(52 * index, part);
+        for size in [1, 2, 3, 52, 53, 55] {
+            let mut parts = vec![1.0; 1003];
+            for (index, part) in parts.chunks_mut(size).enumerate() {
+                mask.apply(size * index, part);
+            }
+            assert_eq!(whole, parts, "parts of {size}");
         }
-        assert_eq!(whole, parts);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use super::quantizer_gradient::{ROWS, through_quantizer};
 use crate::buffer::Buffer;
 use crate::device::Device;
 use crate::parameters::{Parameter, Parameters, Quantizer};
+use crate::ranks::Ranks;
 use crate::tape::{Gradients, Tape, Tensor};
 use rayon::prelude::*;
 use resnet_bk_runtime::internal::quantization::ScaleMode;
@@ -151,6 +152,29 @@ impl Leaves {
     /// If there is no such vector.
     pub fn packed(&self, packed: Packed) -> Tensor {
         self.list[self.packed[&packed]].tensor.clone()
+    }
+
+    /// Replaces loss and gradients by their means over the ranks, in one sum. Whether a part of a
+    /// pack has a gradient, such as an expert, is decided afterwards: then all ranks agree.
+    pub fn average(&self, loss: &mut f32, gradients: &mut Gradients, ranks: &Ranks) {
+        if ranks.are_alone() {
+            return;
+        }
+        let mut all = vec![*loss];
+        for leaf in &self.list {
+            all.extend_from_slice(gradients.get_mut(&leaf.tensor).map_or(&[], |gradient| gradient));
+        }
+        ranks.sum(&mut all);
+        let share = 1.0 / ranks.count() as f32;
+        all.iter_mut().for_each(|x| *x *= share);
+        *loss = all[0];
+        let mut rest = &all[1..];
+        for leaf in &self.list {
+            if let Some(gradient) = gradients.get_mut(&leaf.tensor) {
+                let mean = rest.split_off(..gradient.len()).expect("the sizes add up");
+                gradient.copy_from_slice(mean);
+            }
+        }
     }
 
     /// Gradients of `parameters`, from which these leaves were made, and of the auxiliary

@@ -2,6 +2,7 @@
 
 use crate::ops::{self, DropoutMask};
 use crate::random::StepStream;
+use crate::ranks::Share;
 use crate::tape::Tensor;
 
 /// Whether a forward pass has noise.
@@ -18,6 +19,9 @@ pub enum Mode {
 pub struct Noise {
     /// Random stream of masks and noise.
     pub stream: StepStream,
+    /// The tokens of the forward pass in the global batch. All ranks draw from one stream, each at
+    /// the places of its tokens.
+    pub share: Share,
     /// Dropout probability in the experts and, in propagator blocks, after the mixer.
     pub dropout: f32,
     /// Dropout probability of the embeddings.
@@ -46,7 +50,8 @@ impl Mode {
     fn mask(&mut self, probability: impl Fn(&Noise) -> f32) -> Option<DropoutMask> {
         match self {
             Self::Train(noise) if probability(noise) > 0.0 => {
-                Some(DropoutMask::new(probability(noise), noise.stream.take(1)))
+                let mask = DropoutMask::new(probability(noise), noise.stream.take(1));
+                Some(mask.at(noise.share.first))
             }
             _ => None,
         }
@@ -57,8 +62,9 @@ impl Mode {
     pub fn perturb(&mut self, logits: &Tensor) -> Tensor {
         match self {
             Self::Train(noise) if noise.gumbel_noise > 0.0 => {
-                let [rows, experts] = logits.shape();
-                let draw = noise.stream.take((rows * experts) as u64);
+                let (experts, share) = (logits.columns(), noise.share);
+                let all = noise.stream.take((share.total * experts) as u64);
+                let draw = all.skip((share.first * experts) as u64);
                 ops::add_gumbel(logits, noise.gumbel_noise, draw)
             }
             _ => logits.clone(),

@@ -8,6 +8,7 @@ use crate::config::Against;
 use crate::corpus::TextFingerprint;
 use crate::evaluate::{evaluate_model, evaluate_parameters};
 use crate::post_training;
+use crate::ranks::Ranks;
 use crate::summary::{Baseline, Baselines, Measured, StageSummary, first_stage, float_stages};
 use resnet_bk_runtime::internal::architecture::Causality;
 use std::path::{Path, PathBuf};
@@ -45,7 +46,7 @@ impl Candidates {
     ) -> Result<Self, RunError> {
         let mut candidates = Self::default();
         if let Some(path) = &request.baseline {
-            let baseline = read_baseline(path, checkpoint)?;
+            let baseline = read_baseline(path, checkpoint, &request.ranks)?;
             let own = baseline.history.text.as_ref();
             let difference = own.map_or(Some("an unknown text"), |own| own.difference(&text.summary.fingerprint));
             if let Some(difference) = difference {
@@ -170,8 +171,8 @@ impl Candidates {
 
 /// Reads the `--baseline` checkpoint: a float model with the run's vocabulary and
 /// causality.
-fn read_baseline(path: &Path, run: &Checkpoint) -> Result<Checkpoint, RunError> {
-    let baseline = read_finished(path)?;
+fn read_baseline(path: &Path, run: &Checkpoint, ranks: &Ranks) -> Result<Checkpoint, RunError> {
+    let baseline = read_finished(path, ranks)?;
     let words = |checkpoint: &Checkpoint| TextFingerprint::of(&[], &[], &checkpoint.model.vocabulary);
     let other_causality =
         (baseline.model.config.causality != run.model.config.causality).then_some("another causality");

@@ -8,7 +8,8 @@ use crate::corpus::CorpusError;
 use crate::device::DeviceError;
 use crate::memory::MemoryError;
 use crate::ngram::NgramError;
-use crate::train::TrainError;
+use crate::ranks::LeaderFailed;
+use crate::train::{TrainError, list_of_ranks};
 use resnet_bk_runtime::internal::artifact::ArtifactError;
 use std::path::PathBuf;
 use thiserror::Error;
@@ -162,6 +163,23 @@ pub enum RunError {
     /// A checkpoint cannot be read or written.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    /// Several processes cannot train on GPUs yet.
+    #[error("{ranks} processes are to train on GPUs, but only processes on CPUs can train together")]
+    RanksOnGpu {
+        /// Number of processes.
+        ranks: usize,
+    },
+    /// The ranks were given different runs.
+    #[error("{} and rank 0 have different {what}", list_of_ranks(ranks))]
+    RanksDiffer {
+        /// The ranks.
+        ranks: Vec<usize>,
+        /// What differs.
+        what: &'static str,
+    },
+    /// Rank 0 failed in what it does for all.
+    #[error(transparent)]
+    Leader(#[from] LeaderFailed),
     /// The device failed.
     #[error(transparent)]
     Device(#[from] DeviceError),

@@ -4,18 +4,21 @@ use super::RunError;
 use crate::checkpoint::Checkpoint;
 use crate::config::{ModelConfig, Recipe, StageKind};
 use crate::corpus::sha256;
+use crate::ranks::Ranks;
 use crate::summary::CorpusSummary;
 use std::path::Path;
 
 /// SHA-256 of the model's file. A resumed run must be given the same model.
-pub(super) fn digest(path: &Path) -> Result<String, RunError> {
-    let bytes = std::fs::read(path).map_err(|source| RunError::File { path: path.to_owned(), source })?;
-    Ok(sha256(&bytes))
+pub(super) fn digest(path: &Path, ranks: &Ranks) -> Result<String, RunError> {
+    ranks.share_result(|| {
+        let bytes = std::fs::read(path).map_err(|source| RunError::File { path: path.to_owned(), source })?;
+        Ok(sha256(&bytes))
+    })
 }
 
-/// Reads a checkpoint and checks that its stage is finished.
-pub(super) fn read_finished(path: &Path) -> Result<Checkpoint, RunError> {
-    let checkpoint = Checkpoint::read(path)?;
+/// Reads a checkpoint of rank 0 and checks that its stage is finished.
+pub(super) fn read_finished(path: &Path, ranks: &Ranks) -> Result<Checkpoint, RunError> {
+    let checkpoint = Checkpoint::read_on(ranks, path)?;
     match checkpoint.training.progress {
         Some(_) => Err(RunError::Unfinished { path: path.to_owned() }),
         None => Ok(checkpoint),
@@ -24,8 +27,13 @@ pub(super) fn read_finished(path: &Path) -> Result<Checkpoint, RunError> {
 
 /// Reads the model and applies the recipe's training settings. Warns about values of the recipe
 /// that the model overrides.
-pub(super) fn read(path: &Path, recipe: &Recipe, warnings: &mut Vec<String>) -> Result<Checkpoint, RunError> {
-    let mut checkpoint = read_finished(path)?;
+pub(super) fn read(
+    path: &Path,
+    recipe: &Recipe,
+    ranks: &Ranks,
+    warnings: &mut Vec<String>,
+) -> Result<Checkpoint, RunError> {
+    let mut checkpoint = read_finished(path, ranks)?;
     // The environment where the run starts is not part of the model's history.
     checkpoint.history.environments.clear();
     checkpoint.model.config = checkpoint.model.config.with_settings_of(&recipe.model);

@@ -33,6 +33,7 @@ use crate::environment::Environment;
 use crate::export::weights_bytes;
 use crate::memory;
 use crate::observer::{Event, Observer};
+use crate::ranks::Ranks;
 use crate::summary::{StageSummary, Summary};
 use crate::train::{BEST_EPOCH, Stage, TrainError, Trained};
 use baselines::Candidates;
@@ -62,12 +63,15 @@ pub struct RunRequest {
     pub baseline: Option<PathBuf>,
     /// Where the models train.
     pub device: Device,
+    /// The processes that train together. Rank 0 writes the run's folder, and its files decide.
+    pub ranks: Ranks,
 }
 
 /// File name of a stage's checkpoint.
 pub const CHECKPOINT: &str = "model.safetensors";
 
-/// Runs a recipe.
+/// Runs a recipe. All ranks of the request must call this with equal recipes and texts, and all return
+/// the same summary.
 ///
 /// # Errors
 /// [`RunError`]. Everything up to the last completed epoch is in the run's folder, and a resumed
@@ -77,7 +81,10 @@ pub fn run(request: &RunRequest, observer: &mut dyn Observer) -> Result<Summary,
 }
 
 fn run_stages(request: &RunRequest, observer: &mut dyn Observer) -> Result<Summary, RunError> {
-    let recipe = &request.recipe;
+    let (recipe, ranks) = (&request.recipe, &request.ranks);
+    if !ranks.are_alone() && request.device.cuda().is_some() {
+        return Err(RunError::RanksOnGpu { ranks: ranks.count() });
+    }
     // A given model replaces the `train` stages at the beginning of the recipe.
     let leading = |stage: &&StageConfig| request.model.is_some() && stage.kind() == StageKind::Train;
     let stages: Vec<&StageConfig> =
@@ -92,15 +99,19 @@ fn run_stages(request: &RunRequest, observer: &mut dyn Observer) -> Result<Summa
     if needs_budget && recipe.target.ratio.is_none() && recipe.target.bytes.is_none() {
         return Err(TrainError::NoBudget.into());
     }
-    let given = request.model.as_deref().map(given::digest).transpose()?;
+    let given = request.model.as_deref().map(|path| given::digest(path, ranks)).transpose()?;
+    check_equal(ranks, "versions of resnet-bk, recipes or options", request.description(given.as_deref()))?;
     let folder = Folder { path: &request.out, recipe, given: given.as_deref() };
-    folder.check(request.resume)?;
+    ranks.share_result(|| folder.check(request.resume))?;
     let mut run = Run::prepare(request, &stages, observer)?;
     run.check_stages(&stages)?;
-    let _alone = folder.lock()?;
-    // Check again: another run may have started before the lock was taken.
-    folder.check(request.resume)?;
-    folder.write_recipe()?;
+    let mut _alone = None;
+    ranks.share_result(|| {
+        _alone = folder.lock()?;
+        // Check again: another run may have started before the lock was taken.
+        folder.check(request.resume)?;
+        folder.write_recipe()
+    })?;
     // A resumed run has already reported them. The summary has all of them.
     for message in run.warnings.iter().filter(|_| !request.resume) {
         observer.event(&Event::Warning { message: message.clone() });
@@ -108,7 +119,21 @@ fn run_stages(request: &RunRequest, observer: &mut dyn Observer) -> Result<Summa
     for (index, config) in stages.iter().enumerate() {
         run.stage(index, config, observer)?;
     }
-    finish::finish(run, observer)
+    ranks.share_result(|| finish::finish(run, observer))
+}
+
+/// Checks that all ranks have the same.
+fn check_equal(ranks: &Ranks, what: &'static str, value: String) -> Result<(), RunError> {
+    let different = ranks.different(value.into_bytes());
+    if different.is_empty() { Ok(()) } else { Err(RunError::RanksDiffer { ranks: different, what }) }
+}
+
+impl RunRequest {
+    /// What must be equal on all ranks.
+    fn description(&self, given: Option<&str>) -> String {
+        let options = (self.resume, given, self.baseline.is_some());
+        format!("{} {options:?}\n{}", env!("CARGO_PKG_VERSION"), self.recipe.to_toml())
+    }
 }
 
 struct Run<'a> {
@@ -126,11 +151,11 @@ impl<'a> Run<'a> {
         stages: &[&StageConfig],
         observer: &mut dyn Observer,
     ) -> Result<Self, RunError> {
-        let RunRequest { recipe, corpus, cache, .. } = request;
+        let RunRequest { recipe, corpus, cache, ranks, .. } = request;
         let mut warnings = Vec::new();
         let mut checkpoint = match &request.model {
             Some(path) => {
-                let checkpoint = given::read(path, recipe, &mut warnings)?;
+                let checkpoint = given::read(path, recipe, ranks, &mut warnings)?;
                 memory::check_stages(stages, &checkpoint.model.config)?;
                 checkpoint
             }
@@ -139,12 +164,15 @@ impl<'a> Run<'a> {
                 let protocol = recipe.corpus.protocol;
                 let size = protocol.vocab_size(recipe.model.vocab_size);
                 let blank_lines = protocol.blank_lines();
-                let vocabulary = cached_vocabulary(&corpus.train, size, pretokenizer, blank_lines, cache, observer)?;
+                let words = || cached_vocabulary(&corpus.train, size, pretokenizer, blank_lines, cache, &mut *observer);
+                let vocabulary = ranks.in_turns(words)?;
                 memory::check_stages(stages, &ModelConfig { vocab_size: vocabulary.len(), ..recipe.model.clone() })?;
                 Checkpoint::new(ModelState::initialize(recipe.model.clone(), Arc::new(vocabulary), recipe.seed))
             }
         };
-        let text = Text::new(corpus, recipe, &checkpoint.model.vocabulary, cache, observer)?;
+        let vocabulary = &checkpoint.model.vocabulary;
+        let text = ranks.in_turns(|| Text::new(corpus, recipe, vocabulary, cache, &mut *observer))?;
+        check_equal(ranks, "texts", format!("{:?}", text.summary.fingerprint))?;
         if let Some(path) = &request.model {
             given::drop_results_on_other_text(&mut checkpoint, path, &text.summary, &mut warnings);
         }
@@ -153,7 +181,8 @@ impl<'a> Run<'a> {
         checkpoint.history.text = Some(text.summary.fingerprint.clone());
         checkpoint.history.dev_tokens = text.summary.dev_tokens;
         checkpoint.model.parameters.set_device(request.device.clone());
-        let environment = Environment::current(stages, &request.device);
+        checkpoint.model.parameters.set_ranks(ranks.clone());
+        let environment = Environment::current(stages, &request.device, ranks);
         Ok(Self { request, text, checkpoint, candidates, environment, warnings })
     }
 
@@ -186,7 +215,10 @@ impl<'a> Run<'a> {
                 trained.push(4 * architecture.parameter_count() as u64);
             }
             let least = stage.runner().shortest_streams(&self.text.streams)?;
-            Batches::new(least.train, model.n_seq, stage.schedule().batch_size, 0, 0)?;
+            let batch_size = stage.schedule().batch_size;
+            Batches::new(least.train, model.n_seq, batch_size, 0, 0)?;
+            let all = self.text.streams.train.clone();
+            Batches::new(all, model.n_seq, batch_size * self.request.ranks.count(), 0, 0)?;
         }
         match requested {
             Some(bytes) if !is_controlled => Err(RunError::SizeOfFloats { bytes }),
@@ -200,7 +232,9 @@ impl<'a> Run<'a> {
         let number = self.candidates.inherited() + index + 1;
         let path = self.request.out.join(format!("{number:02}-{}", config.kind())).join(CHECKPOINT);
         let mut teacher = None;
-        let saved = if path.exists() { Some(Checkpoint::read(&path)?) } else { None };
+        let ranks = &self.request.ranks;
+        let is_saved = ranks.share_result(|| Ok::<_, RunError>(path.exists()))?;
+        let saved = if is_saved { Some(Checkpoint::read_on(ranks, &path)?) } else { None };
         if let Some(saved) = &saved {
             let fingerprint = &self.text.summary.fingerprint;
             let difference =
@@ -245,18 +279,20 @@ impl<'a> Run<'a> {
         });
         self.checkpoint.history.stages.push(summary);
         if let Some(chosen) = config.runner().chosen(&self.checkpoint.history) {
-            self.write_chosen(number, config, chosen)?;
+            ranks.share_result(|| self.write_chosen(number, config, chosen))?;
         }
-        self.checkpoint.write(&path)?;
-        // The best epoch's file is no longer needed. If it cannot be removed, it does no harm.
-        let _ = std::fs::remove_file(path.with_file_name(BEST_EPOCH));
+        self.checkpoint.write_on_rank_0(&path)?;
+        if ranks.leads() {
+            // The best epoch's file is no longer needed. If it cannot be removed, it does no harm.
+            let _ = std::fs::remove_file(path.with_file_name(BEST_EPOCH));
+        }
         self.candidates.push(path);
         Ok(())
     }
 
     /// Goes on with a saved checkpoint, on the run's device. Returns the one before.
     fn take_up(&mut self, mut saved: Checkpoint) -> Checkpoint {
-        saved.model.parameters.set_device(self.request.device.clone());
+        saved.model.parameters.run_like(&self.checkpoint.model.parameters);
         std::mem::replace(&mut self.checkpoint, saved)
     }
 

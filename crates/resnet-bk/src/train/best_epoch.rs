@@ -9,6 +9,7 @@ use crate::checkpoint::{Checkpoint, Progress};
 use crate::evaluate::evaluate_parameters;
 use crate::export::weights_bytes;
 use crate::parameters::Parameters;
+use crate::ranks::Ranks;
 use resnet_bk_runtime::internal::architecture::Architecture;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -85,11 +86,11 @@ pub(super) struct BestEpoch {
 
 impl BestEpoch {
     /// Restores the state of an interrupted stage.
-    pub(super) fn restore(stage: &Stage, progress: &Progress) -> Result<Self, TrainError> {
+    pub(super) fn restore(stage: &Stage, progress: &Progress, ranks: &Ranks) -> Result<Self, TrainError> {
         let file = stage.save_to.as_ref().map(|path| path.with_file_name(BEST_EPOCH));
         let best = match (progress.best_epoch, &file) {
             (Some(epoch), Some(path)) => {
-                let saved = Checkpoint::read(path)?;
+                let saved = Checkpoint::read_on(ranks, path)?;
                 // If the run was interrupted between the two writes, the file holds an epoch that
                 // will be trained again.
                 let is_current = saved.training.progress.is_some_and(|progress| progress.epochs.len() == epoch);
@@ -129,7 +130,7 @@ impl BestEpoch {
         self.best = Some((last, current.clone()));
         if let Some(path) = &self.file {
             checkpoint.training.progress = Some(progress.clone());
-            checkpoint.write(path)?;
+            checkpoint.write_on_rank_0(path)?;
             checkpoint.training.progress = None;
         }
         Ok(())
@@ -139,7 +140,7 @@ impl BestEpoch {
     pub(super) fn restore_best(self, checkpoint: &mut Checkpoint, last: usize) -> usize {
         match self.best {
             Some((epoch, mut parameters)) if epoch < last => {
-                parameters.set_device(checkpoint.model.parameters.device().clone());
+                parameters.run_like(&checkpoint.model.parameters);
                 checkpoint.model.parameters = parameters;
                 epoch
             }

@@ -2,6 +2,7 @@
 //! and may change the model between steps.
 
 mod adamw;
+mod agreement;
 mod best_epoch;
 mod cuda;
 mod gradients;
@@ -25,6 +26,7 @@ use crate::device::{DeviceError, catch};
 use crate::model::{LanguageModel, Leaves, Output};
 use crate::observer::{Event, Observer};
 use crate::random::Random;
+use crate::ranks::LeaderFailed;
 use crate::summary::Removal;
 use crate::tape::Tensor;
 use best_epoch::{BestEpoch, Form};
@@ -93,9 +95,31 @@ pub enum TrainError {
         /// What failed.
         source: DeviceError,
     },
+    /// The ranks have different weights.
+    #[error(
+        "after epoch {epoch} of stage {stage}, the weights of {} differ from those of rank 0",
+        list_of_ranks(ranks)
+    )]
+    RanksDiffer {
+        /// The stage, from 1.
+        stage: usize,
+        /// The epoch, from 1.
+        epoch: usize,
+        /// The ranks.
+        ranks: Vec<usize>,
+    },
+    /// Rank 0 failed in what it does for all.
+    #[error(transparent)]
+    Leader(#[from] LeaderFailed),
     /// A model could not be packed.
     #[error("the model cannot be packed while it trains")]
     Artifact(#[from] ArtifactError),
+}
+
+/// `rank 1` or `ranks 1, 2`.
+pub(crate) fn list_of_ranks(ranks: &[usize]) -> String {
+    let numbers: Vec<String> = ranks.iter().map(usize::to_string).collect();
+    format!("{} {}", if ranks.len() == 1 { "rank" } else { "ranks" }, numbers.join(", "))
 }
 
 /// What a stage adds to the training loop.
@@ -163,6 +187,9 @@ pub const TRAINED_TO_END: f64 = 0.01;
 /// Trains the checkpoint's model for one stage. Resumes from the checkpoint's progress if there is
 /// any.
 ///
+/// The model's ranks train it together: the batch size of the schedule is each rank's, and losses are
+/// means over all ranks. All ranks return the same result.
+///
 /// After each epoch it measures the held-out text and the dev slice and saves the checkpoint. With
 /// `keep_best_epoch` it keeps the model of the epoch with the lowest perplexity on the dev slice,
 /// otherwise the last one. At the end the checkpoint has no progress and no optimizer moments.
@@ -198,8 +225,13 @@ fn run(
     let key = [stage.seed, stage.number as u64];
     let shuffle_seed = Random::keyed(&key).next_u64();
     let n_seq = checkpoint.model.config.n_seq;
-    let batches =
-        |epoch: usize| Batches::new(streams.train.clone(), n_seq, schedule.batch_size, shuffle_seed, epoch as u64);
+    // Each rank has its part of every batch.
+    let ranks = checkpoint.model.parameters.ranks().clone();
+    let batch_size = schedule.batch_size * ranks.count();
+    let batches = |epoch: usize| {
+        let all = Batches::new(streams.train.clone(), n_seq, batch_size, shuffle_seed, epoch as u64)?;
+        Ok::<_, BatchError>(all.of_rank(&ranks))
+    };
     let steps_per_epoch = batches(0)?.steps();
     let steps = schedule.epochs * steps_per_epoch;
     let mut progress = checkpoint.training.progress.take().unwrap_or_else(|| Progress::new(stage.number));
@@ -208,7 +240,7 @@ fn run(
     if let Some(state) = progress.rate_control {
         rate_control.restore(state);
     }
-    let mut best = BestEpoch::restore(stage, &progress)?;
+    let mut best = BestEpoch::restore(stage, &progress, &ranks)?;
     let mut form = Form::of(&checkpoint.model.parameters);
     let mut seconds_before = progress.seconds;
     observer.event(&Event::StageStarted {
@@ -254,7 +286,7 @@ fn run(
             if outcomes.is_empty() {
                 continue;
             }
-            let tokens = (outcomes.len() * batch.inputs.len()) as f64;
+            let tokens = (outcomes.len() * batch.inputs.len() * ranks.count()) as f64;
             let (first, seconds) = (step + 1 - outcomes.len(), started.elapsed().as_secs_f64());
             for (step, (outcome, learning_rate)) in (first..).zip(outcomes.into_iter().zip(rates.drain(..))) {
                 if let Some(loss) = outcome.failure() {
@@ -272,6 +304,7 @@ fn run(
             }
             started = Instant::now();
         }
+        agreement::check(checkpoint, stage.number, epoch + 1)?;
         let perplexity = EpochPerplexity::measure(&checkpoint.model.parameters, streams);
         progress.epochs.push(perplexity);
         let current = Form::of(&checkpoint.model.parameters);
@@ -293,7 +326,7 @@ fn run(
         });
         if let Some(path) = &stage.save_to {
             checkpoint.training.progress = Some(progress.clone());
-            checkpoint.write(path)?;
+            checkpoint.write_on_rank_0(path)?;
             checkpoint.training.progress = None;
         }
         (seconds_before, clock) = (progress.seconds, Instant::now());

@@ -6,10 +6,11 @@ use crate::batch::Batch;
 use crate::checkpoint::ModelState;
 use crate::config::Schedule;
 use crate::device::Device;
-use crate::model::{LanguageModel, Leaves, Mode, Noise, ParameterGradients};
+use crate::model::{LanguageModel, Leaves, Mode, Noise, Output, ParameterGradients};
 use crate::ops;
 use crate::parameters::Parameter;
 use crate::random::{Random, StepStream};
+use crate::ranks::Ranks;
 use crate::tape::Tensor;
 
 /// Settings of one step.
@@ -112,7 +113,8 @@ fn optimization_step(
     outcome
 }
 
-/// Loss of a batch, and the gradients of all parameters including the auxiliary ones.
+/// Loss of the global batch, and the gradients of all parameters including the auxiliary ones.
+/// `batch` is this rank's part.
 pub(super) fn gradients(
     state: &ModelState,
     auxiliary: &[Parameter],
@@ -120,7 +122,7 @@ pub(super) fn gradients(
     objective: &mut dyn Objective,
     optimization: &Optimization,
 ) -> (Tensor, ParameterGradients) {
-    let config = &state.config;
+    let (config, ranks) = (&state.config, state.parameters.ranks());
     let mut leaves = Leaves::tracked(&state.parameters);
     for parameter in auxiliary {
         leaves.push_auxiliary(parameter);
@@ -128,6 +130,7 @@ pub(super) fn gradients(
     let model = LanguageModel::bind(state.parameters.architecture(), config.gradient, &leaves);
     let mut mode = Mode::Train(Noise {
         stream: StepStream::new(&optimization.random),
+        share: ranks.share(batch.inputs.len()),
         dropout: config.dropout,
         embedding_dropout: config.embedding_dropout,
         gumbel_noise: config.gumbel_noise,
@@ -135,11 +138,38 @@ pub(super) fn gradients(
     let output = model.forward(&batch.inputs, batch.n_seq, &mut mode);
     let mut loss = objective.loss(&model, &output, &leaves, batch);
     if config.load_balancing > 0.0 {
-        let of_blocks = output.layers.iter().map(|layer| ops::load_balancing(&layer.router_logits, &layer.usage));
+        let usage = usage_of_all(&output, ranks);
+        let blocks = output.layers.iter().zip(&usage);
+        let of_blocks = blocks.map(|(layer, usage)| ops::load_balancing(&layer.router_logits, usage));
         let penalty = of_blocks.reduce(|sum, block| ops::add_penalty(&sum, &block, 1.0));
         loss = ops::add_penalty(&loss, &penalty.expect("a model has a block"), config.load_balancing);
     }
-    let gradients = loss.backward();
+    let mut gradients = loss.backward();
+    if !ranks.are_alone() {
+        let mut mean = loss.values()[0];
+        leaves.average(&mut mean, &mut gradients, ranks);
+        loss = Tensor::constant(vec![mean].into(), loss.shape());
+    }
     let gradients = leaves.gradients(&state.parameters, gradients, optimization.lambda as f32);
     (loss, gradients)
 }
+
+/// Number of tokens of all ranks that are routed to each expert, for each block.
+fn usage_of_all(output: &Output, ranks: &Ranks) -> Vec<Tensor> {
+    let own = output.layers.iter().map(|layer| layer.usage.clone());
+    if ranks.are_alone() {
+        return own.collect();
+    }
+    // One sum for all blocks.
+    let mut all: Vec<f32> = own.flat_map(|usage| usage.values().to_vec()).collect();
+    ranks.sum(&mut all);
+    let mut rest = all.as_slice();
+    let of_block = |usage: &Tensor| {
+        let counts = rest.split_off(..usage.columns()).expect("the sizes add up");
+        Tensor::constant(counts.to_vec().into(), usage.shape())
+    };
+    output.layers.iter().map(|layer| &layer.usage).map(of_block).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -13,6 +13,9 @@
 //! compared on the dev slice, which no model is trained on. So the choice does not depend on the
 //! reported text.
 //!
+//! Trials are independent, so they are spread over the ranks: candidate `i` runs on rank `i mod n`,
+//! with the batch size of one rank. All ranks get all results and choose the same student.
+//!
 //! The ratio of measured to predicted bytes of the best trial corrects the width of the final
 //! table. Rate control of lambda then brings the size to the budget.
 
@@ -25,6 +28,7 @@ use crate::checkpoint::{Checkpoint, History, ModelState, Plan, Progress};
 use crate::config::{DistillConfig, ModelConfig, PlanConfig, Schedule, StageConfig};
 use crate::export::weights_bytes;
 use crate::observer::{Event, Observer, Silent};
+use crate::ranks::Ranks;
 use crate::summary::{PlanSummary, Trial};
 use crate::train::{Stage, TokenStreams, TrainError, Trained, train};
 use candidates::{Candidate, candidates, smallest};
@@ -56,7 +60,7 @@ impl RunStage for PlanConfig {
                 let seconds = started.elapsed().as_secs_f64();
                 checkpoint.training.progress = Some(Progress { seconds, ..Progress::new(stage.number) });
                 if let Some(path) = &stage.save_to {
-                    checkpoint.write(path)?;
+                    checkpoint.write_on_rank_0(path)?;
                 }
                 (teacher, distillation)
             }
@@ -127,15 +131,19 @@ fn plan(
         }
         let first = summary.trials.len();
         let count = pool.len();
-        for (index, candidate) in pool.iter().enumerate() {
-            let trial = run_trial(teacher, config, stage, &trial_streams, candidate, round + 1)?;
-            observer.event(&Event::TrialEnded {
-                stage: stage.number,
-                trial: index + 1,
-                trials: count,
-                result: trial.clone(),
-            });
-            summary.trials.push(trial);
+        // Each rank runs one trial of a turn, alone.
+        let ranks = teacher.parameters.ranks();
+        for turn in pool.chunks(ranks.count()) {
+            let run = |candidate| run_trial(teacher, config, stage, &trial_streams, candidate, round + 1);
+            for trial in of_all_ranks(ranks, turn.get(ranks.rank()).map(run).transpose()?) {
+                observer.event(&Event::TrialEnded {
+                    stage: stage.number,
+                    trial: summary.trials.len() - first + 1,
+                    trials: count,
+                    result: trial.clone(),
+                });
+                summary.trials.push(trial);
+            }
         }
         let mut order: Vec<usize> = (0..count).filter(|&index| pool[index].spends_budget).collect();
         let perplexity = |index: &usize| summary.trials[first + index].perplexity;
@@ -146,7 +154,7 @@ fn plan(
     }
     let trial = &summary.trials[summary.chosen];
     let correction = trial.bytes as f64 / trial.predicted_bytes as f64;
-    let window = config.schedule.batch_size * teacher.config.n_seq;
+    let window = config.schedule.batch_size * teacher.parameters.ranks().count() * teacher.config.n_seq;
     let steps = config.schedule.epochs * streams.train.len() / window;
     let goal = if steps < FEW_STEPS { budget as f64 * (1.0 - FEW_STEPS_MARGIN) } else { goal };
     let chosen = pool.swap_remove(0);
@@ -157,6 +165,22 @@ fn plan(
     summary.predicted_bytes = controlled_bytes.unwrap_or(expected_bytes as u64);
     let schedule = Schedule { weights_bytes: controlled_bytes, ..config.schedule.clone() };
     Ok((config.distillation(schedule, chosen.model, chosen.policy), summary))
+}
+
+/// The trials of a turn, in the order of the ranks.
+fn of_all_ranks(ranks: &Ranks, own: Option<Trial>) -> Vec<Trial> {
+    if ranks.are_alone() {
+        return own.into_iter().collect();
+    }
+    // A perplexity may be infinite, which JSON cannot hold.
+    let bits = own.as_ref().map(|trial| trial.perplexity.to_bits());
+    let sent = own.map(|trial| Trial { perplexity: 0.0, ..trial });
+    let received = ranks.gather(serde_json::to_vec(&(sent, bits)).expect("a trial is plain data"));
+    let of_rank = |bytes: &Vec<u8>| {
+        let (trial, bits): (Option<Trial>, Option<u64>) = serde_json::from_slice(bytes).expect("every rank sends one");
+        Some(Trial { perplexity: f64::from_bits(bits?), ..trial? })
+    };
+    received.iter().filter_map(of_rank).collect()
 }
 
 /// Tokens of a trial: it trains on the first `tokens` of the training text and is measured on the
@@ -192,6 +216,7 @@ fn run_trial(
     let distillation = config.distillation(schedule, candidate.model.clone(), candidate.policy.clone());
     let stage = Stage { schedule: &distillation.schedule, save_to: None, ..stage.clone() };
     let mut student = Checkpoint::new(teacher.clone());
+    student.model.parameters.set_ranks(Ranks::alone());
     let teacher = distill::begin(&mut student, &distillation, &stage);
     let mut objective = Distillation::new(teacher, &distillation, stage.seed);
     let trained = train(&mut student, &stage, streams, &mut objective, &mut Silent)?;

@@ -24,7 +24,7 @@ impl Embed {
                 }
             }
             if let Some(mask) = self.mask {
-                mask.apply(ROWS * task * width, out);
+                mask.apply((mask.first_token() + ROWS * task) * width, out);
             }
         });
         out
@@ -33,8 +33,9 @@ impl Embed {
     /// Applies the dropout mask to the gradient of the output.
     fn unmask(&self, gradient: &mut [f32]) {
         if let Some(mask) = self.mask {
-            let size = ROWS * self.layout.d_model;
-            gradient.par_chunks_mut(size).enumerate().for_each(|(task, part)| mask.apply(size * task, part));
+            let (width, first) = (self.layout.d_model, mask.first_token());
+            let tasks = gradient.par_chunks_mut(ROWS * width).enumerate();
+            tasks.for_each(|(task, part)| mask.apply((first + ROWS * task) * width, part));
         }
     }
 

@@ -1,6 +1,6 @@
 //! Host implementation: one token at a time, because the sums are small.
 
-use super::{AddPenalty, FeatureDistance, LoadBalancing};
+use super::{AddPenalty, EPSILON, FeatureDistance, LoadBalancing};
 use crate::tape::HostOp;
 
 /// Exponentials of a row and their sum.
@@ -15,6 +15,11 @@ fn exponentials(row: &[f32]) -> (Vec<f32>, f32) {
 fn shares(usage: &[f32]) -> Vec<f32> {
     let routed: f32 = usage.iter().sum();
     usage.iter().map(|used| usage.len() as f32 * used / routed).collect()
+}
+
+/// As [`super::mean_square`].
+pub(super) fn mean_square(target: &[f32]) -> f32 {
+    target.iter().map(|t| t * t).sum::<f32>() / target.len() as f32
 }
 
 impl HostOp<2> for LoadBalancing {
@@ -46,8 +51,10 @@ impl HostOp<2> for LoadBalancing {
 
 impl HostOp<2> for FeatureDistance {
     fn forward(&mut self, [x, target]: [&[f32]; 2]) -> Vec<f32> {
-        let scale = target.iter().map(|t| t * t).sum::<f32>() / target.len() as f32 + 1e-8;
-        self.scale = vec![scale].into();
+        if self.scale.is_empty() {
+            self.scale = vec![mean_square(target) + EPSILON].into();
+        }
+        let scale = self.scale[0];
         let squares: f32 = x.iter().zip(target).map(|(x, t)| (x - t) * (x - t)).sum();
         vec![squares / x.len() as f32 / scale]
     }

@@ -31,9 +31,12 @@ pub fn load_balancing(logits: &Tensor, usage: &Tensor) -> Tensor {
     LoadBalancing.apply([logits, usage], [1, 1])
 }
 
+/// Keeps the distance finite if the target is zero.
+const EPSILON: f32 = 1e-8;
+
 #[derive(Debug, Default)]
 struct FeatureDistance {
-    /// Mean square of the target, saved by the forward pass.
+    /// Mean square of the target. If it is empty, the forward pass computes it.
     scale: Buffer,
 }
 
@@ -44,6 +47,17 @@ struct FeatureDistance {
 pub fn feature_distance(features: &Tensor, target: &Tensor) -> Tensor {
     assert_eq!(features.shape(), target.shape(), "features of the teacher");
     FeatureDistance::default().apply([features, target], [1, 1])
+}
+
+/// As [`feature_distance`], over a given mean square of the target: that of the global batch.
+pub fn feature_distance_over(features: &Tensor, target: &Tensor, mean_square: f32) -> Tensor {
+    assert_eq!(features.shape(), target.shape(), "features of the teacher");
+    FeatureDistance { scale: vec![mean_square + EPSILON].into() }.apply([features, target], [1, 1])
+}
+
+/// Mean square of a tensor's elements.
+pub fn mean_square(target: &Tensor) -> f32 {
+    host::mean_square(target.values())
 }
 
 #[derive(Debug)]

@@ -13,7 +13,7 @@ impl HostOp<2> for AddDropped {
         let mut out = y.to_vec();
         out.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).enumerate().for_each(|(index, (out, x))| {
             if let Some(mask) = self.mask {
-                mask.apply(CHUNK * index, out);
+                mask.apply(mask.first_token() * self.width + CHUNK * index, out);
             }
             add_row(out, x);
         });
@@ -23,7 +23,8 @@ impl HostOp<2> for AddDropped {
     fn backward(self, _: [&[f32]; 2], _: &[f32], gradient: Vec<f32>, _: [bool; 2]) -> [Vec<f32>; 2] {
         let mut dy = gradient.clone();
         if let Some(mask) = self.mask {
-            dy.par_chunks_mut(CHUNK).enumerate().for_each(|(index, dy)| mask.apply(CHUNK * index, dy));
+            let first = mask.first_token() * self.width;
+            dy.par_chunks_mut(CHUNK).enumerate().for_each(|(index, dy)| mask.apply(first + CHUNK * index, dy));
         }
         [gradient, dy]
     }

@@ -16,11 +16,13 @@ pub(in crate::ops) use cuda::drop;
 struct AddDropped {
     /// `None` for no dropout.
     mask: Option<DropoutMask>,
+    /// `D`.
+    width: usize,
 }
 
 /// `x` plus `y` with dropout. Shapes: any `[n, D]`.
 pub fn add_dropped(x: &Tensor, y: &Tensor, mask: Option<DropoutMask>) -> Tensor {
-    AddDropped { mask }.apply([x, y], x.shape())
+    AddDropped { mask, width: x.columns() }.apply([x, y], x.shape())
 }
 
 #[cfg(test)]
@@ -31,7 +33,7 @@ mod tests {
     #[test]
     fn gradients_match_finite_differences() {
         for mask in [None, Some(mask(0.4))] {
-            check_gradients([&values(20, 1), &values(20, 2)], || AddDropped { mask }, 1e-3);
+            check_gradients([&values(20, 1), &values(20, 2)], || AddDropped { mask, width: 5 }, 1e-3);
         }
     }
 }

@@ -46,7 +46,8 @@ impl Experts {
         let (mask, width) = (mask.of_part(expert as u64), hidden.len() / tokens.len());
         for (&token, hidden) in tokens.iter().zip(hidden.chunks_mut(width)) {
             // A token's part of the mask begins with a random word.
-            mask.apply(token as usize * width.next_multiple_of(DropoutMask::ELEMENTS), hidden);
+            let token = mask.first_token() + token as usize;
+            mask.apply(token * width.next_multiple_of(DropoutMask::ELEMENTS), hidden);
         }
     }
 }
