@@ -62,14 +62,7 @@ pub(super) fn require_libraries() -> Result<(), DeviceError> {
 
 /// The compiled kernels for a capability: from the cache, or compiled and put there.
 pub(super) fn kernels(capability: (i32, i32)) -> Result<Vec<u8>, DeviceError> {
-    let source = SOURCES.iter().map(|(name, source)| format!("#line 1 \"{name}\"\n{source}")).collect::<String>();
-    let options = [
-        format!("--gpu-architecture=sm_{}{}", capability.0, capability.1),
-        // As on the host, where the compiler does not fuse products and sums either. Kernels that
-        // want it call fmaf.
-        "--fmad=false".to_owned(),
-        "--std=c++17".to_owned(),
-    ];
+    let (source, options) = (source(), options(capability));
     let version = version()?;
     let file = cache_file(&format!("{version:?} {options:?} {source}"));
     if let Some(image) =
@@ -83,6 +76,21 @@ pub(super) fn kernels(capability: (i32, i32)) -> Result<Vec<u8>, DeviceError> {
         let _ = path.parent().map_or(Ok(()), std::fs::create_dir_all).and_then(|()| replace_file(&path, &image));
     }
     Ok(image)
+}
+
+/// All sources in one.
+fn source() -> String {
+    SOURCES.iter().map(|(name, source)| format!("#line 1 \"{name}\"\n{source}")).collect()
+}
+
+fn options((major, minor): (i32, i32)) -> [String; 3] {
+    [
+        format!("--gpu-architecture=sm_{major}{minor}"),
+        // As on the host, where the compiler does not fuse products and sums either. Kernels that
+        // want it call fmaf.
+        "--fmad=false".to_owned(),
+        "--std=c++17".to_owned(),
+    ]
 }
 
 /// A file in the user's cache folder, named by the SHA-256 of what determines its content.
@@ -129,5 +137,19 @@ fn compile(source: &str, options: &[String]) -> Result<Vec<u8>, DeviceError> {
         });
         let _ = result::destroy_program(program);
         image
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[cfg_attr(not(has_nvrtc), ignore = "needs NVRTC, with its folder in RESNET_BK_NVRTC and LD_LIBRARY_PATH")]
+    fn the_kernels_compile_for_every_capability() {
+        for capability in [(7, 5), (8, 0), (8, 9), (9, 0)] {
+            let image = compile(&source(), &options(capability)).unwrap_or_else(|error| panic!("{error}"));
+            assert!(image.starts_with(b"\x7fELF"), "an image for {capability:?}");
+        }
     }
 }

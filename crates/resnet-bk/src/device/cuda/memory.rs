@@ -79,7 +79,7 @@ impl Pool {
         let pointer = match reused {
             Some(pointer) => pointer,
             None => {
-                let pointer = self.from_driver(&mut free, bytes)?;
+                let pointer = self.new_block(&mut free, bytes)?;
                 let held = self.usage.held.fetch_add(bytes, Ordering::Relaxed) + bytes;
                 self.usage.peak.fetch_max(held, Ordering::Relaxed);
                 pointer
@@ -90,7 +90,7 @@ impl Pool {
     }
 
     #[expect(unsafe_code, reason = "calls of the driver")]
-    fn from_driver(&self, blocks: &mut Blocks, bytes: usize) -> Result<u64, DeviceError> {
+    fn new_block(&self, blocks: &mut Blocks, bytes: usize) -> Result<u64, DeviceError> {
         check("cuCtxSetCurrent", self.context.bind_to_thread());
         // SAFETY: a plain allocation.
         unsafe { result::malloc_sync(bytes) }.or_else(|_| {
