@@ -195,7 +195,7 @@ pub fn facts(summary: &Summary) -> Vec<(&'static str, String)> {
     facts.push((
         "made by",
         format!(
-            "resnet-bk {} with {}{} thread{} on {}; head's products in {}",
+            "resnet-bk {} with {}{} thread{} on {}{}; head's products in {}",
             environment.version,
             match environment.processes {
                 1 => String::new(),
@@ -204,6 +204,7 @@ pub fn facts(summary: &Summary) -> Vec<(&'static str, String)> {
             environment.threads,
             if environment.threads == 1 { "" } else { "s" },
             environment.processor,
+            environment.gpu.as_ref().map_or(String::new(), |gpu| format!(", and {gpu}")),
             environment.precision,
         ),
     ));

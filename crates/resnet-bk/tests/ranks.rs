@@ -2,46 +2,16 @@
 
 mod common;
 
-use common::{Interrupt, corpus, recipe};
+use common::{Events, Interrupt, corpus, recipe};
 use resnet_bk::checkpoint::Checkpoint;
 use resnet_bk::config::{Recipe, Target};
 use resnet_bk::corpus::Cache;
 use resnet_bk::device::Device;
-use resnet_bk::observer::{Event, Observer, Silent};
+use resnet_bk::observer::{Event, Silent};
 use resnet_bk::pipeline::{RunError, RunRequest, run};
 use resnet_bk::ranks::Ranks;
 use resnet_bk::summary::Summary;
 use std::path::Path;
-
-/// Records events.
-#[derive(Default)]
-struct Events(Vec<Event>);
-
-impl Observer for Events {
-    fn event(&mut self, event: &Event) {
-        self.0.push(event.clone());
-    }
-}
-
-impl Events {
-    fn losses(&self, of_stage: usize) -> Vec<f64> {
-        let loss = |event: &Event| match event {
-            Event::Step { stage, loss, .. } if *stage == of_stage => Some(*loss),
-            _ => None,
-        };
-        self.0.iter().filter_map(loss).collect()
-    }
-
-    fn warnings(&self) -> Vec<&str> {
-        let mut messages = Vec::new();
-        for event in &self.0 {
-            if let Event::Warning { message } = event {
-                messages.push(message.as_str());
-            }
-        }
-        messages
-    }
-}
 
 fn request(recipe: &Recipe, out: &Path, resume: bool, ranks: Ranks) -> RunRequest {
     RunRequest {

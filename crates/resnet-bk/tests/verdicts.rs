@@ -2,13 +2,13 @@
 
 mod common;
 
-use common::{Interrupt, corpus, recipe};
+use common::{Events, Interrupt, corpus, recipe};
 use resnet_bk::checkpoint::Checkpoint;
 use resnet_bk::config::{Against, Recipe, Target};
 use resnet_bk::corpus::{Cache, Corpus};
 use resnet_bk::device::Device;
 use resnet_bk::evaluate::evaluate_model;
-use resnet_bk::observer::{Event, Observer, Silent};
+use resnet_bk::observer::{Event, Silent};
 use resnet_bk::pipeline::{RunError, RunRequest, run};
 use resnet_bk::ranks::Ranks;
 use resnet_bk::summary::{Baseline, Summary};
@@ -29,26 +29,6 @@ fn request(stages: &[(&str, &str)], out: &Path) -> RunRequest {
         baseline: None,
         device: Device::Cpu,
         ranks: Ranks::alone(),
-    }
-}
-
-/// Records events.
-#[derive(Default)]
-struct Events(Vec<Event>);
-
-impl Observer for Events {
-    fn event(&mut self, event: &Event) {
-        self.0.push(event.clone());
-    }
-}
-
-impl Events {
-    fn dev_perplexities(&self, of: usize) -> Vec<f64> {
-        let dev = |event: &Event| match event {
-            Event::EpochEnded { stage, dev_perplexity, .. } if *stage == of => *dev_perplexity,
-            _ => None,
-        };
-        self.0.iter().filter_map(dev).collect()
     }
 }
 

@@ -88,3 +88,44 @@ impl Observer for Interrupt {
 
 /// Steps per epoch of the grammar with batches of 8 windows of 16 tokens.
 pub const STEPS: usize = 40;
+
+/// Records events.
+#[derive(Default)]
+pub struct Events(pub Vec<Event>);
+
+impl Observer for Events {
+    fn event(&mut self, event: &Event) {
+        self.0.push(event.clone());
+    }
+}
+
+impl Events {
+    /// Losses of the steps of a stage.
+    pub fn losses(&self, of_stage: usize) -> Vec<f64> {
+        let loss = |event: &Event| match event {
+            Event::Step { stage, loss, .. } if *stage == of_stage => Some(*loss),
+            _ => None,
+        };
+        self.0.iter().filter_map(loss).collect()
+    }
+
+    /// Messages of the warnings.
+    pub fn warnings(&self) -> Vec<&str> {
+        let mut messages = Vec::new();
+        for event in &self.0 {
+            if let Event::Warning { message } = event {
+                messages.push(message.as_str());
+            }
+        }
+        messages
+    }
+
+    /// Perplexities of the dev slice after the epochs of a stage.
+    pub fn dev_perplexities(&self, of: usize) -> Vec<f64> {
+        let dev = |event: &Event| match event {
+            Event::EpochEnded { stage, dev_perplexity, .. } if *stage == of => *dev_perplexity,
+            _ => None,
+        };
+        self.0.iter().filter_map(dev).collect()
+    }
+}
