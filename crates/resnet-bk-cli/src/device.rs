@@ -2,12 +2,16 @@
 
 use crate::printer::note;
 use anyhow::Result;
-use resnet_bk::device::{Device, DeviceChoice};
+use resnet_bk::device::{Device, DeviceChoice, Opened};
 use resnet_bk::ranks::Ranks;
 
 /// Opens the device. Rank 0 says which it is.
 pub fn open_on(ranks: &Ranks, choice: DeviceChoice) -> Result<Device> {
-    if ranks.leads() { open(choice) } else { Ok(choice.open()?.0) }
+    let opened = choice.open_on(ranks)?;
+    if ranks.leads() {
+        say(&opened, ranks.count());
+    }
+    Ok(opened.0)
 }
 
 /// A device as it is written on the command line.
@@ -22,10 +26,15 @@ pub fn parse(text: &str) -> Result<DeviceChoice, String> {
 
 /// Opens the device and says which it is.
 pub fn open(choice: DeviceChoice) -> Result<Device> {
-    let (device, unusable) = choice.open()?;
+    open_on(&Ranks::alone(), choice)
+}
+
+fn say((device, unusable): &Opened, processes: usize) {
     if let Some(error) = unusable {
         note(&format!("warning: there is a GPU, but it cannot be used: {error}"));
     }
-    note(&format!("device: {device}"));
-    Ok(device)
+    match (device, processes) {
+        (Device::Cuda(_), 2..) => note(&format!("device: {device}, and a GPU for each other of {processes} processes")),
+        _ => note(&format!("device: {device}")),
+    }
 }

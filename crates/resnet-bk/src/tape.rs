@@ -14,6 +14,7 @@
 use crate::buffer::Buffer;
 use crate::device::Cuda;
 use crate::device::cuda::{Array, blocks, launch};
+use std::collections::HashSet;
 use std::fmt::{self, Debug};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -286,10 +287,12 @@ impl Gradients {
         self.of.get_mut(place.index)?.take()
     }
 
-    /// The gradient of a leaf. `None` if the result does not depend on it.
-    pub fn get_mut(&mut self, leaf: &Tensor) -> Option<&mut Buffer> {
-        let place = leaf.place.as_ref()?;
-        self.of.get_mut(place.index)?.as_mut()
+    /// The gradients of these leaves, in the order of recording. Leaves on which the result does not
+    /// depend have none.
+    pub fn of_leaves<'a>(&mut self, leaves: impl Iterator<Item = &'a Tensor>) -> Vec<&mut Buffer> {
+        let places: HashSet<usize> = leaves.filter_map(|leaf| Some(leaf.place.as_ref()?.index)).collect();
+        let all = self.of.iter_mut().enumerate();
+        all.filter(|(index, _)| places.contains(index)).filter_map(|(_, gradient)| gradient.as_mut()).collect()
     }
 }
 

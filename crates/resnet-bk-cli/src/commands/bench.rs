@@ -13,6 +13,7 @@ use resnet_bk::config::Recipe;
 use resnet_bk::device::check::{Comparison, TOLERANCE, check_operations, check_steps};
 use resnet_bk::device::{Device, DeviceChoice, catch};
 use resnet_bk::numerics;
+use resnet_bk::ranks::Ranks;
 use resnet_bk_runtime::internal::architecture::Mixer;
 use std::path::PathBuf;
 
@@ -99,7 +100,10 @@ enum Precision {
 }
 
 /// Measures and prints the result.
-pub fn run(arguments: &Bench, printer: &mut Printer) -> Result<Outcome> {
+pub fn run(arguments: &Bench, ranks: &Ranks, printer: &mut Printer) -> Result<Outcome> {
+    if !ranks.are_alone() && !matches!(arguments.what, What::Step { .. }) {
+        return Err(Failure::new("only `bench step` is for several processes", "start it without mpirun").into());
+    }
     match &arguments.what {
         What::Kernel { options } => {
             let report = bench_kernels(options.runs);
@@ -118,8 +122,13 @@ pub fn run(arguments: &Bench, printer: &mut Printer) -> Result<Outcome> {
                 let hint = format!("the recipe has {}; a plan's cannot be timed", recipe.stages.len());
                 return Err(Failure::new(format!("there are no steps of stage {stage} to time"), hint).into());
             }
-            let report = bench_step(&recipe, *stage, &device::open(*device)?, options.runs)?;
-            if options.json { printer.json(&report)? } else { print_step(&report, printer)? }
+            let device = device::open_on(ranks, *device)?;
+            let report = bench_step(&recipe, *stage, &device, ranks, options.runs)?;
+            match ranks.leads() {
+                true if options.json => printer.json(&report)?,
+                true => print_step(&report, printer)?,
+                false => {}
+            }
         }
         What::Scaling { lengths, device, options } => {
             let device = device::open(*device)?;
@@ -223,7 +232,13 @@ fn print_scaling(cases: &[ScalingCase], json: bool, printer: &mut Printer) -> Re
 fn print_step(report: &StepReport, printer: &mut Printer) -> Result<()> {
     let rows = [
         ("model", format!("{} parameters, in a {} stage", grouped(report.parameters as u64), report.kind)),
-        ("batch", format!("{} windows of {} tokens", report.batch_size, report.n_seq)),
+        (
+            "batch",
+            match report.processes {
+                1 => format!("{} windows of {} tokens", report.batch_size, report.n_seq),
+                n => format!("{} windows of {} tokens on each of {n} processes", report.batch_size, report.n_seq),
+            },
+        ),
         ("device", report.device.clone()),
         ("head products", report.head_products.to_owned()),
         (

@@ -37,6 +37,6 @@ pub fn run(command: Command, printer: &mut Printer) -> Result<Outcome> {
         Command::Suggest(arguments) => suggest::run(&arguments, printer),
         Command::Inspect(arguments) => inspect::run(&arguments, printer),
         Command::Report(arguments) => report::run(&arguments),
-        Command::Bench(arguments) => bench::run(&arguments, printer),
+        Command::Bench(arguments) => processes::run(|ranks| bench::run(&arguments, ranks, printer)),
     }
 }

@@ -47,7 +47,6 @@ pub(super) fn of_run(error: &RunError) -> Option<String> {
         RunError::Batch(error) => of_batch(error),
         RunError::Checkpoint(error) => of_checkpoint(error),
         RunError::Train(error) => return of_training(error),
-        RunError::RanksOnGpu { .. } => "train on the CPUs: --device cpu, or on one GPU without mpirun",
         RunError::RanksDiffer { .. } => {
             "all processes need the same program, the same command and the same text: check what each machine has"
         }
@@ -94,6 +93,8 @@ pub(super) fn of_device(error: &DeviceError) -> Option<String> {
                  or train on the CPU: --device cpu"
             ));
         }
+        DeviceError::Shared { .. } => "with --device cuda each process takes a GPU of its own",
+        DeviceError::Leader(_) => return None,
         DeviceError::NoDevice { .. } => "choose another --device, or --device cpu",
         DeviceError::TooOld { .. } => "train on the CPU: --device cpu",
         DeviceError::OutOfMemory { batch, .. } => {

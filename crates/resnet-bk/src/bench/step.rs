@@ -8,6 +8,7 @@ use crate::device::Device;
 use crate::numerics::Precision;
 use crate::observer::{Event, Observer};
 use crate::random::Random;
+use crate::ranks::Ranks;
 use crate::train::{Stage, TokenStreams, TrainError};
 use resnet_bk_runtime::internal::tokenizer::{END_OF_LINE, Pretokenizer, UNKNOWN, Vocabulary};
 use serde::Serialize;
@@ -26,7 +27,9 @@ pub struct StepReport {
     pub kind: StageKind,
     /// Parameters of the model.
     pub parameters: usize,
-    /// Windows in the batch.
+    /// Processes that train together.
+    pub processes: usize,
+    /// Windows in the batch of each process.
     pub batch_size: usize,
     /// Tokens in a window.
     pub n_seq: usize,
@@ -75,14 +78,20 @@ pub fn step_recipe(preset: &str, precision: Precision) -> String {
 }
 
 /// Times `runs` training steps of stage `number` (from 1) of a recipe on random tokens. Earlier
-/// stages do not run; the models that they make have random values.
+/// stages do not run; the models that they make have random values. All ranks must call this.
 ///
 /// # Errors
 /// [`TrainError`] if the stage cannot run.
 ///
 /// # Panics
 /// If there is no such stage.
-pub fn bench_step(recipe: &Recipe, number: usize, device: &Device, runs: usize) -> Result<StepReport, TrainError> {
+pub fn bench_step(
+    recipe: &Recipe,
+    number: usize,
+    device: &Device,
+    ranks: &Ranks,
+    runs: usize,
+) -> Result<StepReport, TrainError> {
     let config = &recipe.stages[number - 1];
     let before =
         recipe.stages[..number - 1].iter().fold(recipe.model.clone(), |model, stage| stage.model_after(&model));
@@ -92,8 +101,9 @@ pub fn bench_step(recipe: &Recipe, number: usize, device: &Device, runs: usize) 
     let vocabulary = Vocabulary::new(words, Pretokenizer::Whitespace).expect("the words differ");
     let mut model = ModelState::initialize(before.clone(), Arc::new(vocabulary), recipe.seed);
     model.parameters.set_device(device.clone());
+    model.parameters.set_ranks(ranks.clone());
     let after: ModelConfig = config.model_after(&before);
-    let (window, warm_up) = (schedule.batch_size * after.n_seq, warm_up(device));
+    let (window, warm_up) = (ranks.count() * schedule.batch_size * after.n_seq, warm_up(device));
     let tokens = |count: usize| {
         let mut random = Random::new(1);
         (0..count).map(|_| random.below(before.vocab_size as u64) as u32).collect::<Vec<u32>>().into()
@@ -110,6 +120,7 @@ pub fn bench_step(recipe: &Recipe, number: usize, device: &Device, runs: usize) 
     Ok(StepReport {
         kind: config.kind(),
         parameters: times.parameters,
+        processes: ranks.count(),
         batch_size: schedule.batch_size,
         n_seq: after.n_seq,
         device: device.to_string(),

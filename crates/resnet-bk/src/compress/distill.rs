@@ -17,6 +17,7 @@ use super::stage::{RunStage, StageContext};
 use super::teacher::Teacher;
 use super::{prune, qat};
 use crate::batch::Batch;
+use crate::buffer::Buffer;
 use crate::checkpoint::{Checkpoint, Compression, ModelState, TrainingState};
 use crate::config::{DistillConfig, ModelConfig, QatConfig, RemovalMode};
 use crate::model::{LanguageModel, Leaves, Output};
@@ -108,22 +109,16 @@ impl<'a> Distillation<'a> {
     fn add_feature_loss(&self, loss: &Tensor, student: &Output, teacher: &Output, leaves: &Leaves) -> Tensor {
         let (count, teacher_count) = (student.layers.len(), teacher.layers.len());
         let target = |block: usize| &teacher.layers[matching_block(block, count, teacher_count)].features;
-        // The teacher's mean squares are those of the global batch: one sum for all blocks.
-        let mean_squares = (!self.ranks.are_alone()).then(|| {
-            let mut all: Vec<f32> = (0..count).map(|block| ops::mean_square(target(block))).collect();
-            self.ranks.sum(&mut all);
-            all.into_iter().map(|sum| sum / self.ranks.count() as f32).collect::<Vec<f32>>()
-        });
-        let distances = student.layers.iter().enumerate().map(|(block, layer)| {
+        // The teacher's mean squares are those of the global batch: one exchange for all blocks.
+        let mut mean_squares: Vec<Buffer> = (0..count).map(|block| ops::mean_square(target(block))).collect();
+        self.ranks.average(&mut mean_squares);
+        let distances = student.layers.iter().zip(mean_squares).enumerate().map(|(block, (layer, mean_square))| {
             let target = target(block);
             let projected = match layer.features.columns() == target.columns() {
                 true => layer.features.clone(),
                 false => ops::project(&layer.features, &leaves.tensor(ModelTensor::FeatureProjection(block))),
             };
-            match &mean_squares {
-                None => ops::feature_distance(&projected, target),
-                Some(of_blocks) => ops::feature_distance_over(&projected, target, of_blocks[block]),
-            }
+            ops::feature_distance(&projected, target, mean_square)
         });
         let total = distances.reduce(|sum, block| ops::add_penalty(&sum, &block, 1.0));
         ops::add_penalty(loss, &total.expect("a model has a block"), self.config.feature_weight / count as f32)

@@ -5,6 +5,7 @@
 //! [`DeviceError`], without the message of a panic. [`catch`] turns it into an error again; the
 //! training loop and the evaluation call it.
 
+use crate::ranks::LeaderFailed;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use thiserror::Error;
 
@@ -19,6 +20,17 @@ pub enum DeviceError {
         /// What provides it.
         provided_by: &'static str,
     },
+    /// Several processes were given one GPU.
+    #[error("cuda:{ordinal} is one GPU, but {processes} processes train together")]
+    Shared {
+        /// Number of the GPU.
+        ordinal: usize,
+        /// Number of processes.
+        processes: usize,
+    },
+    /// Rank 0 could not connect the GPUs.
+    #[error(transparent)]
+    Leader(#[from] LeaderFailed),
     /// There is no GPU with this number.
     #[error("there is no GPU {ordinal}; this machine has {count}")]
     NoDevice {

@@ -15,6 +15,7 @@ mod error;
 pub use cuda::Cuda;
 pub use error::{DeviceError, catch};
 
+use crate::ranks::Ranks;
 use std::fmt::{self, Display};
 use std::str::FromStr;
 
@@ -55,26 +56,67 @@ pub enum DeviceChoice {
     Automatic,
     /// The CPU.
     Cpu,
+    /// The first GPU, or the first GPUs for several processes.
+    Cuda,
     /// The GPU with this number.
-    Cuda(usize),
+    CudaNumber(usize),
 }
 
+/// A device, and why an automatic choice did not take the GPU that the machine has.
+pub type Opened = (Device, Option<DeviceError>);
+
 impl DeviceChoice {
-    /// Opens the device. The second value says why an automatic choice did not take the GPU that
-    /// the machine has.
+    /// Opens the device.
     ///
     /// # Errors
     /// [`DeviceError`] if a GPU is asked for and cannot be used.
-    pub fn open(self) -> Result<(Device, Option<DeviceError>), DeviceError> {
+    pub fn open(self) -> Result<Opened, DeviceError> {
         match self {
             Self::Cpu => Ok((Device::Cpu, None)),
-            Self::Cuda(ordinal) => Ok((Device::Cuda(Cuda::open(ordinal)?), None)),
-            Self::Automatic if !cuda::has_gpu() => Ok((Device::Cpu, None)),
-            Self::Automatic => Ok(match Cuda::open(0) {
-                Ok(cuda) => (Device::Cuda(cuda), None),
-                Err(error) => (Device::Cpu, Some(error)),
-            }),
+            Self::Cuda => Ok((Device::Cuda(Cuda::open(0)?), None)),
+            Self::CudaNumber(ordinal) => Ok((Device::Cuda(Cuda::open(ordinal)?), None)),
+            Self::Automatic => Ok(or_cpu(|| Cuda::open(0))),
         }
+    }
+
+    /// Opens a device for each process of a run. The processes of a machine take its GPUs one after
+    /// the other. An automatic choice takes GPUs if each process can have one.
+    ///
+    /// # Errors
+    /// [`DeviceError`] if GPUs are asked for and cannot be used together.
+    pub fn open_on(self, ranks: &Ranks) -> Result<Opened, DeviceError> {
+        if ranks.are_alone() {
+            return self.open();
+        }
+        let open = || {
+            cuda::require_nccl()?;
+            Cuda::open(ranks.rank_on_host())
+        };
+        let opened = match self {
+            Self::Cpu => (Device::Cpu, None),
+            Self::Cuda => (Device::Cuda(open()?), None),
+            Self::CudaNumber(ordinal) => return Err(DeviceError::Shared { ordinal, processes: ranks.count() }),
+            Self::Automatic => {
+                let (device, unusable) = or_cpu(open);
+                let has_gpu = ranks.gather(vec![u8::from(device.cuda().is_some())]);
+                if has_gpu.concat().contains(&0) { (Device::Cpu, unusable) } else { (device, None) }
+            }
+        };
+        if let Some(cuda) = opened.0.cuda() {
+            cuda.connect(ranks)?;
+        }
+        Ok(opened)
+    }
+}
+
+/// A GPU if the machine has one that can be used, otherwise the CPU.
+fn or_cpu(open: impl FnOnce() -> Result<Cuda, DeviceError>) -> Opened {
+    if !cuda::has_gpu() {
+        return (Device::Cpu, None);
+    }
+    match open() {
+        Ok(cuda) => (Device::Cuda(cuda), None),
+        Err(error) => (Device::Cpu, Some(error)),
     }
 }
 
@@ -82,11 +124,11 @@ impl FromStr for DeviceChoice {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let ordinal = |number: &str| number.parse().map(Self::Cuda);
+        let ordinal = |number: &str| number.parse().map(Self::CudaNumber);
         match text.split_once(':') {
             None if text == "auto" => Ok(Self::Automatic),
             None if text == "cpu" => Ok(Self::Cpu),
-            None if text == "cuda" => Ok(Self::Cuda(0)),
+            None if text == "cuda" => Ok(Self::Cuda),
             Some(("cuda", number)) => {
                 ordinal(number).map_err(|_| format!("'{number}' is not the number of one GPU; write cuda:0"))
             }
@@ -104,8 +146,8 @@ mod tests {
         let parse = |text: &str| text.parse::<DeviceChoice>();
         assert_eq!(parse("auto"), Ok(DeviceChoice::Automatic));
         assert_eq!(parse("cpu"), Ok(DeviceChoice::Cpu));
-        assert_eq!(parse("cuda"), Ok(DeviceChoice::Cuda(0)));
-        assert_eq!(parse("cuda:3"), Ok(DeviceChoice::Cuda(3)));
+        assert_eq!(parse("cuda"), Ok(DeviceChoice::Cuda));
+        assert_eq!(parse("cuda:3"), Ok(DeviceChoice::CudaNumber(3)));
         for wrong in ["cuda:", "cuda:x", "cuda:0,1", "gpu", "cpu:1", ""] {
             assert!(parse(wrong).is_err(), "{wrong}");
         }
@@ -114,5 +156,19 @@ mod tests {
     #[test]
     fn the_cpu_is_always_there() {
         assert_eq!(DeviceChoice::Cpu.open().unwrap(), (Device::Cpu, None));
+    }
+
+    #[test]
+    fn processes_take_gpus_together_or_none() {
+        let opened = |choice: DeviceChoice| {
+            let ranks = Ranks::threads(2);
+            std::thread::scope(|scope| {
+                let threads = ranks.iter().map(|ranks| scope.spawn(move || choice.open_on(ranks)));
+                threads.collect::<Vec<_>>().into_iter().map(|thread| thread.join().unwrap()).collect::<Vec<_>>()
+            })
+        };
+        assert!(opened(DeviceChoice::Cpu).iter().all(|opened| *opened == Ok((Device::Cpu, None))));
+        let shared = DeviceError::Shared { ordinal: 1, processes: 2 };
+        assert!(opened(DeviceChoice::CudaNumber(1)).iter().all(|opened| *opened == Err(shared.clone())));
     }
 }

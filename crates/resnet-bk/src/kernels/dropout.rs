@@ -50,10 +50,10 @@ impl DropoutMask {
         Self { key: stream_word(self.key, part), ..self }
     }
 
-    /// What a kernel needs: index of the key in the step's random stream, threshold, and scale. An
-    /// element is dropped if its 16 bits are below the threshold.
-    pub fn on_device(mask: Option<Self>) -> (u64, u32, f32) {
-        mask.map_or((0, 0, 1.0), |mask| (mask.draw, mask.threshold, mask.keep))
+    /// What a kernel needs: index of the key in the step's random stream, threshold, scale, and token
+    /// of the first row. An element is dropped if its 16 bits are below the threshold.
+    pub fn on_device(mask: Option<Self>) -> (u64, u32, f32, u64) {
+        mask.map_or((0, 0, 1.0, 0), |mask| (mask.draw, mask.threshold, mask.keep, mask.first_token as u64))
     }
 
     /// Scale of the elements that are not dropped.

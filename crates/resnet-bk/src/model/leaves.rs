@@ -154,27 +154,11 @@ impl Leaves {
         self.list[self.packed[&packed]].tensor.clone()
     }
 
-    /// Replaces loss and gradients by their means over the ranks, in one sum. Whether a part of a
+    /// Replaces loss and gradients by their means over the ranks, in one exchange. Whether a part of a
     /// pack has a gradient, such as an expert, is decided afterwards: then all ranks agree.
-    pub fn average(&self, loss: &mut f32, gradients: &mut Gradients, ranks: &Ranks) {
-        if ranks.are_alone() {
-            return;
-        }
-        let mut all = vec![*loss];
-        for leaf in &self.list {
-            all.extend_from_slice(gradients.get_mut(&leaf.tensor).map_or(&[], |gradient| gradient));
-        }
-        ranks.sum(&mut all);
-        let share = 1.0 / ranks.count() as f32;
-        all.iter_mut().for_each(|x| *x *= share);
-        *loss = all[0];
-        let mut rest = &all[1..];
-        for leaf in &self.list {
-            if let Some(gradient) = gradients.get_mut(&leaf.tensor) {
-                let mean = rest.split_off(..gradient.len()).expect("the sizes add up");
-                gradient.copy_from_slice(mean);
-            }
-        }
+    pub fn average(&self, loss: &mut Buffer, gradients: &mut Gradients, ranks: &Ranks) {
+        let of_leaves = gradients.of_leaves(self.list.iter().map(|leaf| &leaf.tensor));
+        ranks.average(std::iter::once(loss).chain(of_leaves));
     }
 
     /// Gradients of `parameters`, from which these leaves were made, and of the auxiliary

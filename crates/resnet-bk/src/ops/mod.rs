@@ -40,7 +40,7 @@ pub use head_loss::{FrozenHead, HeadLoss, SoftTargets, head_loss, negative_log_l
 pub use linear::{linear, project};
 pub use mix_features::mix_features;
 pub use normalization::{layer_norm, rms_norm};
-pub use penalties::{add_penalty, feature_distance, feature_distance_over, load_balancing, mean_square};
+pub use penalties::{add_penalty, feature_distance, load_balancing, mean_square};
 pub use propagator::propagator;
 pub use residual_dropout::add_dropped;
 pub(crate) use resolvent::causal;

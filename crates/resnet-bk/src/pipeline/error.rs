@@ -163,12 +163,6 @@ pub enum RunError {
     /// A checkpoint cannot be read or written.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
-    /// Several processes cannot train on GPUs yet.
-    #[error("{ranks} processes are to train on GPUs, but only processes on CPUs can train together")]
-    RanksOnGpu {
-        /// Number of processes.
-        ranks: usize,
-    },
     /// The ranks were given different runs.
     #[error("{} and rank 0 have different {what}", list_of_ranks(ranks))]
     RanksDiffer {

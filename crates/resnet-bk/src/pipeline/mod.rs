@@ -82,9 +82,6 @@ pub fn run(request: &RunRequest, observer: &mut dyn Observer) -> Result<Summary,
 
 fn run_stages(request: &RunRequest, observer: &mut dyn Observer) -> Result<Summary, RunError> {
     let (recipe, ranks) = (&request.recipe, &request.ranks);
-    if !ranks.are_alone() && request.device.cuda().is_some() {
-        return Err(RunError::RanksOnGpu { ranks: ranks.count() });
-    }
     // A given model replaces the `train` stages at the beginning of the recipe.
     let leading = |stage: &&StageConfig| request.model.is_some() && stage.kind() == StageKind::Train;
     let stages: Vec<&StageConfig> =

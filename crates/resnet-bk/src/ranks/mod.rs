@@ -13,9 +13,10 @@
 //! of `B` windows compute what one process computes with batches of `n B` windows, up to the
 //! rounding of sums.
 //!
-//! Every method but [`rank`](Ranks::rank), [`count`](Ranks::count) and [`leads`](Ranks::leads) is
+//! Every method that exchanges or waits is
 //! collective: all ranks must call it, in the same order. Rank 0 leads: it writes the files.
 
+mod means;
 #[cfg(feature = "mpi")]
 mod mpi;
 mod threads;
@@ -41,8 +42,8 @@ trait Exchange: Send + Sync {
     /// Number of ranks.
     fn count(&self) -> usize;
 
-    /// Whether this is the first rank of its machine.
-    fn is_first_of_host(&self) -> bool;
+    /// Number of this rank among those of its machine.
+    fn rank_on_host(&self) -> usize;
 
     /// Sends part `r` of `send` to rank `r`, and receives the parts for this rank in the order of
     /// the ranks. All parts are equally long.
@@ -111,6 +112,11 @@ impl Ranks {
     /// Number of ranks.
     pub fn count(&self) -> usize {
         self.exchange.as_ref().map_or(1, |exchange| exchange.count())
+    }
+
+    /// Number of this rank among those of its machine, from 0.
+    pub fn rank_on_host(&self) -> usize {
+        self.exchange.as_ref().map_or(0, |exchange| exchange.rank_on_host())
     }
 
     /// Whether there are no others.
@@ -256,7 +262,7 @@ impl Ranks {
         let Some(exchange) = self.others() else { return work() };
         let turn = match () {
             () if self.leads() => 0,
-            () if exchange.is_first_of_host() => 1,
+            () if exchange.rank_on_host() == 0 => 1,
             () => 2,
         };
         (0..turn).for_each(|_| exchange.barrier());

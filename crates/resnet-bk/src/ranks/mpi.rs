@@ -43,11 +43,11 @@ impl Session {
             return Err(MpiError::Threads(provided));
         }
         let world = universe.world();
-        let is_first_of_host = world.split_shared(world.rank()).rank() == 0;
+        let rank_on_host = world.split_shared(world.rank()).rank() as usize;
         let process = Process {
             rank: world.rank() as usize,
             count: world.size() as usize,
-            is_first_of_host,
+            rank_on_host,
             thread: std::thread::current().id(),
         };
         Ok(Self { ranks: Ranks::new(process), _universe: universe })
@@ -69,7 +69,7 @@ impl Session {
 struct Process {
     rank: usize,
     count: usize,
-    is_first_of_host: bool,
+    rank_on_host: usize,
     /// The thread that started MPI.
     thread: ThreadId,
 }
@@ -90,8 +90,8 @@ impl Exchange for Process {
         self.count
     }
 
-    fn is_first_of_host(&self) -> bool {
-        self.is_first_of_host
+    fn rank_on_host(&self) -> usize {
+        self.rank_on_host
     }
 
     fn all_to_all(&self, send: &[f32], receive: &mut [f32]) {

@@ -30,8 +30,8 @@ impl Exchange for Thread {
         self.board.slots.len()
     }
 
-    fn is_first_of_host(&self) -> bool {
-        self.rank == 0
+    fn rank_on_host(&self) -> usize {
+        self.rank
     }
 
     fn all_to_all(&self, send: &[f32], receive: &mut [f32]) {

@@ -177,6 +177,10 @@ impl CudaSteps {
         optimization: &Optimization,
     ) -> DeviceError {
         let DeviceError::OutOfMemory { needed, free, total, held, .. } = error else { return error };
+        if !state.parameters.ranks().are_alone() {
+            // The others may be elsewhere.
+            return error;
+        }
         let staged = self.batch.as_ref().expect("the batch was staged");
         let halves = std::iter::successors(Some(staged.batch_size / 2), |size| Some(size / 2));
         let batch = halves.take_while(|&size| size > 0).find(|&size| {

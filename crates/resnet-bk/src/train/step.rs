@@ -3,10 +3,11 @@
 use super::cuda::CudaSteps;
 use super::{AdamW, Objective, global_norm};
 use crate::batch::Batch;
+use crate::buffer::Buffer;
 use crate::checkpoint::ModelState;
 use crate::config::Schedule;
 use crate::device::Device;
-use crate::model::{LanguageModel, Leaves, Mode, Noise, Output, ParameterGradients};
+use crate::model::{LanguageModel, LayerOutput, Leaves, Mode, Noise, Output, ParameterGradients};
 use crate::ops;
 use crate::parameters::Parameter;
 use crate::random::{Random, StepStream};
@@ -138,7 +139,7 @@ pub(super) fn gradients(
     let output = model.forward(&batch.inputs, batch.n_seq, &mut mode);
     let mut loss = objective.loss(&model, &output, &leaves, batch);
     if config.load_balancing > 0.0 {
-        let usage = usage_of_all(&output, ranks);
+        let usage = mean_usage(&output, ranks);
         let blocks = output.layers.iter().zip(&usage);
         let of_blocks = blocks.map(|(layer, usage)| ops::load_balancing(&layer.router_logits, usage));
         let penalty = of_blocks.reduce(|sum, block| ops::add_penalty(&sum, &block, 1.0));
@@ -146,29 +147,21 @@ pub(super) fn gradients(
     }
     let mut gradients = loss.backward();
     if !ranks.are_alone() {
-        let mut mean = loss.values()[0];
+        let mut mean = loss.buffer().clone();
         leaves.average(&mut mean, &mut gradients, ranks);
-        loss = Tensor::constant(vec![mean].into(), loss.shape());
+        loss = Tensor::constant(mean, loss.shape());
     }
     let gradients = leaves.gradients(&state.parameters, gradients, optimization.lambda as f32);
     (loss, gradients)
 }
 
-/// Number of tokens of all ranks that are routed to each expert, for each block.
-fn usage_of_all(output: &Output, ranks: &Ranks) -> Vec<Tensor> {
-    let own = output.layers.iter().map(|layer| layer.usage.clone());
-    if ranks.are_alone() {
-        return own.collect();
-    }
-    // One sum for all blocks.
-    let mut all: Vec<f32> = own.flat_map(|usage| usage.values().to_vec()).collect();
-    ranks.sum(&mut all);
-    let mut rest = all.as_slice();
-    let of_block = |usage: &Tensor| {
-        let counts = rest.split_off(..usage.columns()).expect("the sizes add up");
-        Tensor::constant(counts.to_vec().into(), usage.shape())
-    };
-    output.layers.iter().map(|layer| &layer.usage).map(of_block).collect()
+/// Number of tokens that are routed to each expert, for each block: the mean over the ranks.
+fn mean_usage(output: &Output, ranks: &Ranks) -> Vec<Tensor> {
+    let mut usage: Vec<Buffer> = output.layers.iter().map(|layer| layer.usage.buffer().clone()).collect();
+    // One exchange for all blocks.
+    ranks.average(&mut usage);
+    let of_block = |(usage, layer): (Buffer, &LayerOutput)| Tensor::constant(usage, layer.usage.shape());
+    usage.into_iter().zip(&output.layers).map(of_block).collect()
 }
 
 #[cfg(test)]

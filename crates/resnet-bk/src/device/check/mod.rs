@@ -174,7 +174,7 @@ fn elementwise(cases: &mut Cases) {
         cases.add(format!("clamp {n}"), &[shape], |x| ops::clamp(&x[0], 0.7));
         cases.add(format!("silu_gate {n}"), &[shape; 2], |x| ops::silu_gate(&x[0], &x[1]));
         cases.add(format!("add_gumbel {n}"), &[shape], |x| ops::add_gumbel(&x[0], 0.5, draw(3)));
-        for mask in [None, Some(DropoutMask::new(0.3, draw(2)))] {
+        for mask in [None, Some(DropoutMask::new(0.3, draw(2)).at(7))] {
             let dropped = if mask.is_some() { "dropout" } else { "no dropout" };
             cases
                 .add(format!("add_dropped {n}, {dropped}"), &[shape; 2], move |x| ops::add_dropped(&x[0], &x[1], mask));
@@ -210,7 +210,9 @@ fn rows(cases: &mut Cases) {
     }
     for n in [1, 70, 5_000] {
         let inputs = |salt| vec![(numbers(n, salt, 1.0), [1, n], true), (numbers(n, salt + 1, 1.0), [1, n], false)];
-        cases.add_with(format!("feature_distance {n}"), inputs(5), |x| ops::feature_distance(&x[0], &x[1]));
+        cases.add_with(format!("feature_distance {n}"), inputs(5), |x| {
+            ops::feature_distance(&x[0], &x[1], ops::mean_square(&x[1]))
+        });
     }
 }
 
@@ -227,7 +229,7 @@ fn experts(cases: &mut Cases) {
         let inputs = vec![(numbers(n * experts, 3, 1.0), [n, experts], true), (usage, [1, experts], false)];
         cases.add_with(format!("load_balancing {n} x {experts}"), inputs, |x| ops::load_balancing(&x[0], &x[1]));
         for (width, hidden) in [(3, 5), (16, 40)] {
-            for mask in [None, Some(DropoutMask::new(0.3, draw(4)))] {
+            for mask in [None, Some(DropoutMask::new(0.3, draw(4)).at(7))] {
                 let top_k = experts.min(2);
                 let packed = experts * (2 * width * hidden + hidden + width);
                 let dropped = if mask.is_some() { "dropout" } else { "no dropout" };
@@ -253,7 +255,7 @@ fn binned(words: usize, d_model: usize) -> TableLayout {
 fn tables(cases: &mut Cases) {
     for (words, d_model, sequences, length) in [(9, 4, 2, 3), (100, 12, 3, 50), (1_003, 64, 4, 33)] {
         for layout in [TableLayout::full(words, d_model), binned(words, d_model)] {
-            for mask in [None, Some(DropoutMask::new(0.3, draw(0)))] {
+            for mask in [None, Some(DropoutMask::new(0.3, draw(0)).at(7))] {
                 let tokens = ids(sequences * length, words, 8);
                 let dropped = if mask.is_some() { "dropout" } else { "no dropout" };
                 let bins = layout.bins.len();

@@ -1,7 +1,7 @@
 //! One NVIDIA GPU: its memory, its kernels and its matrix products.
 //!
-//! The driver, NVRTC and cuBLAS are loaded when a GPU is opened. The program is built and runs
-//! without them otherwise.
+//! The driver, NVRTC and cuBLAS are loaded when a GPU is opened, and NCCL when the GPUs of several
+//! processes are connected. The program is built and runs without them otherwise.
 //!
 //! Work goes to one stream, so it runs in the order of the calls (but for `beside.rs`). Memory that
 //! is freed on the host can be used again by the next call, and sums have a fixed order: the same
@@ -14,6 +14,7 @@ mod compile;
 mod graph;
 mod launch;
 mod memory;
+mod peers;
 mod sums;
 
 pub use blas::{Math, Operand};
@@ -22,6 +23,7 @@ pub use graph::Graph;
 pub(crate) use launch::launch;
 pub use launch::{Arg, Grid, blocks};
 pub use memory::Array;
+pub use peers::require_nccl;
 
 use super::DeviceError;
 use crate::numerics::Precision;
@@ -31,9 +33,10 @@ use cudarc::driver::sys::{CUdevice_attribute, CUstream};
 use cudarc::driver::{CudaContext, result};
 use launch::Kernels;
 use memory::{Pool, Usage};
+use peers::Peers;
 use std::fmt::{self, Debug};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 /// Least compute capability: a T4.
 const LEAST_CAPABILITY: (i32, i32) = (7, 5);
@@ -84,6 +87,8 @@ struct Inner {
     short_gradients: AtomicBool,
     step_numbers: Arc<memory::Allocation>,
     counters: Arc<memory::Allocation>,
+    /// The GPUs of the other processes of the run.
+    peers: OnceLock<Peers>,
 }
 
 #[expect(unsafe_code, reason = "handles of the driver")]
@@ -148,6 +153,7 @@ impl Cuda {
             short_gradients: AtomicBool::new(false),
             step_numbers,
             counters,
+            peers: OnceLock::new(),
         }));
         cuda.zero(cuda.0.counters.pointer(), 4 * COUNTERS);
         Ok(cuda)

@@ -49,7 +49,7 @@ impl Embed {
     fn look_up_on(&self, cuda: &Cuda, table: &Array, positions: Option<&Array>) -> Array {
         let (tokens, bins) = (self.tokens.on(cuda), Bins::new(&self.layout));
         let out = cuda.array(self.tokens.len() * self.layout.d_model);
-        let (draw, threshold, keep) = DropoutMask::on_device(self.mask);
+        let (draw, threshold, keep, first_token) = DropoutMask::on_device(self.mask);
         launch!(
             cuda,
             "embed_forward",
@@ -65,7 +65,7 @@ impl Embed {
             draw,
             threshold,
             keep,
-            0u64
+            first_token
         );
         out
     }
@@ -89,7 +89,7 @@ impl Embed {
     }
 
     fn unmask_on(&self, cuda: &Cuda, gradient: Array) -> Array {
-        self.mask.map_or(gradient.clone(), |mask| drop(cuda, &gradient, mask))
+        self.mask.map_or(gradient.clone(), |mask| drop(cuda, &gradient, mask, self.layout.d_model))
     }
 }
 

@@ -28,7 +28,7 @@ impl CudaOp<3> for Experts {
         let up = Maps { count: e, weights: packed, biases: None, stride: size, transposed: false };
         let products = affine_maps(cuda, x, up, [n, d, f], Math::Float32);
         let hidden = cuda.array(e * n * f);
-        let (draw, threshold, keep) = DropoutMask::on_device(self.dropout);
+        let (draw, threshold, keep, first_token) = DropoutMask::on_device(self.dropout);
         launch!(
             cuda,
             "expert_hidden_forward",
@@ -43,7 +43,7 @@ impl CudaOp<3> for Experts {
             draw,
             threshold,
             keep,
-            0u64
+            first_token
         );
         let down_weights = packed.part(d * f + f, packed.len() - d * f - f);
         let outputs = affine_maps(cuda, &hidden, Maps { weights: &down_weights, ..up }, [n, f, d], Math::Float32);

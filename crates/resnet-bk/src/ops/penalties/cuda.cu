@@ -53,22 +53,24 @@ KERNEL load_balancing_backward(
     }
 }
 
-// Mean square of the target, with 1e-8 added.
-KERNEL feature_scale(const float* target, float* scale, u32 n, double* partial, u32* counter) {
+// Keeps the feature distance finite if the target is zero.
+#define FEATURE_EPSILON 1e-8f
+
+KERNEL mean_square(const float* target, float* mean, u32 n, double* partial, u32* counter) {
     sum_all([=](u32 i) { return target[i] * target[i]; }, n, partial, counter,
-        [=](double total) { scale[0] = (float)(total / n) + 1e-8f; });
+        [=](double total) { mean[0] = (float)(total / n); });
 }
 
 KERNEL feature_distance_forward(
-    const float* x, const float* target, const float* scale, float* loss, u32 n, double* partial, u32* counter) {
+    const float* x, const float* target, const float* mean_square, float* loss, u32 n, double* partial, u32* counter) {
     sum_all([=](u32 i) { return (x[i] - target[i]) * (x[i] - target[i]); }, n, partial, counter,
-        [=](double total) { loss[0] = (float)total / (float)n / scale[0]; });
+        [=](double total) { loss[0] = (float)total / (float)n / (mean_square[0] + FEATURE_EPSILON); });
 }
 
 KERNEL feature_distance_backward(
-    const float* x, const float* target, const float* scale, const float* dloss, float* dx, u32 n) {
+    const float* x, const float* target, const float* mean_square, const float* dloss, float* dx, u32 n) {
     u32 i = thread_index();
-    if (i < n) dx[i] = 2.0f * dloss[0] / (scale[0] * (float)n) * (x[i] - target[i]);
+    if (i < n) dx[i] = 2.0f * dloss[0] / ((mean_square[0] + FEATURE_EPSILON) * (float)n) * (x[i] - target[i]);
 }
 
 // One thread.

@@ -41,12 +41,9 @@ impl CudaOp<2> for LoadBalancing {
 
 impl CudaOp<2> for FeatureDistance {
     fn forward(&mut self, cuda: &Cuda, [x, target]: [&Array; 2]) -> Array {
-        let (n, loss, scale) = (x.len(), cuda.array(1), cuda.array(1));
-        let (grid, partial) = cuda.element_grid(n);
-        launch!(cuda, "feature_scale", grid, 256, target, &scale, n, &partial, cuda.counters());
-        let counters = cuda.counters();
-        launch!(cuda, "feature_distance_forward", grid, 256, x, target, &scale, &loss, n, &partial, counters);
-        self.scale = Buffer::on(cuda, scale);
+        let (n, loss, mean_square) = (x.len(), cuda.array(1), self.mean_square.array(cuda));
+        let ((grid, partial), counters) = (cuda.element_grid(n), cuda.counters());
+        launch!(cuda, "feature_distance_forward", grid, 256, x, target, mean_square, &loss, n, &partial, counters);
         loss
     }
 
@@ -58,10 +55,18 @@ impl CudaOp<2> for FeatureDistance {
         gradient: Array,
         _: [bool; 2],
     ) -> [Option<Array>; 2] {
-        let (n, dx, scale) = (x.len(), cuda.array(x.len()), self.scale.array(cuda));
-        launch!(cuda, "feature_distance_backward", blocks(n), 256, x, target, scale, &gradient, &dx, n);
+        let (n, dx, mean_square) = (x.len(), cuda.array(x.len()), self.mean_square.array(cuda));
+        launch!(cuda, "feature_distance_backward", blocks(n), 256, x, target, mean_square, &gradient, &dx, n);
         [Some(dx), None]
     }
+}
+
+/// Mean square of an array's elements.
+pub(super) fn mean_square(cuda: &Cuda, target: &Array) -> Buffer {
+    let (n, mean) = (target.len(), cuda.array(1));
+    let (grid, partial) = cuda.element_grid(n);
+    launch!(cuda, "mean_square", grid, 256, target, &mean, n, &partial, cuda.counters());
+    Buffer::on(cuda, mean)
 }
 
 impl CudaOp<2> for AddPenalty {

@@ -51,16 +51,13 @@ impl HostOp<2> for LoadBalancing {
 
 impl HostOp<2> for FeatureDistance {
     fn forward(&mut self, [x, target]: [&[f32]; 2]) -> Vec<f32> {
-        if self.scale.is_empty() {
-            self.scale = vec![mean_square(target) + EPSILON].into();
-        }
-        let scale = self.scale[0];
+        let scale = self.mean_square[0] + EPSILON;
         let squares: f32 = x.iter().zip(target).map(|(x, t)| (x - t) * (x - t)).sum();
         vec![squares / x.len() as f32 / scale]
     }
 
     fn backward(self, [x, target]: [&[f32]; 2], _: &[f32], gradient: Vec<f32>, _: [bool; 2]) -> [Vec<f32>; 2] {
-        let factor = 2.0 * gradient[0] / (self.scale[0] * x.len() as f32);
+        let factor = 2.0 * gradient[0] / ((self.mean_square[0] + EPSILON) * x.len() as f32);
         [x.iter().zip(target).map(|(x, t)| factor * (x - t)).collect(), Vec::new()]
     }
 }

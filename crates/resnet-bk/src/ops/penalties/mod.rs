@@ -4,7 +4,7 @@
 //! ```text
 //! load balancing      L = E sum_e f_e P_e                      p_n = softmax(l_n), P = mean over n
 //!                     dl_ni = p_ni (g_i - sum_e p_ne g_e)      g_e = dL E f_e / n
-//! feature distance    L = mean (x - t)^2 / m                   m = mean t^2 + 1e-8
+//! feature distance    L = mean (x - t)^2 / m                   m = mean t^2 of the batch + 1e-8
 //!                     dx = 2 dL (x - t) / (m n C)
 //! sum                 L = loss + w penalty                     dloss = dL, dpenalty = w dL
 //! ```
@@ -34,30 +34,28 @@ pub fn load_balancing(logits: &Tensor, usage: &Tensor) -> Tensor {
 /// Keeps the distance finite if the target is zero.
 const EPSILON: f32 = 1e-8;
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct FeatureDistance {
-    /// Mean square of the target. If it is empty, the forward pass computes it.
-    scale: Buffer,
+    /// Mean square of the target.
+    mean_square: Buffer,
 }
 
 /// Mean squared distance of features from the teacher's, over the teacher's mean square, `[1, 1]`.
 ///
 /// # Shapes
 /// - `features`, `target`: `[n, C]`; the target is a constant
-pub fn feature_distance(features: &Tensor, target: &Tensor) -> Tensor {
+/// - `mean_square`: one number, of the target in the global batch; see [`mean_square`]
+pub fn feature_distance(features: &Tensor, target: &Tensor, mean_square: Buffer) -> Tensor {
     assert_eq!(features.shape(), target.shape(), "features of the teacher");
-    FeatureDistance::default().apply([features, target], [1, 1])
+    FeatureDistance { mean_square }.apply([features, target], [1, 1])
 }
 
-/// As [`feature_distance`], over a given mean square of the target: that of the global batch.
-pub fn feature_distance_over(features: &Tensor, target: &Tensor, mean_square: f32) -> Tensor {
-    assert_eq!(features.shape(), target.shape(), "features of the teacher");
-    FeatureDistance { scale: vec![mean_square + EPSILON].into() }.apply([features, target], [1, 1])
-}
-
-/// Mean square of a tensor's elements.
-pub fn mean_square(target: &Tensor) -> f32 {
-    host::mean_square(target.values())
+/// Mean square of a tensor's elements, where the tensor is.
+pub fn mean_square(target: &Tensor) -> Buffer {
+    match target.buffer().cuda() {
+        Some(cuda) => cuda::mean_square(cuda, target.buffer().array(cuda)),
+        None => vec![host::mean_square(target.values())].into(),
+    }
 }
 
 #[derive(Debug)]
@@ -80,7 +78,8 @@ mod tests {
         // The second inputs are constants.
         let first = |input: usize, _: usize| input == 0;
         check_gradients_where(first, [&values(24, 1), &[2.0, 0.0, 1.0, 5.0]], || LoadBalancing, 2e-3);
-        check_gradients_where(first, [&values(24, 1), &values(24, 2)], FeatureDistance::default, 2e-3);
+        let distance = || FeatureDistance { mean_square: vec![0.7].into() };
+        check_gradients_where(first, [&values(24, 1), &values(24, 2)], distance, 2e-3);
         check_gradients([&[2.0], &[3.0]], || AddPenalty { weight: 0.1 }, 2e-3);
     }
 
