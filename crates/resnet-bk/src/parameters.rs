@@ -148,6 +148,16 @@ impl Parameters {
         &self.device
     }
 
+    /// A copy of the weights in host memory of its own. It has no moments.
+    pub fn copy_to_host(&self) -> Self {
+        let copy = |parameter: &Parameter| {
+            let Parameter { spec, values, mask, .. } = parameter;
+            Parameter { mask: mask.clone(), ..Parameter::new(spec.clone(), values.to_vec()) }
+        };
+        let (architecture, list) = (self.architecture.clone(), self.list.iter().map(copy).collect());
+        Self { architecture, list, device: Device::Cpu, ranks: Ranks::alone() }
+    }
+
     /// Sets where the model runs.
     pub fn set_device(&mut self, device: Device) {
         self.device = device;

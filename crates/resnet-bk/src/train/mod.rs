@@ -251,6 +251,15 @@ fn run(
         first_step: first_epoch * steps_per_epoch,
         parameters: checkpoint.model.parameters.architecture().parameter_count(),
     });
+    // Values or scales that are not finite cannot be packed.
+    let unpacked = |step: usize| {
+        move |error: ArtifactError| match error {
+            ArtifactError::NonFinite { .. } | ArtifactError::Scale { .. } => {
+                TrainError::Diverged { stage: stage.number, step, loss: f32::NAN }
+            }
+            error => TrainError::Artifact(error),
+        }
+    };
     let mut clock = Instant::now();
     let mut runner = Steps::new(checkpoint.model.parameters.device());
     for epoch in first_epoch..schedule.epochs {
@@ -272,12 +281,7 @@ fn run(
             let optimization = Optimization {
                 schedule,
                 rate: learning_rate(schedule, step, steps),
-                lambda: rate_control.for_step(&checkpoint.model.parameters, step).map_err(|error| match error {
-                    ArtifactError::NonFinite { .. } | ArtifactError::Scale { .. } => {
-                        TrainError::Diverged { stage: stage.number, step, loss: f32::NAN }
-                    }
-                    error => TrainError::Artifact(error),
-                })?,
+                lambda: rate_control.for_step(&checkpoint.model.parameters, step).map_err(unpacked(step))?,
                 random: Random::keyed(&[key[0], key[1], step as u64 + 1]),
             };
             runner.take(&mut checkpoint.model, &mut checkpoint.training.auxiliary, &batch, objective, &optimization);
@@ -304,6 +308,7 @@ fn run(
             }
             started = Instant::now();
         }
+        rate_control.settle().map_err(unpacked((epoch + 1) * steps_per_epoch - 1))?;
         agreement::check(checkpoint, stage.number, epoch + 1)?;
         let perplexity = EpochPerplexity::measure(&checkpoint.model.parameters, streams);
         progress.epochs.push(perplexity);

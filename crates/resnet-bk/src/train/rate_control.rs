@@ -6,15 +6,20 @@
 //! sets lambda: it rises while the section is too long and falls while it is too short. The
 //! integral part removes the remaining error; the proportional part damps oscillation.
 //!
+//! On a GPU the steps go on while a thread of the host packs, and the size counts from half an
+//! interval later on: at a fixed step, so that the bits repeat.
+//!
 //! ```text
 //! e = ln(bytes / goal), clamped to +-MAX_EXCESS
 //! ln integral += INTEGRAL_GAIN e      lambda = integral exp(PROPORTIONAL_GAIN e)
 //! ```
 
 use crate::config::Schedule;
+use crate::device::Device;
 use crate::export::weights_bytes;
 use crate::parameters::Parameters;
 use resnet_bk_runtime::internal::artifact::ArtifactError;
+use std::thread::JoinHandle;
 
 /// Least number of measurements in a long stage. In a shorter one, every step measures.
 const MEASUREMENTS: usize = 200;
@@ -27,14 +32,23 @@ const INITIAL_LAMBDA: f64 = 1e-7;
 /// Range of the integral part.
 const INTEGRAL_RANGE: (f64, f64) = (1e-12, 1e-3);
 
+/// A measurement beside the steps of a GPU.
+#[derive(Debug)]
+struct Pending {
+    /// The step from which it counts.
+    from: usize,
+    packing: JoinHandle<Result<u64, ArtifactError>>,
+}
+
 /// Lambda during a stage.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub struct RateControl {
     goal: Option<u64>,
     interval: usize,
     integral: f64,
     lambda: f64,
     bytes: Option<u64>,
+    pending: Option<Pending>,
 }
 
 impl RateControl {
@@ -50,6 +64,7 @@ impl RateControl {
             integral: initial,
             lambda: initial,
             bytes: None,
+            pending: None,
         }
     }
 
@@ -75,10 +90,34 @@ impl RateControl {
     pub fn for_step(&mut self, parameters: &Parameters, step: usize) -> Result<f64, ArtifactError> {
         let quantization = parameters.architecture().quantization.as_ref();
         let trained = quantization.is_some_and(|policy| policy.learned.is_some());
+        if self.pending.as_ref().is_some_and(|pending| pending.from <= step) {
+            self.settle()?;
+        }
         if let (Some(goal), true, true) = (self.goal, trained, step.is_multiple_of(self.interval)) {
-            self.measured(weights_bytes(parameters)?, goal);
+            self.settle()?;
+            match parameters.device() {
+                Device::Cpu => self.measured(weights_bytes(parameters)?, goal),
+                Device::Cuda(_) => {
+                    let copy = parameters.copy_to_host();
+                    let packing = std::thread::spawn(move || weights_bytes(&copy));
+                    self.pending = Some(Pending { from: step + self.interval.div_ceil(2), packing });
+                }
+            }
         }
         Ok(self.lambda)
+    }
+
+    /// Waits for a measurement that is under way. A stage does so after each epoch, because the state
+    /// is saved then.
+    ///
+    /// # Errors
+    /// As for [`for_step`](Self::for_step).
+    pub fn settle(&mut self) -> Result<(), ArtifactError> {
+        if let (Some(Pending { packing, .. }), Some(goal)) = (self.pending.take(), self.goal) {
+            let bytes = packing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+            self.measured(bytes, goal);
+        }
+        Ok(())
     }
 
     fn measured(&mut self, bytes: u64, goal: u64) {
@@ -92,6 +131,7 @@ impl RateControl {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::ModelConfig;
 
     fn control_for(goal: u64) -> RateControl {
         RateControl::new(&Schedule { weights_bytes: Some(goal), ..Schedule::default() }, 1000)
@@ -118,6 +158,24 @@ mod tests {
         let fixed = RateControl::new(&Schedule { lambda: 3e-7, ..Schedule::default() }, 1000);
         assert_eq!(fixed.state(), (3e-7, 3e-7));
         assert_eq!(RateControl::new(&Schedule::default(), 1000).state(), (0.0, 0.0));
+    }
+
+    #[test]
+    fn a_measurement_beside_the_steps_counts_from_a_fixed_step() {
+        let architecture = ModelConfig::preset("tiny").expect("a preset").architecture();
+        let parameters = Parameters::initialize(architecture, 1);
+        let pending = || Some(Pending { from: 3, packing: std::thread::spawn(|| Ok(1100)) });
+        let (mut expected, mut control) = (control_for(1000), control_for(1000));
+        expected.measured(1100, 1000);
+        control.pending = pending();
+        let lambdas = [1, 2, 3, 4].map(|step| control.for_step(&parameters, step).expect("it can be packed"));
+        let (before, after) = (INITIAL_LAMBDA, expected.lambda);
+        assert_eq!(lambdas, [before, before, after, after]);
+        // An epoch's end waits for it.
+        let mut ended = control_for(1000);
+        ended.pending = pending();
+        ended.settle().expect("it can be packed");
+        assert_eq!(ended.state(), expected.state());
     }
 
     #[test]
