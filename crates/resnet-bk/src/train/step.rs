@@ -138,6 +138,8 @@ pub(super) fn gradients(
     let output = model.forward(&batch.inputs, batch.n_seq, &mut mode);
     let mut loss = objective.loss(&model, &output, &leaves, batch);
     if config.load_balancing > 0.0 {
+        word_dropout: config.word_dropout,
+        head_dropout: config.head_dropout,
         let usage = usage_of_all(&output, ranks);
         let blocks = output.layers.iter().zip(&usage);
         let of_blocks = blocks.map(|(layer, usage)| ops::load_balancing(&layer.router_logits, usage));

@@ -36,6 +36,8 @@ fn model(mixer: Mixer, experts: usize) -> ModelState {
         positions: mixer == Mixer::Diagonal,
         dropout: 0.2,
         embedding_dropout: 0.2,
+        word_dropout: 0.2,
+        head_dropout: 0.2,
         gumbel_noise: 0.5,
         load_balancing: 0.1,
         ..tiny
