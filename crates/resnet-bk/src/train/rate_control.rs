@@ -68,7 +68,8 @@ impl RateControl {
         self.bytes
     }
 
-    /// Lambda for a step, in nats of loss per token and coded bit.
+    /// Lambda for a step, in nats of loss per token and coded bit. The size is that of the averaged
+    /// weights once there are some, because they are what the stage keeps.
     ///
     /// # Errors
     /// [`ArtifactError`] if the model cannot be packed because values or scales are not finite.
@@ -76,7 +77,7 @@ impl RateControl {
         let quantization = parameters.architecture().quantization.as_ref();
         let trained = quantization.is_some_and(|policy| policy.learned.is_some());
         if let (Some(goal), true, true) = (self.goal, trained, step.is_multiple_of(self.interval)) {
-            self.measured(weights_bytes(parameters)?, goal);
+            self.measured(weights_bytes(&parameters.averaged())?, goal);
         }
         Ok(self.lambda)
     }

@@ -1,7 +1,7 @@
 //! One training step: forward, backward, clipping by the global norm, optimizer.
 
 use super::cuda::CudaSteps;
-use super::{AdamW, Objective, global_norm};
+use super::{AdamW, Objective, average, global_norm};
 use crate::batch::Batch;
 use crate::checkpoint::ModelState;
 use crate::config::Schedule;
@@ -22,6 +22,8 @@ pub struct Optimization<'a> {
     pub rate: f64,
     /// Rate-distortion multiplier, in nats of loss per coded bit.
     pub lambda: f64,
+    /// Share of the step's weights in their average; 0 if nothing is averaged.
+    pub average: f32,
     /// Source of dropout masks and routing noise.
     pub random: Random,
 }
@@ -109,6 +111,9 @@ fn optimization_step(
         let optimizer = AdamW { schedule: optimization.schedule, rate: optimization.rate, gradient_scale: clip as f32 };
         let trained = state.parameters.as_mut_slice().iter_mut().chain(auxiliary);
         optimizer.update(trained, &gradients);
+        if optimization.average > 0.0 {
+            average::update(state.parameters.as_mut_slice(), optimization.average);
+        }
     }
     outcome
 }
@@ -133,13 +138,13 @@ pub(super) fn gradients(
         share: ranks.share(batch.inputs.len()),
         dropout: config.dropout,
         embedding_dropout: config.embedding_dropout,
+        word_dropout: config.word_dropout,
+        head_dropout: config.head_dropout,
         gumbel_noise: config.gumbel_noise,
     });
     let output = model.forward(&batch.inputs, batch.n_seq, &mut mode);
     let mut loss = objective.loss(&model, &output, &leaves, batch);
     if config.load_balancing > 0.0 {
-        word_dropout: config.word_dropout,
-        head_dropout: config.head_dropout,
         let usage = usage_of_all(&output, ranks);
         let blocks = output.layers.iter().zip(&usage);
         let of_blocks = blocks.map(|(layer, usage)| ops::load_balancing(&layer.router_logits, usage));
