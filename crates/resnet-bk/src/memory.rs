@@ -2,8 +2,8 @@
 //! large are refused with their names, before an allocation fails.
 //!
 //! ```text
-//! step    20 P + 8 P_teacher + 4 N L A + head    bytes
-//! saving  36 P                                   bytes: values, moments, and the file
+//! step    20 P + 8 P_teacher + 4 N L A + head    bytes; 4 P more with averaged weights
+//! saving  36 P                                   bytes: values, moments, and the file; 12 P more
 //! A       diagonal 4 D + k F + 3 H + E           floats per token in a block
 //!         propagator 6 D + k F + 9 H + E
 //! head    2 G V  (twice with a teacher)          logits of a group, in half precision
@@ -16,7 +16,7 @@
 //! Temporary buffers of kernels are not counted, so a run may need half as much again. Everything
 //! counted is in memory at the same time.
 
-use crate::config::{ModelConfig, StageConfig, StageKind};
+use crate::config::{ModelConfig, Schedule, StageConfig, StageKind};
 use resnet_bk_runtime::internal::architecture::{Architecture, Mixer};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -83,7 +83,7 @@ fn sum(terms: &[u64]) -> u64 {
 }
 
 /// Least memory of training, in bytes.
-pub fn training_bytes(model: &ModelConfig, teacher: Option<&ModelConfig>, batch_size: usize) -> u64 {
+pub fn training_bytes(model: &ModelConfig, teacher: Option<&ModelConfig>, schedule: &Schedule) -> u64 {
     let count = |model: &ModelConfig| model.architecture().parameter_count() as u64;
     let parameters = count(model);
     let [d, f, h, e, k] = [model.d_model, model.d_ff, model.heads, model.num_experts, model.top_k].map(|n| n as u64);
@@ -91,15 +91,16 @@ pub fn training_bytes(model: &ModelConfig, teacher: Option<&ModelConfig>, batch_
         Mixer::Diagonal => sum(&[4 * d, product(&[k, f]), 3 * h, e]),
         Mixer::Propagator => sum(&[6 * d, product(&[k, f]), 9 * h, e]),
     };
-    let activations = product(&[4, batch_size as u64, model.n_seq as u64, model.n_layers as u64, kept]);
+    let activations = product(&[4, schedule.batch_size as u64, model.n_seq as u64, model.n_layers as u64, kept]);
     let heads = if teacher.is_some() { 2 } else { 1 };
+    let averages = if schedule.average > 0.0 { 1 } else { 0 };
     let step = sum(&[
-        product(&[20, parameters]),
+        product(&[20 + 4 * averages, parameters]),
         product(&[8, teacher.map_or(0, count)]),
         activations,
         product(&[2, heads, GROUP, model.vocab_size as u64]),
     ]);
-    step.max(product(&[36, parameters]))
+    step.max(product(&[36 + 12 * averages, parameters]))
 }
 
 /// Least memory of evaluating a text, in bytes, with one window per thread.
@@ -125,10 +126,9 @@ fn fit_stages(stages: &[&StageConfig], first: &ModelConfig, available: u64) -> R
         // The vocabulary is that of the text, whatever size a stage's model has.
         let after = ModelConfig { vocab_size: first.vocab_size, ..stage.model_after(&model) };
         let teacher = (stage.kind() != StageKind::Train).then_some(&model);
-        let batch_size = stage.schedule().batch_size;
-        let needed = training_bytes(&after, teacher, batch_size);
+        let needed = training_bytes(&after, teacher, stage.schedule());
         if needed > available {
-            let sizes = sizes(&after, teacher, batch_size, needed);
+            let sizes = sizes(&after, teacher, stage.schedule(), needed);
             return Err(MemoryError::Stage { stage: index + 1, kind: stage.kind(), needed, available, sizes });
         }
         model = after;
@@ -137,12 +137,14 @@ fn fit_stages(stages: &[&StageConfig], first: &ModelConfig, available: u64) -> R
 }
 
 /// The sizes that use most of the memory: those whose halving saves most.
-fn sizes(model: &ModelConfig, teacher: Option<&ModelConfig>, batch_size: usize, needed: u64) -> String {
+fn sizes(model: &ModelConfig, teacher: Option<&ModelConfig>, schedule: &Schedule, needed: u64) -> String {
     let half = |change: fn(&mut ModelConfig)| {
         let mut smaller = model.clone();
         change(&mut smaller);
-        training_bytes(&smaller, teacher, batch_size)
+        training_bytes(&smaller, teacher, schedule)
     };
+    let batch_size = schedule.batch_size;
+    let half_batch = Schedule { batch_size: batch_size.div_ceil(2), ..schedule.clone() };
     let halved = [
         ("vocab_size", model.vocab_size, half(|model| model.vocab_size = model.vocab_size.div_ceil(2))),
         ("d_model", model.d_model, half(|model| model.d_model = model.d_model.div_ceil(2))),
@@ -151,7 +153,7 @@ fn sizes(model: &ModelConfig, teacher: Option<&ModelConfig>, batch_size: usize, 
         ("num_experts", model.num_experts, half(|model| model.num_experts = model.num_experts.div_ceil(2))),
         ("n_layers", model.n_layers, half(|model| model.n_layers = model.n_layers.div_ceil(2))),
         ("n_seq", model.n_seq, half(|model| model.n_seq = model.n_seq.div_ceil(2))),
-        ("schedule.batch_size", batch_size, training_bytes(model, teacher, batch_size.div_ceil(2))),
+        ("schedule.batch_size", batch_size, training_bytes(model, teacher, &half_batch)),
     ];
     let mut named: Vec<(f64, String)> = halved
         .into_iter()
@@ -232,7 +234,7 @@ fn available_in(group: &Path, [limit, used, reclaimable]: [&str; 3]) -> Option<u
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{DistillConfig, Schedule, TrainConfig};
+    use crate::config::{DistillConfig, TrainConfig};
 
     const GIGABYTE: u64 = 1 << 30;
 

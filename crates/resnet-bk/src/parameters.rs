@@ -1,6 +1,6 @@
 //! The parameters of a model: arrays in the order of [`Architecture::tensors`].
 //!
-//! Values, pruning masks and optimizer moments are stored side by side in plain memory.
+//! Values, pruning masks, optimizer moments and averages are stored side by side in plain memory.
 //! Checkpoints, pruning, the optimizer and the export all use them. A training step makes tensors
 //! of the values (see [`crate::model`]).
 
@@ -47,7 +47,7 @@ impl Moments {
     }
 }
 
-/// One tensor with its mask and moments.
+/// One tensor with its mask, moments and average.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Parameter {
     /// Identity, shape and role.
@@ -58,17 +58,19 @@ pub struct Parameter {
     pub mask: Option<Mask>,
     /// Optimizer state; empty before the first step of a stage.
     pub moments: Moments,
+    /// Moving average of the values over the stage's last steps; empty while nothing is averaged.
+    pub average: Buffer,
 }
 
 impl Parameter {
-    /// A new parameter without mask or moments.
+    /// A new parameter without mask, moments or average.
     ///
     /// # Panics
     /// If the number of values does not match the shape.
     pub fn new(spec: TensorSpec, values: impl Into<Buffer>) -> Self {
         let values = values.into();
         assert_eq!(values.len(), spec.len(), "values of {}", spec.id);
-        Self { spec, values, mask: None, moments: Moments::default() }
+        Self { spec, values, mask: None, moments: Moments::default(), average: Buffer::default() }
     }
 
     /// Sets masked values to zero.
@@ -228,11 +230,41 @@ impl Parameters {
         self.list.iter_mut().find(|parameter| parameter.spec.id == id)
     }
 
-    /// Changes the architecture. Tensors in both lists keep their values; new ones are zero.
+    /// Whether there is an average of the weights.
+    pub fn is_averaged(&self) -> bool {
+        self.list.iter().any(|parameter| !parameter.average.is_empty())
+    }
+
+    /// Begins an average of the trained weights with their present values.
+    pub fn begin_average(&mut self) {
+        for parameter in self.list.iter_mut().filter(|parameter| parameter.spec.is_trained()) {
+            parameter.average = parameter.values.clone();
+        }
+    }
+
+    /// Drops the average, because the model has changed.
+    pub fn drop_average(&mut self) {
+        self.list.iter_mut().for_each(|parameter| parameter.average = Buffer::default());
+    }
+
+    /// The model with averaged weights, or with its own while nothing is averaged. It has no moments.
+    pub fn averaged(&self) -> Self {
+        let averaged = |parameter: &Parameter| {
+            let Parameter { spec, values, mask, average, .. } = parameter;
+            let values = if average.is_empty() { values } else { average };
+            Parameter { mask: mask.clone(), ..Parameter::new(spec.clone(), values.clone()) }
+        };
+        let list = self.list.iter().map(averaged).collect();
+        Self { architecture: self.architecture.clone(), list, device: self.device.clone(), ranks: self.ranks.clone() }
+    }
+
+    /// Changes the architecture. Tensors in both lists keep their values; new ones are zero. An
+    /// average is dropped.
     ///
     /// # Panics
     /// If a tensor in both lists has different sizes.
-    pub fn with_architecture(self, architecture: Architecture) -> Self {
+    pub fn with_architecture(mut self, architecture: Architecture) -> Self {
+        self.drop_average();
         let mut old = by_id(self.list);
         let list = architecture
             .tensors()
@@ -252,11 +284,12 @@ impl Parameters {
     }
 
     /// Removes an expert: drops its tensors, renumbers later experts, and removes its column of the
-    /// router.
+    /// router. An average is dropped.
     ///
     /// # Panics
     /// If there is no such expert, or it is the only one of the block.
-    pub fn remove_expert(self, block: usize, expert: usize) -> Self {
+    pub fn remove_expert(mut self, block: usize, expert: usize) -> Self {
+        self.drop_average();
         let mut architecture = self.architecture;
         let experts = architecture.experts[block];
         assert!(expert < experts && experts > 1, "expert {expert} of {experts}");

@@ -49,12 +49,13 @@ fn with_batches_of(recipe: &Recipe, batch_size: usize) -> Recipe {
 /// All kinds of stages, with noise.
 fn all_stages() -> Recipe {
     let mut recipe = recipe(&[
-        ("train", "schedule.epochs = 2\nschedule.keep_best_epoch = true"),
+        ("train", "schedule.epochs = 2\nschedule.keep_best_epoch = true\nschedule.average = 0.9"),
         ("qat", ""),
         ("prune", "magnitude.sparsity = 0.3\nexperts.milestones = [{ epoch = 0, experts = 2 }]"),
         ("distill", "student.heads = 1\nschedule.epochs = 2"),
     ]);
     (recipe.model.dropout, recipe.model.gumbel_noise, recipe.model.load_balancing) = (0.1, 0.5, 0.02);
+    (recipe.model.word_dropout, recipe.model.head_dropout) = (0.1, 0.1);
     recipe
 }
 

@@ -242,14 +242,15 @@ fn successive_distillations_give_smaller_students() {
 
 fn request(out: &Path, resume: bool) -> RunRequest {
     let stages = [
-        ("train", "schedule.epochs = 2"),
+        ("train", "schedule.epochs = 2\nschedule.average = 0.9\nschedule.average_from = 0.2"),
         ("qat", ""),
         ("prune", PRUNE_SLOWLY),
-        ("distill", "student.heads = 1\nschedule.epochs = 3"),
+        ("distill", "student.heads = 1\nschedule.epochs = 3\nschedule.average = 0.95"),
     ];
     let mut recipe = recipe(&stages);
     // Dropout and Gumbel noise must be drawn again identically.
     (recipe.model.dropout, recipe.model.gumbel_noise) = (0.1, 0.5);
+    (recipe.model.word_dropout, recipe.model.head_dropout) = (0.1, 0.1);
     let (corpus, cache) = (corpus(), Cache::disabled());
     let device = Device::Cpu;
     RunRequest {

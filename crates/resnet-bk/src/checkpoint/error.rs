@@ -1,7 +1,7 @@
 //! Errors of checkpoint files.
 
 use super::agreement::Disagreement;
-use super::file::{METADATA, VERSION};
+use super::file::{METADATA, OLDEST, VERSION};
 use crate::ranks::LeaderFailed;
 use resnet_bk_runtime::internal::architecture_validation::ArchitectureError;
 use resnet_bk_runtime::internal::model::ModelError;
@@ -50,13 +50,13 @@ pub enum CheckpointError {
         part: String,
     },
     /// The file has an older format.
-    #[error("{path} was written by an older resnet-bk: its version is {version}, this one reads version {supported}")]
+    #[error("{path} was written by an older resnet-bk: its version is {version}, the oldest that this one reads is {supported}")]
     Older {
         /// The file.
         path: PathBuf,
         /// Its version.
         version: u32,
-        /// The version that can be read.
+        /// The oldest version that can be read.
         supported: u32,
     },
     /// The file has a newer format.
@@ -90,7 +90,7 @@ pub(super) enum ContentError {
     Checksum(String),
     #[error("its version is {0}, newer than the supported {VERSION}")]
     Newer(u32),
-    #[error("its version is {0}, older than the supported {VERSION}")]
+    #[error("its version is {0}, older than the supported {OLDEST}")]
     Older(u32),
     #[error("metadata: {0}")]
     Metadata(#[from] serde_json::Error),
@@ -126,7 +126,7 @@ impl ContentError {
         let path = path.to_owned();
         match self {
             Self::Checksum(part) => CheckpointError::Damaged { path, part },
-            Self::Older(version) => CheckpointError::Older { path, version, supported: VERSION },
+            Self::Older(version) => CheckpointError::Older { path, version, supported: OLDEST },
             Self::Newer(version) => CheckpointError::Newer { path, version, supported: VERSION },
             other => CheckpointError::Content { path, message: other.to_string() },
         }

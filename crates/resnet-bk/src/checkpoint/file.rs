@@ -5,6 +5,7 @@
 //!            mask/NAME              U8   0 for a pruned weight, else 1; only for pruned parameters
 //!            first/NAME second/NAME F32  Adam moments         only in an unfinished stage,
 //!            steps/NAME             U64  optimizer steps [1]  after the parameter's first step
+//!            average/NAME           F32  averaged weights, in an unfinished stage that has them
 //!            auxiliary/NAME         F32  parameters of the running stage alone, with moments
 //!            vocabulary             U8   the words as UTF-8, one per line
 //!            metadata-crc32         U32  CRC-32 of the metadata's JSON, [1]
@@ -14,8 +15,8 @@
 //! The rest of the header (names, types, shapes and offsets of the tensors) is compared with what
 //! the architecture requires. So a file with any changed bit is refused.
 //!
-//! Version 1 had no checksums. Version 2 had other names of recipe keys and of scales. Files are
-//! replaced atomically, so an interruption leaves the previous checkpoint intact.
+//! Version 1 had no checksums. Version 2 had other names of recipe keys and of scales. Version 3 had
+//! no averages and is read. Files are replaced atomically, so an interruption leaves the previous checkpoint intact.
 
 use super::agreement::check_agreement;
 use super::error::ContentError;
@@ -42,7 +43,9 @@ pub(super) const METADATA_CHECKSUM: &str = "metadata-crc32";
 /// Prefix of parameters that are not in the architecture.
 pub(super) const AUXILIARY: &str = "auxiliary/";
 /// Version of the format.
-pub(super) const VERSION: u32 = 3;
+pub(super) const VERSION: u32 = 4;
+/// The oldest version that is read.
+pub(super) const OLDEST: u32 = 3;
 
 #[derive(Serialize, Deserialize)]
 pub(super) struct Metadata {
@@ -149,13 +152,16 @@ impl Checkpoint {
             bytes
         };
         let mut push_parameter = |prefix: &str, parameter: &Parameter| {
-            let Parameter { spec, values, mask, moments } = parameter;
+            let Parameter { spec, values, mask, moments, average } = parameter;
             let name = format!("{prefix}{}", spec.id);
             push(name.clone(), Dtype::F32, &spec.shape, float(values));
             if is_unfinished && !moments.is_empty() {
                 push(format!("first/{name}"), Dtype::F32, &spec.shape, float(&moments.first));
                 push(format!("second/{name}"), Dtype::F32, &spec.shape, float(&moments.second));
                 push(format!("steps/{name}"), Dtype::U64, &[1], moments.step_count().to_le_bytes().to_vec());
+            }
+            if is_unfinished && !average.is_empty() {
+                push(format!("average/{name}"), Dtype::F32, &spec.shape, float(average));
             }
             if let Some(mask) = mask {
                 push(format!("mask/{name}"), Dtype::U8, &spec.shape, mask.iter().map(|&keep| u8::from(keep)).collect());
@@ -239,7 +245,7 @@ fn read_metadata(found: Option<&HashMap<String, String>>, tensors: &SafeTensors)
     if version > VERSION {
         return Err(ContentError::Newer(version));
     }
-    if version < VERSION {
+    if version < OLDEST {
         return Err(ContentError::Older(version));
     }
     if checksum.is_none() {

@@ -13,7 +13,7 @@ pub use error::CheckpointError;
 use crate::config::{DistillConfig, MagnitudePruning, ModelConfig, QatConfig};
 use crate::corpus::TextFingerprint;
 use crate::environment::Environment;
-use crate::parameters::{Moments, Parameter, Parameters};
+use crate::parameters::{Parameter, Parameters};
 use crate::summary::{PlanSummary, Removal, StageSummary};
 use crate::train::EpochPerplexity;
 use resnet_bk_runtime::internal::tokenizer::Vocabulary;
@@ -36,7 +36,7 @@ pub struct Checkpoint {
 pub struct ModelState {
     /// Configuration of this model. A student has its own.
     pub config: ModelConfig,
-    /// Values, masks and optimizer moments.
+    /// Values, masks, optimizer moments and averages.
     pub parameters: Parameters,
     /// The vocabulary, shared by a teacher and its students.
     pub vocabulary: Arc<Vocabulary>,
@@ -118,12 +118,23 @@ pub struct Progress {
     /// State of rate control: integral part and lambda.
     #[serde(default)]
     pub rate_control: Option<(f64, f64)>,
+    /// Number of steps in the averaged weights.
+    #[serde(default)]
+    pub averaged_steps: u64,
 }
 
 impl Progress {
     /// Progress at the beginning of a stage.
     pub fn new(stage: usize) -> Self {
-        Self { stage, epochs: Vec::new(), form_since: 0, best_epoch: None, seconds: 0.0, rate_control: None }
+        Self {
+            stage,
+            epochs: Vec::new(),
+            form_since: 0,
+            best_epoch: None,
+            seconds: 0.0,
+            rate_control: None,
+            averaged_steps: 0,
+        }
     }
 }
 
@@ -153,11 +164,10 @@ impl Checkpoint {
         Self { model, training: TrainingState::default(), history: History::default() }
     }
 
-    /// Drops progress, auxiliary parameters and optimizer moments.
+    /// Drops progress, auxiliary parameters and optimizer moments, and makes averaged weights the
+    /// model's own.
     pub fn finish_stage(&mut self) {
         self.training = TrainingState::default();
-        for parameter in self.model.parameters.as_mut_slice() {
-            parameter.moments = Moments::default();
-        }
+        self.model.parameters = self.model.parameters.averaged();
     }
 }

@@ -59,7 +59,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// One parameter with its mask and, in an unfinished stage, its moments. `None` if the file
+    /// One parameter with its mask and, in an unfinished stage, its moments and average. `None` if the file
     /// does not have it.
     pub(super) fn parameter(
         &mut self,
@@ -70,13 +70,20 @@ impl<'a> Reader<'a> {
         let name = format!("{prefix}{}", spec.id);
         let Some(values) = self.floats(&name, &spec.shape)? else { return Ok(None) };
         let moments = if is_unfinished { self.moments(&name, &spec.shape)? } else { Moments::default() };
+        let average = if is_unfinished { self.floats(&format!("average/{name}"), &spec.shape)? } else { None };
         let mask_name = format!("mask/{name}");
         let mask = self.take(&mask_name, Dtype::U8, &spec.shape)?;
         if mask.is_some_and(|mask| mask.iter().any(|&keep| keep > 1)) {
             return Err(ContentError::Mask(mask_name));
         }
         let mask = mask.map(|mask| mask.iter().map(|&keep| keep == 1).collect());
-        Ok(Some(Parameter { spec: spec.clone(), values: values.into(), mask, moments }))
+        Ok(Some(Parameter {
+            spec: spec.clone(),
+            values: values.into(),
+            mask,
+            moments,
+            average: average.unwrap_or_default().into(),
+        }))
     }
 
     fn moments(&mut self, name: &str, shape: &[usize]) -> Result<Moments, ContentError> {

@@ -1,6 +1,7 @@
 use super::ModelState;
-use super::file::{METADATA, METADATA_CHECKSUM, Tensor, VERSION, assemble};
+use super::file::{METADATA, METADATA_CHECKSUM, OLDEST, Tensor, VERSION, assemble};
 use super::*;
+use crate::parameters::Moments;
 use crate::random::Random;
 use crate::train::EpochPerplexity;
 use resnet_bk_runtime::internal::architecture::Architecture;
@@ -19,7 +20,7 @@ const PATH: &str = "RUN/02-distill/model.safetensors";
 const FLIPS: usize = 4_000;
 
 /// A model in the middle of a stage with everything that a file can hold: quantizers, a removed
-/// expert, masks, moments and a projection.
+/// expert, masks, moments, averages and a projection.
 fn checkpoint() -> Checkpoint {
     let words: Vec<String> = ["<unk>", "<eos>", "größer"].into_iter().map(str::to_owned).collect();
     let more = (0..37).map(|n| format!("w{n}"));
@@ -36,6 +37,10 @@ fn checkpoint() -> Checkpoint {
         |block| TensorSpec { id: ModelTensor::FeatureProjection(block).into(), shape: vec![2, 4], role: Role::Mixer };
     checkpoint.training.auxiliary = [0, 1].map(|block| Parameter::new(spec(block), vec![0.5; 8])).into_iter().collect();
     let mut random = Random::new(3);
+    checkpoint.model.parameters.begin_average();
+    for parameter in checkpoint.model.parameters.as_mut_slice() {
+        parameter.average.iter_mut().for_each(|x| *x += random.uniform());
+    }
     let all = checkpoint.model.parameters.as_mut_slice().iter_mut().chain(&mut checkpoint.training.auxiliary);
     for (index, parameter) in all.enumerate().filter(|(index, _)| index % 3 != 0) {
         let length = parameter.values.len();
@@ -88,8 +93,10 @@ fn a_written_checkpoint_reads_back() {
     assert_eq!(found.training.auxiliary, written.training.auxiliary);
     assert_eq!(read(&written.to_bytes().unwrap()).unwrap().to_bytes().unwrap(), written.to_bytes().unwrap());
 
+    let averages: Vec<_> = written.model.parameters.averaged().iter().cloned().collect();
     let mut done = written;
     done.finish_stage();
+    assert!(done.model.parameters.iter().eq(&averages), "a finished stage keeps the averaged weights");
     let found = read(&done.to_bytes().unwrap()).unwrap();
     assert_eq!(
         (found.model.parameters, found.training.auxiliary, found.training.progress),
@@ -177,7 +184,7 @@ fn masks_and_moments_of_wrong_size_or_type_are_refused() {
 
 #[test]
 fn unknown_tensors_are_refused() {
-    for name in ["blocks.7.norm.gamma", "mask/norm.nothing", "first/nothing", "first/auxiliary/nothing", "bias"] {
+    for name in ["blocks.7.norm.gamma", "mask/norm.nothing", "first/nothing", "first/auxiliary/nothing", "average/nothing", "bias"] {
         let error = refusal(|_, tensors| {
             let (name, bytes) = (name.to_owned(), vec![0; 4]);
             tensors.push(Tensor { name, dtype: Dtype::F32, shape: vec![1], bytes });
@@ -226,7 +233,7 @@ fn configuration_and_architecture_must_agree() {
 }
 
 #[test]
-fn other_versions_are_refused_with_their_number() {
+fn older_and_newer_versions_are_refused_with_their_number() {
     // A file of version 1 had no checksums.
     let checkpoint = checkpoint();
     let tensors = checkpoint.tensors();
@@ -241,15 +248,33 @@ fn other_versions_are_refused_with_their_number() {
         safetensors::serialize(tensors, Some(entries.into_iter().collect())).unwrap()
     };
     let error = read(&without_checksum(&metadata.to_string())).unwrap_err();
-    assert!(matches!(error, CheckpointError::Older { version: 1, supported: VERSION, .. }), "{error}");
+    assert!(matches!(error, CheckpointError::Older { version: 1, supported: OLDEST, .. }), "{error}");
     assert_eq!(
         error.to_string(),
-        format!("{PATH} was written by an older resnet-bk: its version is 1, this one reads version {VERSION}")
+        format!("{PATH} was written by an older resnet-bk: its version is 1, the oldest that this one reads is {OLDEST}")
     );
+    let error = refusal(|metadata, _| metadata["version"] = json!(OLDEST - 1));
+    assert!(error.contains("the oldest that this one reads is"), "{error}");
     let error = refusal(|metadata, _| metadata["version"] = json!(VERSION + 1));
     let told = format!("newer resnet-bk: its version is {}, this one reads version {VERSION}", VERSION + 1);
     assert!(error.ends_with(&told), "{error}");
     let json = serde_json::to_string(&checkpoint.metadata(&tensors)).unwrap();
     let error = read(&without_checksum(&json)).unwrap_err().to_string();
     assert!(error.ends_with("its metadata has no checksum"), "{error}");
+}
+
+/// A file of version 3 has no averages and fewer keys.
+#[test]
+fn a_checkpoint_of_the_oldest_version_is_read() {
+    let mut expected = checkpoint();
+    expected.model.parameters.drop_average();
+    let tensors = expected.tensors();
+    let mut metadata = serde_json::to_value(expected.metadata(&tensors)).unwrap();
+    metadata["version"] = json!(OLDEST);
+    for (table, keys) in [("config", &["word_dropout", "head_dropout"][..]), ("progress", &["averaged_steps"])] {
+        keys.iter().for_each(|key| drop(metadata[table].as_object_mut().unwrap().remove(*key).expect("a new key")));
+    }
+    let found = read(&assemble(&metadata.to_string(), &tensors).unwrap()).unwrap();
+    assert_eq!(found.model.parameters, expected.model.parameters);
+    assert_eq!((found.model.config, found.training.progress), (expected.model.config, expected.training.progress));
 }

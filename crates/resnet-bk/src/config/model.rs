@@ -85,6 +85,13 @@ pub struct ModelConfig {
     pub dropout: f32,
     /// Dropout probability of the embeddings.
     pub embedding_dropout: f32,
+    /// Probability that a word of the vocabulary is dropped: in each training step, its embeddings
+    /// are zero everywhere in the batch. The head keeps the word.
+    #[serde(default)]
+    pub word_dropout: f32,
+    /// Dropout probability of the normalized hidden states before the head.
+    #[serde(default)]
+    pub head_dropout: f32,
     /// How a block mixes over time.
     pub mixer: Mixer,
     /// Which tokens a position can see. With the propagator mixer it must be `causal`.
@@ -217,6 +224,8 @@ impl ModelConfig {
             d_ff: 128,
             dropout: 0.1,
             embedding_dropout: 0.1,
+            word_dropout: 0.0,
+            head_dropout: 0.0,
             mixer: Mixer::Diagonal,
             causality: Causality::Causal,
             heads: 1,
@@ -272,14 +281,14 @@ impl ModelConfig {
         ) -> Result<(), ConfigError> {
             if holds { Ok(()) } else { Err(ConfigError::Range { field, value: value.to_string(), allowed }) }
         }
-        let probability = |p: f32| (0.0..1.0).contains(&p);
-        require(probability(self.dropout), "dropout", self.dropout, "at least 0 and below 1")?;
-        require(
-            probability(self.embedding_dropout),
-            "embedding_dropout",
-            self.embedding_dropout,
-            "at least 0 and below 1",
-        )?;
+        for (field, value) in [
+            ("dropout", self.dropout),
+            ("embedding_dropout", self.embedding_dropout),
+            ("word_dropout", self.word_dropout),
+            ("head_dropout", self.head_dropout),
+        ] {
+            require((0.0..1.0).contains(&value), field, value, "at least 0 and below 1")?;
+        }
         // The lists are expanded below, so check their lengths first.
         require((1..=MAX_HEADS).contains(&self.heads), "heads", self.heads, "from 1 to 65,536")?;
         require((1..=MAX_BLOCKS).contains(&self.n_layers), "n_layers", self.n_layers, "from 1 to 256")?;
@@ -317,6 +326,8 @@ impl ModelConfig {
         Self {
             dropout: other.dropout,
             embedding_dropout: other.embedding_dropout,
+            word_dropout: other.word_dropout,
+            head_dropout: other.head_dropout,
             gradient: other.gradient,
             grad_clip: other.grad_clip,
             load_balancing: other.load_balancing,
@@ -396,6 +407,8 @@ mod tests {
         refuse(|c| c.top_k = 3, "top_k is 3, but must be from 1 to num_experts");
         refuse(|c| c.top_k = 0, "top_k is 0, but must be from 1 to num_experts");
         refuse(|c| c.dropout = 1.0, "dropout is 1, but must be at least 0 and below 1");
+        refuse(|c| c.head_dropout = 1.0, "head_dropout is 1, but must be at least 0 and below 1");
+        refuse(|c| c.word_dropout = -0.1, "word_dropout is -0.1, but must be at least 0 and below 1");
         refuse(|c| c.quantization_bits = 5, "quantization_bits is 5, but must be 4, 8, 16 or 32");
         refuse(|c| c.grad_clip = 0.0, "grad_clip is 0, but must be finite and above 0");
         refuse(|c| c.grad_clip = f32::INFINITY, "grad_clip is inf, but must be finite and above 0");

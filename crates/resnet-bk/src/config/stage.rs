@@ -94,6 +94,12 @@ pub struct Schedule {
     /// one. The dev slice is the last 2 % of the training tokens, at most 50,000. It is then held
     /// out of training.
     pub keep_best_epoch: bool,
+    /// Decay of averaged weights, such as 0.999; 0 for none. What is measured after an epoch, chosen
+    /// and kept is then the exponential moving average of the weights. Training goes on with the
+    /// weights themselves. The average begins anew when the model is quantized or pruned.
+    pub average: f64,
+    /// Share of the stage's steps after which averaging begins.
+    pub average_from: f64,
     /// Number format of the head's matrix products in training: `bf16` if the processor multiplies
     /// it in hardware, or `float32`.
     pub precision: Precision,
@@ -114,6 +120,8 @@ impl Default for Schedule {
             lambda: 0.0,
             weights_bytes: None,
             keep_best_epoch: false,
+            average: 0.0,
+            average_from: 0.5,
             precision: Precision::Bf16,
         }
     }

@@ -70,6 +70,8 @@ impl Schedule {
         below_one("beta1", self.beta1)?;
         below_one("beta2", self.beta2)?;
         not_negative("lambda", self.lambda)?;
+        below_one("average", self.average)?;
+        below_one("average_from", self.average_from)?;
         let bytes = self.weights_bytes.unwrap_or(1);
         require(bytes >= 1, "weights_bytes", bytes, "at least 1")
     }

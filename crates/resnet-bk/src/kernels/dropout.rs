@@ -56,6 +56,13 @@ impl DropoutMask {
         mask.map_or((0, 0, 1.0, 0), |mask| (mask.draw, mask.threshold, mask.keep, mask.first_token as u64))
     }
 
+    /// Factor of one element of the whole mask: 0, or the scale of those that are not dropped.
+    pub fn factor(&self, element: usize) -> f32 {
+        let word = stream_word(self.key, (element / Self::ELEMENTS) as u64);
+        let drawn = (word >> (16 * (element % Self::ELEMENTS))) as u32 & 0xffff;
+        if drawn < self.threshold { 0.0 } else { self.keep }
+    }
+
     /// Scale of the elements that are not dropped.
     pub fn keep(&self) -> f32 {
         self.keep
@@ -130,6 +137,14 @@ mod tests {
             }
             assert_eq!(whole, parts, "parts of {size}");
         }
+    }
+
+    #[test]
+    fn the_factor_of_an_element_is_that_of_the_whole_mask() {
+        let mut whole = vec![1.0; 1003];
+        mask(0.3).apply(0, &mut whole);
+        let factors: Vec<f32> = (0..1003).map(|element| mask(0.3).factor(element)).collect();
+        assert_eq!(factors, whole);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The AdamW update of a chunk of a parameter, and the sum of squares of a gradient.
+//! The AdamW update of a chunk of a parameter, its average, and the sum of squares of a gradient.
 
 use resnet_bk_runtime::internal::dispatched;
 use resnet_bk_runtime::internal::kernels::InstructionSet;
@@ -42,6 +42,19 @@ fn adamw_step_body(values: &mut [f32], first: &mut [f32], second: &mut [f32], gr
 }
 
 dispatched! {
+    /// Moves averages toward the values: `a += share (w - a)`. Both slices have the same length.
+    pub fn average_step(average: &mut [f32], values: &[f32], share: f32)
+        = average_step_on(set) => average_step_body(average, values, share)
+}
+
+#[inline(always)]
+fn average_step_body(average: &mut [f32], values: &[f32], share: f32) {
+    for (a, w) in average.iter_mut().zip(values) {
+        *a += share * (*w - *a);
+    }
+}
+
+dispatched! {
     /// Sum of squares, in double precision.
     pub fn sum_of_squares(values: &[f32]) -> f64 = sum_of_squares_on(set) => sum_of_squares_body(values)
 }
@@ -80,6 +93,11 @@ mod tests {
                 let mut second: Vec<f32> = values(n, 4).iter().map(|x| x * x).collect();
                 adamw_step_on(set, &mut weights, &mut first, &mut second, &gradient, step);
                 [weights, first, second].concat()
+            });
+            equal_bits("average_step", |set| {
+                let mut average = values(n, 2);
+                average_step_on(set, &mut average, &gradient, 0.1);
+                average
             });
             equal_bits("sum_of_squares", |set| {
                 // All 64 bits of the sum, as two numbers.

@@ -40,7 +40,7 @@ pub struct LanguageModel {
 /// Result of a forward pass.
 #[derive(Debug)]
 pub struct Output {
-    /// Hidden states after the last norm, `[n, D]`.
+    /// Hidden states after the last norm, `[n, D]`; in training with the head's dropout.
     pub hidden: Tensor,
     /// One entry per block.
     pub layers: Vec<LayerOutput>,
@@ -185,15 +185,16 @@ impl LanguageModel {
     /// If `tokens` is not a multiple of `length`, or `length` is 0.
     pub fn forward(&self, tokens: &TokenIds, length: usize, mode: &mut Mode) -> Output {
         assert!(length > 0 && tokens.len().is_multiple_of(length), "{} tokens in sequences of {length}", tokens.len());
-        let mask = mode.embedding_dropout();
-        let mut x = ops::embed(tokens.clone(), length, &self.layout, &self.embedding, self.positions.as_ref(), mask);
+        let dropout = mode.embedding_dropout();
+        let positions = self.positions.as_ref();
+        let mut x = ops::embed(tokens.clone(), length, &self.layout, &self.embedding, positions, dropout);
         let mut layers = Vec::with_capacity(self.blocks.len());
         for block in &self.blocks {
             let (y, layer) = block.forward(self, x, length, mode);
             x = y;
             layers.push(layer);
         }
-        Output { hidden: self.norm.forward(&x), layers }
+        Output { hidden: ops::dropout(&self.norm.forward(&x), mode.head_dropout()), layers }
     }
 }
 

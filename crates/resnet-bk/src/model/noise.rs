@@ -1,6 +1,6 @@
 //! Random noise of the forward pass in training.
 
-use crate::ops::{self, DropoutMask};
+use crate::ops::{self, DropoutMask, EmbeddingDropout};
 use crate::random::StepStream;
 use crate::ranks::Share;
 use crate::tape::Tensor;
@@ -26,6 +26,10 @@ pub struct Noise {
     pub dropout: f32,
     /// Dropout probability of the embeddings.
     pub embedding_dropout: f32,
+    /// Probability of a word of the vocabulary to be dropped from the embeddings.
+    pub word_dropout: f32,
+    /// Dropout probability of the hidden states before the head.
+    pub head_dropout: f32,
     /// Scale of Gumbel noise on the router's logits; 0 for none.
     pub gumbel_noise: f32,
 }
@@ -41,9 +45,17 @@ impl Mode {
         self.mask(|noise| noise.dropout)
     }
 
-    /// Mask for the embeddings.
-    pub fn embedding_dropout(&mut self) -> Option<DropoutMask> {
-        self.mask(|noise| noise.embedding_dropout)
+    /// Masks for the embeddings.
+    pub fn embedding_dropout(&mut self) -> EmbeddingDropout {
+        EmbeddingDropout {
+            words: self.mask(|noise| noise.word_dropout),
+            elements: self.mask(|noise| noise.embedding_dropout),
+        }
+    }
+
+    /// Mask for the hidden states before the head.
+    pub fn head_dropout(&mut self) -> Option<DropoutMask> {
+        self.mask(|noise| noise.head_dropout)
     }
 
     /// A new mask; `None` if the probability is 0.

@@ -13,6 +13,7 @@
 //! Tensors are row-major. In formulas, `dx` is the gradient of the loss with respect to `x`, and
 //! "words" are the entries of the vocabulary.
 
+mod dropout;
 mod elementwise;
 mod embedding_lookup;
 mod experts;
@@ -25,12 +26,12 @@ mod mix_features;
 mod normalization;
 mod penalties;
 mod propagator;
-mod residual_dropout;
 mod resolvent;
 
 pub use crate::kernels::DropoutMask;
+pub use dropout::{add_dropped, dropout};
 pub use elementwise::{add_gumbel, clamp, exp, silu_gate};
-pub use embedding_lookup::embed;
+pub use embedding_lookup::{EmbeddingDropout, embed};
 pub use experts::experts;
 pub use fake_quantize::fake_quantize_activation;
 pub use gate_weights::{count_routed, gate_weights};
@@ -42,7 +43,6 @@ pub use mix_features::mix_features;
 pub use normalization::{layer_norm, rms_norm};
 pub use penalties::{add_penalty, feature_distance, load_balancing, mean_square};
 pub use propagator::propagator;
-pub use residual_dropout::add_dropped;
 pub(crate) use resolvent::causal;
 pub use resolvent::{ResolventOp, resolvent};
 

@@ -18,14 +18,14 @@ pub(super) fn check(checkpoint: &Checkpoint, stage: usize, epoch: usize) -> Resu
     if different.is_empty() { Ok(()) } else { Err(TrainError::RanksDiffer { stage, epoch, ranks: different }) }
 }
 
-/// CRC-32 of values, masks and moments.
+/// CRC-32 of values, masks, moments and averages.
 fn checksum<'a>(parameters: impl Iterator<Item = &'a Parameter>) -> u32 {
     let mut hasher = crc32fast::Hasher::new();
     let mut bytes = Vec::new();
-    for Parameter { spec, values, mask, moments } in parameters {
+    for Parameter { spec, values, mask, moments, average } in parameters {
         bytes.clear();
         bytes.extend(spec.id.to_string().into_bytes());
-        for buffer in [values, &moments.first, &moments.second, &moments.steps] {
+        for buffer in [values, &moments.first, &moments.second, &moments.steps, average] {
             bytes.extend(buffer.iter().flat_map(|x| x.to_ne_bytes()));
         }
         bytes.extend(mask.iter().flat_map(|mask| mask.iter().map(|&keep| u8::from(keep))));

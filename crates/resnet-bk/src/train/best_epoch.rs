@@ -94,7 +94,7 @@ impl BestEpoch {
                 // If the run was interrupted between the two writes, the file holds an epoch that
                 // will be trained again.
                 let is_current = saved.training.progress.is_some_and(|progress| progress.epochs.len() == epoch);
-                is_current.then_some((epoch, saved.model.parameters))
+                is_current.then(|| (epoch, saved.model.parameters.averaged()))
             }
             _ => None,
         };
@@ -113,10 +113,10 @@ impl BestEpoch {
             return Ok(());
         }
         self.best = self.best.take().filter(|(epoch, _)| *epoch > progress.form_since);
-        let current = &checkpoint.model.parameters;
+        let current = checkpoint.model.parameters.averaged();
         if let Some(limit) = self.weights_bytes
             && current.iter().any(|parameter| current.has_learned_scales(parameter))
-            && weights_bytes(current)? as f64 > (1.0 + SIZE_TOLERANCE) * limit as f64
+            && weights_bytes(&current)? as f64 > (1.0 + SIZE_TOLERANCE) * limit as f64
         {
             return Ok(());
         }
@@ -127,7 +127,7 @@ impl BestEpoch {
         if perplexity(last).is_nan() || !self.epoch().is_none_or(is_better) {
             return Ok(());
         }
-        self.best = Some((last, current.clone()));
+        self.best = Some((last, current));
         if let Some(path) = &self.file {
             checkpoint.training.progress = Some(progress.clone());
             checkpoint.write_on_rank_0(path)?;

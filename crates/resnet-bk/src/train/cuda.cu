@@ -1,6 +1,6 @@
-// Norm of all gradients, and AdamW; formulas in adamw.rs.
+// Norm of all gradients, AdamW, and averages; formulas in adamw.rs and average.rs.
 
-#define SEGMENTS 64
+#define SEGMENTS 56
 // Elements of a block.
 #define SEGMENT_CHUNK 4096u
 
@@ -10,6 +10,8 @@ struct Segment {
     const float* gradient;
     const unsigned char* mask;
     float* steps;
+    // Null while nothing is averaged.
+    float* average;
     u32 len, flags;
 };
 #define DECAYS 1u
@@ -68,13 +70,25 @@ KERNEL gradient_norm(
     log[2 * step->slot + 1] = (float)norm;
 }
 
+// Moves an average toward a weight.
+__device__ __forceinline__ void average(const Segment& segment, u32 i, float w, float share) {
+    if (segment.average) segment.average[i] += share * (w - segment.average[i]);
+}
+
 KERNEL adamw(
     const __grid_constant__ Segments segments, const u32* nonzero, const OptimizerState* state, const StepNumbers* step, double beta1,
     double beta2, double decay) {
     __shared__ float shared_rate, shared_second_scale, shared_shrink;
     u32 index = segments.find(blockIdx.x);
     const Segment& segment = segments.of[index];
-    if (state->failed || ((segment.flags & MAY_BE_UNUSED) && !nonzero[segments.base + index])) return;
+    if (state->failed) return;
+    u32 begin = (blockIdx.x - (index ? segments.ends[index - 1] : 0)) * SEGMENT_CHUNK;
+    u32 end = min(segment.len, begin + SEGMENT_CHUNK);
+    float share = step->average;
+    if ((segment.flags & MAY_BE_UNUSED) && !nonzero[segments.base + index]) {
+        for (u32 i = begin + threadIdx.x; i < end; i += blockDim.x) average(segment, i, segment.values[i], share);
+        return;
+    }
     if (threadIdx.x == 0) {
         double t = (double)segment.steps[0] + 1.0;
         shared_rate = (float)(step->rate / (1.0 - pow(beta1, t)));
@@ -84,16 +98,16 @@ KERNEL adamw(
     __syncthreads();
     float rate = shared_rate, second_scale = shared_second_scale, shrink = shared_shrink, clip = state->clip;
     float b1 = (float)beta1, b2 = (float)beta2;
-    u32 begin = (blockIdx.x - (index ? segments.ends[index - 1] : 0)) * SEGMENT_CHUNK;
-    u32 end = min(segment.len, begin + SEGMENT_CHUNK);
     for (u32 i = begin + threadIdx.x; i < end; i += blockDim.x) {
         float g = segment.gradient[i] * clip;
         float m = b1 * segment.first[i] + (1.0f - b1) * g;
         float v = b2 * segment.second[i] + (1.0f - b2) * g * g;
         float w = segment.values[i] * shrink - rate * m / (sqrtf(v * second_scale) + 1e-8f);
+        if (segment.mask && !segment.mask[i]) w = 0.0f;
         segment.first[i] = m;
         segment.second[i] = v;
-        segment.values[i] = segment.mask && !segment.mask[i] ? 0.0f : w;
+        segment.values[i] = w;
+        average(segment, i, w, share);
     }
 }
 

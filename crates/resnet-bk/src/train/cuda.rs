@@ -19,7 +19,7 @@ use resnet_bk_runtime::internal::architecture::Architecture;
 /// Steps whose outcomes the device logs before the host reads them.
 const LOGGED: usize = 64;
 /// Segments of a launch, elements of a block, and flags; as in `cuda.cu`.
-const SEGMENTS: usize = 64;
+const SEGMENTS: usize = 56;
 const CHUNK: usize = 4096;
 const DECAYS: u32 = 1;
 const MAY_BE_UNUSED: u32 = 2;
@@ -34,6 +34,7 @@ struct Segment {
     gradient: u64,
     mask: u64,
     steps: u64,
+    average: u64,
     len: u32,
     flags: u32,
 }
@@ -60,7 +61,7 @@ impl Segments {
 struct Kind {
     architecture: Architecture,
     shape: [usize; 2],
-    places: Vec<[u64; 5]>,
+    places: Vec<[u64; 6]>,
 }
 
 /// Takes steps on a GPU.
@@ -99,6 +100,7 @@ impl CudaSteps {
             rate: optimization.rate,
             lambda: optimization.lambda as f32,
             slot: self.pending as u32,
+            average: optimization.average,
         });
         let kind = self.kind(state, auxiliary, batch);
         let last = self.last.take().filter(|(last, _)| *last == kind);
@@ -151,7 +153,7 @@ impl CudaSteps {
         let cuda = &self.cuda;
         let place = |parameter: &mut Parameter| {
             if !parameter.spec.is_trained() {
-                return [parameter.values.array(cuda).pointer(), 0, 0, 0, 0];
+                return [parameter.values.array(cuda).pointer(), 0, 0, 0, 0, 0];
             }
             if parameter.moments.is_empty() {
                 parameter.moments = Moments::zeros(parameter.values.len());
@@ -159,7 +161,12 @@ impl CudaSteps {
             let Moments { first, second, steps } = &mut parameter.moments;
             let changed = [&mut parameter.values, first, second, steps];
             let [values, first, second, steps] = changed.map(|buffer| buffer.array_mut(cuda).pointer());
-            [values, first, second, steps, parameter.mask.as_ref().map_or(0, |mask| mask.array(cuda).pointer())]
+            let mask = parameter.mask.as_ref().map_or(0, |mask| mask.array(cuda).pointer());
+            let average = match parameter.average.is_empty() {
+                true => 0,
+                false => parameter.average.array_mut(cuda).pointer(),
+            };
+            [values, first, second, steps, mask, average]
         };
         let architecture = state.parameters.architecture().clone();
         let places = state.parameters.as_mut_slice().iter_mut().chain(auxiliary).map(place).collect();
@@ -255,6 +262,7 @@ impl CudaSteps {
             gradient: gradient.pointer(),
             mask: parameter.mask.as_ref().map_or(0, |mask| mask.array(cuda).pointer()),
             steps: pointer(steps),
+            average: if parameter.average.is_empty() { 0 } else { pointer(&parameter.average) },
             len: gradient.len() as u32,
             flags: decays | if packed { MAY_BE_UNUSED } else { 0 },
         }
@@ -292,9 +300,9 @@ mod tests {
     fn every_chunk_of_every_segment_has_a_block() {
         let segments: Vec<Segment> = (1..=130).map(|i| Segment { len: 100 * i, ..Segment::default() }).collect();
         let launches = launches(&segments);
-        assert_eq!(launches.iter().map(|launch| launch.count).collect::<Vec<u32>>(), [64, 64, 2]);
+        assert_eq!(launches.iter().map(|launch| launch.count).collect::<Vec<u32>>(), [56, 56, 18]);
         let blocks: usize = segments.iter().map(|segment| (segment.len as usize).div_ceil(CHUNK)).sum();
         assert_eq!(launches.iter().map(Segments::blocks).sum::<usize>(), blocks);
-        assert_eq!((launches[2].base, launches[2].first_block as usize), (128, blocks - launches[2].blocks()));
+        assert_eq!((launches[2].base, launches[2].first_block as usize), (112, blocks - launches[2].blocks()));
     }
 }

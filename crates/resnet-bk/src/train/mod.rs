@@ -3,6 +3,7 @@
 
 mod adamw;
 mod agreement;
+mod average;
 mod best_epoch;
 mod cuda;
 mod gradients;
@@ -190,7 +191,8 @@ pub const TRAINED_TO_END: f64 = 0.01;
 /// The model's ranks train it together: the batch size of the schedule is each rank's, and losses are
 /// means over all ranks. All ranks return the same result.
 ///
-/// After each epoch it measures the held-out text and the dev slice and saves the checkpoint. With
+/// After each epoch it measures the held-out text and the dev slice and saves the checkpoint. Once
+/// weights are averaged, the averaged model is measured, chosen and kept. With
 /// `keep_best_epoch` it keeps the model of the epoch with the lowest perplexity on the dev slice,
 /// otherwise the last one. At the end the checkpoint has no progress and no optimizer moments.
 ///
@@ -282,6 +284,12 @@ fn run(
                 schedule,
                 rate: learning_rate(schedule, step, steps),
                 lambda: rate_control.for_step(&checkpoint.model.parameters, step).map_err(unpacked(step))?,
+                average: average::share(
+                    schedule,
+                    step >= (schedule.average_from * steps as f64) as usize,
+                    &mut checkpoint.model.parameters,
+                    &mut progress.averaged_steps,
+                ),
                 random: Random::keyed(&[key[0], key[1], step as u64 + 1]),
             };
             runner.take(&mut checkpoint.model, &mut checkpoint.training.auxiliary, &batch, objective, &optimization);
@@ -310,7 +318,7 @@ fn run(
         }
         rate_control.settle().map_err(unpacked((epoch + 1) * steps_per_epoch - 1))?;
         agreement::check(checkpoint, stage.number, epoch + 1)?;
-        let perplexity = EpochPerplexity::measure(&checkpoint.model.parameters, streams);
+        let perplexity = EpochPerplexity::measure(&checkpoint.model.parameters.averaged(), streams);
         progress.epochs.push(perplexity);
         let current = Form::of(&checkpoint.model.parameters);
         if current != form {

@@ -83,7 +83,8 @@ impl RateControl {
         self.bytes
     }
 
-    /// Lambda for a step, in nats of loss per token and coded bit.
+    /// Lambda for a step, in nats of loss per token and coded bit. The size is that of the averaged
+    /// weights once there are some, because they are what the stage keeps.
     ///
     /// # Errors
     /// [`ArtifactError`] if the model cannot be packed because values or scales are not finite.
@@ -96,9 +97,9 @@ impl RateControl {
         if let (Some(goal), true, true) = (self.goal, trained, step.is_multiple_of(self.interval)) {
             self.settle()?;
             match parameters.device() {
-                Device::Cpu => self.measured(weights_bytes(parameters)?, goal),
+                Device::Cpu => self.measured(weights_bytes(&parameters.averaged())?, goal),
                 Device::Cuda(_) => {
-                    let copy = parameters.copy_to_host();
+                    let copy = parameters.averaged().copy_to_host();
                     let packing = std::thread::spawn(move || weights_bytes(&copy));
                     self.pending = Some(Pending { from: step + self.interval.div_ceil(2), packing });
                 }

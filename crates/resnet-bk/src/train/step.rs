@@ -1,7 +1,7 @@
 //! One training step: forward, backward, clipping by the global norm, optimizer.
 
 use super::cuda::CudaSteps;
-use super::{AdamW, Objective, global_norm};
+use super::{AdamW, Objective, average, global_norm};
 use crate::batch::Batch;
 use crate::buffer::Buffer;
 use crate::checkpoint::ModelState;
@@ -23,6 +23,8 @@ pub struct Optimization<'a> {
     pub rate: f64,
     /// Rate-distortion multiplier, in nats of loss per coded bit.
     pub lambda: f64,
+    /// Share of the step's weights in their average; 0 if nothing is averaged.
+    pub average: f32,
     /// Source of dropout masks and routing noise.
     pub random: Random,
 }
@@ -110,6 +112,9 @@ fn optimization_step(
         let optimizer = AdamW { schedule: optimization.schedule, rate: optimization.rate, gradient_scale: clip as f32 };
         let trained = state.parameters.as_mut_slice().iter_mut().chain(auxiliary);
         optimizer.update(trained, &gradients);
+        if optimization.average > 0.0 {
+            average::update(state.parameters.as_mut_slice(), optimization.average);
+        }
     }
     outcome
 }
@@ -134,6 +139,8 @@ pub(super) fn gradients(
         share: ranks.share(batch.inputs.len()),
         dropout: config.dropout,
         embedding_dropout: config.embedding_dropout,
+        word_dropout: config.word_dropout,
+        head_dropout: config.head_dropout,
         gumbel_noise: config.gumbel_noise,
     });
     let output = model.forward(&batch.inputs, batch.n_seq, &mut mode);

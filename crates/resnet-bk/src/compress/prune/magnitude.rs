@@ -38,8 +38,9 @@ pub fn mask_small_weights(model: &mut ModelState, magnitude: MagnitudePruning, c
     context.observer.event(&Event::WeightsMasked { stage: context.stage, sparsity });
 }
 
-/// Masks weights and returns the share of masked weights in all matrices.
+/// Masks weights, drops an average, and returns the share of masked weights in all matrices.
 fn mask_all(model: &mut ModelState, magnitude: MagnitudePruning) -> f64 {
+    model.parameters.drop_average();
     let (mut masked, mut total) = (0, 0);
     for parameter in model.parameters.as_mut_slice() {
         if is_matrix(parameter.spec.role) {

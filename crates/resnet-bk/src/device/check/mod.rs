@@ -12,7 +12,7 @@ use super::cuda::StepNumbers;
 use super::{Cuda, Device};
 use crate::buffer::Buffer;
 use crate::numerics::{Gradient, Precision};
-use crate::ops::{self, DropoutMask, FrozenHead, HeadLoss, ResolventOp, SoftTargets};
+use crate::ops::{self, DropoutMask, EmbeddingDropout, FrozenHead, HeadLoss, ResolventOp, SoftTargets};
 use crate::random::{Draw, Random, StepStream};
 use crate::tape::{Tape, Tensor};
 use crate::token_ids::TokenIds;
@@ -174,7 +174,9 @@ fn elementwise(cases: &mut Cases) {
         cases.add(format!("clamp {n}"), &[shape], |x| ops::clamp(&x[0], 0.7));
         cases.add(format!("silu_gate {n}"), &[shape; 2], |x| ops::silu_gate(&x[0], &x[1]));
         cases.add(format!("add_gumbel {n}"), &[shape], |x| ops::add_gumbel(&x[0], 0.5, draw(3)));
-        for mask in [None, Some(DropoutMask::new(0.3, draw(2)).at(7))] {
+        let mask = Some(DropoutMask::new(0.3, draw(2)).at(7));
+        cases.add(format!("dropout {n}"), &[shape], move |x| ops::dropout(&x[0], mask));
+        for mask in [None, mask] {
             let dropped = if mask.is_some() { "dropout" } else { "no dropout" };
             cases
                 .add(format!("add_dropped {n}, {dropped}"), &[shape; 2], move |x| ops::add_dropped(&x[0], &x[1], mask));
@@ -255,18 +257,23 @@ fn binned(words: usize, d_model: usize) -> TableLayout {
 fn tables(cases: &mut Cases) {
     for (words, d_model, sequences, length) in [(9, 4, 2, 3), (100, 12, 3, 50), (1_003, 64, 4, 33)] {
         for layout in [TableLayout::full(words, d_model), binned(words, d_model)] {
-            for mask in [None, Some(DropoutMask::new(0.3, draw(0)).at(7))] {
+            let [elements, of_words] = [draw(0), draw(1)].map(|draw| Some(DropoutMask::new(0.3, draw).at(7)));
+            for (dropped, dropout) in [
+                ("no dropout", EmbeddingDropout::default()),
+                ("dropout", EmbeddingDropout { words: None, elements }),
+                ("dropout of words", EmbeddingDropout { words: of_words, elements: None }),
+                ("both dropouts", EmbeddingDropout { words: of_words, elements }),
+            ] {
                 let tokens = ids(sequences * length, words, 8);
-                let dropped = if mask.is_some() { "dropout" } else { "no dropout" };
                 let bins = layout.bins.len();
                 let name = format!("embed {words} words x {d_model}, {bins} bins, {sequences} x {length}, {dropped}");
                 let shapes = [[1, layout.len()], [length + 2, d_model]];
                 let (layout, without) = (layout.clone(), (layout.clone(), tokens.clone()));
                 cases.add(format!("{name}, positions"), &shapes, move |x| {
-                    ops::embed(tokens.clone(), length, &layout, &x[0], Some(&x[1]), mask)
+                    ops::embed(tokens.clone(), length, &layout, &x[0], Some(&x[1]), dropout)
                 });
                 cases.add(name, &shapes[..1], move |x| {
-                    ops::embed(without.1.clone(), length, &without.0, &x[0], None, mask)
+                    ops::embed(without.1.clone(), length, &without.0, &x[0], None, dropout)
                 });
             }
         }

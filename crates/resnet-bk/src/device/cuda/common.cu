@@ -11,6 +11,7 @@ struct StepNumbers {
     double rate;
     float lambda;
     u32 slot;
+    float average;
 };
 
 #define INFINITY_F __int_as_float(0x7f800000)

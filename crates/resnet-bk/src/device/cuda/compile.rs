@@ -11,6 +11,7 @@ pub(super) const SOURCES: [(&str, &str); 18] = [
     ("device/cuda/common.cu", include_str!("common.cu")),
     ("train/cuda.cu", include_str!("../../train/cuda.cu")),
     ("model/cuda.cu", include_str!("../../model/cuda.cu")),
+    ("ops/dropout", include_str!("../../ops/dropout/cuda.cu")),
     ("ops/elementwise", include_str!("../../ops/elementwise/cuda.cu")),
     ("ops/embedding_lookup", include_str!("../../ops/embedding_lookup/cuda.cu")),
     ("ops/experts", include_str!("../../ops/experts/cuda.cu")),
@@ -25,7 +26,6 @@ pub(super) const SOURCES: [(&str, &str); 18] = [
     ("ops/penalties", include_str!("../../ops/penalties/cuda.cu")),
     ("ops/resolvent", include_str!("../../ops/resolvent/cuda.cu")),
     ("ops/propagator", include_str!("../../ops/propagator/cuda.cu")),
-    ("ops/residual_dropout", include_str!("../../ops/residual_dropout/cuda.cu")),
 ];
 
 /// A library that is loaded when a GPU is opened.

@@ -60,6 +60,8 @@ pub struct StepNumbers {
     pub lambda: f32,
     /// Where the step's loss is logged.
     pub slot: u32,
+    /// Share of the step's weights in their average.
+    pub average: f32,
 }
 
 /// An open GPU. Clones share it.

@@ -5,7 +5,7 @@ use super::Embed;
 use crate::device::Cuda;
 use crate::device::cuda::{Arg, Array, blocks, launch};
 use crate::kernels::DropoutMask;
-use crate::ops::residual_dropout::drop;
+use crate::ops::dropout::drop;
 use crate::tape::CudaOp;
 use resnet_bk_runtime::internal::embedding::TableLayout;
 
@@ -45,11 +45,28 @@ impl Bins {
     }
 }
 
+/// As in `cuda.cu`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct WordMask {
+    draw: u64,
+    threshold: u32,
+    keep: f32,
+}
+
+impl WordMask {
+    fn new(mask: Option<DropoutMask>) -> Self {
+        let (draw, threshold, keep, _) = DropoutMask::on_device(mask);
+        Self { draw, threshold, keep }
+    }
+}
+
 impl Embed {
     fn look_up_on(&self, cuda: &Cuda, table: &Array, positions: Option<&Array>) -> Array {
         let (tokens, bins) = (self.tokens.on(cuda), Bins::new(&self.layout));
         let out = cuda.array(self.tokens.len() * self.layout.d_model);
-        let (draw, threshold, keep, first_token) = DropoutMask::on_device(self.mask);
+        let words = WordMask::new(self.dropout.words);
+        let (draw, threshold, keep, first_token) = DropoutMask::on_device(self.dropout.elements);
         launch!(
             cuda,
             "embed_forward",
@@ -62,6 +79,7 @@ impl Embed {
             Arg::by_value(&bins),
             self.length,
             cuda.step_numbers(),
+            Arg::by_value(&words),
             draw,
             threshold,
             keep,
@@ -75,12 +93,27 @@ impl Embed {
         let (n, width) = (self.tokens.len(), self.layout.d_model);
         let dtable = cuda.zeros(table.len());
         let (ids, order) = (&tokens.ids, tokens.order(cuda));
-        let by_value = Arg::by_value(&bins);
-        launch!(cuda, "embed_rows_backward", n, 256, ids, order, table, gradient, &dtable, by_value, n);
+        let (step, words) = (cuda.step_numbers(), WordMask::new(self.dropout.words));
+        let (by_value, words) = (Arg::by_value(&bins), Arg::by_value(&words));
+        launch!(
+            cuda,
+            "embed_rows_backward",
+            n,
+            256,
+            ids,
+            order,
+            table,
+            gradient,
+            &dtable,
+            by_value,
+            step,
+            words,
+            n
+        );
         for (index, bin) in self.layout.bins.iter().enumerate().filter(|(_, bin)| bin.is_projected(width)) {
             let rows: Array = cuda.array(n * bin.width);
             let count = rows.len();
-            launch!(cuda, "embed_gather", blocks(count), 256, ids, table, &rows, by_value, index, count);
+            launch!(cuda, "embed_gather", blocks(count), 256, ids, table, &rows, by_value, index, step, words, count);
             let out = dtable.matrix(bins.projection[index] as usize, width);
             let (rows, gradient) = (rows.matrix(0, bin.width).t(), gradient.matrix(0, width));
             cuda.product(out, false, rows, gradient, [bin.width, width, n], 1, cuda.gradient_math());
@@ -89,7 +122,7 @@ impl Embed {
     }
 
     fn unmask_on(&self, cuda: &Cuda, gradient: Array) -> Array {
-        self.mask.map_or(gradient.clone(), |mask| drop(cuda, &gradient, mask, self.layout.d_model))
+        self.dropout.elements.map_or(gradient.clone(), |mask| drop(cuda, &gradient, mask, self.layout.d_model))
     }
 }
 

@@ -19,20 +19,23 @@ impl Embed {
             for (index, (out, &token)) in out.chunks_mut(width).zip(tokens).enumerate() {
                 let bin = &bins[self.layout.bin_of(token as usize)];
                 bin.widen(bin.row(token as usize), out);
+                if self.dropout.words.is_some() {
+                    scale(out, self.dropout.of_word(token));
+                }
                 if let Some(positions) = positions {
                     add_row(out, &positions[(ROWS * task + index) % self.length * width..][..width]);
                 }
             }
-            if let Some(mask) = self.mask {
+            if let Some(mask) = self.dropout.elements {
                 mask.apply((mask.first_token() + ROWS * task) * width, out);
             }
         });
         out
     }
 
-    /// Applies the dropout mask to the gradient of the output.
+    /// Applies the dropout mask of the elements to the gradient of the output.
     fn unmask(&self, gradient: &mut [f32]) {
-        if let Some(mask) = self.mask {
+        if let Some(mask) = self.dropout.elements {
             let (width, first) = (self.layout.d_model, mask.first_token());
             let tasks = gradient.par_chunks_mut(ROWS * width).enumerate();
             tasks.for_each(|(task, part)| mask.apply((first + ROWS * task) * width, part));
@@ -47,17 +50,19 @@ impl Embed {
         for bin in self.layout.bins(table) {
             let drows = rest.split_off_mut(..bin.rows.len()).expect("the table holds every bin");
             let words = bin.words();
-            let all = self.tokens.iter().map(|&token| token as usize).zip(gradient.chunks(d_model));
-            let here: Vec<(usize, &[f32])> = all.filter(|(token, _)| words.contains(token)).collect();
+            let all = self.tokens.iter().map(|&token| (token as usize, self.dropout.of_word(token)));
+            let here: Vec<((usize, f32), &[f32])> =
+                all.zip(gradient.chunks(d_model)).filter(|((token, _), _)| words.contains(token)).collect();
             let Some(projection) = bin.projection else {
-                for (token, g) in here {
-                    add_row(&mut drows[(token - bin.first) * d_model..][..d_model], g);
+                for ((token, factor), g) in here {
+                    add_scaled(&mut drows[(token - bin.first) * d_model..][..d_model], factor, g);
                 }
                 continue;
             };
             // Gather the rows of these tokens and their gradients.
             let (count, width) = (here.len(), bin.width);
-            let rows: Vec<f32> = here.iter().flat_map(|(token, _)| bin.row(*token)).copied().collect();
+            let row = |&((token, factor), _): &((usize, f32), _)| bin.row(token).iter().map(move |x| factor * x);
+            let rows: Vec<f32> = here.iter().flat_map(row).collect();
             let wide: Vec<f32> = here.iter().flat_map(|(_, g)| *g).copied().collect();
             let dprojection = rest.split_off_mut(..projection.len()).expect("the table holds every projection");
             let (rows, wide) = (Matrix::new(&rows, count, width), Matrix::new(&wide, count, d_model));
@@ -65,12 +70,21 @@ impl Embed {
             let mut narrow = vec![0.0; count * width];
             let projection = Matrix::new(projection, width, d_model);
             matmul(&mut narrow, Write::Overwrite, wide, projection.transposed(), Threads::One);
-            for ((token, _), g) in here.iter().zip(narrow.chunks(width)) {
-                add_row(&mut drows[(token - bin.first) * width..][..width], g);
+            for (((token, factor), _), g) in here.iter().zip(narrow.chunks(width)) {
+                add_scaled(&mut drows[(token - bin.first) * width..][..width], *factor, g);
             }
         }
         dtable
     }
+}
+
+fn scale(row: &mut [f32], factor: f32) {
+    row.iter_mut().for_each(|x| *x *= factor);
+}
+
+/// Adds `factor` times `row`.
+fn add_scaled(to: &mut [f32], factor: f32, row: &[f32]) {
+    to.iter_mut().zip(row).for_each(|(to, x)| *to += factor * x);
 }
 
 impl HostOp<1> for Embed {

@@ -36,6 +36,8 @@ fn model(mixer: Mixer, experts: usize) -> ModelState {
         positions: mixer == Mixer::Diagonal,
         dropout: 0.2,
         embedding_dropout: 0.2,
+        word_dropout: 0.2,
+        head_dropout: 0.2,
         gumbel_noise: 0.5,
         load_balancing: 0.1,
         ..tiny
@@ -69,7 +71,8 @@ fn on_ranks(count: usize, compute: impl Fn(&Ranks) -> Found + Sync) -> Vec<Found
 
 fn found(checkpoint: &Checkpoint, ranks: &Ranks, objective: &mut dyn Objective) -> Found {
     let schedule = Schedule::default();
-    let optimization = Optimization { schedule: &schedule, rate: 0.01, lambda: 1e-4, random: Random::new(3) };
+    let optimization =
+        Optimization { schedule: &schedule, rate: 0.01, lambda: 1e-4, average: 0.0, random: Random::new(3) };
     let auxiliary = &checkpoint.training.auxiliary;
     let (loss, of) = gradients(&checkpoint.model, auxiliary, &batch(ranks), objective, &optimization);
     (loss.values()[0], of.into_iter().map(|(id, gradient)| (id.to_string(), gradient.to_vec())).collect())

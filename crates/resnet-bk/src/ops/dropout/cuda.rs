@@ -1,10 +1,20 @@
 //! CUDA implementation: a thread an element.
 
-use super::AddDropped;
+use super::{AddDropped, Dropout};
 use crate::device::Cuda;
 use crate::device::cuda::{Array, blocks, launch};
 use crate::kernels::DropoutMask;
 use crate::tape::CudaOp;
+
+impl CudaOp<1> for Dropout {
+    fn forward(&mut self, cuda: &Cuda, [y]: [&Array; 1]) -> Array {
+        drop(cuda, y, self.mask, self.width)
+    }
+
+    fn backward(self, cuda: &Cuda, _: [&Array; 1], _: &Array, gradient: Array, _: [bool; 1]) -> [Option<Array>; 1] {
+        [Some(drop(cuda, &gradient, self.mask, self.width))]
+    }
+}
 
 impl CudaOp<2> for AddDropped {
     fn forward(&mut self, cuda: &Cuda, [x, y]: [&Array; 2]) -> Array {
