@@ -78,6 +78,18 @@ pub enum Event {
         /// Windows used to calibrate the activations; 0 if activations stay float.
         calibration_samples: usize,
     },
+    /// A new student has begun with parts of its teacher.
+    BegunFromTeacher {
+        /// The stage's number.
+        stage: usize,
+        /// Kind of the stage.
+        kind: StageKind,
+        /// Share of the energy of the teacher's rows that the student's rows keep, each word
+        /// weighted by its count.
+        energy: f64,
+        /// Number of the student's blocks that are copies of the teacher's.
+        blocks: usize,
+    },
     /// A trial of the planner has ended.
     TrialEnded {
         /// The stage's number.

@@ -371,7 +371,7 @@ fn by_id(list: impl IntoIterator<Item = Parameter>) -> HashMap<TensorId, Paramet
 /// tokens.
 const POSITION_STD: f32 = 0.02;
 /// Standard deviation of a tied embedding table, which is also the head.
-const TIED_STD: f32 = 0.05;
+pub(crate) const TIED_STD: f32 = 0.05;
 /// Scale of the barrier's weights relative to the usual initialization. Larger potentials randomize
 /// the phases.
 const BARRIER_SCALE: f32 = 0.1;

@@ -7,6 +7,7 @@ use resnet_bk::batch::Batches;
 use resnet_bk::compress::distill::{Distillation, begin};
 use resnet_bk::config::{DistillConfig, Schedule, StageKind, StudentConfig};
 use resnet_bk::model::{LanguageModel, Leaves, Mode};
+use resnet_bk::observer::Silent;
 use resnet_bk::numerics::Gradient;
 use resnet_bk::train::{Objective, Stage};
 use resnet_bk_runtime::internal::architecture::Mixer;
@@ -21,7 +22,7 @@ fn student_gradients(mixer: Mixer, change: impl Fn(&mut DistillConfig)) -> HashM
     let schedule = Schedule::default();
     let stage =
         Stage { number: 1, kind: StageKind::Distill, schedule: &schedule, seed: 1, save_to: None, budget: None };
-    let teacher = begin(&mut checkpoint, &distill, &stage);
+    let teacher = begin(&mut checkpoint, &distill, &stage, &streams.train, &mut Silent);
     let mut objective = Distillation::new(teacher, &distill, 1);
     let batch = Batches::new(streams.train, checkpoint.model.config.n_seq, 4, 1, 0).unwrap().batch(0);
     let mut leaves = Leaves::tracked(&checkpoint.model.parameters);

@@ -160,6 +160,14 @@ impl Observer for Progress {
                 self.say(&format!("quantizers put in, calibrated on {calibration_samples} windows"));
             }
             Event::Quantized { .. } => self.say("quantizers put in"),
+            &Event::BegunFromTeacher { stage, kind, energy, blocks } => {
+                (self.stage.number, self.stage.kind) = (stage, kind);
+                let copies = if blocks == 0 { String::new() } else { format!(", {blocks} of its blocks") };
+                self.say(&format!(
+                    "the student begins with {} of the energy of its teacher's rows, its bias{copies}",
+                    percent(energy),
+                ));
+            }
             Event::TrialEnded { trial, trials, result, stage } => {
                 (self.stage.number, self.stage.kind) = (*stage, StageKind::Plan);
                 self.say(&format!(

@@ -13,14 +13,16 @@
 //! sparsity, the same expert threshold, and the same quantizers unless the configuration names
 //! others.
 
+use super::init_from_teacher::{FromTeacher, init_from_teacher};
 use super::stage::{RunStage, StageContext};
 use super::teacher::Teacher;
 use super::{prune, qat};
 use crate::batch::Batch;
 use crate::buffer::Buffer;
 use crate::checkpoint::{Checkpoint, Compression, ModelState, TrainingState};
-use crate::config::{DistillConfig, ModelConfig, QatConfig, RemovalMode};
+use crate::config::{DistillConfig, ModelConfig, QatConfig, RemovalMode, StudentInit};
 use crate::model::{LanguageModel, Leaves, Output};
+use crate::observer::{Event, Observer};
 use crate::ops::{self, HeadLoss};
 use crate::parameters::Parameter;
 use crate::random::Random;
@@ -45,18 +47,30 @@ pub struct Distillation<'a> {
 }
 
 /// Puts a new student into the checkpoint and returns the teacher that the checkpoint held before.
-pub fn begin(checkpoint: &mut Checkpoint, config: &DistillConfig, stage: &Stage) -> ModelState {
+/// `tokens` are the training text.
+pub fn begin(
+    checkpoint: &mut Checkpoint,
+    config: &DistillConfig,
+    stage: &Stage,
+    tokens: &[u32],
+    observer: &mut dyn Observer,
+) -> ModelState {
     let teacher = &checkpoint.model;
     let student = config.student_config(&teacher.config);
     let seed = Random::keyed(&[stage.seed, stage.number as u64, STUDENT]).next_u64();
     let auxiliary = if config.feature_weight > 0.0 { projections(teacher, &student, seed) } else { Vec::new() };
     checkpoint.training = TrainingState { auxiliary, progress: None };
-    checkpoint.model.replace(student, seed)
+    let teacher = checkpoint.model.replace(student, seed);
+    if config.init == StudentInit::Teacher {
+        let FromTeacher { energy, blocks } = init_from_teacher(&mut checkpoint.model, &teacher, tokens);
+        observer.event(&Event::BegunFromTeacher { stage: stage.number, kind: stage.kind, energy, blocks });
+    }
+    teacher
 }
 
 /// The teacher block that matches a student block: the one at the same relative depth, counted so
 /// that the last blocks match.
-fn matching_block(student_block: usize, student_layers: usize, teacher_layers: usize) -> usize {
+pub(super) fn matching_block(student_block: usize, student_layers: usize, teacher_layers: usize) -> usize {
     ((student_block + 1) * teacher_layers).div_ceil(student_layers).min(teacher_layers) - 1
 }
 
@@ -150,7 +164,7 @@ impl Objective for Distillation<'_> {
 impl RunStage for DistillConfig {
     fn run(&self, checkpoint: &mut Checkpoint, context: StageContext) -> Result<Trained, TrainError> {
         let StageContext { stage, streams, teacher, observer } = context;
-        let teacher = teacher.unwrap_or_else(|| begin(checkpoint, self, stage));
+        let teacher = teacher.unwrap_or_else(|| begin(checkpoint, self, stage, &streams.train, observer));
         let mut objective = Distillation::new(teacher, self, stage.seed);
         train(checkpoint, stage, streams, &mut objective, observer)
     }

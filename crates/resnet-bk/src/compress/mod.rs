@@ -7,13 +7,16 @@
 pub mod calibration;
 mod cross_entropy;
 pub mod distill;
+mod init_from_teacher;
 pub mod planner;
+mod principal_directions;
 pub mod prune;
 pub mod qat;
 mod scale_initialization;
 mod stage;
 mod teacher;
 
+pub use init_from_teacher::{FromTeacher, init_from_teacher};
 pub use cross_entropy::CrossEntropy;
 pub use stage::{RunStage, StageContext};
 

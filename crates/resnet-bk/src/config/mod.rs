@@ -20,6 +20,6 @@ pub use recipe::{Recipe, RecipeError};
 pub use sources::Place;
 pub use stage::{
     DistillConfig, ExpertPruning, LearningRateShape, MagnitudePruning, Milestone, PruneConfig, QatConfig, RemovalMode,
-    Schedule, StageConfig, StageKind, StudentConfig, TrainConfig,
+    Schedule, StageConfig, StageKind, StudentConfig, StudentInit, TrainConfig,
 };
 pub use target::{Against, Target, parse_loss};

@@ -1,12 +1,13 @@
 //! Settings of a `plan` stage.
 
-use super::{DistillConfig, ModelConfig, PerHead, Schedule};
+use super::{DistillConfig, ModelConfig, PerHead, Schedule, StudentInit};
 use crate::numerics::Gradient;
 use resnet_bk_runtime::internal::architecture::{Causality, Mixer};
 use resnet_bk_runtime::internal::quantization::QuantizationPolicy;
 use serde::{Deserialize, Serialize};
 
-/// Distillation of a student that the planner searches for within a budget of bytes.
+/// Distillation of a student that the planner searches for within a budget of bytes. Students begin
+/// with their teacher's table and bias.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PlanConfig {
@@ -64,6 +65,7 @@ impl PlanConfig {
             alpha: self.alpha,
             feature_weight: 0.0,
             compress_at: self.compress_at,
+            init: StudentInit::Teacher,
             ..DistillConfig::default()
         }
     }

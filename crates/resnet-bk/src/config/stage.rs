@@ -247,6 +247,8 @@ pub struct DistillConfig {
     pub student: StudentConfig,
     /// A complete configuration of the student, instead of `student`.
     pub model: Option<ModelConfig>,
+    /// What the student's parameters begin with.
+    pub init: StudentInit,
     /// Quantizers of the student. Without it, the student has its teacher's.
     pub quantization: Option<QuantizationPolicy>,
     /// Temperature of the soft targets.
@@ -267,6 +269,7 @@ impl Default for DistillConfig {
             schedule: Schedule::default(),
             student: StudentConfig::default(),
             model: None,
+            init: StudentInit::default(),
             quantization: None,
             temperature: 2.0,
             alpha: 0.7,
@@ -274,6 +277,18 @@ impl Default for DistillConfig {
             compress_at: 0.5,
         }
     }
+}
+
+/// What a student's parameters begin with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StudentInit {
+    /// Random numbers.
+    #[default]
+    Random,
+    /// The best approximation of the teacher's table that the student's bins allow, the teacher's
+    /// bias, and the teacher's blocks where all of their sizes are equal.
+    Teacher,
 }
 
 /// Sizes of a student. Missing ones are derived from the teacher.

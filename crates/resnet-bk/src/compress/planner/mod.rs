@@ -54,7 +54,7 @@ impl RunStage for PlanConfig {
                 let budget = stage.budget.ok_or(TrainError::NoBudget)?;
                 let started = Instant::now();
                 let (distillation, summary) = plan(&checkpoint.model, self, stage, streams, budget, observer)?;
-                let teacher = distill::begin(checkpoint, &distillation, stage);
+                let teacher = distill::begin(checkpoint, &distillation, stage, &streams.train, observer);
                 checkpoint.history.plan = Some(Plan { summary, distillation: distillation.clone() });
                 // Save the choice, so that an interrupted run does not repeat the trials.
                 let seconds = started.elapsed().as_secs_f64();
@@ -217,7 +217,7 @@ fn run_trial(
     let stage = Stage { schedule: &distillation.schedule, save_to: None, ..stage.clone() };
     let mut student = Checkpoint::new(teacher.clone());
     student.model.parameters.set_ranks(Ranks::alone());
-    let teacher = distill::begin(&mut student, &distillation, &stage);
+    let teacher = distill::begin(&mut student, &distillation, &stage, &streams.train, &mut Silent);
     let mut objective = Distillation::new(teacher, &distillation, stage.seed);
     let trained = train(&mut student, &stage, streams, &mut objective, &mut Silent)?;
     Ok(Trial {

@@ -6,6 +6,7 @@ use crate::compress::CrossEntropy;
 use crate::compress::distill::{Distillation, begin};
 use crate::config::{DistillConfig, ModelConfig, StageKind, StudentConfig};
 use crate::numerics::Precision;
+use crate::observer::Silent;
 use crate::train::Stage;
 use resnet_bk_runtime::internal::architecture::{Architecture, Mixer};
 use resnet_bk_runtime::internal::quantization::{LearnedScales, QuantizationPolicy};
@@ -154,7 +155,7 @@ fn a_student_of_ranks_has_the_gradients_of_the_whole_batch() {
             };
             let mut checkpoint = Checkpoint::new(model(mixer, 2));
             checkpoint.model.parameters.set_ranks(ranks.clone());
-            let teacher = begin(&mut checkpoint, &config, &stage);
+            let teacher = begin(&mut checkpoint, &config, &stage, &[], &mut Silent);
             found(&checkpoint, ranks, &mut Distillation::new(teacher, &config, 1))
         });
     }
