@@ -50,7 +50,9 @@ pub enum CheckpointError {
         part: String,
     },
     /// The file has an older format.
-    #[error("{path} was written by an older resnet-bk: its version is {version}, the oldest that this one reads is {supported}")]
+    #[error(
+        "{path} was written by an older resnet-bk: its version is {version}, the oldest that this one reads is {supported}"
+    )]
     Older {
         /// The file.
         path: PathBuf,

@@ -184,7 +184,14 @@ fn masks_and_moments_of_wrong_size_or_type_are_refused() {
 
 #[test]
 fn unknown_tensors_are_refused() {
-    for name in ["blocks.7.norm.gamma", "mask/norm.nothing", "first/nothing", "first/auxiliary/nothing", "average/nothing", "bias"] {
+    for name in [
+        "blocks.7.norm.gamma",
+        "mask/norm.nothing",
+        "first/nothing",
+        "first/auxiliary/nothing",
+        "average/nothing",
+        "bias",
+    ] {
         let error = refusal(|_, tensors| {
             let (name, bytes) = (name.to_owned(), vec![0; 4]);
             tensors.push(Tensor { name, dtype: Dtype::F32, shape: vec![1], bytes });
@@ -251,7 +258,9 @@ fn older_and_newer_versions_are_refused_with_their_number() {
     assert!(matches!(error, CheckpointError::Older { version: 1, supported: OLDEST, .. }), "{error}");
     assert_eq!(
         error.to_string(),
-        format!("{PATH} was written by an older resnet-bk: its version is 1, the oldest that this one reads is {OLDEST}")
+        format!(
+            "{PATH} was written by an older resnet-bk: its version is 1, the oldest that this one reads is {OLDEST}"
+        )
     );
     let error = refusal(|metadata, _| metadata["version"] = json!(OLDEST - 1));
     assert!(error.contains("the oldest that this one reads is"), "{error}");
@@ -271,7 +280,9 @@ fn a_checkpoint_of_the_oldest_version_is_read() {
     let tensors = expected.tensors();
     let mut metadata = serde_json::to_value(expected.metadata(&tensors)).unwrap();
     metadata["version"] = json!(OLDEST);
-    for (table, keys) in [("config", &["word_dropout", "head_dropout"][..]), ("progress", &["averaged_steps"])] {
+    for (table, keys) in
+        [("config", &["word_dropout", "head_dropout"][..]), ("progress", &["averaged_steps", "planned_epochs"])]
+    {
         keys.iter().for_each(|key| drop(metadata[table].as_object_mut().unwrap().remove(*key).expect("a new key")));
     }
     let found = read(&assemble(&metadata.to_string(), &tensors).unwrap()).unwrap();

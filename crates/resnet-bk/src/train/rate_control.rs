@@ -14,6 +14,7 @@
 use crate::config::Schedule;
 use crate::export::weights_bytes;
 use crate::parameters::Parameters;
+use crate::train::Length;
 use resnet_bk_runtime::internal::artifact::ArtifactError;
 
 /// Least number of measurements in a long stage. In a shorter one, every step measures.
@@ -31,7 +32,6 @@ const INTEGRAL_RANGE: (f64, f64) = (1e-12, 1e-3);
 #[derive(Clone, Copy, Debug)]
 pub struct RateControl {
     goal: Option<u64>,
-    interval: usize,
     integral: f64,
     lambda: f64,
     bytes: Option<u64>,
@@ -39,18 +39,12 @@ pub struct RateControl {
 
 impl RateControl {
     /// Lambda at the beginning of a stage.
-    pub fn new(schedule: &Schedule, steps: usize) -> Self {
+    pub fn new(schedule: &Schedule) -> Self {
         let initial = match schedule.weights_bytes {
             Some(_) if schedule.lambda == 0.0 => INITIAL_LAMBDA,
             _ => schedule.lambda,
         };
-        Self {
-            goal: schedule.weights_bytes,
-            interval: (steps / MEASUREMENTS).max(1),
-            integral: initial,
-            lambda: initial,
-            bytes: None,
-        }
+        Self { goal: schedule.weights_bytes, integral: initial, lambda: initial, bytes: None }
     }
 
     /// Restores the controller of an interrupted stage from [`state`](Self::state).
@@ -73,10 +67,12 @@ impl RateControl {
     ///
     /// # Errors
     /// [`ArtifactError`] if the model cannot be packed because values or scales are not finite.
-    pub fn for_step(&mut self, parameters: &Parameters, step: usize) -> Result<f64, ArtifactError> {
+    pub fn for_step(&mut self, parameters: &Parameters, step: usize, length: Length) -> Result<f64, ArtifactError> {
         let quantization = parameters.architecture().quantization.as_ref();
         let trained = quantization.is_some_and(|policy| policy.learned.is_some());
-        if let (Some(goal), true, true) = (self.goal, trained, step.is_multiple_of(self.interval)) {
+        let steps = length.steps().unwrap_or(Schedule::LEAST_EPOCHS * length.steps_per_epoch);
+        let interval = (steps / MEASUREMENTS).max(1);
+        if let (Some(goal), true, true) = (self.goal, trained, step.is_multiple_of(interval)) {
             self.measured(weights_bytes(&parameters.averaged())?, goal);
         }
         Ok(self.lambda)
@@ -95,7 +91,7 @@ mod tests {
     use super::*;
 
     fn control_for(goal: u64) -> RateControl {
-        RateControl::new(&Schedule { weights_bytes: Some(goal), ..Schedule::default() }, 1000)
+        RateControl::new(&Schedule { weights_bytes: Some(goal), ..Schedule::default() })
     }
 
     /// A model that shrinks by a third if lambda rises tenfold, with a delay.
@@ -116,9 +112,9 @@ mod tests {
 
     #[test]
     fn without_a_goal_lambda_is_that_of_the_schedule() {
-        let fixed = RateControl::new(&Schedule { lambda: 3e-7, ..Schedule::default() }, 1000);
+        let fixed = RateControl::new(&Schedule { lambda: 3e-7, ..Schedule::default() });
         assert_eq!(fixed.state(), (3e-7, 3e-7));
-        assert_eq!(RateControl::new(&Schedule::default(), 1000).state(), (0.0, 0.0));
+        assert_eq!(RateControl::new(&Schedule::default()).state(), (0.0, 0.0));
     }
 
     #[test]

@@ -95,21 +95,7 @@ impl Embed {
         let (ids, order) = (&tokens.ids, tokens.order(cuda));
         let (step, words) = (cuda.step_numbers(), WordMask::new(self.dropout.words));
         let (by_value, words) = (Arg::by_value(&bins), Arg::by_value(&words));
-        launch!(
-            cuda,
-            "embed_rows_backward",
-            n,
-            256,
-            ids,
-            order,
-            table,
-            gradient,
-            &dtable,
-            by_value,
-            step,
-            words,
-            n
-        );
+        launch!(cuda, "embed_rows_backward", n, 256, ids, order, table, gradient, &dtable, by_value, step, words, n);
         for (index, bin) in self.layout.bins.iter().enumerate().filter(|(_, bin)| bin.is_projected(width)) {
             let rows: Array = cuda.array(n * bin.width);
             let count = rows.len();
