@@ -64,7 +64,7 @@ impl FirstEpoch {
 /// Epochs for the seconds that are left after the first.
 fn epochs(left: f64, seconds: f64) -> usize {
     // A quotient that is not finite or below 0 is cast to the nearest number.
-    (1 + (left / seconds.max(1e-9)) as usize).clamp(Schedule::LEAST_EPOCHS, MOST)
+    ((left / seconds.max(1e-9)) as usize).saturating_add(1).clamp(Schedule::LEAST_EPOCHS, MOST)
 }
 
 #[cfg(test)]

@@ -110,6 +110,28 @@ mod tests {
         }
     }
 
+    /// The average lags behind the weights, by a tenth of its steps at first.
+    #[test]
+    fn the_size_of_an_average_reaches_its_goal() {
+        for (interval, measurements) in [(5, 100), (65, 100), (290, 68)] {
+            for goal in [60_000u64, 140_000] {
+                let mut control = control_for(goal);
+                let (mut bytes, mut average, mut steps) = (150_000.0f64, 150_000.0f64, 0.0f64);
+                for _ in 0..measurements {
+                    control.measured(average as u64, goal);
+                    let settled = 150_000.0 * (control.lambda / 1e-8).max(1.0).powf(-0.18);
+                    for _ in 0..interval {
+                        bytes += 0.1 / f64::from(interval) * (settled - bytes);
+                        average += (1.0 - ((1.0 + steps) / (10.0 + steps)).min(0.999)) * (bytes - average);
+                        steps += 1.0;
+                    }
+                }
+                let error = average / goal as f64 - 1.0;
+                assert!(error.abs() < 0.005, "{goal}, measured every {interval} steps: {average}");
+            }
+        }
+    }
+
     #[test]
     fn without_a_goal_lambda_is_that_of_the_schedule() {
         let fixed = RateControl::new(&Schedule { lambda: 3e-7, ..Schedule::default() });
