@@ -129,7 +129,7 @@ mod tests {
 
     fn started(stage: usize, first_step: usize) -> Event {
         let kind = if stage == 1 { StageKind::Train } else { StageKind::Qat };
-        Event::StageStarted { stage, kind, epochs: 2, steps_per_epoch: 2, first_step, parameters: 9 }
+        Event::StageStarted { stage, kind, epochs: 2, minutes: None, steps_per_epoch: 2, first_step, parameters: 9 }
     }
 
     fn step(stage: usize, step: usize, loss: f64) -> Event {

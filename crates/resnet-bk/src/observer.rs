@@ -15,8 +15,11 @@ pub enum Event {
         stage: usize,
         /// Kind of the stage.
         kind: StageKind,
-        /// Number of epochs.
+        /// Number of epochs, or the least one while `minutes` is given.
         epochs: usize,
+        /// Minutes of the stage, if the number of epochs will follow from the time of the first one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        minutes: Option<f64>,
         /// Optimizer steps per epoch.
         steps_per_epoch: usize,
         /// The first step of this session; 0 unless resumed.
@@ -38,6 +41,15 @@ pub enum Event {
         gradient_norm: f64,
         /// Tokens per second of wall time in this step.
         tokens_per_second: f64,
+    },
+    /// The first epoch of a schedule in minutes has shown how many there will be.
+    EpochsPlanned {
+        /// The stage's number.
+        stage: usize,
+        /// Number of epochs, with the first.
+        epochs: usize,
+        /// Expected wall time of an epoch in float, in seconds.
+        seconds_per_epoch: f64,
     },
     /// An epoch has ended.
     EpochEnded {

@@ -41,7 +41,7 @@ fn stage<'a>(kind: StageKind, schedule: &'a Schedule) -> Stage<'a> {
 /// perplexity after each epoch.
 fn trained(average: f64) -> (TokenStreams, Checkpoint, Vec<Vec<f32>>, Vec<f64>) {
     let (streams, mut checkpoint) = streams_and_checkpoint(config(Mixer::Propagator));
-    let schedule = Schedule { epochs: 2, batch_size: 8, learning_rate: 1e-2, average, ..Schedule::default() };
+    let schedule = Schedule { epochs: Some(2), batch_size: 8, learning_rate: 1e-2, average, ..Schedule::default() };
     let (mut recording, mut events) = (Recording(Vec::new()), Events::default());
     train(&mut checkpoint, &stage(StageKind::Train, &schedule), &streams, &mut recording, &mut events).unwrap();
     let perplexity = |event: &Event| match event {

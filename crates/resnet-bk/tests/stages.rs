@@ -2,18 +2,18 @@
 
 mod common;
 
-use common::{Interrupt, STEPS, config, corpus, recipe, streams_and_checkpoint};
+use common::{Events, Interrupt, STEPS, config, corpus, recipe, streams_and_checkpoint};
 use resnet_bk::checkpoint::Checkpoint;
 use resnet_bk::compress::StageContext;
 use resnet_bk::compress::prune::Pruning;
-use resnet_bk::config::{Recipe, StageConfig};
+use resnet_bk::config::{Recipe, Schedule, StageConfig};
 use resnet_bk::corpus::Cache;
 use resnet_bk::device::Device;
 use resnet_bk::evaluate::{evaluate_model, evaluate_parameters};
-use resnet_bk::observer::Silent;
+use resnet_bk::observer::{Event, Silent};
 use resnet_bk::pipeline::{RunError, RunRequest, run};
 use resnet_bk::ranks::Ranks;
-use resnet_bk::train::{Objective, Stage, StepContext, TokenStreams};
+use resnet_bk::train::{Length, Objective, Stage, StepContext, TokenStreams};
 use resnet_bk_runtime::internal::architecture::Mixer;
 use resnet_bk_runtime::internal::tensor_id::ModelTensor;
 use resnet_bk_runtime::internal::tensor_spec::Role;
@@ -151,8 +151,7 @@ fn sparsities(magnitude_over: &str) -> Vec<f64> {
         let mut context = StepContext {
             stage: 1,
             step,
-            steps_per_epoch: STEPS,
-            steps: 2 * STEPS,
+            length: Length { steps_per_epoch: STEPS, epochs: Some(2), open: 0 },
             streams: &streams,
             removals: &mut checkpoint.history.removals,
             observer: &mut silent,
@@ -286,6 +285,34 @@ fn resume_equals_uninterrupted() {
         assert_eq!(resumed.artifact, whole.artifact);
         assert_eq!(resumed.removals, whole.removals);
     }
+}
+
+#[test]
+fn a_schedule_in_minutes_keeps_its_number_of_epochs() {
+    let folder = tempfile::tempdir().unwrap();
+    let request = |name: &str, minutes: f64, resume: bool| {
+        let stages = format!("schedule.minutes = {minutes}\nschedule.restart = 0.5\nquantization.learned = {{}}");
+        let recipe = recipe(&[("train", ""), ("distill", &stages)]);
+        RunRequest { recipe, ..request(&folder.path().join(name), resume) }
+    };
+    // No time at all: the least number of epochs, whatever the machine.
+    let whole = run(&request("whole", 1e-9, false), &mut Silent).unwrap();
+    assert_eq!(whole.stages[1].epochs, Schedule::LEAST_EPOCHS);
+    for epoch in [1, 2] {
+        let name = format!("parts-{epoch}");
+        let interrupt = || run(&request(&name, 1e-9, false), &mut Interrupt { stage: 2, epoch });
+        assert!(std::panic::catch_unwind(interrupt).is_err());
+        assert_eq!(run(&request(&name, 1e-9, true), &mut Silent).unwrap().artifact, whole.artifact, "epoch {epoch}");
+    }
+    // Time for some epochs. Whoever goes on with the run has as many.
+    let mut events = Events::default();
+    let interrupt = || run(&request("some", 0.05, false), &mut Interrupt { stage: 2, epoch: 2 });
+    assert!(std::panic::catch_unwind(interrupt).is_err());
+    let planned = Checkpoint::read(&folder.path().join("some/02-distill/model.safetensors")).unwrap();
+    let planned = planned.training.progress.unwrap().planned_epochs.unwrap();
+    let summary = run(&request("some", 0.05, true), &mut events).unwrap();
+    assert_eq!(summary.stages[1].epochs, planned);
+    assert!(!events.0.iter().any(|event| matches!(event, Event::EpochsPlanned { .. })), "it was planned before");
 }
 
 #[cfg(unix)]

@@ -50,10 +50,18 @@ pub struct Progress {
 struct Stage {
     number: usize,
     kind: StageKind,
-    epochs: usize,
+    /// `None` until the first epoch of a schedule in minutes has ended.
+    epochs: Option<usize>,
     steps_per_epoch: usize,
     loss: Option<f64>,
     tokens_per_second: Option<f64>,
+}
+
+impl Stage {
+    /// An epoch, with the number of all if it is known.
+    fn epoch(&self, epoch: usize) -> String {
+        self.epochs.map_or_else(|| epoch.to_string(), |epochs| format!("{epoch}/{epochs}"))
+    }
 }
 
 impl Progress {
@@ -62,7 +70,7 @@ impl Progress {
         let stage = Stage {
             number: 0,
             kind: StageKind::Train,
-            epochs: 0,
+            epochs: None,
             steps_per_epoch: 1,
             loss: None,
             tokens_per_second: None,
@@ -83,7 +91,7 @@ impl Progress {
         if !self.is_terminal {
             return;
         }
-        let steps = self.stage.epochs * self.stage.steps_per_epoch;
+        let steps = self.stage.epochs.unwrap_or(1) * self.stage.steps_per_epoch;
         let style = ProgressStyle::with_template("{prefix} [{bar:24}] {pos}/{len} steps, {msg}{eta} left")
             .expect("a valid template")
             .progress_chars("=> ");
@@ -104,9 +112,8 @@ impl Progress {
         self.stage.loss = smooth(self.stage.loss, loss);
         self.stage.tokens_per_second = smooth(self.stage.tokens_per_second, tokens_per_second);
         bar.set_message(format!(
-            "epoch {}/{}, loss {:.3}, {:.0} tokens/s, ",
-            step / self.stage.steps_per_epoch.max(1) + 1,
-            self.stage.epochs,
+            "epoch {}, loss {:.3}, {:.0} tokens/s, ",
+            self.stage.epoch(step / self.stage.steps_per_epoch.max(1) + 1),
             self.stage.loss.unwrap_or(loss),
             self.stage.tokens_per_second.unwrap_or(tokens_per_second),
         ));
@@ -117,15 +124,27 @@ impl Progress {
 impl Observer for Progress {
     fn event(&mut self, event: &Event) {
         match event {
-            &Event::StageStarted { stage, kind, epochs, steps_per_epoch, first_step, parameters } => {
+            &Event::StageStarted { stage, kind, epochs, minutes, steps_per_epoch, first_step, parameters } => {
+                let known = minutes.is_none().then_some(epochs);
                 self.stage =
-                    Stage { number: stage, kind, epochs, steps_per_epoch, loss: None, tokens_per_second: None };
+                    Stage { number: stage, kind, epochs: known, steps_per_epoch, loss: None, tokens_per_second: None };
                 let from = if first_step > 0 { format!(", goes on from step {first_step}") } else { String::new() };
-                let noun = if epochs == 1 { "epoch" } else { "epochs" };
-                self.say(&format!("{parameters} parameters, {epochs} {noun} of {steps_per_epoch} steps{from}"));
+                let length = match (minutes, epochs) {
+                    (Some(minutes), _) => format!("{minutes} minutes in epochs"),
+                    (None, 1) => "1 epoch".to_owned(),
+                    (None, epochs) => format!("{epochs} epochs"),
+                };
+                self.say(&format!("{parameters} parameters, {length} of {steps_per_epoch} steps{from}"));
                 self.start(first_step);
             }
             &Event::Step { step, loss, tokens_per_second, .. } => self.step(step, loss, tokens_per_second),
+            &Event::EpochsPlanned { epochs, seconds_per_epoch, .. } => {
+                self.stage.epochs = Some(epochs);
+                if let Some(bar) = self.bar.get().as_ref() {
+                    bar.set_length((epochs * self.stage.steps_per_epoch) as u64);
+                }
+                self.say(&format!("{epochs} epochs, {} s each in float", seconds(seconds_per_epoch)));
+            }
             &Event::EpochEnded {
                 epoch,
                 train_loss,
@@ -135,8 +154,8 @@ impl Observer for Progress {
                 seconds: time,
                 ..
             } => self.say(&format!(
-                "epoch {epoch}/{}, loss {train_loss:.4}, {}valid perplexity {}{}{}, {} s",
-                self.stage.epochs,
+                "epoch {}, loss {train_loss:.4}, {}valid perplexity {}{}{}, {} s",
+                self.stage.epoch(epoch),
                 dev_perplexity.map_or(String::new(), |dev| format!("dev perplexity {}, ", perplexity(dev))),
                 perplexity(valid_perplexity),
                 mark(self.causality),

@@ -95,7 +95,13 @@ pub fn bench_step(
     let config = &recipe.stages[number - 1];
     let before =
         recipe.stages[..number - 1].iter().fold(recipe.model.clone(), |model, stage| stage.model_after(&model));
-    let schedule = Schedule { epochs: 1, weights_bytes: None, keep_best_epoch: false, ..config.schedule().clone() };
+    let schedule = Schedule {
+        epochs: Some(1),
+        minutes: None,
+        weights_bytes: None,
+        keep_best_epoch: false,
+        ..config.schedule().clone()
+    };
     let special = [UNKNOWN, END_OF_LINE].map(str::to_owned);
     let words = special.into_iter().chain((2..before.vocab_size).map(|word| word.to_string())).collect();
     let vocabulary = Vocabulary::new(words, Pretokenizer::Whitespace).expect("the words differ");

@@ -121,6 +121,9 @@ pub struct Progress {
     /// Number of steps in the averaged weights.
     #[serde(default)]
     pub averaged_steps: u64,
+    /// Number of epochs of a schedule in minutes, once it is known.
+    #[serde(default)]
+    pub planned_epochs: Option<usize>,
 }
 
 impl Progress {
@@ -134,6 +137,7 @@ impl Progress {
             seconds: 0.0,
             rate_control: None,
             averaged_steps: 0,
+            planned_epochs: None,
         }
     }
 }

@@ -142,10 +142,14 @@ impl<'a> Distillation<'a> {
 impl Objective for Distillation<'_> {
     fn before_step(&mut self, model: &mut ModelState, context: &mut StepContext) {
         // With `compress_at = 1` the last step compresses: every student is compressed.
-        let at = (self.config.compress_at * context.steps as f64) as usize;
-        if context.step == at.min(context.steps - 1) {
+        if context.length.step_after(self.config.compress_at) == Some(context.step) {
             self.compress_like_teacher(model, context);
         }
+    }
+
+    fn quantizes_after(&self) -> Option<f64> {
+        let quantizes = self.config.quantization.is_some() || self.compression.quantization.is_some();
+        quantizes.then_some(self.config.compress_at)
     }
 
     fn loss(&mut self, model: &LanguageModel, output: &Output, leaves: &Leaves, batch: &Batch) -> Tensor {

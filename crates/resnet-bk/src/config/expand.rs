@@ -82,8 +82,12 @@ fn expand_preset(model: &mut Table) -> Result<(), ValueError> {
     Ok(())
 }
 
-/// Merges the top-level `[schedule]` under the schedule of every stage. A schedule that is not a
-/// table stays in place and is refused by the reader.
+/// Keys of a schedule that exclude each other.
+const LENGTHS: [&str; 2] = ["epochs", "minutes"];
+
+/// Merges the top-level `[schedule]` under the schedule of every stage. A stage's own length replaces
+/// the common one, in epochs or in minutes. A schedule that is not a table stays in place and is
+/// refused by the reader.
 pub(super) fn expand_schedules(table: &mut Table) -> Result<(), ValueError> {
     let defaults = match table.remove("schedule") {
         Some(Value::Table(defaults)) => defaults,
@@ -96,7 +100,12 @@ pub(super) fn expand_schedules(table: &mut Table) -> Result<(), ValueError> {
     for stage in stages.iter_mut().filter_map(Value::as_table_mut) {
         let mut merged = defaults.clone();
         match stage.get_mut("schedule") {
-            Some(Value::Table(own)) => merged.extend(std::mem::take(own)),
+            Some(Value::Table(own)) => {
+                if LENGTHS.iter().any(|key| own.contains_key(*key)) {
+                    LENGTHS.iter().for_each(|key| drop(merged.remove(*key)));
+                }
+                merged.extend(std::mem::take(own));
+            }
             Some(_) => continue,
             None => {}
         }

@@ -64,8 +64,13 @@ pub enum LearningRateShape {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Schedule {
-    /// Passes over the training tokens.
-    pub epochs: usize,
+    /// Passes over the training tokens. Without it and without `minutes` there is one.
+    pub epochs: Option<usize>,
+    /// Wall time of the stage in minutes, instead of `epochs`. After the first epoch, the number of
+    /// epochs is computed from its time, at least 3. The checkpoint keeps it, so a resumed run has
+    /// the same. The warm-up is a share of the first epoch, and the learning rate falls from the
+    /// second on.
+    pub minutes: Option<f64>,
     /// Windows of `n_seq` tokens in a batch of one process.
     pub batch_size: usize,
     /// Peak learning rate.
@@ -76,6 +81,10 @@ pub struct Schedule {
     pub warmup: f64,
     /// Last learning rate over the peak (cosine).
     pub min_lr_ratio: f64,
+    /// Learning rate with which the quantized phase begins, over the peak, where a `distill` or
+    /// `plan` stage puts quantizers in. The float phase then falls to its own end, and the quantized
+    /// phase from this rate to `min_lr_ratio` times it. Without it, one cosine spans the stage.
+    pub restart: Option<f64>,
     /// Decoupled weight decay of matrices and tables; biases and norms have none.
     pub weight_decay: f64,
     /// AdamW's decay rate of the mean of gradients.
@@ -108,12 +117,14 @@ pub struct Schedule {
 impl Default for Schedule {
     fn default() -> Self {
         Self {
-            epochs: 1,
+            epochs: None,
+            minutes: None,
             batch_size: 20,
             learning_rate: 2e-3,
             shape: LearningRateShape::Cosine,
             warmup: 0.05,
             min_lr_ratio: 0.05,
+            restart: None,
             weight_decay: 0.01,
             beta1: 0.9,
             beta2: 0.999,
@@ -124,6 +135,22 @@ impl Default for Schedule {
             average_from: 0.5,
             precision: Precision::Bf16,
         }
+    }
+}
+
+impl Schedule {
+    /// Least number of epochs of a schedule in minutes: one to measure, and two for the learning
+    /// rate to fall.
+    pub const LEAST_EPOCHS: usize = 3;
+
+    /// Number of epochs. `None` if it follows from `minutes`.
+    pub fn known_epochs(&self) -> Option<usize> {
+        self.minutes.is_none().then(|| self.epochs.unwrap_or(1))
+    }
+
+    /// Number of epochs, or the least one if it follows from `minutes`.
+    pub fn least_epochs(&self) -> usize {
+        self.known_epochs().unwrap_or(Self::LEAST_EPOCHS)
     }
 }
 
@@ -221,7 +248,8 @@ pub enum RemovalMode {
 pub struct Milestone {
     /// Before this step of the stage, counted from 0. A milestone has either `step` or `epoch`.
     pub step: Option<usize>,
-    /// Before this epoch of the stage, counted from 0; below `schedule.epochs`.
+    /// Before this epoch of the stage, counted from 0; below `schedule.epochs`, or 3
+    /// with `schedule.minutes`.
     pub epoch: Option<usize>,
     /// Experts that each block keeps, at least `top_k`.
     pub experts: usize,

@@ -61,11 +61,16 @@ impl StageConfig {
 
 impl Schedule {
     fn validate(&self) -> Result<(), Fault> {
-        count("epochs", self.epochs)?;
+        count("epochs", self.epochs.unwrap_or(1))?;
+        if let Some(minutes) = self.minutes {
+            positive("minutes", minutes)?;
+            require(self.epochs.is_none(), "minutes", minutes, "absent where `epochs` is given")?;
+        }
         count("batch_size", self.batch_size)?;
         positive("learning_rate", self.learning_rate)?;
         share("warmup", self.warmup)?;
         share("min_lr_ratio", self.min_lr_ratio)?;
+        positive("restart", self.restart.unwrap_or(1.0))?;
         not_negative("weight_decay", self.weight_decay)?;
         below_one("beta1", self.beta1)?;
         below_one("beta2", self.beta2)?;
@@ -92,7 +97,7 @@ impl PruneConfig {
             require(placed, "experts.milestones", shown(milestone), "placed by `step` or by `epoch`")?;
             let (experts, epoch) = (milestone.experts, milestone.epoch.unwrap_or(0));
             require(experts >= model.top_k, "experts.milestones.experts", experts, "at least top_k")?;
-            require(epoch < self.schedule.epochs, "experts.milestones.epoch", epoch, "before the stage's end")?;
+            require(epoch < self.schedule.least_epochs(), "experts.milestones.epoch", epoch, "before the stage's end")?;
         }
         soft_targets(self.temperature, self.alpha)?;
         share("magnitude_over", self.magnitude_over)?;

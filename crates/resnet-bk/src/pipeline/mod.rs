@@ -336,7 +336,7 @@ impl<'a> Run<'a> {
         Ok(StageSummary {
             stage: self.checkpoint.history.stages.len() + 1,
             kind: config.kind(),
-            epochs: config.schedule().epochs,
+            epochs: trained.epochs,
             kept_epoch: trained.kept_epoch,
             epochs_total: self.checkpoint.history.epochs,
             trained_to_end: trained.trained_to_end,

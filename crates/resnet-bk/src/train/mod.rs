@@ -7,6 +7,7 @@ mod average;
 mod best_epoch;
 mod cuda;
 mod gradients;
+mod minutes;
 mod rate_control;
 mod schedule;
 mod step;
@@ -16,7 +17,7 @@ use adamw::decays;
 pub(crate) use best_epoch::BEST_EPOCH;
 pub use best_epoch::EpochPerplexity;
 pub use gradients::global_norm;
-pub use schedule::learning_rate;
+pub use schedule::{Length, learning_rate};
 pub use step::{Optimization, StepOutcome, Steps};
 
 use crate::batch::{Batch, BatchError, Batches};
@@ -31,6 +32,7 @@ use crate::ranks::LeaderFailed;
 use crate::summary::Removal;
 use crate::tape::Tensor;
 use best_epoch::{BestEpoch, Form};
+use minutes::FirstEpoch;
 use rate_control::RateControl;
 use resnet_bk_runtime::internal::artifact::ArtifactError;
 use std::path::PathBuf;
@@ -128,6 +130,11 @@ pub trait Objective {
     /// Called before every step; may change the model.
     fn before_step(&mut self, _: &mut ModelState, _: &mut StepContext) {}
 
+    /// Share of the stage after which the objective adds quantizers, if it does.
+    fn quantizes_after(&self) -> Option<f64> {
+        None
+    }
+
     /// Loss of one batch, `[1]`.
     fn loss(&mut self, model: &LanguageModel, output: &Output, leaves: &Leaves, batch: &Batch) -> Tensor;
 }
@@ -138,10 +145,8 @@ pub struct StepContext<'a> {
     pub stage: usize,
     /// The step, from 0.
     pub step: usize,
-    /// Steps per epoch.
-    pub steps_per_epoch: usize,
-    /// Steps in the whole stage.
-    pub steps: usize,
+    /// Number of steps.
+    pub length: Length,
     /// The token streams.
     pub streams: &'a TokenStreams,
     /// Where removed experts are recorded.
@@ -174,6 +179,8 @@ pub struct Trained {
     pub valid_perplexity: f64,
     /// Perplexity of the kept model on the dev slice, if there is one.
     pub dev_perplexity: Option<f64>,
+    /// Epochs of the stage.
+    pub epochs: usize,
     /// Epoch whose model was kept, from 1.
     pub kept_epoch: usize,
     /// Whether the last epoch brought little improvement; see [`TRAINED_TO_END`].
@@ -235,10 +242,11 @@ fn run(
         Ok::<_, BatchError>(all.of_rank(&ranks))
     };
     let steps_per_epoch = batches(0)?.steps();
-    let steps = schedule.epochs * steps_per_epoch;
     let mut progress = checkpoint.training.progress.take().unwrap_or_else(|| Progress::new(stage.number));
+    let mut length = Length::new(schedule, steps_per_epoch, progress.planned_epochs);
     let first_epoch = progress.epochs.len();
-    let mut rate_control = RateControl::new(schedule, steps);
+    let quantizes_after = objective.quantizes_after();
+    let mut rate_control = RateControl::new(schedule);
     if let Some(state) = progress.rate_control {
         rate_control.restore(state);
     }
@@ -248,7 +256,8 @@ fn run(
     observer.event(&Event::StageStarted {
         stage: stage.number,
         kind: stage.kind,
-        epochs: schedule.epochs,
+        epochs: length.epochs.unwrap_or(Schedule::LEAST_EPOCHS),
+        minutes: if length.epochs.is_none() { schedule.minutes } else { None },
         steps_per_epoch,
         first_step: first_epoch * steps_per_epoch,
         parameters: checkpoint.model.parameters.architecture().parameter_count(),
@@ -264,7 +273,9 @@ fn run(
     };
     let mut clock = Instant::now();
     let mut runner = Steps::new(checkpoint.model.parameters.device());
-    for epoch in first_epoch..schedule.epochs {
+    let mut first_timed = length.epochs.is_none().then(|| FirstEpoch::begin(steps_per_epoch));
+    let mut epoch = first_epoch;
+    while length.epochs.is_none_or(|epochs| epoch < epochs) {
         let mut total = 0.0;
         let mut rates = Vec::new();
         let mut started = Instant::now();
@@ -273,8 +284,7 @@ fn run(
             let mut context = StepContext {
                 stage: stage.number,
                 step,
-                steps_per_epoch,
-                steps,
+                length,
                 streams,
                 removals: &mut checkpoint.history.removals,
                 observer: &mut *observer,
@@ -282,11 +292,13 @@ fn run(
             objective.before_step(&mut checkpoint.model, &mut context);
             let optimization = Optimization {
                 schedule,
-                rate: learning_rate(schedule, step, steps),
-                lambda: rate_control.for_step(&checkpoint.model.parameters, step).map_err(unpacked(step))?,
+                rate: learning_rate(schedule, step, length, quantizes_after),
+                lambda: rate_control
+                    .for_step(&checkpoint.model.parameters, step, length)
+                    .map_err(unpacked(step))?,
                 average: average::share(
                     schedule,
-                    step >= (schedule.average_from * steps as f64) as usize,
+                    length.step_after(schedule.average_from).is_some_and(|from| step >= from),
                     &mut checkpoint.model.parameters,
                     &mut progress.averaged_steps,
                 ),
@@ -294,7 +306,9 @@ fn run(
             };
             runner.take(&mut checkpoint.model, &mut checkpoint.training.auxiliary, &batch, objective, &optimization);
             rates.push(optimization.rate);
-            let outcomes = runner.outcomes(offset + 1 == steps_per_epoch);
+            let done = offset + 1;
+            let is_middle = first_timed.as_ref().is_some_and(|timed| timed.is_middle(done));
+            let outcomes = runner.outcomes(is_middle || done == steps_per_epoch);
             if outcomes.is_empty() {
                 continue;
             }
@@ -314,6 +328,9 @@ fn run(
                     tokens_per_second: tokens / seconds,
                 });
             }
+            if let Some(timed) = &mut first_timed {
+                timed.done(done);
+            }
             started = Instant::now();
         }
         rate_control.settle().map_err(unpacked((epoch + 1) * steps_per_epoch - 1))?;
@@ -325,6 +342,15 @@ fn run(
             (form, progress.form_since) = (current, epoch);
         }
         best.consider(checkpoint, &progress)?;
+        if let Some(timed) = first_timed.take() {
+            let quantized = quantizes_after.map_or(0.0, |share| 1.0 - share);
+            // The clock of rank 0 decides.
+            let (epochs, seconds_per_epoch) =
+                ranks.share_result(|| Ok::<_, LeaderFailed>(timed.plan(schedule, quantized)))?;
+            progress.planned_epochs = Some(epochs);
+            length = Length::new(schedule, steps_per_epoch, Some(epochs));
+            observer.event(&Event::EpochsPlanned { stage: stage.number, epochs, seconds_per_epoch });
+        }
         progress.seconds = seconds_before + clock.elapsed().as_secs_f64();
         progress.rate_control = Some(rate_control.state());
         progress.best_epoch = best.epoch();
@@ -343,13 +369,16 @@ fn run(
             checkpoint.training.progress = None;
         }
         (seconds_before, clock) = (progress.seconds, Instant::now());
+        epoch += 1;
     }
-    let kept_epoch = best.restore_best(checkpoint, schedule.epochs);
+    let epochs = progress.epochs.len();
+    let kept_epoch = best.restore_best(checkpoint, epochs);
     checkpoint.finish_stage();
     let kept = progress.epochs[kept_epoch - 1];
     Ok(Trained {
         valid_perplexity: kept.valid,
         dev_perplexity: kept.dev,
+        epochs,
         kept_epoch,
         trained_to_end: best_epoch::trained_to_end(&progress.epochs, progress.form_since),
     })

@@ -18,6 +18,7 @@ use crate::config::Schedule;
 use crate::device::Device;
 use crate::export::weights_bytes;
 use crate::parameters::Parameters;
+use crate::train::Length;
 use resnet_bk_runtime::internal::artifact::ArtifactError;
 use std::thread::JoinHandle;
 
@@ -44,7 +45,6 @@ struct Pending {
 #[derive(Debug)]
 pub struct RateControl {
     goal: Option<u64>,
-    interval: usize,
     integral: f64,
     lambda: f64,
     bytes: Option<u64>,
@@ -53,19 +53,12 @@ pub struct RateControl {
 
 impl RateControl {
     /// Lambda at the beginning of a stage.
-    pub fn new(schedule: &Schedule, steps: usize) -> Self {
+    pub fn new(schedule: &Schedule) -> Self {
         let initial = match schedule.weights_bytes {
             Some(_) if schedule.lambda == 0.0 => INITIAL_LAMBDA,
             _ => schedule.lambda,
         };
-        Self {
-            goal: schedule.weights_bytes,
-            interval: (steps / MEASUREMENTS).max(1),
-            integral: initial,
-            lambda: initial,
-            bytes: None,
-            pending: None,
-        }
+        Self { goal: schedule.weights_bytes, integral: initial, lambda: initial, bytes: None, pending: None }
     }
 
     /// Restores the controller of an interrupted stage from [`state`](Self::state).
@@ -88,20 +81,22 @@ impl RateControl {
     ///
     /// # Errors
     /// [`ArtifactError`] if the model cannot be packed because values or scales are not finite.
-    pub fn for_step(&mut self, parameters: &Parameters, step: usize) -> Result<f64, ArtifactError> {
+    pub fn for_step(&mut self, parameters: &Parameters, step: usize, length: Length) -> Result<f64, ArtifactError> {
         let quantization = parameters.architecture().quantization.as_ref();
         let trained = quantization.is_some_and(|policy| policy.learned.is_some());
         if self.pending.as_ref().is_some_and(|pending| pending.from <= step) {
             self.settle()?;
         }
-        if let (Some(goal), true, true) = (self.goal, trained, step.is_multiple_of(self.interval)) {
+        let steps = length.steps().unwrap_or(Schedule::LEAST_EPOCHS * length.steps_per_epoch);
+        let interval = (steps / MEASUREMENTS).max(1);
+        if let (Some(goal), true, true) = (self.goal, trained, step.is_multiple_of(interval)) {
             self.settle()?;
             match parameters.device() {
                 Device::Cpu => self.measured(weights_bytes(&parameters.averaged())?, goal),
                 Device::Cuda(_) => {
                     let copy = parameters.averaged().copy_to_host();
                     let packing = std::thread::spawn(move || weights_bytes(&copy));
-                    self.pending = Some(Pending { from: step + self.interval.div_ceil(2), packing });
+                    self.pending = Some(Pending { from: step + interval.div_ceil(2), packing });
                 }
             }
         }
@@ -135,7 +130,7 @@ mod tests {
     use crate::config::ModelConfig;
 
     fn control_for(goal: u64) -> RateControl {
-        RateControl::new(&Schedule { weights_bytes: Some(goal), ..Schedule::default() }, 1000)
+        RateControl::new(&Schedule { weights_bytes: Some(goal), ..Schedule::default() })
     }
 
     /// A model that shrinks by a third if lambda rises tenfold, with a delay.
@@ -154,11 +149,33 @@ mod tests {
         }
     }
 
+    /// The average lags behind the weights, by a tenth of its steps at first.
+    #[test]
+    fn the_size_of_an_average_reaches_its_goal() {
+        for (interval, measurements) in [(5, 100), (65, 100), (290, 68)] {
+            for goal in [60_000u64, 140_000] {
+                let mut control = control_for(goal);
+                let (mut bytes, mut average, mut steps) = (150_000.0f64, 150_000.0f64, 0.0f64);
+                for _ in 0..measurements {
+                    control.measured(average as u64, goal);
+                    let settled = 150_000.0 * (control.lambda / 1e-8).max(1.0).powf(-0.18);
+                    for _ in 0..interval {
+                        bytes += 0.1 / f64::from(interval) * (settled - bytes);
+                        average += (1.0 - ((1.0 + steps) / (10.0 + steps)).min(0.999)) * (bytes - average);
+                        steps += 1.0;
+                    }
+                }
+                let error = average / goal as f64 - 1.0;
+                assert!(error.abs() < 0.005, "{goal}, measured every {interval} steps: {average}");
+            }
+        }
+    }
+
     #[test]
     fn without_a_goal_lambda_is_that_of_the_schedule() {
-        let fixed = RateControl::new(&Schedule { lambda: 3e-7, ..Schedule::default() }, 1000);
+        let fixed = RateControl::new(&Schedule { lambda: 3e-7, ..Schedule::default() });
         assert_eq!(fixed.state(), (3e-7, 3e-7));
-        assert_eq!(RateControl::new(&Schedule::default(), 1000).state(), (0.0, 0.0));
+        assert_eq!(RateControl::new(&Schedule::default()).state(), (0.0, 0.0));
     }
 
     #[test]
@@ -169,7 +186,8 @@ mod tests {
         let (mut expected, mut control) = (control_for(1000), control_for(1000));
         expected.measured(1100, 1000);
         control.pending = pending();
-        let lambdas = [1, 2, 3, 4].map(|step| control.for_step(&parameters, step).expect("it can be packed"));
+        let length = Length { steps_per_epoch: 100, epochs: Some(10), open: 0 };
+        let lambdas = [1, 2, 3, 4].map(|step| control.for_step(&parameters, step, length).expect("it can be packed"));
         let (before, after) = (INITIAL_LAMBDA, expected.lambda);
         assert_eq!(lambdas, [before, before, after, after]);
         // An epoch's end waits for it.

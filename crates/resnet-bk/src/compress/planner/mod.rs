@@ -155,7 +155,7 @@ fn plan(
     let trial = &summary.trials[summary.chosen];
     let correction = trial.bytes as f64 / trial.predicted_bytes as f64;
     let window = config.schedule.batch_size * teacher.parameters.ranks().count() * teacher.config.n_seq;
-    let steps = config.schedule.epochs * streams.train.len() / window;
+    let steps = config.schedule.least_epochs() * streams.train.len() / window;
     let goal = if steps < FEW_STEPS { budget as f64 * (1.0 - FEW_STEPS_MARGIN) } else { goal };
     let chosen = pool.swap_remove(0);
     let chosen = chosen.refit(goal / correction).unwrap_or(chosen);
@@ -212,7 +212,13 @@ fn run_trial(
     candidate: &Candidate,
     round: usize,
 ) -> Result<Trial, TrainError> {
-    let schedule = Schedule { epochs: 1, weights_bytes: None, keep_best_epoch: false, ..config.schedule.clone() };
+    let schedule = Schedule {
+        epochs: Some(1),
+        minutes: None,
+        weights_bytes: None,
+        keep_best_epoch: false,
+        ..config.schedule.clone()
+    };
     let distillation = config.distillation(schedule, candidate.model.clone(), candidate.policy.clone());
     let stage = Stage { schedule: &distillation.schedule, save_to: None, ..stage.clone() };
     let mut student = Checkpoint::new(teacher.clone());

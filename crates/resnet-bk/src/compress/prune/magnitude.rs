@@ -13,7 +13,7 @@ const UPDATES: usize = 50;
 /// Updates the masks on schedule: once at the first step, or, if the rise takes a share `over` of
 /// the stage, repeatedly along `sparsity (1 - (1 - t)^3)` (Zhu, Gupta, arXiv 1710.01878).
 pub fn follow_schedule(model: &mut ModelState, magnitude: MagnitudePruning, over: f64, context: &mut StepContext) {
-    let steps = ((over * context.steps as f64) as usize).min(context.steps - 1);
+    let Some(steps) = context.length.step_after(over) else { return };
     let interval = (steps / UPDATES).max(1);
     if context.step > steps || !context.step.is_multiple_of(interval) && context.step != steps {
         return;

@@ -50,7 +50,7 @@ impl Objective for Pruning<'_> {
             magnitude::follow_schedule(model, magnitude, self.config.magnitude_over, context);
         }
         for milestone in &experts.milestones {
-            let at = milestone.step.or(milestone.epoch.map(|epoch| epoch * context.steps_per_epoch));
+            let at = milestone.step.or(milestone.epoch.map(|epoch| epoch * context.length.steps_per_epoch));
             if at == Some(context.step) {
                 keep_most_used_experts(model, milestone.experts, mode, context);
             }

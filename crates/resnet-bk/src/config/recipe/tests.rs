@@ -30,10 +30,26 @@ fn presets_schedules_and_assignments_are_merged() {
     let recipe = Recipe::parse(TEXT, "test", &set).unwrap();
     assert_eq!((recipe.model.d_model, recipe.model.n_layers, recipe.seed), (24, 3, 9));
     let schedules: Vec<&Schedule> = recipe.stages.iter().map(StageConfig::schedule).collect();
-    assert_eq!((schedules[0].epochs, schedules[0].batch_size, schedules[0].learning_rate), (7, 4, 1e-3));
+    assert_eq!((schedules[0].epochs, schedules[0].batch_size, schedules[0].learning_rate), (Some(7), 4, 1e-3));
     assert_eq!((schedules[1].batch_size, schedules[1].learning_rate), (4, 5e-4));
     let StageConfig::Prune(prune) = &recipe.stages[1] else { panic!("the second stage prunes") };
     assert_eq!(prune.magnitude, Some(MagnitudePruning::Sparsity(0.5)));
+}
+
+#[test]
+fn a_stage_has_a_length_in_epochs_or_in_minutes() {
+    let lengths = |text: &str| {
+        let recipe = Recipe::parse(text, "test", &[]).unwrap();
+        assert_eq!(Recipe::parse(&recipe.to_toml(), "resolved", &[]).unwrap(), recipe);
+        recipe.stages.iter().map(|stage| (stage.schedule().epochs, stage.schedule().minutes)).collect::<Vec<_>>()
+    };
+    assert_eq!(lengths(TEXT), [(Some(2), None), (None, None), (None, None)]);
+    // A stage's own length replaces the common one.
+    let minutes = TEXT.replace("batch_size = 4", "batch_size = 4\n    minutes = 1.5");
+    assert_eq!(lengths(&minutes), [(Some(2), None), (None, Some(1.5)), (None, Some(1.5))]);
+    let epochs = TEXT.replace("batch_size = 4", "batch_size = 4\n    epochs = 4");
+    let epochs = epochs.replace("schedule.epochs = 2", "schedule.minutes = 3");
+    assert_eq!(lengths(&epochs), [(None, Some(3.0)), (Some(4), None), (Some(4), None)]);
 }
 
 #[test]
@@ -52,6 +68,10 @@ fn mistakes_are_named() {
     fails("shedule.epochs=1", "--set shedule.epochs=1: shedule is not a known key");
     fails("model.d_modle=3", "--set model.d_modle=3: model.d_modle is not a known key");
     fails("stage.0.schedule.epochs=0", "[[stage]] 1 (train): epochs is 0, but must be from 1 to 1,048,576");
+    fails("stage.0.schedule.minutes=5", "minutes is 5, but must be absent where `epochs` is given");
+    fails("stage.1.schedule.minutes=0", "minutes is 0, but must be finite and above 0");
+    fails("stage.2.schedule.restart=0.0", "restart is 0, but must be finite and above 0");
+    fails("stage.2.schedule.average=1.0", "average is 1, but must be at least 0 and below 1");
     fails("stage.7.schedule.epochs=1", "stage has 3 entries");
     fails("stage.schedule=1", "stage is a list");
     fails("nonsense", "expected key=value");
