@@ -76,7 +76,8 @@ fn a_student_of_full_rank_has_the_teachers_logits() {
         assert_eq!(from_teacher.blocks, 2);
         assert!((from_teacher.energy - 1.0).abs() < 1e-6, "{} of the energy", from_teacher.energy);
         let tokens = &streams.valid[..12];
-        let differences = logits(&student, tokens).into_iter().zip(logits(&teacher, tokens)).map(|(a, b)| (a - b).abs());
+        let differences =
+            logits(&student, tokens).into_iter().zip(logits(&teacher, tokens)).map(|(a, b)| (a - b).abs());
         let largest = differences.fold(0.0, f32::max);
         assert!(largest < TOLERANCE, "{largest}: {of_student:?}");
     }

@@ -16,8 +16,8 @@ mod scale_initialization;
 mod stage;
 mod teacher;
 
-pub use init_from_teacher::{FromTeacher, init_from_teacher};
 pub use cross_entropy::CrossEntropy;
+pub use init_from_teacher::{FromTeacher, init_from_teacher};
 pub use stage::{RunStage, StageContext};
 
 use crate::config::{ModelConfig, StageKind};
