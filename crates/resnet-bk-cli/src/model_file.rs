@@ -36,14 +36,19 @@ pub fn check_prompt(artifact: &Artifact, prompt: &str) -> Result<()> {
     Ok(check_evaluation(&architecture, tokens, 1)?)
 }
 
-/// Refuses a file that is not a checkpoint before any slow work begins.
-pub fn check_checkpoint(path: &Path) -> Result<()> {
+/// Refuses a file that is no model to train on, before any slow work begins.
+pub fn check_model(path: &Path) -> Result<ModelFile> {
     if let (true, Some(checkpoint)) = (path.is_dir(), last_checkpoint(path)) {
         let hint = format!("pass the checkpoint of a stage, such as {}", checkpoint.display());
         return Err(Failure::new(format!("{} is a folder", path.display()), hint).into());
     }
     check(path)?;
-    match ModelFile::of(path)? {
+    Ok(ModelFile::of(path)?)
+}
+
+/// Refuses a file that is not a checkpoint, before any slow work begins.
+pub fn check_checkpoint(path: &Path) -> Result<()> {
+    match check_model(path)? {
         ModelFile::Checkpoint => Ok(()),
         ModelFile::Artifact => {
             let run = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -51,11 +56,7 @@ pub fn check_checkpoint(path: &Path) -> Result<()> {
                 Some(checkpoint) => format!("pass the checkpoint of a stage, such as {}", checkpoint.display()),
                 None => "pass the checkpoint of a stage, RUN/NN-stage/model.safetensors".to_owned(),
             };
-            let message = format!(
-                "{} is an artifact: it is packed for use, and is no model to train or to compare with",
-                path.display()
-            );
-            Err(Failure::new(message, hint).into())
+            Err(Failure::new(format!("{} is an artifact, but a checkpoint is needed", path.display()), hint).into())
         }
     }
 }

@@ -30,6 +30,7 @@ fn help() {
         "generate --help",
         "suggest --help",
         "inspect --help",
+        "export --help",
         "report --help",
         "bench --help",
         "bench kernel --help",

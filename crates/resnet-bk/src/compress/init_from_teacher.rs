@@ -152,8 +152,7 @@ fn set_bin(student: &mut Parameters, index: usize, bin: EmbeddingBin, wanted: &D
     let directions = principal_directions(wanted, counts, bin.width);
     let mut rows = wanted * &directions;
     let mut projection = directions.transpose();
-    let sizes: Vec<f64> =
-        rows.column_iter().map(|column| (column.norm_squared() / bin.words as f64).sqrt()).collect();
+    let sizes: Vec<f64> = rows.column_iter().map(|column| (column.norm_squared() / bin.words as f64).sqrt()).collect();
     let largest = sizes.iter().copied().fold(0.0, f64::max);
     let random = student.get(ModelTensor::BinRows(index)).expect("rows of every bin").values.to_vec();
     for (column, &size) in sizes.iter().enumerate() {
@@ -230,7 +229,8 @@ fn copy_block(student: &mut Parameters, block: usize, teacher: &Parameters, from
 /// Copies tensors, `(student's, teacher's)`, if all of them are there and have equal shapes.
 fn copy(student: &mut Parameters, teacher: &Parameters, pairs: &[(ModelTensor, ModelTensor)]) -> bool {
     let shape = |parameters: &Parameters, tensor| parameters.get(tensor).map(|one: &Parameter| one.spec.shape.clone());
-    let fits = pairs.iter().all(|&(to, from)| shape(student, to).is_some() && shape(student, to) == shape(teacher, from));
+    let fits =
+        pairs.iter().all(|&(to, from)| shape(student, to).is_some() && shape(student, to) == shape(teacher, from));
     if fits {
         for &(to, from) in pairs {
             let values = teacher.rounded(teacher.get(from).expect("found above"));
