@@ -1,7 +1,9 @@
-//! The MODEL argument: a checkpoint or an artifact.
+//! The MODEL argument: an artifact, a checkpoint or the name of a shipped model.
 
 use crate::failure::{Failure, system_message};
+use crate::printer::note;
 use crate::run_folder::ARTIFACT;
+use crate::shipped;
 use anyhow::{Context, Result};
 use resnet_bk::export::{self, ModelFile};
 use resnet_bk::memory::check_evaluation;
@@ -13,10 +15,34 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-/// Loads a model.
+/// Loads a model. The notice of a shipped one goes to stderr.
 pub fn load(path: &Path) -> Result<Artifact> {
+    if let Some(shipped) = shipped::find(path)? {
+        note(shipped.notice());
+        return Artifact::from_bytes(shipped.bytes).with_context(|| format!("the shipped model {}", shipped.name));
+    }
     check(path)?;
     Ok(export::load(path)?)
+}
+
+/// Length of a model's file in bytes.
+pub fn bytes(path: &Path) -> Result<u64> {
+    if let Some(shipped) = shipped::find(path)? {
+        return Ok(shipped.bytes.len() as u64);
+    }
+    Ok(fs::metadata(path).with_context(|| format!("cannot read {}", path.display()))?.len())
+}
+
+/// The card of a shipped model.
+pub fn card(path: &Path) -> Result<&'static str> {
+    match shipped::find(path)? {
+        Some(shipped) => Ok(shipped.card),
+        None => Err(Failure::new(
+            format!("{} is no shipped model: it has no card", path.display()),
+            "leave out --card, or pass the name of a shipped model, such as demo",
+        )
+        .into()),
+    }
 }
 
 /// Loads a model and checks that it is causal.

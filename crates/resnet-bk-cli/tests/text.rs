@@ -70,6 +70,8 @@ fn errors_of_models_and_runs() {
         "generate missing.rbk --prompt the --tokens 0",
         "inspect missing.rbk --threads 0",
         "suggest missing.rbk --prompt the",
+        "suggest missing --prompt the",
+        "inspect tiny.toml --card",
         "report missing",
         "report .",
         "report damaged",
