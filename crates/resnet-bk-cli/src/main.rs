@@ -14,6 +14,7 @@ mod printer;
 mod processes;
 mod report;
 mod run_folder;
+mod shipped;
 mod tables;
 
 use anyhow::Result;

@@ -1,7 +1,9 @@
-//! The MODEL argument: a checkpoint or an artifact.
+//! The MODEL argument: an artifact, a checkpoint or the name of a shipped model.
 
 use crate::failure::{Failure, system_message};
+use crate::printer::note;
 use crate::run_folder::ARTIFACT;
+use crate::shipped;
 use anyhow::{Context, Result};
 use resnet_bk::export::{self, ModelFile};
 use resnet_bk::memory::check_evaluation;
@@ -13,10 +15,34 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-/// Loads a model.
+/// Loads a model. The notice of a shipped one goes to stderr.
 pub fn load(path: &Path) -> Result<Artifact> {
+    if let Some(shipped) = shipped::find(path)? {
+        note(shipped.notice());
+        return Artifact::from_bytes(shipped.bytes).with_context(|| format!("the shipped model {}", shipped.name));
+    }
     check(path)?;
     Ok(export::load(path)?)
+}
+
+/// Length of a model's file in bytes.
+pub fn bytes(path: &Path) -> Result<u64> {
+    if let Some(shipped) = shipped::find(path)? {
+        return Ok(shipped.bytes.len() as u64);
+    }
+    Ok(fs::metadata(path).with_context(|| format!("cannot read {}", path.display()))?.len())
+}
+
+/// The card of a shipped model.
+pub fn card(path: &Path) -> Result<&'static str> {
+    match shipped::find(path)? {
+        Some(shipped) => Ok(shipped.card),
+        None => Err(Failure::new(
+            format!("{} is no shipped model: it has no card", path.display()),
+            "leave out --card, or pass the name of a shipped model, such as demo",
+        )
+        .into()),
+    }
 }
 
 /// Loads a model and checks that it is causal.
@@ -36,14 +62,19 @@ pub fn check_prompt(artifact: &Artifact, prompt: &str) -> Result<()> {
     Ok(check_evaluation(&architecture, tokens, 1)?)
 }
 
-/// Refuses a file that is not a checkpoint before any slow work begins.
-pub fn check_checkpoint(path: &Path) -> Result<()> {
+/// Refuses a file that is no model to train on, before any slow work begins.
+pub fn check_model(path: &Path) -> Result<ModelFile> {
     if let (true, Some(checkpoint)) = (path.is_dir(), last_checkpoint(path)) {
         let hint = format!("pass the checkpoint of a stage, such as {}", checkpoint.display());
         return Err(Failure::new(format!("{} is a folder", path.display()), hint).into());
     }
     check(path)?;
-    match ModelFile::of(path)? {
+    Ok(ModelFile::of(path)?)
+}
+
+/// Refuses a file that is not a checkpoint, before any slow work begins.
+pub fn check_checkpoint(path: &Path) -> Result<()> {
+    match check_model(path)? {
         ModelFile::Checkpoint => Ok(()),
         ModelFile::Artifact => {
             let run = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -51,11 +82,7 @@ pub fn check_checkpoint(path: &Path) -> Result<()> {
                 Some(checkpoint) => format!("pass the checkpoint of a stage, such as {}", checkpoint.display()),
                 None => "pass the checkpoint of a stage, RUN/NN-stage/model.safetensors".to_owned(),
             };
-            let message = format!(
-                "{} is an artifact: it is packed for use, and is no model to train or to compare with",
-                path.display()
-            );
-            Err(Failure::new(message, hint).into())
+            Err(Failure::new(format!("{} is an artifact, but a checkpoint is needed", path.display()), hint).into())
         }
     }
 }

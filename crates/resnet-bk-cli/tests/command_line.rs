@@ -64,6 +64,37 @@ fn a_model_is_compressed_measured_and_used() {
     let compressed = place.compress("again", &["--model", text(&checkpoint), "--set", "model.use_distillation=false"]);
     assert!(stdout(&compressed, 0).contains("model.rbk"));
 
+    // So can an artifact, here a teacher in int8.
+    let int8 = place.path("int8.rbk");
+    let exported = stdout(&resnet_bk(&["export", text(&checkpoint), "--int8", "--out", text(&int8)]), 0);
+    let bytes = std::fs::metadata(&int8).expect("a file").len();
+    assert!(bytes < std::fs::metadata(&checkpoint).expect("a file").len() / 3, "{bytes}");
+    assert!(exported.starts_with(text(&int8)) && exported.contains(" of them weights"), "{exported}");
+    let perplexity = |model: &Path| {
+        json(&["eval", text(model), "--corpus", text(&corpus), "--json"])["perplexity"].as_f64().expect("a number")
+    };
+    let (float, rounded) = (perplexity(&checkpoint), perplexity(&int8));
+    assert!((rounded / float - 1.0).abs() < 0.02 && float != rounded, "{float} and {rounded}");
+    let distilled = place.compress("distilled", &["--teacher", text(&int8), "--set", "stage.3.init=teacher"]);
+    assert!(stdout(&distilled, 0).contains("int8.rbk"));
+    let progress = stderr(&distilled);
+    assert!(progress.contains("warning: ") && progress.contains("is of an unknown text"), "{progress}");
+    assert!(progress.contains("the student begins with ") && progress.contains("of the energy"), "{progress}");
+    let other = ["--model", text(&checkpoint), "--set", "stage.3.init=teacher", "--resume"];
+    assert!(stderr(&place.compress("distilled", &other)).contains("began with another model"));
+    let quantized = run.join("02-qat/model.safetensors");
+    let refused = resnet_bk(&["export", text(&quantized), "--int8", "--out", text(&int8)]);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(
+        stderr(&refused).contains(
+            "is quantized already
+
+hint: leave out --int8"
+        ),
+        "{}",
+        stderr(&refused)
+    );
+
     // The same folder again: refused, unless it is resumed.
     let refused = place.compress("run", &[]);
     assert_eq!(refused.status.code(), Some(2));

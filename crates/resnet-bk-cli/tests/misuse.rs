@@ -172,15 +172,17 @@ fn files_that_are_not_models_are_described_in_errors() {
         assert!(!out.exists());
     };
     compress(&run, &["is a folder", &format!("such as {}\n", checkpoint.display())]);
-    compress(
-        &artifact,
-        &["model.rbk is an artifact", "no model to train", &format!("such as {}\n", checkpoint.display())],
-    );
+    let damaged = write("damaged.rbk", &std::fs::read(&artifact).expect("an artifact")[..300]);
+    compress(&damaged, &["damaged.rbk is not a sound artifact", "hint: the file was changed"]);
+    // A baseline is a checkpoint. So is what is packed.
     let alone = write("alone.rbk", &std::fs::read(&artifact).expect("an artifact"));
-    compress(
-        &alone,
-        &["alone.rbk is an artifact", "hint: pass the checkpoint of a stage, RUN/NN-stage/model.safetensors"],
-    );
+    let stage = "hint: pass the checkpoint of a stage, RUN/NN-stage/model.safetensors";
+    for (path, hint) in [(&artifact, format!("such as {}\n", checkpoint.display()).as_str()), (&alone, stage)] {
+        let needed = ["is an artifact, but a checkpoint is needed", hint];
+        let compress = ["compress", "--recipe", RECIPE, "--corpus", "embedded", "--out", "x", "--baseline", text(path)];
+        refused(&compress, &needed);
+        refused(&["export", text(path), "--out", "x.rbk"], &needed);
+    }
     compress(&readme, &[neither]);
     compress(&run, &["is a folder"]);
 }

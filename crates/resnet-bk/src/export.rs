@@ -2,7 +2,9 @@
 
 use crate::checkpoint::{Checkpoint, CheckpointError, ModelState};
 use crate::parameters::Parameters;
+use resnet_bk_runtime::internal::architecture::Architecture;
 use resnet_bk_runtime::internal::artifact::{self, Artifact, ArtifactError, looks_like};
+use resnet_bk_runtime::internal::quantization::QuantizationPolicy;
 use resnet_bk_runtime::internal::tensor_id::TensorId;
 use resnet_bk_runtime::internal::tokenizer::Vocabulary;
 use std::fs::File;
@@ -71,7 +73,7 @@ impl ModelFile {
             .map_err(|source| LoadError::Read { path: path.to_owned(), source })?;
         let extension = path.extension().and_then(|extension| extension.to_str());
         match (start.as_slice(), extension) {
-            (bytes, _) if bytes.starts_with(ARTIFACT_MAGIC) => Ok(Self::Artifact),
+            (bytes, _) if is_artifact(bytes) => Ok(Self::Artifact),
             (bytes, _) if is_safetensors(bytes) => Ok(Self::Checkpoint),
             ([_, ..], Some("rbk")) => Ok(Self::Artifact),
             ([_, ..], Some("safetensors")) => Ok(Self::Checkpoint),
@@ -87,6 +89,11 @@ impl ModelFile {
     }
 }
 
+/// Whether a file begins as an artifact does.
+pub(crate) fn is_artifact(bytes: &[u8]) -> bool {
+    bytes.starts_with(ARTIFACT_MAGIC)
+}
+
 /// A safetensors file: the length of the JSON header in 64 bits, then the header.
 fn is_safetensors(start: &[u8]) -> bool {
     let Some((length, header)) = start.split_first_chunk::<8>() else { return false };
@@ -99,6 +106,32 @@ fn is_safetensors(start: &[u8]) -> bool {
 /// If values are not finite.
 pub fn pack(model: &ModelState) -> Result<Artifact, ArtifactError> {
     let architecture = model.parameters.architecture().clone();
+    Artifact::quantize(architecture, Vocabulary::clone(&model.vocabulary), values(&model.parameters))
+}
+
+/// Packs a float model with matrices rounded to int8: 255 levels, and a scale in half precision for
+/// every 128 elements. Vectors stay in float32. Nothing is trained.
+///
+/// # Errors
+/// If values are not finite.
+///
+/// # Panics
+/// If the model already has quantizers.
+pub fn int8(model: &ModelState) -> Result<Artifact, ArtifactError> {
+    const BITS: Option<u8> = Some(8);
+    let float = model.parameters.architecture();
+    assert!(float.quantization.is_none(), "a float model");
+    let policy = QuantizationPolicy {
+        embedding_bits: BITS,
+        expert_bits: BITS,
+        router_bits: BITS,
+        mixer_bits: BITS,
+        bias_bits: None,
+        activation_bits: None,
+        group_size: 128,
+        learned: None,
+    };
+    let architecture = Architecture { quantization: Some(policy), ..float.clone() };
     Artifact::quantize(architecture, Vocabulary::clone(&model.vocabulary), values(&model.parameters))
 }
 

@@ -15,6 +15,7 @@ pub mod device;
 pub mod environment;
 pub mod evaluate;
 pub mod export;
+pub mod import;
 mod kernels;
 mod mask;
 pub mod memory;

@@ -28,8 +28,9 @@ const PLAN: &str = include_str!("../../../../recipes/plan.toml");
 pub struct Compress {
     #[command(flatten)]
     run: RunArguments,
-    /// Start from this checkpoint instead of a fresh model
-    #[arg(long, value_name = "CHECKPOINT")]
+    /// Start from this model, a checkpoint or an artifact, instead of training one: the teacher of a
+    /// recipe that goes on with distillation
+    #[arg(long, visible_alias = "teacher", value_name = "MODEL")]
     model: Option<PathBuf>,
     /// A float checkpoint to compare with, measured on this text; it takes the place of the
     /// recipe's first model
@@ -122,9 +123,8 @@ pub fn run(arguments: &Compress, ranks: &Ranks, printer: &mut Printer) -> Result
     recipe.target.bytes = arguments.bytes.or(recipe.target.bytes);
     recipe.target.max_loss = arguments.max_loss.or(recipe.target.max_loss);
     recipe.target.against = arguments.against.map_or(recipe.target.against, Against::from);
-    for checkpoint in arguments.model.iter().chain(&arguments.baseline) {
-        model_file::check_checkpoint(checkpoint)?;
-    }
+    arguments.model.as_deref().map(model_file::check_model).transpose()?;
+    arguments.baseline.as_deref().map(model_file::check_checkpoint).transpose()?;
     let (model, baseline) = (arguments.model.clone(), arguments.baseline.clone());
     Run { recipe, arguments: &arguments.run, model, baseline }.execute(ranks, printer)
 }
@@ -135,7 +135,7 @@ pub struct Run<'a> {
     pub recipe: Recipe,
     /// Its arguments.
     pub arguments: &'a RunArguments,
-    /// The checkpoint to start from.
+    /// The model to start from.
     pub model: Option<PathBuf>,
     /// An additional float checkpoint to compare with.
     pub baseline: Option<PathBuf>,

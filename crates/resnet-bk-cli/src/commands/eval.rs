@@ -26,7 +26,7 @@ use std::path::{Path, PathBuf};
 #[derive(Args)]
 #[command(group(clap::ArgGroup::new("source").required(true).args(["text", "corpus"])))]
 pub struct Eval {
-    /// An artifact or a checkpoint
+    /// An artifact, a checkpoint or the name of a shipped model
     model: PathBuf,
     /// A text file, one sentence or paragraph a line; - reads standard input
     #[arg(long, value_name = "FILE")]

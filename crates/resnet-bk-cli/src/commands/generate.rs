@@ -11,7 +11,7 @@ use std::path::PathBuf;
 /// Continue a text, word by word
 #[derive(Args)]
 pub struct Generate {
-    /// An artifact or a checkpoint
+    /// An artifact, a checkpoint or the name of a shipped model
     model: PathBuf,
     /// The text to continue; empty for the start of a line
     #[arg(long, value_name = "TEXT")]

@@ -16,11 +16,14 @@ use std::path::PathBuf;
 /// would take packed.
 #[derive(Args)]
 pub struct Inspect {
-    /// An artifact or a checkpoint
+    /// An artifact, a checkpoint or the name of a shipped model
     model: PathBuf,
     /// Print JSON
     #[arg(long)]
     json: bool,
+    /// Print the card of a shipped model: its text and license, its figures, how it was made
+    #[arg(long, conflicts_with = "json")]
+    card: bool,
 }
 
 #[derive(Serialize)]
@@ -38,9 +41,13 @@ struct Inspection<'a> {
 /// Reads the model and prints the result.
 pub fn run(arguments: &Inspect, printer: &mut Printer) -> Result<Outcome> {
     let path = &arguments.model;
+    if arguments.card {
+        printer.stream(model_file::card(path)?)?;
+        return Ok(Outcome::Done);
+    }
     let artifact = model_file::load(path)?;
     let size_breakdown = artifact.size_breakdown().with_context(|| format!("cannot pack {}", path.display()))?;
-    let bytes_file = std::fs::metadata(path).with_context(|| format!("cannot read {}", path.display()))?.len();
+    let bytes_file = model_file::bytes(path)?;
     let inspection = Inspection {
         parameters: artifact.architecture.parameter_count(),
         bytes_file,

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 /// Most probable first; probabilities are shares of the whole vocabulary.
 #[derive(Args)]
 pub struct Suggest {
-    /// An artifact or a checkpoint
+    /// An artifact, a checkpoint or the name of a shipped model
     model: PathBuf,
     /// The text so far; empty for the start of a line
     #[arg(long, value_name = "TEXT")]

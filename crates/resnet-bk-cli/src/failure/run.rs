@@ -1,7 +1,7 @@
 //! What to do about a run that could not begin, go on or finish.
 
 use super::corpus::{of_batch, of_corpus};
-use super::model::of_checkpoint;
+use super::model::{of_checkpoint, of_load};
 use resnet_bk::device::DeviceError;
 use resnet_bk::memory::MemoryError;
 use resnet_bk::pipeline::RunError;
@@ -46,6 +46,7 @@ pub(super) fn of_run(error: &RunError) -> Option<String> {
         RunError::Corpus(error) => return of_corpus(error),
         RunError::Batch(error) => of_batch(error),
         RunError::Checkpoint(error) => of_checkpoint(error),
+        RunError::Load(error) => return of_load(error).map(str::to_owned),
         RunError::Train(error) => return of_training(error),
         RunError::RanksDiffer { .. } => {
             "all processes need the same program, the same command and the same text: check what each machine has"

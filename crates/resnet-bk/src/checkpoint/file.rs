@@ -112,7 +112,7 @@ impl Checkpoint {
         self.model.parameters.ranks().share_result(|| self.write(path))
     }
 
-    pub(super) fn from_bytes(bytes: &[u8], path: &Path) -> Result<Self, CheckpointError> {
+    pub(crate) fn from_bytes(bytes: &[u8], path: &Path) -> Result<Self, CheckpointError> {
         let format = |source| CheckpointError::Format { path: path.to_owned(), source };
         let (_, header) = SafeTensors::read_metadata(bytes).map_err(format)?;
         let tensors = SafeTensors::deserialize(bytes).map_err(format)?;

@@ -7,6 +7,7 @@ use crate::checkpoint::Checkpoint;
 use crate::config::Against;
 use crate::corpus::TextFingerprint;
 use crate::evaluate::{evaluate_model, evaluate_parameters};
+use crate::import;
 use crate::post_training;
 use crate::ranks::Ranks;
 use crate::summary::{Baseline, Baselines, Measured, StageSummary, first_stage, float_stages};
@@ -17,7 +18,7 @@ use std::path::{Path, PathBuf};
 #[derive(Clone, Debug)]
 struct FloatModel {
     measured: Measured,
-    /// Its checkpoint, if known.
+    /// Its checkpoint or, for a given model, its artifact, if known.
     path: Option<PathBuf>,
 }
 
@@ -147,7 +148,8 @@ impl Candidates {
                 with_equal_causality(Some(measured.clone()))
             }
             Some(FloatModel { measured, path: Some(path) }) => {
-                let (model, weights_bytes) = post_training::int8(&Checkpoint::read(path)?.model.parameters);
+                let (model, weights_bytes) =
+                    post_training::int8(&import::read_on(&Ranks::alone(), path)?.model.parameters);
                 Baseline::Measured(Measured {
                     name: format!("{}, int8", measured.name),
                     weights_bytes,

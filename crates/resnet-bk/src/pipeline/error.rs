@@ -6,6 +6,7 @@ use crate::checkpoint::CheckpointError;
 use crate::config::{Against, StageKind};
 use crate::corpus::CorpusError;
 use crate::device::DeviceError;
+use crate::export::LoadError;
 use crate::memory::MemoryError;
 use crate::ngram::NgramError;
 use crate::ranks::LeaderFailed;
@@ -163,6 +164,9 @@ pub enum RunError {
     /// A checkpoint cannot be read or written.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    /// A given model cannot be read.
+    #[error(transparent)]
+    Load(#[from] LoadError),
     /// The ranks were given different runs.
     #[error("{} and rank 0 have different {what}", list_of_ranks(ranks))]
     RanksDiffer {

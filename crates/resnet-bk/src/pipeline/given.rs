@@ -1,9 +1,11 @@
-//! A model that a run starts from instead of training its own: `--model CHECKPOINT`.
+//! A model that a run starts from instead of training its own: `--model MODEL`, a checkpoint or an
+//! artifact.
 
 use super::RunError;
 use crate::checkpoint::Checkpoint;
 use crate::config::{ModelConfig, Recipe, StageKind};
 use crate::corpus::sha256;
+use crate::import;
 use crate::ranks::Ranks;
 use crate::summary::CorpusSummary;
 use std::path::Path;
@@ -16,9 +18,9 @@ pub(super) fn digest(path: &Path, ranks: &Ranks) -> Result<String, RunError> {
     })
 }
 
-/// Reads a checkpoint of rank 0 and checks that its stage is finished.
+/// Reads a checkpoint or an artifact of rank 0 and checks that its stage is finished.
 pub(super) fn read_finished(path: &Path, ranks: &Ranks) -> Result<Checkpoint, RunError> {
-    let checkpoint = Checkpoint::read_on(ranks, path)?;
+    let checkpoint = import::read_on(ranks, path)?;
     match checkpoint.training.progress {
         Some(_) => Err(RunError::Unfinished { path: path.to_owned() }),
         None => Ok(checkpoint),

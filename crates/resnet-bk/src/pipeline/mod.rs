@@ -56,7 +56,7 @@ pub struct RunRequest {
     pub out: PathBuf,
     /// Whether to resume the run in this folder.
     pub resume: bool,
-    /// A checkpoint to start from instead of a new model.
+    /// A checkpoint or an artifact to start from instead of a new model.
     pub model: Option<PathBuf>,
     /// A float checkpoint to compare with. It is measured on this text and used as the recipe's
     /// first model.

@@ -293,9 +293,7 @@ fn run(
             let optimization = Optimization {
                 schedule,
                 rate: learning_rate(schedule, step, length, quantizes_after),
-                lambda: rate_control
-                    .for_step(&checkpoint.model.parameters, step, length)
-                    .map_err(unpacked(step))?,
+                lambda: rate_control.for_step(&checkpoint.model.parameters, step, length).map_err(unpacked(step))?,
                 average: average::share(
                     schedule,
                     length.step_after(schedule.average_from).is_some_and(|from| step >= from),

@@ -1,0 +1,96 @@
+//! Shipped models: each is found by its name, and its card says what its file is.
+
+mod common;
+
+use common::{json, resnet_bk, stderr, stdout, text};
+use std::path::Path;
+use std::process::Command;
+
+/// A shipped model as its card describes it.
+struct Card {
+    name: String,
+    text: String,
+}
+
+impl Card {
+    /// A cell of the card's tables: that after `| name |`.
+    fn cell(&self, name: &str) -> &str {
+        let row = self.text.lines().find_map(|line| line.strip_prefix(&format!("| {name} | ")));
+        row.and_then(|row| row.strip_suffix(" |")).unwrap_or_else(|| panic!("{}.md has a row {name}", self.name))
+    }
+
+    /// A number of bytes in a cell such as `1,234 bytes`.
+    fn bytes(&self, name: &str) -> u64 {
+        let number = self.cell(name).strip_suffix(" bytes").expect("bytes").replace(',', "");
+        number.parse().expect("a number")
+    }
+
+    /// Checks that a corpus's valid text has the card's perplexity, with its number of decimals.
+    fn check_perplexity(&self, corpus: &str) {
+        let evaluation = json(&["eval", &self.name, "--corpus", corpus, "--no-cache", "--json"]);
+        let measured = evaluation["perplexity"].as_f64().expect("a number");
+        assert_eq!(format!("{measured:.2}"), self.cell("valid perplexity"), "{}", self.name);
+    }
+}
+
+fn cards() -> Vec<Card> {
+    let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models");
+    let files = std::fs::read_dir(models).expect("a folder").map(|entry| entry.expect("an entry").path());
+    let of = |path: &Path| Card {
+        name: path.file_stem().expect("a name").to_str().expect("UTF-8").to_owned(),
+        text: std::fs::read_to_string(path.with_extension("md")).expect("a card"),
+    };
+    files.filter(|path| path.extension().is_some_and(|extension| extension == "rbk")).map(|path| of(&path)).collect()
+}
+
+#[test]
+fn every_model_is_used_by_its_name_and_its_card_has_its_size() {
+    assert!(!cards().is_empty());
+    for card in cards() {
+        let inspection = json(&["inspect", &card.name, "--json"]);
+        assert_eq!(inspection["bytes_file"], card.bytes("file"), "{}", card.name);
+        assert_eq!(inspection["bytes_total"], card.bytes("file"), "{}", card.name);
+        assert_eq!(inspection["bytes_weights"], card.bytes("weights"), "{}", card.name);
+        assert_eq!(stdout(&resnet_bk(&["inspect", &card.name, "--card"]), 0), card.text);
+
+        let suggested = resnet_bk(&["suggest", &card.name, "--prompt", "I do not", "--json"]);
+        let words: serde_json::Value = serde_json::from_str(&stdout(&suggested, 0)).expect("JSON");
+        assert_eq!(words.as_array().expect("a list").len(), 5);
+        let notice = card.text.lines().find_map(|line| line.strip_prefix("> ")).expect("a notice");
+        assert_eq!(stderr(&suggested), format!("{notice}\n"));
+        let generated = resnet_bk(&["generate", &card.name, "--prompt", "I do not", "--tokens", "5"]);
+        assert!(stdout(&generated, 0).starts_with("I do not"));
+    }
+}
+
+#[test]
+fn models_of_the_embedded_corpus_have_the_perplexity_of_their_card() {
+    for card in cards().iter().filter(|card| card.cell("corpus") == "`embedded`") {
+        card.check_perplexity("embedded");
+    }
+}
+
+#[test]
+#[cfg_attr(not(has_corpora), ignore = "needs corpora: set RESNET_BK_CORPORA")]
+fn models_of_other_corpora_have_the_perplexity_of_their_card() {
+    for card in cards().iter().filter(|card| card.cell("corpus") != "`embedded`") {
+        let corpora = std::env::var_os("RESNET_BK_CORPORA").expect("it was set when this test was compiled");
+        card.check_perplexity(text(&Path::new(&corpora).join(card.cell("corpus").trim_matches('`'))));
+    }
+}
+
+#[test]
+fn a_file_with_the_name_of_a_model_wins() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let run = |name: &str| {
+        let arguments = ["suggest", name, "--prompt", "the"];
+        let command = Command::new(env!("CARGO_BIN_EXE_resnet-bk")).args(arguments).current_dir(&folder).output();
+        command.expect("the command runs")
+    };
+    assert_eq!(run("demo").status.code(), Some(0));
+    let unknown = run("demoo");
+    assert_eq!(unknown.status.code(), Some(2));
+    assert!(stderr(&unknown).contains("no shipped model demoo\n\nhint: shipped models: demo"), "{}", stderr(&unknown));
+    std::fs::write(folder.path().join("demo"), "no model").expect("written");
+    assert!(stderr(&run("demo")).contains("demo is neither an artifact"), "{}", stderr(&run("demo")));
+}
