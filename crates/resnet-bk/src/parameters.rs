@@ -150,11 +150,12 @@ impl Parameters {
         &self.device
     }
 
-    /// A copy of the weights in host memory of its own. It has no moments.
+    /// A copy of weights and average in host memory of its own. It has no moments.
     pub fn copy_to_host(&self) -> Self {
         let copy = |parameter: &Parameter| {
-            let Parameter { spec, values, mask, .. } = parameter;
-            Parameter { mask: mask.clone(), ..Parameter::new(spec.clone(), values.to_vec()) }
+            let Parameter { spec, values, mask, average, .. } = parameter;
+            let (mask, average) = (mask.clone(), average.to_vec().into());
+            Parameter { mask, average, ..Parameter::new(spec.clone(), values.to_vec()) }
         };
         let (architecture, list) = (self.architecture.clone(), self.list.iter().map(copy).collect());
         Self { architecture, list, device: Device::Cpu, ranks: Ranks::alone() }

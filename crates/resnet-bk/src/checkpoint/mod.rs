@@ -118,6 +118,9 @@ pub struct Progress {
     /// State of rate control: integral part and lambda.
     #[serde(default)]
     pub rate_control: Option<(f64, f64)>,
+    /// State of rate control: logarithm of the ratio of the average's size to that of the weights.
+    #[serde(default)]
+    pub average_size: f64,
     /// Number of steps in the averaged weights.
     #[serde(default)]
     pub averaged_steps: u64,
@@ -136,6 +139,7 @@ impl Progress {
             best_epoch: None,
             seconds: 0.0,
             rate_control: None,
+            average_size: 0.0,
             averaged_steps: 0,
             planned_epochs: None,
         }

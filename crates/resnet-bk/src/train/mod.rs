@@ -248,7 +248,7 @@ fn run(
     let quantizes_after = objective.quantizes_after();
     let mut rate_control = RateControl::new(schedule);
     if let Some(state) = progress.rate_control {
-        rate_control.restore(state);
+        rate_control.restore(state, progress.average_size);
     }
     let mut best = BestEpoch::restore(stage, &progress, &ranks)?;
     let mut form = Form::of(&checkpoint.model.parameters);
@@ -351,6 +351,7 @@ fn run(
         }
         progress.seconds = seconds_before + clock.elapsed().as_secs_f64();
         progress.rate_control = Some(rate_control.state());
+        progress.average_size = rate_control.ratio();
         progress.best_epoch = best.epoch();
         observer.event(&Event::EpochEnded {
             stage: stage.number,

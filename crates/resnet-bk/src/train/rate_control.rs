@@ -10,9 +10,14 @@
 //! interval later on: at a fixed step, so that the bits repeat.
 //!
 //! ```text
-//! e = ln(bytes / goal), clamped to +-MAX_EXCESS
+//! e = ln(bytes / goal) + r, clamped to +-MAX_EXCESS
 //! ln integral += INTEGRAL_GAIN e      lambda = integral exp(PROPORTIONAL_GAIN e)
+//! r += RATIO_GAIN (ln(bytes of the average / bytes) - r)
 //! ```
+//!
+//! Where weights are averaged, the average has to reach the goal. But it follows the weights late, and
+//! steering by it oscillates. So the weights' own size is steered, by a goal that allows for the ratio
+//! `exp(r)` of both sizes. `r` is 0 without an average.
 
 use crate::config::Schedule;
 use crate::device::Device;
@@ -33,12 +38,30 @@ const INITIAL_LAMBDA: f64 = 1e-7;
 /// Range of the integral part.
 const INTEGRAL_RANGE: (f64, f64) = (1e-12, 1e-3);
 
+/// How fast the ratio of the average's size follows a measurement.
+const RATIO_GAIN: f64 = 0.1;
+
+/// Bytes of the weights section.
+#[derive(Clone, Copy, Debug)]
+struct Sizes {
+    weights: u64,
+    /// With averaged weights, if there are some.
+    average: Option<u64>,
+}
+
+impl Sizes {
+    fn measure(parameters: &Parameters) -> Result<Self, ArtifactError> {
+        let average = parameters.is_averaged().then(|| weights_bytes(&parameters.averaged())).transpose()?;
+        Ok(Self { weights: weights_bytes(parameters)?, average })
+    }
+}
+
 /// A measurement beside the steps of a GPU.
 #[derive(Debug)]
 struct Pending {
     /// The step from which it counts.
     from: usize,
-    packing: JoinHandle<Result<u64, ArtifactError>>,
+    packing: JoinHandle<Result<Sizes, ArtifactError>>,
 }
 
 /// Lambda during a stage.
@@ -47,6 +70,8 @@ pub struct RateControl {
     goal: Option<u64>,
     integral: f64,
     lambda: f64,
+    /// Logarithm of the ratio of the average's size to that of the weights.
+    ratio: f64,
     bytes: Option<u64>,
     pending: Option<Pending>,
 }
@@ -58,12 +83,13 @@ impl RateControl {
             Some(_) if schedule.lambda == 0.0 => INITIAL_LAMBDA,
             _ => schedule.lambda,
         };
-        Self { goal: schedule.weights_bytes, integral: initial, lambda: initial, bytes: None, pending: None }
+        let (goal, integral, lambda) = (schedule.weights_bytes, initial, initial);
+        Self { goal, integral, lambda, ratio: 0.0, bytes: None, pending: None }
     }
 
     /// Restores the controller of an interrupted stage from [`state`](Self::state).
-    pub fn restore(&mut self, (integral, lambda): (f64, f64)) {
-        (self.integral, self.lambda) = (integral, lambda);
+    pub fn restore(&mut self, (integral, lambda): (f64, f64), ratio: f64) {
+        (self.integral, self.lambda, self.ratio) = (integral, lambda, ratio);
     }
 
     /// State for [`restore`](Self::restore): integral part and lambda.
@@ -71,13 +97,19 @@ impl RateControl {
         (self.integral, self.lambda)
     }
 
-    /// Bytes of the weights section at the last measurement.
+    /// State for [`restore`](Self::restore): logarithm of the ratio of the average's size to that of
+    /// the weights.
+    pub fn ratio(&self) -> f64 {
+        self.ratio
+    }
+
+    /// Bytes of the weights section at the last measurement: of the averaged weights once there are
+    /// some, because they are what the stage keeps.
     pub fn bytes(&self) -> Option<u64> {
         self.bytes
     }
 
-    /// Lambda for a step, in nats of loss per token and coded bit. The size is that of the averaged
-    /// weights once there are some, because they are what the stage keeps.
+    /// Lambda for a step, in nats of loss per token and coded bit.
     ///
     /// # Errors
     /// [`ArtifactError`] if the model cannot be packed because values or scales are not finite.
@@ -92,10 +124,10 @@ impl RateControl {
         if let (Some(goal), true, true) = (self.goal, trained, step.is_multiple_of(interval)) {
             self.settle()?;
             match parameters.device() {
-                Device::Cpu => self.measured(weights_bytes(&parameters.averaged())?, goal),
+                Device::Cpu => self.measured(Sizes::measure(parameters)?, goal),
                 Device::Cuda(_) => {
-                    let copy = parameters.averaged().copy_to_host();
-                    let packing = std::thread::spawn(move || weights_bytes(&copy));
+                    let copy = parameters.copy_to_host();
+                    let packing = std::thread::spawn(move || Sizes::measure(&copy));
                     self.pending = Some(Pending { from: step + interval.div_ceil(2), packing });
                 }
             }
@@ -110,15 +142,18 @@ impl RateControl {
     /// As for [`for_step`](Self::for_step).
     pub fn settle(&mut self) -> Result<(), ArtifactError> {
         if let (Some(Pending { packing, .. }), Some(goal)) = (self.pending.take(), self.goal) {
-            let bytes = packing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
-            self.measured(bytes, goal);
+            let sizes = packing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+            self.measured(sizes, goal);
         }
         Ok(())
     }
 
-    fn measured(&mut self, bytes: u64, goal: u64) {
-        self.bytes = Some(bytes);
-        let excess = (bytes as f64 / goal as f64).ln().clamp(-MAX_EXCESS, MAX_EXCESS);
+    fn measured(&mut self, Sizes { weights, average }: Sizes, goal: u64) {
+        self.bytes = Some(average.unwrap_or(weights));
+        if let Some(average) = average {
+            self.ratio += RATIO_GAIN * ((average as f64 / weights as f64).ln() - self.ratio);
+        }
+        let excess = ((weights as f64 / goal as f64).ln() + self.ratio).clamp(-MAX_EXCESS, MAX_EXCESS);
         self.integral = (self.integral * (INTEGRAL_GAIN * excess).exp()).clamp(INTEGRAL_RANGE.0, INTEGRAL_RANGE.1);
         self.lambda = self.integral * (PROPORTIONAL_GAIN * excess).exp();
     }
@@ -128,6 +163,10 @@ impl RateControl {
 mod tests {
     use super::*;
     use crate::config::ModelConfig;
+
+    fn of(weights: u64) -> Sizes {
+        Sizes { weights, average: None }
+    }
 
     fn control_for(goal: u64) -> RateControl {
         RateControl::new(&Schedule { weights_bytes: Some(goal), ..Schedule::default() })
@@ -140,7 +179,7 @@ mod tests {
             let mut control = control_for(goal);
             let mut bytes = 150_000.0f64;
             for _ in 0..100 {
-                control.measured(bytes as u64, goal);
+                control.measured(of(bytes as u64), goal);
                 let settled = 150_000.0 * (control.lambda / 1e-8).max(1.0).powf(-0.18);
                 bytes += 0.1 * (settled - bytes);
             }
@@ -149,15 +188,17 @@ mod tests {
         }
     }
 
-    /// The average lags behind the weights, by a tenth of its steps at first.
+    /// The average lags behind the weights, by a tenth of its steps at first, and is smaller in the
+    /// end.
     #[test]
     fn the_size_of_an_average_reaches_its_goal() {
-        for (interval, measurements) in [(5, 100), (65, 100), (290, 68)] {
-            for goal in [60_000u64, 140_000] {
+        for (interval, measurements) in [(5, 100), (65, 100), (154, 80)] {
+            for (goal, smaller) in [(60_000u64, 1.0), (140_000, 1.0), (140_000, 0.97)] {
                 let mut control = control_for(goal);
                 let (mut bytes, mut average, mut steps) = (150_000.0f64, 150_000.0f64, 0.0f64);
                 for _ in 0..measurements {
-                    control.measured(average as u64, goal);
+                    let sizes = Sizes { weights: bytes as u64, average: Some((smaller * average) as u64) };
+                    control.measured(sizes, goal);
                     let settled = 150_000.0 * (control.lambda / 1e-8).max(1.0).powf(-0.18);
                     for _ in 0..interval {
                         bytes += 0.1 / f64::from(interval) * (settled - bytes);
@@ -165,7 +206,7 @@ mod tests {
                         steps += 1.0;
                     }
                 }
-                let error = average / goal as f64 - 1.0;
+                let error = smaller * average / goal as f64 - 1.0;
                 assert!(error.abs() < 0.005, "{goal}, measured every {interval} steps: {average}");
             }
         }
@@ -182,9 +223,9 @@ mod tests {
     fn a_measurement_beside_the_steps_counts_from_a_fixed_step() {
         let architecture = ModelConfig::preset("tiny").expect("a preset").architecture();
         let parameters = Parameters::initialize(architecture, 1);
-        let pending = || Some(Pending { from: 3, packing: std::thread::spawn(|| Ok(1100)) });
+        let pending = || Some(Pending { from: 3, packing: std::thread::spawn(|| Ok(of(1100))) });
         let (mut expected, mut control) = (control_for(1000), control_for(1000));
-        expected.measured(1100, 1000);
+        expected.measured(of(1100), 1000);
         control.pending = pending();
         let length = Length { steps_per_epoch: 100, epochs: Some(10), open: 0 };
         let lambdas = [1, 2, 3, 4].map(|step| control.for_step(&parameters, step, length).expect("it can be packed"));
@@ -200,11 +241,11 @@ mod tests {
     #[test]
     fn a_restored_controller_continues() {
         let mut first = control_for(1000);
-        first.measured(1100, 1000);
+        first.measured(of(1100), 1000);
         let mut second = control_for(1000);
-        second.restore(first.state());
-        first.measured(1050, 1000);
-        second.measured(1050, 1000);
+        second.restore(first.state(), first.ratio());
+        first.measured(of(1050), 1000);
+        second.measured(of(1050), 1000);
         assert_eq!(first.state(), second.state());
     }
 }
