@@ -55,7 +55,7 @@ fn all_stages() -> Recipe {
         ("distill", "student.heads = 1\nschedule.epochs = 2"),
     ]);
     (recipe.model.dropout, recipe.model.gumbel_noise, recipe.model.load_balancing) = (0.1, 0.5, 0.02);
-    (recipe.model.word_dropout, recipe.model.head_dropout) = (0.1, 0.1);
+    (recipe.model.word_dropout, recipe.model.head_dropout, recipe.model.weight_dropout) = (0.1, 0.1, 0.1);
     recipe
 }
 

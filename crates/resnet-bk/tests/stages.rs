@@ -249,7 +249,7 @@ fn request(out: &Path, resume: bool) -> RunRequest {
     let mut recipe = recipe(&stages);
     // Dropout and Gumbel noise must be drawn again identically.
     (recipe.model.dropout, recipe.model.gumbel_noise) = (0.1, 0.5);
-    (recipe.model.word_dropout, recipe.model.head_dropout) = (0.1, 0.1);
+    (recipe.model.word_dropout, recipe.model.head_dropout, recipe.model.weight_dropout) = (0.1, 0.1, 0.1);
     let (corpus, cache) = (corpus(), Cache::disabled());
     let device = Device::Cpu;
     RunRequest {

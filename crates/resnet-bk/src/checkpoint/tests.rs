@@ -280,9 +280,10 @@ fn a_checkpoint_of_the_oldest_version_is_read() {
     let tensors = expected.tensors();
     let mut metadata = serde_json::to_value(expected.metadata(&tensors)).unwrap();
     metadata["version"] = json!(OLDEST);
-    for (table, keys) in
-        [("config", &["word_dropout", "head_dropout"][..]), ("progress", &["averaged_steps", "planned_epochs"])]
-    {
+    for (table, keys) in [
+        ("config", &["word_dropout", "head_dropout", "weight_dropout"][..]),
+        ("progress", &["averaged_steps", "planned_epochs"]),
+    ] {
         keys.iter().for_each(|key| drop(metadata[table].as_object_mut().unwrap().remove(*key).expect("a new key")));
     }
     let found = read(&assemble(&metadata.to_string(), &tensors).unwrap()).unwrap();

@@ -92,6 +92,10 @@ pub struct ModelConfig {
     /// Dropout probability of the normalized hidden states before the head.
     #[serde(default)]
     pub head_dropout: f32,
+    /// Dropout probability of the weights of the mixers' maps (DropConnect): one mask for a map in
+    /// each training step.
+    #[serde(default)]
+    pub weight_dropout: f32,
     /// How a block mixes over time.
     pub mixer: Mixer,
     /// Which tokens a position can see. With the propagator mixer it must be `causal`.
@@ -226,6 +230,7 @@ impl ModelConfig {
             embedding_dropout: 0.1,
             word_dropout: 0.0,
             head_dropout: 0.0,
+            weight_dropout: 0.0,
             mixer: Mixer::Diagonal,
             causality: Causality::Causal,
             heads: 1,
@@ -286,6 +291,7 @@ impl ModelConfig {
             ("embedding_dropout", self.embedding_dropout),
             ("word_dropout", self.word_dropout),
             ("head_dropout", self.head_dropout),
+            ("weight_dropout", self.weight_dropout),
         ] {
             require((0.0..1.0).contains(&value), field, value, "at least 0 and below 1")?;
         }
@@ -328,6 +334,7 @@ impl ModelConfig {
             embedding_dropout: other.embedding_dropout,
             word_dropout: other.word_dropout,
             head_dropout: other.head_dropout,
+            weight_dropout: other.weight_dropout,
             gradient: other.gradient,
             grad_clip: other.grad_clip,
             load_balancing: other.load_balancing,
@@ -408,6 +415,7 @@ mod tests {
         refuse(|c| c.top_k = 0, "top_k is 0, but must be from 1 to num_experts");
         refuse(|c| c.dropout = 1.0, "dropout is 1, but must be at least 0 and below 1");
         refuse(|c| c.head_dropout = 1.0, "head_dropout is 1, but must be at least 0 and below 1");
+        refuse(|c| c.weight_dropout = 2.0, "weight_dropout is 2, but must be at least 0 and below 1");
         refuse(|c| c.word_dropout = -0.1, "word_dropout is -0.1, but must be at least 0 and below 1");
         refuse(|c| c.quantization_bits = 5, "quantization_bits is 5, but must be 4, 8, 16 or 32");
         refuse(|c| c.grad_clip = 0.0, "grad_clip is 0, but must be finite and above 0");

@@ -70,8 +70,13 @@ impl Linear {
         Self { weight: leaves.tensor(tensor(LinearPart::Weight)), bias: leaves.tensor(tensor(LinearPart::Bias)) }
     }
 
-    fn forward(&self, x: &Tensor) -> Tensor {
-        ops::linear(x, &self.weight, &self.bias)
+    /// The map with DropConnect (Wan and others, ICML 2013): dropout of its weights.
+    fn forward(&self, x: &Tensor, mode: &mut Mode) -> Tensor {
+        ops::linear(x, &self.weight(mode), &self.bias)
+    }
+
+    fn weight(&self, mode: &mut Mode) -> Tensor {
+        ops::dropout(&self.weight, mode.weight_dropout())
     }
 }
 
@@ -246,7 +251,7 @@ impl Block {
         match &self.mixer {
             MixerWeights::Diagonal { potential, output, scale } => {
                 let (ffn, router_logits, usage) = self.moe.forward(&normed, mode);
-                let v = ops::clamp(&potential.forward(&ffn), architecture.v_max);
+                let v = ops::clamp(&potential.forward(&ffn, mode), architecture.v_max);
                 let op = ResolventOp {
                     diagonal: architecture.resolvent.diagonal.clone(),
                     hopping: architecture.resolvent.hopping.clone(),
@@ -257,17 +262,17 @@ impl Block {
                 let features = ops::resolvent(op, &round_potential(&v), &self.eta);
                 let features = ops::clamp(&features, architecture.feature_clamp);
                 let mixed = round_features(&features);
-                let x = ops::mix_features(&x, &ffn, &mixed, (&output.weight, &output.bias), scale);
+                let x = ops::mix_features(&x, &ffn, &mixed, (&output.weight(mode), &output.bias), scale);
                 (x, LayerOutput { potential: v, features, router_logits, usage })
             }
             MixerWeights::Propagator { hopping, barrier, source, norm, gate, output, moe_norm } => {
                 // The order matters: the gradients of `normed` are added in the reverse order.
-                let hop = hopping.forward(&normed);
-                let v = barrier.forward(&normed);
-                let u = source.forward(&normed);
+                let hop = hopping.forward(&normed, mode);
+                let v = barrier.forward(&normed, mode);
+                let u = source.forward(&normed, mode);
                 let features = ops::propagator(&hop, &round_potential(&v), &u, &self.eta, length);
                 let waves = ops::rms_norm(&round_features(&features), norm);
-                let mixed = ops::silu_gate(&output.forward(&waves), &gate.forward(&normed));
+                let mixed = ops::silu_gate(&output.forward(&waves, mode), &gate.forward(&normed, mode));
                 let x = ops::add_dropped(&x, &mixed, mode.mixer_dropout());
                 let (ffn, router_logits, usage) = self.moe.forward(&moe_norm.forward(&x), mode);
                 (ops::add_dropped(&x, &ffn, None), LayerOutput { potential: v, features, router_logits, usage })

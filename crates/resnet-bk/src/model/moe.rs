@@ -24,7 +24,7 @@ impl MixtureOfExperts {
 
     /// Output `[n, D]`, router logits `[n, E]`, and number of tokens routed to each expert `[1, E]`.
     pub fn forward(&self, x: &Tensor, mode: &mut Mode) -> (Tensor, Tensor, Tensor) {
-        let logits = self.router.forward(x);
+        let logits = ops::linear(x, &self.router.weight, &self.router.bias);
         let weights = ops::gate_weights(&mode.perturb(&logits), self.top_k);
         let usage = ops::count_routed(&weights);
         (ops::experts(x, &weights, &self.table, mode.expert_dropout()), logits, usage)

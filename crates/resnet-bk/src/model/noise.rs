@@ -30,6 +30,8 @@ pub struct Noise {
     pub word_dropout: f32,
     /// Dropout probability of the hidden states before the head.
     pub head_dropout: f32,
+    /// Dropout probability of the weights of the mixers' maps.
+    pub weight_dropout: f32,
     /// Scale of Gumbel noise on the router's logits; 0 for none.
     pub gumbel_noise: f32,
 }
@@ -37,33 +39,46 @@ pub struct Noise {
 impl Mode {
     /// Mask for the mixer's output in a propagator block.
     pub fn mixer_dropout(&mut self) -> Option<DropoutMask> {
-        self.mask(|noise| noise.dropout)
+        self.mask_of_tokens(|noise| noise.dropout)
     }
 
     /// Mask for the hidden states of the experts; each expert has its part.
     pub fn expert_dropout(&mut self) -> Option<DropoutMask> {
-        self.mask(|noise| noise.dropout)
+        self.mask_of_tokens(|noise| noise.dropout)
     }
 
     /// Masks for the embeddings.
     pub fn embedding_dropout(&mut self) -> EmbeddingDropout {
         EmbeddingDropout {
             words: self.mask(|noise| noise.word_dropout),
-            elements: self.mask(|noise| noise.embedding_dropout),
+            elements: self.mask_of_tokens(|noise| noise.embedding_dropout),
         }
     }
 
     /// Mask for the hidden states before the head.
     pub fn head_dropout(&mut self) -> Option<DropoutMask> {
-        self.mask(|noise| noise.head_dropout)
+        self.mask_of_tokens(|noise| noise.head_dropout)
     }
 
-    /// A new mask; `None` if the probability is 0.
+    /// Mask for the weights of a mixer's map.
+    pub fn weight_dropout(&mut self) -> Option<DropoutMask> {
+        self.mask(|noise| noise.weight_dropout)
+    }
+
+    /// A new mask over tokens. Each rank has the part of its own.
+    fn mask_of_tokens(&mut self, probability: impl Fn(&Noise) -> f32) -> Option<DropoutMask> {
+        let mask = self.mask(probability)?;
+        match self {
+            Self::Train(noise) => Some(mask.at(noise.share.first)),
+            Self::Evaluate => None,
+        }
+    }
+
+    /// A new mask, the same on all ranks; `None` if the probability is 0.
     fn mask(&mut self, probability: impl Fn(&Noise) -> f32) -> Option<DropoutMask> {
         match self {
             Self::Train(noise) if probability(noise) > 0.0 => {
-                let mask = DropoutMask::new(probability(noise), noise.stream.take(1));
-                Some(mask.at(noise.share.first))
+                Some(DropoutMask::new(probability(noise), noise.stream.take(1)))
             }
             _ => None,
         }

@@ -141,6 +141,7 @@ pub(super) fn gradients(
         embedding_dropout: config.embedding_dropout,
         word_dropout: config.word_dropout,
         head_dropout: config.head_dropout,
+        weight_dropout: config.weight_dropout,
         gumbel_noise: config.gumbel_noise,
     });
     let output = model.forward(&batch.inputs, batch.n_seq, &mut mode);

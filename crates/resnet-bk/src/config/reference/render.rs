@@ -118,7 +118,8 @@ impl Page {
             "[model] and model of a stage",
             "Sizes of the model. `preset` names a set of values that the other keys override: `seed`, `memory` or \
              `tiny`. Without a preset every key of `[model]` is required, except `embedding_bins`, \
-             `bias_knots`, `word_dropout` and `head_dropout`. \
+             `bias_knots`, `word_dropout`, `head_dropout` and \
+             `weight_dropout`. \
              In a stage's own `model`, a key that is not given has the value of the recipe's `[model]`, unless \
              the stage names a preset. A `plan` stage chooses the sizes itself.",
         );

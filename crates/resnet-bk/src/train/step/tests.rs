@@ -39,6 +39,7 @@ fn model(mixer: Mixer, experts: usize) -> ModelState {
         embedding_dropout: 0.2,
         word_dropout: 0.2,
         head_dropout: 0.2,
+        weight_dropout: 0.2,
         gumbel_noise: 0.5,
         load_balancing: 0.1,
         ..tiny
