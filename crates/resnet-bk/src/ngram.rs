@@ -30,8 +30,11 @@
 //! 1999, equations 25 and 26; Heafield and others, Scalable modified Kneser-Ney language model
 //! estimation, 2013 (KenLM). `tests/wikitext.rs` compares with KenLM.
 
+mod pruned;
 #[cfg(test)]
 mod tests;
+
+pub use pruned::{PrunedNgrams, prune};
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -85,14 +88,7 @@ impl NgramBaselines {
     ///
     /// If a stream has fewer than two tokens or a token that is not below `vocabulary`.
     pub fn measure(train: &[u32], valid: &[u32], vocabulary: usize) -> Result<Self, NgramError> {
-        for (split, stream) in [("train", train), ("valid", valid)] {
-            if stream.len() < 2 {
-                return Err(NgramError::TooFewTokens { split, tokens: stream.len() });
-            }
-            if let Some(&token) = stream.iter().find(|&&token| token as usize >= vocabulary) {
-                return Err(NgramError::OutsideVocabulary { split, token, vocabulary });
-            }
-        }
+        check(train, valid, vocabulary)?;
         let (unigram, kneser_ney) =
             rayon::join(|| Unigram::count(train, vocabulary), || KneserNey::count(train, vocabulary));
         Ok(Self {
@@ -113,6 +109,19 @@ impl NgramBaselines {
         let counted = (first.len() < train.len()).then_some(first.len());
         Ok(Self { counted, ..Self::measure(first, valid, vocabulary)? })
     }
+}
+
+/// Checks lengths and tokens of the two streams.
+fn check(train: &[u32], valid: &[u32], vocabulary: usize) -> Result<(), NgramError> {
+    for (split, stream) in [("train", train), ("valid", valid)] {
+        if stream.len() < 2 {
+            return Err(NgramError::TooFewTokens { split, tokens: stream.len() });
+        }
+        if let Some(&token) = stream.iter().find(|&&token| token as usize >= vocabulary) {
+            return Err(NgramError::OutsideVocabulary { split, token, vocabulary });
+        }
+    }
+    Ok(())
 }
 
 /// Perplexity of every token but the first. `probability` gets all previous tokens as context.
