@@ -290,10 +290,13 @@ fn run(
                 observer: &mut *observer,
             };
             objective.before_step(&mut checkpoint.model, &mut context);
+            let rate = learning_rate(schedule, step, length, quantizes_after);
             let optimization = Optimization {
                 schedule,
-                rate: learning_rate(schedule, step, length, quantizes_after),
-                lambda: rate_control.for_step(&checkpoint.model.parameters, step, length).map_err(unpacked(step))?,
+                rate,
+                lambda: rate_control
+                    .for_step(&checkpoint.model.parameters, step, rate, length)
+                    .map_err(unpacked(step))?,
                 average: average::share(
                     schedule,
                     length.step_after(schedule.average_from).is_some_and(|from| step >= from),

@@ -11,9 +11,14 @@
 //!
 //! ```text
 //! e = ln(bytes / goal) + r, clamped to +-MAX_EXCESS
-//! ln integral += INTEGRAL_GAIN e      lambda = integral exp(PROPORTIONAL_GAIN e)
+//! ln integral += k e / 10             lambda = integral exp(k e)
+//! k = min(PROPORTIONAL_GAIN, LOOP_GAIN / (learning rate * steps between measurements))
 //! r += RATIO_GAIN (ln(bytes of the average / bytes) - r)
 //! ```
+//!
+//! AdamW moves a weight by at most the learning rate in a step, so the size changes at a speed
+//! proportional to it: the size is an integral of ln lambda. What changes from one measurement to the
+//! next must be less than what the controller wants to change, or the size swings.
 //!
 //! Where weights are averaged, the average has to reach the goal. But it follows the weights late, and
 //! steering by it oscillates. So the weights' own size is steered, by a goal that allows for the ratio
@@ -31,8 +36,13 @@ use std::thread::JoinHandle;
 const MEASUREMENTS: usize = 200;
 /// Largest excess that one measurement counts.
 const MAX_EXCESS: f64 = 0.1;
-const INTEGRAL_GAIN: f64 = 2.0;
+/// Largest gain of the proportional part.
 const PROPORTIONAL_GAIN: f64 = 20.0;
+/// Gain of the integral part over that of the proportional part.
+const INTEGRAL_SHARE: f64 = 0.1;
+/// The gain with which a size settles best, times learning rate and steps between measurements. Found
+/// by trying; see docs/LOG.md, "A size that swings".
+const LOOP_GAIN: f64 = 1.3;
 /// Initial lambda if the schedule has none, in nats of loss per coded bit.
 const INITIAL_LAMBDA: f64 = 1e-7;
 /// Range of the integral part.
@@ -70,6 +80,7 @@ pub struct RateControl {
     goal: Option<u64>,
     integral: f64,
     lambda: f64,
+    gain: f64,
     /// Logarithm of the ratio of the average's size to that of the weights.
     ratio: f64,
     bytes: Option<u64>,
@@ -84,7 +95,7 @@ impl RateControl {
             _ => schedule.lambda,
         };
         let (goal, integral, lambda) = (schedule.weights_bytes, initial, initial);
-        Self { goal, integral, lambda, ratio: 0.0, bytes: None, pending: None }
+        Self { goal, integral, lambda, gain: PROPORTIONAL_GAIN, ratio: 0.0, bytes: None, pending: None }
     }
 
     /// Restores the controller of an interrupted stage from [`state`](Self::state).
@@ -109,11 +120,17 @@ impl RateControl {
         self.bytes
     }
 
-    /// Lambda for a step, in nats of loss per token and coded bit.
+    /// Lambda for a step with this learning rate, in nats of loss per token and coded bit.
     ///
     /// # Errors
     /// [`ArtifactError`] if the model cannot be packed because values or scales are not finite.
-    pub fn for_step(&mut self, parameters: &Parameters, step: usize, length: Length) -> Result<f64, ArtifactError> {
+    pub fn for_step(
+        &mut self,
+        parameters: &Parameters,
+        step: usize,
+        rate: f64,
+        length: Length,
+    ) -> Result<f64, ArtifactError> {
         let quantization = parameters.architecture().quantization.as_ref();
         let trained = quantization.is_some_and(|policy| policy.learned.is_some());
         if self.pending.as_ref().is_some_and(|pending| pending.from <= step) {
@@ -123,6 +140,7 @@ impl RateControl {
         let interval = (steps / MEASUREMENTS).max(1);
         if let (Some(goal), true, true) = (self.goal, trained, step.is_multiple_of(interval)) {
             self.settle()?;
+            self.gain = PROPORTIONAL_GAIN.min(LOOP_GAIN / (rate * interval as f64));
             match parameters.device() {
                 Device::Cpu => self.measured(Sizes::measure(parameters)?, goal),
                 Device::Cuda(_) => {
@@ -154,8 +172,9 @@ impl RateControl {
             self.ratio += RATIO_GAIN * ((average as f64 / weights as f64).ln() - self.ratio);
         }
         let excess = ((weights as f64 / goal as f64).ln() + self.ratio).clamp(-MAX_EXCESS, MAX_EXCESS);
-        self.integral = (self.integral * (INTEGRAL_GAIN * excess).exp()).clamp(INTEGRAL_RANGE.0, INTEGRAL_RANGE.1);
-        self.lambda = self.integral * (PROPORTIONAL_GAIN * excess).exp();
+        let growth = (INTEGRAL_SHARE * self.gain * excess).exp();
+        self.integral = (self.integral * growth).clamp(INTEGRAL_RANGE.0, INTEGRAL_RANGE.1);
+        self.lambda = self.integral * (self.gain * excess).exp();
     }
 }
 
@@ -228,7 +247,8 @@ mod tests {
         expected.measured(of(1100), 1000);
         control.pending = pending();
         let length = Length { steps_per_epoch: 100, epochs: Some(10), open: 0 };
-        let lambdas = [1, 2, 3, 4].map(|step| control.for_step(&parameters, step, length).expect("it can be packed"));
+        let lambdas =
+            [1, 2, 3, 4].map(|step| control.for_step(&parameters, step, 1e-3, length).expect("it can be packed"));
         let (before, after) = (INITIAL_LAMBDA, expected.lambda);
         assert_eq!(lambdas, [before, before, after, after]);
         // An epoch's end waits for it.
