@@ -11,7 +11,7 @@
 //!
 //! ```text
 //! e = ln(bytes / goal) + r, clamped to +-MAX_EXCESS
-//! ln integral += k e / 10             lambda = integral exp(k e)
+//! ln integral += min(INTEGRAL_GAIN, k / 2) e          lambda = integral exp(k e)
 //! k = min(PROPORTIONAL_GAIN, LOOP_GAIN / (learning rate * steps between measurements))
 //! r += RATIO_GAIN (ln(bytes of the average / bytes) - r)
 //! ```
@@ -38,10 +38,11 @@ const MEASUREMENTS: usize = 200;
 const MAX_EXCESS: f64 = 0.1;
 /// Largest gain of the proportional part.
 const PROPORTIONAL_GAIN: f64 = 20.0;
-/// Gain of the integral part over that of the proportional part.
-const INTEGRAL_SHARE: f64 = 0.1;
-/// The gain with which a size settles best, times learning rate and steps between measurements. Found
-/// by trying; see docs/LOG.md, "A size that swings".
+/// Largest gain of the integral part, and its largest share of that of the proportional part.
+const INTEGRAL_GAIN: f64 = 2.0;
+const INTEGRAL_SHARE: f64 = 0.5;
+/// Gain times learning rate and steps between measurements: half of that with which a size swings; see
+/// docs/LOG.md, "A size that swings".
 const LOOP_GAIN: f64 = 1.3;
 /// Initial lambda if the schedule has none, in nats of loss per coded bit.
 const INITIAL_LAMBDA: f64 = 1e-7;
@@ -140,7 +141,7 @@ impl RateControl {
         let interval = (steps / MEASUREMENTS).max(1);
         if let (Some(goal), true, true) = (self.goal, trained, step.is_multiple_of(interval)) {
             self.settle()?;
-            self.gain = PROPORTIONAL_GAIN.min(LOOP_GAIN / (rate * interval as f64));
+            self.gain = gain(rate, interval);
             match parameters.device() {
                 Device::Cpu => self.measured(Sizes::measure(parameters)?, goal),
                 Device::Cuda(_) => {
@@ -172,10 +173,15 @@ impl RateControl {
             self.ratio += RATIO_GAIN * ((average as f64 / weights as f64).ln() - self.ratio);
         }
         let excess = ((weights as f64 / goal as f64).ln() + self.ratio).clamp(-MAX_EXCESS, MAX_EXCESS);
-        let growth = (INTEGRAL_SHARE * self.gain * excess).exp();
+        let growth = (INTEGRAL_GAIN.min(INTEGRAL_SHARE * self.gain) * excess).exp();
         self.integral = (self.integral * growth).clamp(INTEGRAL_RANGE.0, INTEGRAL_RANGE.1);
         self.lambda = self.integral * (self.gain * excess).exp();
     }
+}
+
+/// Gain of the proportional part for a learning rate and a number of steps between measurements.
+fn gain(rate: f64, interval: usize) -> f64 {
+    PROPORTIONAL_GAIN.min(LOOP_GAIN / (rate * interval as f64))
 }
 
 #[cfg(test)]
@@ -204,6 +210,27 @@ mod tests {
             }
             let error = bytes / goal as f64 - 1.0;
             assert!(error.abs() < 0.005, "{goal}: {bytes}");
+        }
+    }
+
+    /// A model like those of a long stage with a high rate: ln lambda moves the size by 0.8 times the
+    /// rate in a step. With a gain of 20 it swings between 355,000 and 502,000 bytes.
+    #[test]
+    fn a_size_that_moves_fast_does_not_swing() {
+        const INTERVAL: usize = 214;
+        let mut control = control_for(418_000);
+        let mut size = 400_000f64.ln();
+        for measurement in 0..130 {
+            let done = f64::from(measurement) / 130.0;
+            let rate = 2.1e-3 * (0.02 + 0.49 * (1.0 + (std::f64::consts::PI * done).cos()));
+            control.gain = gain(rate, INTERVAL);
+            control.measured(of(size.exp() as u64), 418_000);
+            for _ in 0..INTERVAL {
+                let balance = 3e-7f64.ln() - (size - 450_000f64.ln()) / 0.18;
+                size -= 0.8 * rate * (control.lambda.ln() - balance).clamp(-3.0, 3.0);
+            }
+            let excess = size.exp() / 418_000.0 - 1.0;
+            assert!(measurement < 20 || excess.abs() < 0.03, "measurement {measurement}: {excess}");
         }
     }
 
