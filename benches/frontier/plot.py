@@ -14,8 +14,8 @@ HERE = Path(__file__).parent
 OUT = HERE / "../../docs/bytes-against-perplexity.svg"
 WIDTH, HEIGHT = 760, 460
 LEFT, RIGHT, TOP, BOTTOM = 70, 736, 46, 402
-BYTES = (30e3, 50e6)
-PERPLEXITY = (80.0, 600.0)
+BYTES = (30e3, 80e6)
+PERPLEXITY = (72.0, 600.0)
 BYTE_TICKS = [(50e3, "50 kB"), (1e5, "100 kB"), (1e6, "1 MB"), (1e7, "10 MB"), (4e7, "40 MB")]
 PERPLEXITY_TICKS = [80, 100, 120, 150, 200, 250, 300, 400, 500]
 
