@@ -15,6 +15,7 @@ mod processes;
 mod report;
 mod run_folder;
 mod tables;
+mod text_file;
 
 use anyhow::Result;
 use clap::Parser;

@@ -6,6 +6,7 @@ mod eval;
 mod generate;
 mod inspect;
 mod report;
+mod score;
 mod suggest;
 mod train;
 
@@ -22,6 +23,7 @@ pub enum Command {
     Eval(eval::Eval),
     Generate(generate::Generate),
     Suggest(suggest::Suggest),
+    Score(score::Score),
     Inspect(inspect::Inspect),
     Report(report::Report),
     Bench(bench::Bench),
@@ -35,6 +37,7 @@ pub fn run(command: Command, printer: &mut Printer) -> Result<Outcome> {
         Command::Eval(arguments) => eval::run(&arguments, printer),
         Command::Generate(arguments) => generate::run(&arguments, printer),
         Command::Suggest(arguments) => suggest::run(&arguments, printer),
+        Command::Score(arguments) => score::run(&arguments, printer),
         Command::Inspect(arguments) => inspect::run(&arguments, printer),
         Command::Report(arguments) => report::run(&arguments),
         Command::Bench(arguments) => processes::run(|ranks| bench::run(&arguments, ranks, printer)),
