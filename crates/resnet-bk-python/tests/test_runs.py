@@ -98,6 +98,15 @@ def test_lists_and_data_sets_are_one_corpus(quick: dict[str, Any], sentences: li
     assert [perplexities(run) for run in runs] == [perplexities(runs[0])] * 6
 
 
+def test_hugging_face_data_sets(quick: dict[str, Any], sentences: list[str], tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    whole = datasets.Dataset.from_dict({"id": list(range(600)), "text": sentences})
+    parts = datasets.DatasetDict(train=whole.select(range(570)), validation=whole.select(range(570, 600)))
+    corpora = [sentences, whole, parts]
+    runs = [resnet_bk.train(quick, corpus, tmp_path / str(i)) for i, corpus in enumerate(corpora)]
+    assert [perplexities(run) for run in runs] == [perplexities(runs[0])] * 3
+
+
 def test_wrong_corpora_are_refused(quick: dict[str, Any], sentences: list[str], tmp_path: Path) -> None:
     def refused(corpus: Any, kind: type[resnet_bk.Error], message: str) -> resnet_bk.Error:
         with pytest.raises(kind, match=message) as error:
