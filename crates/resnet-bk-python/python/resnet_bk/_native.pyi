@@ -8,7 +8,18 @@ from numpy.typing import ArrayLike, NDArray
 from .runs import Request
 from .types import Quantized, Suggestion
 
-__all__: list[str]
+__all__ = [
+    "Generation",
+    "LanguageModel",
+    "State",
+    "distillation_loss",
+    "execute",
+    "prune_mask",
+    "quantize",
+    "recipe_names",
+    "succeeded",
+    "use_threads",
+]
 
 class _BinaryFile(Protocol):
     def read(self) -> bytes: ...
