@@ -16,6 +16,7 @@ mod report;
 mod run_folder;
 mod shipped;
 mod tables;
+mod text_file;
 
 use anyhow::Result;
 use clap::Parser;

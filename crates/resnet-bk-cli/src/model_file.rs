@@ -2,12 +2,11 @@
 
 use crate::failure::{Failure, system_message};
 use crate::printer::note;
-use crate::run_folder::ARTIFACT;
 use crate::shipped;
 use anyhow::{Context, Result};
 use resnet_bk::export::{self, ModelFile};
 use resnet_bk::memory::check_evaluation;
-use resnet_bk::pipeline::CHECKPOINT;
+use resnet_bk::pipeline::{ARTIFACT, CHECKPOINT};
 use resnet_bk_runtime::internal::architecture::{Architecture, Causality};
 use resnet_bk_runtime::internal::artifact::Artifact;
 use resnet_bk_runtime::internal::model::ModelError;

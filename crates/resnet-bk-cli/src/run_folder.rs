@@ -3,19 +3,12 @@
 use crate::failure::Failure;
 use anyhow::{Context, Result};
 use resnet_bk::config::StageKind;
-use resnet_bk::observer::Event;
-use resnet_bk::pipeline::RECIPE;
+use resnet_bk::observer::{Event, METRICS};
+use resnet_bk::pipeline::{RECIPE, SUMMARY};
 use resnet_bk::summary::Summary;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
-
-/// Name of a run's summary.
-const SUMMARY: &str = "summary.json";
-/// Name of a run's log.
-pub const METRICS: &str = "metrics.jsonl";
-/// Name of a run's packed model.
-pub const ARTIFACT: &str = "model.rbk";
 
 /// The log of one stage.
 #[derive(Clone, Debug, PartialEq)]

@@ -51,6 +51,22 @@ fn a_model_is_compressed_measured_and_used() {
     assert_eq!(suggestions.len(), 3);
     assert!(suggestions[0]["word"].is_string() && suggestions[0]["probability"].as_f64() > Some(0.0));
 
+    let suggestions = json(&["suggest", &model, "--prompt", "the old", "--prefix", "t", "--json"]);
+    let suggestions = suggestions.as_array().expect("a list");
+    assert!(suggestions.iter().all(|word| word["word"].as_str().is_some_and(|word| word.starts_with('t'))));
+    let sum: f64 = suggestions.iter().map(|word| word["probability"].as_f64().expect("a number")).sum();
+    assert!(!suggestions.is_empty() && sum < 1.0 + 1e-5, "{suggestions:?}");
+
+    // Each line is a text of its own.
+    let sentences = place.path("sentences.txt");
+    std::fs::write(&sentences, "the cat sees the ball .\n\nball the sees cat the .\nxyzzy\n").expect("a text");
+    let scores = json(&["score", &model, "--text", text(&sentences), "--json"]);
+    let number = |line: usize, key: &str| scores[line][key].as_f64().expect("a number");
+    assert!(number(0, "log_probability") > number(2, "log_probability"), "{scores}");
+    assert_eq!([0, 1, 2, 3].map(|line| number(line, "tokens")), [7.0, 0.0, 7.0, 2.0]);
+    assert_eq!((number(1, "log_probability"), number(3, "unknown_tokens")), (0.0, 1.0));
+    assert_eq!(stdout(&resnet_bk(&["score", &model, "--text", text(&sentences)]), 0).lines().count(), 5);
+
     let generate =
         |seed| stdout(&resnet_bk(&["generate", &model, "--prompt", "the cat", "--tokens", "12", "--seed", seed]), 0);
     let generated = generate("3");

@@ -29,6 +29,7 @@ fn help() {
         "eval --help",
         "generate --help",
         "suggest --help",
+        "score --help",
         "inspect --help",
         "export --help",
         "report --help",

@@ -73,6 +73,12 @@ impl InvalidArtifact {
             _ => None,
         }
     }
+
+    /// The cause, outside semantic versioning like all internals.
+    #[doc(hidden)]
+    pub fn cause(&self) -> &ArtifactError {
+        &self.0
+    }
 }
 
 /// An option of text generation that is outside its range. The message contains its name, its value
@@ -80,3 +86,11 @@ impl InvalidArtifact {
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
 pub struct InvalidOption(pub(crate) SampleError);
+
+impl InvalidOption {
+    /// The cause, outside semantic versioning like all internals.
+    #[doc(hidden)]
+    pub fn cause(&self) -> &SampleError {
+        &self.0
+    }
+}

@@ -137,6 +137,18 @@ impl LanguageModel {
         self.state_after(prompt)?.generate(options)
     }
 
+    /// The tokens of `text`: words and punctuation marks, `<unk>` for a word that is not in the
+    /// vocabulary, and `<eos>` at the end of every line, including the last.
+    ///
+    /// ```
+    /// # let model = resnet_bk_runtime::LanguageModel::open("tests/data/tiny-english.rbk")?;
+    /// assert_eq!(model.tokens("Where is he?"), ["Where", "is", "he", "?", "<eos>"]);
+    /// # Ok::<(), resnet_bk_runtime::Error>(())
+    /// ```
+    pub fn tokens(&self, text: &str) -> Vec<String> {
+        self.vocabulary.encode(text).iter().map(|&id| self.vocabulary.word(id).to_owned()).collect()
+    }
+
     /// The tokens of `text` with their log probabilities, each after the tokens before it.
     ///
     /// `<eos>` ends every line, including the last. The first token is scored at the start of a

@@ -66,7 +66,7 @@
 //!
 //! | feature | default | what it adds |
 //! | --- | --- | --- |
-//! | `rayon` | yes | [`LanguageModel::perplexity`] runs on all threads of the current rayon pool |
+//! | `rayon` | yes | [`LanguageModel::perplexity`] and [`LanguageModel::log_probabilities`] run on all threads of the current rayon pool |
 //! | `writer` | no | writing of artifacts, for the crate `resnet-bk`; no public item |
 
 mod architecture;

@@ -86,6 +86,24 @@ pub fn suggest(
     Ok(most_probable(logits, vocabulary, top))
 }
 
+/// As [`suggest`], but only words that begin with `prefix`; see [`most_probable_with_prefix`].
+///
+/// # Errors
+/// [`ModelError::NotCausal`] for a bidirectional model.
+///
+/// # Panics
+/// If the vocabulary is not of the model's size.
+pub fn suggest_with_prefix(
+    model: &Model,
+    vocabulary: &Vocabulary,
+    prompt: &str,
+    prefix: &str,
+    top: usize,
+) -> Result<Vec<Suggestion>, ModelError> {
+    let logits = model.next_logits(&prompt_tokens(model, vocabulary, prompt), &mut model.start())?;
+    Ok(most_probable_with_prefix(&logits, vocabulary, prefix, top))
+}
+
 /// The `top` most probable words for the given logits, in the form of [`suggest`]. Shapes: `logits`
 /// `[V]`.
 pub fn most_probable(logits: Vec<f32>, vocabulary: &Vocabulary, top: usize) -> Vec<Suggestion> {

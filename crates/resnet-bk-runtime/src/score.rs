@@ -48,16 +48,26 @@ pub fn nats(model: &Model, tokens: &[u32]) -> f64 {
 /// # Panics
 /// If a token is not in the vocabulary.
 pub fn streaming_nats(model: &Model, tokens: &[u32]) -> f64 {
-    let windows = windows(tokens, model.architecture().n_seq).collect::<Vec<_>>();
+    let windows = windows(tokens, model.architecture().n_seq);
+    streamed(model, windows, |hidden, targets| target_nats(model, hidden, targets)).iter().sum()
+}
+
+/// `of_window(hidden states, targets)` of each window, with the state kept between windows.
+fn streamed<'a, T: Send>(
+    model: &Model,
+    windows: impl Iterator<Item = (&'a [u32], &'a [u32])>,
+    of_window: impl Fn(&[f32], &[u32]) -> T + Sync,
+) -> Vec<T> {
+    let windows = windows.collect::<Vec<_>>();
     let mut state = model.start();
-    let mut nats = Vec::with_capacity(windows.len());
+    let mut results = Vec::with_capacity(windows.len());
     for group in windows.chunks(STREAMED_WINDOWS) {
         let hidden: Vec<(Vec<f32>, &[u32])> =
             group.iter().map(|(inputs, targets)| (model.hidden(inputs, &mut state), *targets)).collect();
-        let of_group = side_by_side(&hidden).map(|(hidden, targets)| target_nats(model, hidden, targets));
-        nats.extend(of_group.collect::<Vec<f64>>());
+        let of_group = side_by_side(&hidden).map(|(hidden, targets)| of_window(hidden, targets));
+        results.extend(of_group.collect::<Vec<T>>());
     }
-    nats.iter().sum()
+    results
 }
 
 #[cfg(feature = "rayon")]
@@ -84,7 +94,8 @@ fn target_nats(model: &Model, hidden: &[f32], targets: &[u32]) -> f64 {
 }
 
 /// `ln p` of every token after the tokens before it, in nats, by a causal model. The first token
-/// follows `before`.
+/// follows `before`. As in [`streaming_nats`], the logits of several windows are computed side by
+/// side.
 ///
 /// # Shapes
 /// - `tokens`: `[n]`
@@ -92,20 +103,20 @@ fn target_nats(model: &Model, hidden: &[f32], targets: &[u32]) -> f64 {
 ///
 /// # Panics
 /// If a token is not in the vocabulary.
-pub(crate) fn log_probabilities(model: &Model, before: u32, tokens: &[u32]) -> Vec<f32> {
-    let mut out = Vec::with_capacity(tokens.len());
-    let mut score = |inputs: &[u32], targets: &[u32], state: &mut State| {
-        let hidden = model.hidden(inputs, state);
-        out.extend(model.head().negative_log_likelihoods(&hidden, targets).iter().map(|loss| -loss));
-    };
-    if let Some(first) = tokens.first() {
-        score(&[before], &[*first], &mut model.start());
-    }
-    let mut state = model.start();
-    for (inputs, targets) in windows(tokens, CHUNK) {
-        score(inputs, targets, &mut state);
-    }
-    out
+pub fn log_probabilities(model: &Model, before: u32, tokens: &[u32]) -> Vec<f32> {
+    let losses = |hidden: &[f32], targets: &[u32]| model.head().negative_log_likelihoods(hidden, targets);
+    let first = tokens.first().map(|first| losses(&model.hidden(&[before], &mut model.start()), &[*first]));
+    let others = streamed(model, windows(tokens, CHUNK), losses);
+    first.iter().chain(&others).flatten().map(|loss| -loss).collect()
+}
+
+/// The [`log_probabilities`] of each of several texts. With the feature `rayon`, texts run on all
+/// threads of the current pool.
+///
+/// # Panics
+/// If a token is not in the vocabulary.
+pub fn log_probabilities_of_each(model: &Model, before: u32, texts: &[Vec<u32>]) -> Vec<Vec<f32>> {
+    side_by_side(texts).map(|tokens| log_probabilities(model, before, tokens)).collect()
 }
 
 #[cfg(test)]

@@ -1,16 +1,15 @@
 //! `resnet-bk compress`: runs all stages of a recipe, then writes the artifact and the report.
 
 use crate::failure::Failure;
-use crate::observers::{Fanout, MetricsLog, Progress};
+use crate::observers::Progress;
 use crate::printer::{Printer, grouped, note};
-use crate::run_folder::METRICS;
 use crate::{Outcome, device, interrupt, model_file, report, tables};
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 use resnet_bk::config::{Against, Recipe, parse_loss};
 use resnet_bk::corpus::{self, Cache, Corpus};
 use resnet_bk::device::DeviceChoice;
-use resnet_bk::observer::Silent;
+use resnet_bk::observer::{Fanout, METRICS, MetricsLog, Silent};
 use resnet_bk::pipeline::{self, RunRequest};
 use resnet_bk::ranks::Ranks;
 use std::path::PathBuf;

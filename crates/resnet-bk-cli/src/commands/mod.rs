@@ -7,6 +7,7 @@ mod export;
 mod generate;
 mod inspect;
 mod report;
+mod score;
 mod suggest;
 mod train;
 
@@ -23,6 +24,7 @@ pub enum Command {
     Eval(eval::Eval),
     Generate(generate::Generate),
     Suggest(suggest::Suggest),
+    Score(score::Score),
     Inspect(inspect::Inspect),
     Export(export::Export),
     Report(report::Report),
@@ -37,6 +39,7 @@ pub fn run(command: Command, printer: &mut Printer) -> Result<Outcome> {
         Command::Eval(arguments) => eval::run(&arguments, printer),
         Command::Generate(arguments) => generate::run(&arguments, printer),
         Command::Suggest(arguments) => suggest::run(&arguments, printer),
+        Command::Score(arguments) => score::run(&arguments, printer),
         Command::Inspect(arguments) => inspect::run(&arguments, printer),
         Command::Export(arguments) => export::run(&arguments, printer),
         Command::Report(arguments) => report::run(&arguments),

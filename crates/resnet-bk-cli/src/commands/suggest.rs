@@ -4,12 +4,13 @@ use crate::printer::Printer;
 use crate::{Outcome, arguments, model_file};
 use anyhow::Result;
 use clap::Args;
-use resnet_bk_runtime::internal::sample::suggest;
+use resnet_bk_runtime::internal::sample::{suggest, suggest_with_prefix};
 use std::path::PathBuf;
 
 /// List the words that probably come next
 ///
-/// Most probable first; probabilities are shares of the whole vocabulary.
+/// Most probable first; probabilities are shares of the whole vocabulary, or, with --prefix, of the
+/// words that begin with it.
 #[derive(Args)]
 pub struct Suggest {
     /// An artifact, a checkpoint or the name of a shipped model
@@ -20,6 +21,9 @@ pub struct Suggest {
     /// How many words, at least 1; all where there are fewer
     #[arg(long, value_name = "K", default_value_t = 5, value_parser = arguments::count, allow_negative_numbers = true)]
     top: usize,
+    /// Only words that begin with this
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    prefix: String,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -29,7 +33,12 @@ pub struct Suggest {
 pub fn run(arguments: &Suggest, printer: &mut Printer) -> Result<Outcome> {
     let artifact = model_file::load_causal(&arguments.model)?;
     model_file::check_prompt(&artifact, &arguments.prompt)?;
-    let suggestions = suggest(&artifact.to_model(), &artifact.vocabulary, &arguments.prompt, arguments.top)?;
+    let Suggest { prompt, prefix, top, .. } = arguments;
+    let (model, vocabulary) = (artifact.to_model(), &artifact.vocabulary);
+    let suggestions = match prefix.as_str() {
+        "" => suggest(&model, vocabulary, prompt, *top)?,
+        prefix => suggest_with_prefix(&model, vocabulary, prompt, prefix, *top)?,
+    };
     if arguments.json {
         printer.json(&suggestions)?;
         return Ok(Outcome::Done);

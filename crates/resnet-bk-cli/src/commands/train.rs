@@ -6,7 +6,6 @@ use crate::failure::Failure;
 use crate::printer::Printer;
 use anyhow::Result;
 use clap::Args;
-use resnet_bk::config::{StageKind, Target};
 use resnet_bk::ranks::Ranks;
 
 /// Train the baseline: the recipe's stages of kind `train`
@@ -24,16 +23,12 @@ pub fn run(arguments: &Train, ranks: &Ranks, printer: &mut Printer) -> Result<Ou
     let Some(path) = &arguments.run.recipe else {
         return Err(Failure::new("train needs a recipe", "pass --recipe, for example recipes/seed.toml").into());
     };
-    let mut recipe = arguments.run.recipe()?;
-    recipe.stages.retain(|stage| stage.kind() == StageKind::Train);
-    if recipe.stages.is_empty() {
+    let Some(recipe) = arguments.run.recipe()?.training_part() else {
         return Err(Failure::new(
             format!("{} has no [[stage]] of kind \"train\"", path.display()),
             "add one, or run all of its stages with `resnet-bk compress`",
         )
         .into());
-    }
-    // The target concerns compression.
-    recipe.target = Target::default();
+    };
     Run { recipe, arguments: &arguments.run, model: None, baseline: None }.execute(ranks, printer)
 }

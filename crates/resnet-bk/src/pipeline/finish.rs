@@ -1,6 +1,6 @@
 //! The end of a run: packs the artifact, decodes and measures it, and writes the summary.
 
-use super::{Run, RunError, folder};
+use super::{ARTIFACT, Run, RunError, SUMMARY, folder};
 use crate::config::Target;
 use crate::environment::Environment;
 use crate::evaluate::evaluate_model;
@@ -45,8 +45,8 @@ pub(super) fn finish(run: Run, observer: &mut dyn Observer) -> Result<Summary, R
     let out = run.request.out.clone();
     let summary = summarize(run, artifact, ngrams?, baselines?);
     let json = serde_json::to_vec_pretty(&summary).expect("a summary is plain data");
-    folder::write(&out.join("model.rbk"), &bytes)?;
-    folder::write(&out.join("summary.json"), &json)?;
+    folder::write(&out.join(ARTIFACT), &bytes)?;
+    folder::write(&out.join(SUMMARY), &json)?;
     Ok(summary)
 }
 

@@ -69,6 +69,10 @@ pub struct RunRequest {
 
 /// File name of a stage's checkpoint.
 pub const CHECKPOINT: &str = "model.safetensors";
+/// File name of a run's artifact.
+pub const ARTIFACT: &str = "model.rbk";
+/// File name of a run's summary.
+pub const SUMMARY: &str = "summary.json";
 
 /// Runs a recipe. All ranks of the request must call this with equal recipes and texts, and all return
 /// the same summary.

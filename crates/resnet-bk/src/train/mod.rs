@@ -114,6 +114,12 @@ pub enum TrainError {
     /// Rank 0 failed in what it does for all.
     #[error(transparent)]
     Leader(#[from] LeaderFailed),
+    /// The observer stopped the training.
+    #[error("stage {stage} was stopped: what was done up to its last epoch is kept")]
+    Stopped {
+        /// The stage, from 1.
+        stage: usize,
+    },
     /// A model could not be packed.
     #[error("the model cannot be packed while it trains")]
     Artifact(#[from] ArtifactError),
@@ -280,6 +286,9 @@ fn run(
         let mut rates = Vec::new();
         let mut started = Instant::now();
         for (offset, batch) in batches(epoch)?.ahead().enumerate() {
+            if observer.stops() {
+                return Err(TrainError::Stopped { stage: stage.number });
+            }
             let step = epoch * steps_per_epoch + offset;
             let mut context = StepContext {
                 stage: stage.number,

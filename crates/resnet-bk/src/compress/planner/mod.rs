@@ -27,7 +27,7 @@ use super::stage::{RunStage, StageContext};
 use crate::checkpoint::{Checkpoint, History, ModelState, Plan, Progress};
 use crate::config::{DistillConfig, ModelConfig, PlanConfig, Schedule, StageConfig};
 use crate::export::weights_bytes;
-use crate::observer::{Event, Observer, Silent};
+use crate::observer::{Event, Muted, Observer};
 use crate::ranks::Ranks;
 use crate::summary::{PlanSummary, Trial};
 use crate::train::{Stage, TokenStreams, TrainError, Trained, train};
@@ -134,7 +134,9 @@ fn plan(
         // Each rank runs one trial of a turn, alone.
         let ranks = teacher.parameters.ranks();
         for turn in pool.chunks(ranks.count()) {
-            let run = |candidate| run_trial(teacher, config, stage, &trial_streams, candidate, round + 1);
+            let run = |candidate| {
+                run_trial(teacher, config, stage, &trial_streams, candidate, round + 1, &mut Muted(&mut *observer))
+            };
             for trial in of_all_ranks(ranks, turn.get(ranks.rank()).map(run).transpose()?) {
                 observer.event(&Event::TrialEnded {
                     stage: stage.number,
@@ -211,6 +213,7 @@ fn run_trial(
     streams: &TokenStreams,
     candidate: &Candidate,
     round: usize,
+    observer: &mut Muted,
 ) -> Result<Trial, TrainError> {
     let schedule = Schedule {
         epochs: Some(1),
@@ -223,9 +226,9 @@ fn run_trial(
     let stage = Stage { schedule: &distillation.schedule, save_to: None, ..stage.clone() };
     let mut student = Checkpoint::new(teacher.clone());
     student.model.parameters.set_ranks(Ranks::alone());
-    let teacher = distill::begin(&mut student, &distillation, &stage, &streams.train, &mut Silent);
+    let teacher = distill::begin(&mut student, &distillation, &stage, &streams.train, observer);
     let mut objective = Distillation::new(teacher, &distillation, stage.seed);
-    let trained = train(&mut student, &stage, streams, &mut objective, &mut Silent)?;
+    let trained = train(&mut student, &stage, streams, &mut objective, observer)?;
     Ok(Trial {
         round,
         student: candidate.describe(),

@@ -58,17 +58,27 @@ fn is_matrix(role: Role) -> bool {
 }
 
 fn mask(parameter: &mut Parameter, magnitude: MagnitudePruning) {
+    let mut mask = keep_mask(&parameter.values, magnitude);
+    if let Some(old) = parameter.mask.take() {
+        mask.iter_mut().zip(old.iter()).for_each(|(keep, old)| *keep &= old);
+    }
+    parameter.mask = Some(mask.into());
+    parameter.apply_mask();
+}
+
+/// Which values to keep. Of equal magnitudes, all are kept or none.
+///
+/// # Panics
+/// If there are no values.
+pub(crate) fn keep_mask(values: &[f32], magnitude: MagnitudePruning) -> Vec<bool> {
     let threshold = match magnitude {
         MagnitudePruning::Threshold(threshold) => threshold,
         MagnitudePruning::Sparsity(sparsity) => {
-            let mut sizes: Vec<f32> = parameter.values.iter().map(|x| x.abs()).collect();
+            let mut sizes: Vec<f32> = values.iter().map(|x| x.abs()).collect();
             let cut = (f64::from(sparsity) * sizes.len() as f64) as usize;
-            let (_, threshold, _) = sizes.select_nth_unstable_by(cut.min(parameter.values.len() - 1), f32::total_cmp);
+            let (_, threshold, _) = sizes.select_nth_unstable_by(cut.min(values.len() - 1), f32::total_cmp);
             *threshold
         }
     };
-    let old = parameter.mask.take();
-    let kept = |(i, x): (usize, &f32)| x.abs() >= threshold && old.as_ref().is_none_or(|mask| mask[i]);
-    parameter.mask = Some(parameter.values.iter().enumerate().map(kept).collect());
-    parameter.apply_mask();
+    values.iter().map(|x| x.abs() >= threshold).collect()
 }

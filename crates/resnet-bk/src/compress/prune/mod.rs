@@ -4,6 +4,7 @@
 mod magnitude;
 mod merge;
 
+pub(crate) use magnitude::keep_mask;
 pub use magnitude::mask_small_weights;
 
 use super::stage::{RunStage, StageContext};

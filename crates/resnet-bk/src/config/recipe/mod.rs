@@ -68,17 +68,38 @@ impl Recipe {
         if let Some((place, number)) = sources.too_large() {
             return Err(RecipeError::Format { place: place.to_string(), message: too_large_message(&number) });
         }
-        let mut table: Table = text.parse().map_err(|error: toml::de::Error| RecipeError::Format {
+        let table: Table = text.parse().map_err(|error: toml::de::Error| RecipeError::Format {
             place: place.to_owned(),
             message: error.to_string(),
         })?;
-        for assignment in assignments {
+        Self::resolve(table, &sources)
+    }
+
+    /// A recipe from the tables and values of a TOML file that was never written. `place` names it
+    /// in errors.
+    ///
+    /// # Errors
+    /// As [`Recipe::read`], without lines.
+    pub fn from_table(table: Table, place: &str, assignments: &[String]) -> Result<Self, RecipeError> {
+        Self::resolve(table, &Sources { file: place, text: "", assignments })
+    }
+
+    fn resolve(mut table: Table, sources: &Sources) -> Result<Self, RecipeError> {
+        for assignment in sources.assignments {
             assign(&mut table, assignment)
                 .map_err(|message| RecipeError::Assignment { assignment: assignment.clone(), message })?;
         }
-        let recipe = Self::from_table(table).map_err(|error| error.at(&sources))?;
-        recipe.validate().map_err(|error| error.at(&sources))?;
+        let recipe = Self::expand(table).map_err(|error| error.at(sources))?;
+        recipe.validate().map_err(|error| error.at(sources))?;
         Ok(recipe)
+    }
+
+    /// The stages of kind `train` alone, without a target, which concerns compression. `None` if there
+    /// are none.
+    pub fn training_part(mut self) -> Option<Self> {
+        self.stages.retain(|stage| stage.kind() == StageKind::Train);
+        self.target = Target::default();
+        (!self.stages.is_empty()).then_some(self)
     }
 
     /// Whether the dev slice is held out of the training text.
@@ -86,7 +107,7 @@ impl Recipe {
         self.corpus.hold_out_dev || self.stages.iter().any(StageConfig::needs_dev_slice)
     }
 
-    fn from_table(mut table: Table) -> Result<Self, ValueError> {
+    fn expand(mut table: Table) -> Result<Self, ValueError> {
         // `schedule` is merged into the stages before serde reads the keys.
         if let Some(key) = table.keys().find(|key| !KEYS.contains(&key.as_str())) {
             return Err(unknown_key(key, &KEYS));

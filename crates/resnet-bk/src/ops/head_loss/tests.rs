@@ -1,4 +1,5 @@
 use super::*;
+use crate::components::distillation_loss;
 use crate::device::Device;
 use crate::ops::testing::{check_gradients, forward_and_backward, values};
 use resnet_bk_runtime::internal::embedding::EmbeddingBin;
@@ -151,6 +152,29 @@ fn plain(targets: &[u32], soft: Option<&SoftTargets>, [x, w, b]: [&[f32]; 3]) ->
         }
     }
     (loss / tokens as f64, [dx, dw, db])
+}
+
+#[test]
+fn the_loss_of_given_logits_is_the_same() {
+    let (tokens, words, width) = (5, 11, 4);
+    let [x, w, b] = [values(width * tokens, 1), values(width * words, 2), values(words, 3)];
+    let soft = teacher(tokens, words, 0.7, 2.0);
+    let logits = |head: Head, hidden: &[f32]| {
+        let mut logits = vec![0.0; tokens * words];
+        head.logits(hidden, &mut logits);
+        logits
+    };
+    let layout = TableLayout::full(words, width);
+    let [student, wanted] = [logits(Head::new(&layout, &w, &b), &x), logits(soft.head.view(), &soft.hidden)];
+    let targets: Vec<u32> = targets(tokens, words).iter().copied().collect();
+    let (expected, gradient) = distillation_loss(&student, &wanted, &targets, 2.0, 0.7).unwrap();
+    let op = op(tokens, &layout, Some(soft), Precision::Float32);
+    let (loss, [_, _, db]) = forward_and_backward(op, [&x, &w, &b], &[1.0]);
+    assert!((f64::from(loss[0]) / expected - 1.0).abs() < 1e-5, "{loss:?}, expected {expected}");
+    for (word, db) in db.iter().enumerate() {
+        let expected: f32 = gradient.chunks(words).map(|row| row[word]).sum();
+        assert!((db - expected).abs() < 1e-6, "{word}: {db}, expected {expected}");
+    }
 }
 
 /// Numbers that are exact in bf16.

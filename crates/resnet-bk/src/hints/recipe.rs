@@ -1,6 +1,6 @@
 //! What to do about a recipe that cannot be used.
 
-use resnet_bk::config::{Place, RecipeError};
+use crate::config::{Place, RecipeError};
 
 pub(super) fn of_recipe(error: &RecipeError) -> String {
     match error {

@@ -1,9 +1,12 @@
 //! Writes `metrics.jsonl`: all events of a run, one per line.
 
-use resnet_bk::observer::{Event, Observer};
+use super::{Event, Observer};
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Read, Seek, Write};
 use std::path::PathBuf;
+
+/// File name of a run's log.
+pub const METRICS: &str = "metrics.jsonl";
 
 /// Writes events to a file. The file is opened at the first event, so a refused run leaves no file.
 pub struct MetricsLog {

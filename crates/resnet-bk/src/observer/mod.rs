@@ -1,6 +1,10 @@
 //! The events of a run. The library only reports events. Observers show progress bars, write log
 //! files, or do nothing.
 
+mod metrics;
+
+pub use metrics::{METRICS, MetricsLog};
+
 use crate::config::StageKind;
 use crate::summary::{Removal, Trial};
 use serde::{Deserialize, Serialize};
@@ -130,6 +134,38 @@ pub enum Event {
 pub trait Observer {
     /// Called for every event.
     fn event(&mut self, event: &Event);
+
+    /// Whether training should stop. Asked before every step. A run of several ranks cannot be
+    /// stopped this way: the other ranks would wait for this one.
+    fn stops(&mut self) -> bool {
+        false
+    }
+}
+
+/// Passes every event to all observers, in order. Any of them stops the training.
+pub struct Fanout<'a>(pub Vec<&'a mut dyn Observer>);
+
+impl Observer for Fanout<'_> {
+    fn event(&mut self, event: &Event) {
+        for observer in &mut self.0 {
+            observer.event(event);
+        }
+    }
+
+    fn stops(&mut self) -> bool {
+        self.0.iter_mut().any(|observer| observer.stops())
+    }
+}
+
+/// Ignores the events of a part of a run, which its observer can stop.
+pub(crate) struct Muted<'a>(pub(crate) &'a mut dyn Observer);
+
+impl Observer for Muted<'_> {
+    fn event(&mut self, _: &Event) {}
+
+    fn stops(&mut self) -> bool {
+        self.0.stops()
+    }
 }
 
 /// Ignores all events.

@@ -2,10 +2,10 @@
 
 use super::corpus::{of_batch, of_corpus};
 use super::model::{of_checkpoint, of_load};
-use resnet_bk::device::DeviceError;
-use resnet_bk::memory::MemoryError;
-use resnet_bk::pipeline::RunError;
-use resnet_bk::train::TrainError;
+use crate::device::DeviceError;
+use crate::memory::MemoryError;
+use crate::pipeline::RunError;
+use crate::train::TrainError;
 
 pub(super) fn of_run(error: &RunError) -> Option<String> {
     let hint = match error {
@@ -81,6 +81,7 @@ fn of_training(error: &TrainError) -> Option<String> {
         TrainError::RanksDiffer { .. } => {
             "all processes need processors of one kind; `--resume` goes on from the epoch before"
         }
+        TrainError::Stopped { .. } => "`--resume` goes on from its last epoch",
         TrainError::NoDevSlice | TrainError::Leader(_) => return None,
     };
     Some(hint.to_owned())

@@ -1,7 +1,8 @@
 //! What to do about a model's file, and about values that no text can be drawn with.
 
-use resnet_bk::checkpoint::CheckpointError;
-use resnet_bk::export::LoadError;
+use crate::checkpoint::CheckpointError;
+use crate::export::LoadError;
+use resnet_bk_runtime::Error;
 use resnet_bk_runtime::internal::artifact::ArtifactError;
 use resnet_bk_runtime::internal::model::ModelError;
 use resnet_bk_runtime::internal::sample::SampleError;
@@ -12,8 +13,9 @@ pub(super) fn of_load(error: &LoadError) -> Option<&'static str> {
         LoadError::Neither { .. } => {
             Some("pass an artifact (RUN/model.rbk) or a checkpoint (RUN/NN-stage/model.safetensors)")
         }
-        // Their sources are next in the chain, and have hints of their own.
-        LoadError::Read { .. } | LoadError::Artifact { .. } => None,
+        LoadError::Read { .. } => Some("check the path and its permissions"),
+        // Its source is next in the chain, and has a hint of its own.
+        LoadError::Artifact { .. } => None,
     }
 }
 
@@ -44,6 +46,18 @@ pub(super) fn of_artifact(error: &ArtifactError) -> &'static str {
         _ => {
             "the file was changed after it was written: copy it again, or pack it again with `resnet-bk compress --resume`"
         }
+    }
+}
+
+/// Errors of the runtime's public interface, whose causes are not in the chain.
+pub(super) fn of_runtime(error: &Error) -> Option<&'static str> {
+    match error {
+        Error::Read { .. } => Some("check the path and its permissions"),
+        Error::InvalidArtifact(error) => Some(of_artifact(error.cause())),
+        Error::NotCausal => of_model(&ModelError::NotCausal),
+        Error::InvalidOption(error) => of_sampling(error.cause()),
+        Error::TextTooShort { .. } => Some("pass a longer text"),
+        _ => None,
     }
 }
 

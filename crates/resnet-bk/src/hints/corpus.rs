@@ -1,7 +1,7 @@
 //! What to do about a text: one that is not found, cannot be read or is too short.
 
-use resnet_bk::batch::BatchError;
-use resnet_bk::corpus::{CorpusError, HubFolder};
+use crate::batch::BatchError;
+use crate::corpus::{CorpusError, HubFolder};
 
 pub(super) fn of_corpus(error: &CorpusError) -> Option<String> {
     let hint = match error {

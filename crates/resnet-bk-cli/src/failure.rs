@@ -1,7 +1,7 @@
 //! Errors as a user reads them: what happened, an empty line, and what to do about it.
 //!
-//! A library says what is wrong, with the values and the place. What to do about it, options of the
-//! command line included, is said here, by the type of the error: one file for each family of errors.
+//! A library says what is wrong, with the values and the place. What to do about it is in
+//! [`resnet_bk::hints`], or, for errors of the command line itself, in the [`Failure`].
 //!
 //! ```text
 //! error: artifact format 3 is newer than the supported format 2
@@ -9,13 +9,9 @@
 //! hint: update resnet-bk, or pack the model again with `resnet-bk compress --resume`
 //! ```
 
-mod corpus;
-mod model;
-mod recipe;
-mod run;
-
 use anyhow::Error;
-use std::io;
+pub use resnet_bk::hints::system_message;
+use resnet_bk::hints::{hint, message};
 
 /// An error of the command line itself, with its fix.
 #[derive(Debug)]
@@ -41,57 +37,13 @@ impl std::error::Error for Failure {}
 
 /// The whole message, with its hint where there is one.
 pub fn describe(error: &Error) -> String {
-    let mut message = String::new();
-    let told = |cause: &(dyn std::error::Error + 'static)| match cause.downcast_ref::<io::Error>() {
-        Some(error) => system_message(error),
-        None => cause.to_string(),
-    };
-    for cause in error.chain().map(told) {
-        // Some errors repeat their source in their own text.
-        if message.contains(&cause) {
-            continue;
-        }
-        if !message.is_empty() {
-            message.push_str(": ");
-        }
-        message.push_str(cause.trim_end());
-    }
-    match error.chain().find_map(hint) {
+    let own =
+        |cause: &(dyn std::error::Error + 'static)| cause.downcast_ref().map(|failure: &Failure| failure.hint.clone());
+    let message = message(error.chain());
+    match error.chain().find_map(|cause| own(cause).or_else(|| hint(cause))) {
         Some(hint) => format!("error: {message}\n\nhint: {hint}"),
         None => format!("error: {message}"),
     }
-}
-
-/// What the system says, as the end of a sentence: `no such file or directory`.
-pub fn system_message(error: &io::Error) -> String {
-    let message = error.to_string();
-    let message = message.split(" (os error ").next().unwrap_or_default();
-    let mut letters = message.chars();
-    // Names in capitals stay.
-    match (letters.next(), letters.next()) {
-        (Some(first), Some(second)) if first.is_uppercase() && second.is_lowercase() => {
-            first.to_lowercase().chain(message.chars().skip(1)).collect()
-        }
-        _ => message.to_owned(),
-    }
-}
-
-/// What to do about a cause. Each line looks for the type of error that its function takes.
-fn hint(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
-    let fixed = || {
-        (cause.downcast_ref().map(model::of_artifact))
-            .or_else(|| cause.downcast_ref().map(model::of_checkpoint))
-            .or_else(|| cause.downcast_ref().and_then(model::of_load))
-            .or_else(|| cause.downcast_ref().and_then(model::of_model))
-            .or_else(|| cause.downcast_ref().and_then(model::of_sampling))
-            .or_else(|| cause.downcast_ref().map(run::of_memory))
-    };
-    (cause.downcast_ref().map(|failure: &Failure| failure.hint.clone()))
-        .or_else(|| cause.downcast_ref().map(recipe::of_recipe))
-        .or_else(|| cause.downcast_ref().and_then(corpus::of_corpus))
-        .or_else(|| cause.downcast_ref().and_then(run::of_run))
-        .or_else(|| cause.downcast_ref().and_then(run::of_device))
-        .or_else(|| fixed().map(str::to_owned))
 }
 
 #[cfg(test)]
@@ -102,6 +54,7 @@ mod tests {
     use resnet_bk::train::TrainError;
     use resnet_bk_runtime::internal::artifact::ArtifactError;
     use std::fs;
+    use std::io;
     use std::path::Path;
 
     #[test]
