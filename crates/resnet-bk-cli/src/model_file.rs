@@ -1,6 +1,7 @@
 //! The MODEL argument: a checkpoint or an artifact.
 
 use crate::failure::{Failure, system_message};
+use crate::original::OriginalArguments;
 use crate::run_folder::ARTIFACT;
 use anyhow::{Context, Result};
 use resnet_bk::export::{self, ModelFile};
@@ -13,19 +14,29 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-/// Loads a model.
-pub fn load(path: &Path) -> Result<Artifact> {
+/// Loads a model. One of the original project gets its words from the options, or from the training
+/// text of `corpus`.
+pub fn load(path: &Path, original: &OriginalArguments, corpus: Option<&str>) -> Result<Artifact> {
     check(path)?;
-    Ok(export::load(path)?)
+    match ModelFile::of(path)? {
+        ModelFile::Original => original.load(path, corpus),
+        ModelFile::Artifact | ModelFile::Checkpoint => {
+            original.refuse(path)?;
+            Ok(export::load(path)?)
+        }
+    }
 }
 
 /// Loads a model and checks that it is causal.
 pub fn load_causal(path: &Path) -> Result<Artifact> {
-    let artifact = load(path)?;
-    if artifact.architecture.causality == Causality::Bidirectional {
-        return Err(ModelError::NotCausal).with_context(|| path.display().to_string());
-    }
-    Ok(artifact)
+    check(path)?;
+    // Models of the original project are all bidirectional.
+    let artifact = match ModelFile::of(path)? {
+        ModelFile::Original => None,
+        ModelFile::Artifact | ModelFile::Checkpoint => Some(export::load(path)?),
+    };
+    let causal = artifact.filter(|artifact| artifact.architecture.causality == Causality::Causal);
+    causal.ok_or(ModelError::NotCausal).with_context(|| path.display().to_string())
 }
 
 /// Refuses a prompt that needs more memory than is available.
@@ -36,15 +47,15 @@ pub fn check_prompt(artifact: &Artifact, prompt: &str) -> Result<()> {
     Ok(check_evaluation(&architecture, tokens, 1)?)
 }
 
-/// Refuses a file that is not a checkpoint before any slow work begins.
-pub fn check_checkpoint(path: &Path) -> Result<()> {
+/// Refuses a file that is not a checkpoint before any slow work begins. Returns which kind it is.
+pub fn check_checkpoint(path: &Path) -> Result<ModelFile> {
     if let (true, Some(checkpoint)) = (path.is_dir(), last_checkpoint(path)) {
         let hint = format!("pass the checkpoint of a stage, such as {}", checkpoint.display());
         return Err(Failure::new(format!("{} is a folder", path.display()), hint).into());
     }
     check(path)?;
     match ModelFile::of(path)? {
-        ModelFile::Checkpoint => Ok(()),
+        kind @ (ModelFile::Checkpoint | ModelFile::Original) => Ok(kind),
         ModelFile::Artifact => {
             let run = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
             let hint = match last_checkpoint(run) {

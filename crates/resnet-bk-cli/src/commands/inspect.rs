@@ -1,5 +1,6 @@
 //! `resnet-bk inspect`: a model's configuration and its size breakdown.
 
+use crate::original::OriginalArguments;
 use crate::printer::{Printer, grouped};
 use crate::{Outcome, model_file, tables};
 use anyhow::{Context, Result};
@@ -18,6 +19,11 @@ use std::path::PathBuf;
 pub struct Inspect {
     /// An artifact or a checkpoint
     model: PathBuf,
+    #[command(flatten)]
+    original: OriginalArguments,
+    /// Rebuild the words of a model.pt from the training text of this corpus
+    #[arg(long, conflicts_with = "vocabulary")]
+    corpus: Option<String>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -38,7 +44,7 @@ struct Inspection<'a> {
 /// Reads the model and prints the result.
 pub fn run(arguments: &Inspect, printer: &mut Printer) -> Result<Outcome> {
     let path = &arguments.model;
-    let artifact = model_file::load(path)?;
+    let artifact = model_file::load(path, &arguments.original, arguments.corpus.as_deref())?;
     let size_breakdown = artifact.size_breakdown().with_context(|| format!("cannot pack {}", path.display()))?;
     let bytes_file = std::fs::metadata(path).with_context(|| format!("cannot read {}", path.display()))?.len();
     let inspection = Inspection {

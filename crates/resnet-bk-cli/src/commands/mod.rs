@@ -3,6 +3,7 @@
 mod bench;
 mod compress;
 mod eval;
+mod export;
 mod generate;
 mod inspect;
 mod report;
@@ -23,6 +24,7 @@ pub enum Command {
     Generate(generate::Generate),
     Suggest(suggest::Suggest),
     Inspect(inspect::Inspect),
+    Export(export::Export),
     Report(report::Report),
     Bench(bench::Bench),
 }
@@ -36,6 +38,7 @@ pub fn run(command: Command, printer: &mut Printer) -> Result<Outcome> {
         Command::Generate(arguments) => generate::run(&arguments, printer),
         Command::Suggest(arguments) => suggest::run(&arguments, printer),
         Command::Inspect(arguments) => inspect::run(&arguments, printer),
+        Command::Export(arguments) => export::run(&arguments),
         Command::Report(arguments) => report::run(&arguments),
         Command::Bench(arguments) => processes::run(|ranks| bench::run(&arguments, ranks, printer)),
     }

@@ -35,5 +35,5 @@ pub fn run(arguments: &Train, ranks: &Ranks, printer: &mut Printer) -> Result<Ou
     }
     // The target concerns compression.
     recipe.target = Target::default();
-    Run { recipe, arguments: &arguments.run, model: None, baseline: None }.execute(ranks, printer)
+    Run { recipe, arguments: &arguments.run, model: None, baseline: None, vocabulary: None }.execute(ranks, printer)
 }
