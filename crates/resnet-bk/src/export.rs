@@ -1,11 +1,14 @@
 //! Packs a checkpoint into an artifact, and loads either.
 
 use crate::checkpoint::{Checkpoint, CheckpointError, METADATA, ModelState};
-use crate::original::{Fault, OriginalError, has_names_of_original, is_torch};
+use crate::original::{Fault, OriginalError, is_name_of_original, is_torch};
 use crate::parameters::Parameters;
 use resnet_bk_runtime::internal::artifact::{self, Artifact, ArtifactError, looks_like};
 use resnet_bk_runtime::internal::tensor_id::TensorId;
 use resnet_bk_runtime::internal::tokenizer::Vocabulary;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -106,10 +109,18 @@ fn of_header(mut file: File, mut start: Vec<u8>) -> std::io::Result<ModelFile> {
     let length = start.first_chunk().map_or(0, |length| u64::from_le_bytes(*length));
     let left = (8 + length).saturating_sub(start.len() as u64);
     (&mut file).take(left).read_to_end(&mut start)?;
-    let header = start.get(8..).and_then(|rest| rest.get(..length as usize));
-    let header = header.and_then(|json| serde_json::from_slice::<serde_json::Value>(json).ok()).unwrap_or_default();
-    let is_own = header["__metadata__"].get(METADATA).is_some();
-    Ok(if !is_own && has_names_of_original(&header) { ModelFile::Original } else { ModelFile::Checkpoint })
+    let json = start.get(8..).and_then(|rest| rest.get(..length as usize)).unwrap_or_default();
+    let is_own = serde_json::from_slice::<Header>(json).is_ok_and(|header| header.metadata.contains_key(METADATA));
+    let names: BTreeMap<String, IgnoredAny> = serde_json::from_slice(json).unwrap_or_default();
+    let is_original = !is_own && names.keys().any(|name| is_name_of_original(name));
+    Ok(if is_original { ModelFile::Original } else { ModelFile::Checkpoint })
+}
+
+/// The part of a safetensors header that is not about tensors.
+#[derive(Deserialize)]
+struct Header {
+    #[serde(rename = "__metadata__", default)]
+    metadata: BTreeMap<String, IgnoredAny>,
 }
 
 /// Packs a model.

@@ -79,10 +79,9 @@ impl OriginalModel {
     }
 }
 
-/// Whether a safetensors header has the names of the original project.
-pub(crate) fn has_names_of_original(header: &serde_json::Value) -> bool {
-    let names = header.as_object().into_iter().flatten().map(|(name, _)| name);
-    names.into_iter().any(|name| name.ends_with(mapping::EMBEDDING))
+/// Whether a tensor with this name is the one by which a model of the original project is known.
+pub(crate) fn is_name_of_original(name: &str) -> bool {
+    name.ends_with(mapping::EMBEDDING)
 }
 
 /// Whether a file begins as a torch checkpoint does.

@@ -173,7 +173,7 @@ fn check_entry(bytes: &[u8], header: &[u8], name: &str) -> Result<Range<usize>, 
         return Err(ZipError::Record { what: "header of the entry that the directory names", at });
     }
     let start = at + LOCAL_BYTES + name_length + extra;
-    let data = start..start + stored as usize;
+    let data = start..start.saturating_add(stored as usize);
     if data.end > bytes.len() {
         return Err(ZipError::Record { what: "data of an entry", at: start });
     }
