@@ -71,7 +71,7 @@ fn settings_and_words_are_asked_for() {
     assert_ne!(perplexity(&[]), perplexity(&["--set", "model.feature_clamp=0.1"]));
 
     let small = place.path("corpus");
-    refused(&["eval", FIXTURE, "--corpus", text(&small)], &["the vocabulary has 16 words, but the model 500"]);
+    refused(&["eval", FIXTURE, "--corpus", text(&small)], &["the vocabulary has 22 words, but the model 500"]);
     let run = place.path("run");
     let arguments = ["--recipe", RECIPE, "--corpus", text(&small), "--out", text(&run), "--vocabulary", text(&words)];
     refused(&[&["compress"][..], &arguments].concat(), &["--vocabulary is for a model.pt of Project ResNet-BK"]);

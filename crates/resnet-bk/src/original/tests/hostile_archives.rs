@@ -1,7 +1,7 @@
 //! Archives that were not written by torch, or were changed.
 
 use super::build::{Archive, archive_of, checkpoint, model_tensors, pickle_of};
-use super::{read, refused};
+use super::{in_memory, read, refused};
 
 fn archive() -> Archive {
     let tensors = model_tensors();
@@ -64,7 +64,7 @@ fn an_archive_must_hold_one_checkpoint_with_little_endian_numbers() {
 fn every_cut_and_every_changed_byte_gives_an_error_or_the_model() {
     let bytes = checkpoint(&model_tensors());
     for length in 0..bytes.len() {
-        let error = read(&bytes[..length]).expect_err("cut short");
+        let error = in_memory(&bytes[..length]).expect_err("cut short").to_string();
         assert!(length < 4 || error.contains("no end record"), "{length} bytes: {error}");
     }
     for index in 0..bytes.len() {
@@ -72,7 +72,7 @@ fn every_cut_and_every_changed_byte_gives_an_error_or_the_model() {
             let mut changed = bytes.clone();
             changed[index] ^= flip;
             // Some bytes, such as dates, are not read.
-            let _ = read(&changed);
+            let _ = in_memory(&changed);
         }
     }
     let comment = [&bytes[..bytes.len() - 2], &4u16.to_le_bytes(), b"note"].concat();

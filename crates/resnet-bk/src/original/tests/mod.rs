@@ -4,7 +4,7 @@ mod build;
 mod hostile_archives;
 mod hostile_pickles;
 
-use super::{Fault, OriginalModel, OriginalSettings, OriginalWords};
+use super::{Fault, OriginalModel, OriginalSettings, OriginalWords, file, mapping};
 use build::{Tensor, archive_of, checkpoint, model_tensors, pickle_of};
 use resnet_bk_runtime::internal::architecture::Causality;
 use resnet_bk_runtime::internal::tensor_id::{ExpertMap, LinearPart, ModelTensor, TensorId};
@@ -24,6 +24,11 @@ fn read_with(bytes: &[u8], settings: &OriginalSettings) -> Result<OriginalModel,
         assert_eq!(error.path, path);
         error.to_string().replace(&format!("{}: ", path.display()), "")
     })
+}
+
+/// What a file with these bytes is, without writing it.
+fn in_memory(bytes: &[u8]) -> Result<(), Fault> {
+    mapping::model(file::read(bytes)?, &OriginalSettings::default()).map(|_| ())
 }
 
 #[track_caller]
