@@ -17,7 +17,9 @@ pub(super) const ZIP: &[u8] = b"PK\x03\x04";
 /// Reads the list of tensors. Together they have no more bytes than the file, so whoever copies each
 /// of them once allocates no more than that.
 pub(super) fn read(bytes: &[u8]) -> Result<Tensors<'_>, Fault> {
-    let tensors = if bytes.starts_with(ZIP) { of_torch(bytes)? } else { of_safetensors(bytes)? };
+    // The header of a safetensors file follows its length in 64 bits.
+    let is_safetensors = !bytes.starts_with(ZIP) && bytes.get(8) == Some(&b'{');
+    let tensors = if is_safetensors { of_safetensors(bytes)? } else { of_torch(bytes)? };
     let total = tensors.values().map(|tensor| tensor.bytes() as u64).sum();
     let file = bytes.len() as u64;
     if total > file { Err(Fault::Shared { tensors: total, file }) } else { Ok(tensors) }
