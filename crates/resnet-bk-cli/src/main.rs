@@ -10,6 +10,7 @@ mod failure;
 mod interrupt;
 mod model_file;
 mod observers;
+mod original;
 mod printer;
 mod processes;
 mod report;

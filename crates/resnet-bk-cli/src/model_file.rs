@@ -1,8 +1,9 @@
 //! The MODEL argument: an artifact, a checkpoint or the name of a shipped model.
 
 use crate::failure::{Failure, system_message};
+use crate::original::OriginalArguments;
 use crate::printer::note;
-use crate::shipped;
+use crate::shipped::{self, Shipped};
 use anyhow::{Context, Result};
 use resnet_bk::export::{self, ModelFile};
 use resnet_bk::memory::check_evaluation;
@@ -14,14 +15,42 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-/// Loads a model. The notice of a shipped one goes to stderr.
-pub fn load(path: &Path) -> Result<Artifact> {
+/// What the argument names.
+enum Found {
+    /// A model that is compiled in.
+    Shipped(&'static Shipped),
+    /// A model of this project.
+    Own,
+    /// A checkpoint of the original project.
+    Original,
+}
+
+fn find(path: &Path) -> Result<Found> {
     if let Some(shipped) = shipped::find(path)? {
-        note(shipped.notice());
-        return Artifact::from_bytes(shipped.bytes).with_context(|| format!("the shipped model {}", shipped.name));
+        return Ok(Found::Shipped(shipped));
     }
     check(path)?;
-    Ok(export::load(path)?)
+    Ok(match ModelFile::of(path)? {
+        ModelFile::Original => Found::Original,
+        ModelFile::Artifact | ModelFile::Checkpoint => Found::Own,
+    })
+}
+
+/// Loads a model. The notice of a shipped one goes to stderr. One of the original project gets its
+/// words from the options, or from the training text of `corpus`.
+pub fn load(path: &Path, original: &OriginalArguments, corpus: Option<&str>) -> Result<Artifact> {
+    let found = find(path)?;
+    if let Found::Original = found {
+        return original.load(path, corpus);
+    }
+    original.refuse(path)?;
+    match found {
+        Found::Shipped(shipped) => {
+            note(shipped.notice());
+            Artifact::from_bytes(shipped.bytes).with_context(|| format!("the shipped model {}", shipped.name))
+        }
+        _ => Ok(export::load(path)?),
+    }
 }
 
 /// Length of a model's file in bytes.
@@ -46,11 +75,13 @@ pub fn card(path: &Path) -> Result<&'static str> {
 
 /// Loads a model and checks that it is causal.
 pub fn load_causal(path: &Path) -> Result<Artifact> {
-    let artifact = load(path)?;
-    if artifact.architecture.causality == Causality::Bidirectional {
-        return Err(ModelError::NotCausal).with_context(|| path.display().to_string());
+    let not_causal = || Err(ModelError::NotCausal).with_context(|| path.display().to_string());
+    // Models of the original project are all bidirectional. They are refused before words are asked for.
+    if let Found::Original = find(path)? {
+        return not_causal();
     }
-    Ok(artifact)
+    let artifact = load(path, &OriginalArguments::default(), None)?;
+    if artifact.architecture.causality == Causality::Bidirectional { not_causal() } else { Ok(artifact) }
 }
 
 /// Refuses a prompt that needs more memory than is available.
@@ -61,7 +92,7 @@ pub fn check_prompt(artifact: &Artifact, prompt: &str) -> Result<()> {
     Ok(check_evaluation(&architecture, tokens, 1)?)
 }
 
-/// Refuses a file that is no model to train on, before any slow work begins.
+/// Refuses a file that is no model to train on, before any slow work begins. Returns which kind it is.
 pub fn check_model(path: &Path) -> Result<ModelFile> {
     if let (true, Some(checkpoint)) = (path.is_dir(), last_checkpoint(path)) {
         let hint = format!("pass the checkpoint of a stage, such as {}", checkpoint.display());
@@ -71,10 +102,11 @@ pub fn check_model(path: &Path) -> Result<ModelFile> {
     Ok(ModelFile::of(path)?)
 }
 
-/// Refuses a file that is not a checkpoint, before any slow work begins.
-pub fn check_checkpoint(path: &Path) -> Result<()> {
-    match check_model(path)? {
-        ModelFile::Checkpoint => Ok(()),
+/// Refuses what is not a checkpoint, before any slow work begins. Returns which kind it is.
+pub fn check_checkpoint(path: &Path) -> Result<ModelFile> {
+    let is_shipped = matches!(shipped::find(path), Ok(Some(_)));
+    match if is_shipped { ModelFile::Artifact } else { check_model(path)? } {
+        kind @ (ModelFile::Checkpoint | ModelFile::Original) => Ok(kind),
         ModelFile::Artifact => {
             let run = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
             let hint = match last_checkpoint(run) {

@@ -99,7 +99,8 @@ fn a_model_is_compressed_measured_and_used() {
     let other = ["--model", text(&checkpoint), "--set", "stage.3.init=teacher", "--resume"];
     assert!(stderr(&place.compress("distilled", &other)).contains("began with another model"));
     let quantized = run.join("02-qat/model.safetensors");
-    let refused = resnet_bk(&["export", text(&quantized), "--int8", "--out", text(&int8)]);
+    let other = place.path("other.rbk");
+    let refused = resnet_bk(&["export", text(&quantized), "--int8", "--out", text(&other)]);
     assert_eq!(refused.status.code(), Some(2));
     assert!(
         stderr(&refused).contains(
@@ -110,6 +111,12 @@ hint: leave out --int8"
         "{}",
         stderr(&refused)
     );
+    let before = std::fs::read(&int8).expect("a file");
+    let refused = resnet_bk(&["export", text(&checkpoint), "--out", text(&int8)]);
+    assert_eq!(refused.status.code(), Some(2));
+    let replaces_none = format!("{} exists, and export replaces no file\n\nhint: ", int8.display());
+    assert!(stderr(&refused).contains(&replaces_none), "{}", stderr(&refused));
+    assert_eq!(std::fs::read(&int8).expect("a file"), before);
 
     // The same folder again: refused, unless it is resumed.
     let refused = place.compress("run", &[]);

@@ -33,7 +33,10 @@ fn artifact_bytes(source: &Bound<'_, PyAny>) -> PyResult<Vec<u8>> {
 fn read(path: &Path) -> PyResult<Vec<u8>> {
     let unreadable = |source| exception(resnet_bk_runtime::Error::Read { path: path.to_owned(), source });
     match ModelFile::of(path) {
-        Ok(ModelFile::Checkpoint) => export::load(path).map_err(exception)?.to_bytes().map_err(exception),
+        // One of the original project is refused: it has no vocabulary.
+        Ok(ModelFile::Checkpoint | ModelFile::Original) => {
+            export::load(path).map_err(exception)?.to_bytes().map_err(exception)
+        }
         Ok(ModelFile::Artifact) => std::fs::read(path).map_err(unreadable),
         Err(error) => Err(exception(error)),
     }

@@ -9,7 +9,7 @@ use pyo3::prelude::*;
 use resnet_bk::corpus::Cache;
 use resnet_bk::device::DeviceChoice;
 use resnet_bk::observer::{Event, Fanout, METRICS, MetricsLog, Observer};
-use resnet_bk::pipeline::{self, RunRequest};
+use resnet_bk::pipeline::{self, GivenModel, RunRequest};
 use resnet_bk::ranks::Ranks;
 use resnet_bk::summary::Summary;
 use std::ffi::CString;
@@ -40,7 +40,8 @@ pub struct Request {
 #[pyfunction]
 pub fn execute(py: Python<'_>, request: Request) -> PyResult<()> {
     ALLOCATOR.keep_freed_memory();
-    let Request { out, resume, model, baseline, .. } = request;
+    let Request { out, resume, .. } = request;
+    let [model, baseline] = [request.model, request.baseline].map(|path| path.map(GivenModel::from));
     let mut recipe = request.recipe.read(&request.assignments)?;
     if request.only_train {
         let none = || new("RecipeError", "the recipe has no stage of kind \"train\"", Some("compress runs all stages"));

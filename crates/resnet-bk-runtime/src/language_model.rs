@@ -151,9 +151,10 @@ impl LanguageModel {
 
     /// The tokens of `text` with their log probabilities, each after the tokens before it.
     ///
-    /// `<eos>` ends every line, including the last. The first token is scored at the start of a
-    /// line. The probabilities are those of [`State`]: the state is not reset, also in a text that
-    /// is longer than [`window`](Self::window). The sum shows which of two texts is more probable.
+    /// `<eos>` ends every line, including the last, if the vocabulary has it. The first token is
+    /// scored at the start of a line. The probabilities are those of [`State`]: the state is not
+    /// reset, also in a text that is longer than [`window`](Self::window). The sum shows which of two
+    /// texts is more probable.
     ///
     /// ```
     /// # let model = resnet_bk_runtime::LanguageModel::open("tests/data/tiny-english.rbk")?;
@@ -169,7 +170,7 @@ impl LanguageModel {
     pub fn log_probabilities(&self, text: &str) -> Result<Vec<TokenScore>, Error> {
         self.require_causal()?;
         let tokens = self.vocabulary.encode(text);
-        let scores = score::log_probabilities(&self.model, self.vocabulary.end_of_line(), &tokens);
+        let scores = score::log_probabilities(&self.model, self.vocabulary.start(), &tokens);
         let token = |id: &u32| self.vocabulary.word(*id).to_owned();
         let score = |(id, log_probability)| TokenScore { token: token(id), log_probability };
         Ok(tokens.iter().zip(scores).map(score).collect())

@@ -135,8 +135,8 @@ pub fn most_probable_with_prefix(logits: &[f32], vocabulary: &Vocabulary, prefix
 
 /// The ids of all words except `<unk>` and `<eos>`.
 fn words(vocabulary: &Vocabulary) -> impl Iterator<Item = u32> {
-    let special = [vocabulary.unknown(), vocabulary.end_of_line()];
-    (0..vocabulary.len() as u32).filter(move |id| !special.contains(id))
+    let special = [Some(vocabulary.unknown()), vocabulary.end_of_line()];
+    (0..vocabulary.len() as u32).filter(move |&id| !special.contains(&Some(id)))
 }
 
 /// How [`generate`] samples tokens.
@@ -325,11 +325,11 @@ pub(crate) fn remember(recent: &mut VecDeque<u32>, token: u32) {
     recent.push_back(token);
 }
 
-/// The tokens of the prompt, or `<eos>` if there are none.
+/// The tokens of the prompt, or the one that stands before a text if there are none.
 fn prompt_tokens(model: &Model, vocabulary: &Vocabulary, prompt: &str) -> Vec<u32> {
     assert_eq!(vocabulary.len(), model.architecture().vocab_size, "size of the vocabulary and vocab_size of the model");
     let tokens = vocabulary.encode_prompt(prompt);
-    if tokens.is_empty() { vec![vocabulary.end_of_line()] } else { tokens }
+    if tokens.is_empty() { vec![vocabulary.start()] } else { tokens }
 }
 
 /// The `count` ids with the largest `values`, largest first, ties by id.

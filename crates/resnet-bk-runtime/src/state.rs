@@ -69,7 +69,8 @@ impl State {
         self.push_tokens(&self.language_model.vocabulary.encode_prompt(text));
     }
 
-    /// Ends the line. The next word begins a new line.
+    /// Ends the line. The next word begins a new line. Nothing happens if the vocabulary has no
+    /// `<eos>`.
     ///
     /// ```
     /// # let model = resnet_bk_runtime::LanguageModel::open("tests/data/tiny-english.rbk")?;
@@ -81,7 +82,7 @@ impl State {
     /// # Ok::<(), resnet_bk_runtime::Error>(())
     /// ```
     pub fn end_line(&mut self) {
-        self.push_tokens(&[self.language_model.vocabulary.end_of_line()]);
+        self.push_tokens(self.language_model.vocabulary.end_of_line().as_slice());
     }
 
     /// The `k` most probable next words; see [`LanguageModel::suggest`].
@@ -169,9 +170,9 @@ impl State {
         }
     }
 
-    /// The last token; `<eos>` for the empty text.
+    /// The last token; for the empty text, the one that stands before a text.
     fn last(&self) -> u32 {
-        self.recent.back().copied().unwrap_or(self.language_model.vocabulary.end_of_line())
+        self.recent.back().copied().unwrap_or(self.language_model.vocabulary.start())
     }
 
     /// Logits of the next word. Shapes: returns `[V]`.

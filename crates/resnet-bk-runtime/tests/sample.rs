@@ -39,7 +39,7 @@ fn suggestions_are_the_most_probable_words_of_the_full_distribution() {
         assert_eq!(all.len(), VOCAB_SIZE - 2, "every word but <unk> and <eos>");
         for suggestion in &all {
             let id = vocabulary.id(&suggestion.word);
-            assert!(![vocabulary.unknown(), vocabulary.end_of_line()].contains(&id), "{}", suggestion.word);
+            assert!(![vocabulary.unknown(), vocabulary.start()].contains(&id), "{}", suggestion.word);
             assert!((f64::from(suggestion.probability) - expected[id as usize]).abs() < 1e-6);
         }
         assert!(all.is_sorted_by(|a, b| a.probability >= b.probability));
@@ -130,7 +130,7 @@ fn unknown_is_never_generated() {
 fn an_empty_prompt_starts_a_line() {
     let vocabulary = vocabulary();
     let model = Fixture::new(propagator()).model();
-    let line_start = probabilities(&model, &[vocabulary.end_of_line()]);
+    let line_start = probabilities(&model, &[vocabulary.start()]);
     // This pretokenizer splits at white space only, so `<eos>` can be written in the text.
     let from_line_start = text(&model, END_OF_LINE, GREEDY, 8);
     for prompt in ["", " \n\n "] {

@@ -1,12 +1,16 @@
 //! Packs a checkpoint into an artifact, and loads either.
 
-use crate::checkpoint::{Checkpoint, CheckpointError, ModelState};
+use crate::checkpoint::{Checkpoint, CheckpointError, METADATA, ModelState};
+use crate::original::{Fault, OriginalError, is_name_of_original, is_torch};
 use crate::parameters::Parameters;
 use resnet_bk_runtime::internal::architecture::Architecture;
 use resnet_bk_runtime::internal::artifact::{self, Artifact, ArtifactError, looks_like};
 use resnet_bk_runtime::internal::quantization::QuantizationPolicy;
 use resnet_bk_runtime::internal::tensor_id::TensorId;
 use resnet_bk_runtime::internal::tokenizer::Vocabulary;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -41,8 +45,11 @@ pub enum LoadError {
     /// The file is a damaged checkpoint.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    /// The file is a checkpoint of the original project, which cannot be loaded without a vocabulary.
+    #[error(transparent)]
+    Original(#[from] OriginalError),
     /// It is something else.
-    #[error("{path} is neither an artifact (.rbk) nor a checkpoint (.safetensors): it {found}")]
+    #[error("{path} is neither an artifact (.rbk) nor a checkpoint (.safetensors, .pt): it {found}")]
     Neither {
         /// The file.
         path: PathBuf,
@@ -58,6 +65,8 @@ pub enum ModelFile {
     Artifact,
     /// A training checkpoint.
     Checkpoint,
+    /// A checkpoint of the original project: see [`original`](crate::original).
+    Original,
 }
 
 impl ModelFile {
@@ -67,16 +76,18 @@ impl ModelFile {
     /// # Errors
     /// [`LoadError::Read`] and [`LoadError::Neither`].
     pub fn of(path: &Path) -> Result<Self, LoadError> {
+        let unread = |source| LoadError::Read { path: path.to_owned(), source };
         let mut start = Vec::new();
-        File::open(path)
-            .and_then(|file| file.take(START).read_to_end(&mut start))
-            .map_err(|source| LoadError::Read { path: path.to_owned(), source })?;
+        let mut file = File::open(path).map_err(unread)?;
+        (&mut file).take(START).read_to_end(&mut start).map_err(unread)?;
         let extension = path.extension().and_then(|extension| extension.to_str());
         match (start.as_slice(), extension) {
             (bytes, _) if is_artifact(bytes) => Ok(Self::Artifact),
-            (bytes, _) if is_safetensors(bytes) => Ok(Self::Checkpoint),
+            (bytes, _) if is_torch(bytes) => Ok(Self::Original),
+            (bytes, _) if is_safetensors(bytes) => of_header(file, start).map_err(unread),
             ([_, ..], Some("rbk")) => Ok(Self::Artifact),
             ([_, ..], Some("safetensors")) => Ok(Self::Checkpoint),
+            ([_, ..], Some("pt" | "pth")) => Ok(Self::Original),
             (bytes, _) => {
                 let found = match looks_like(bytes) {
                     Some(kind) => format!("looks like {kind}"),
@@ -100,6 +111,25 @@ fn is_safetensors(start: &[u8]) -> bool {
     header.first() == Some(&b'{') && u64::from_le_bytes(*length) <= MAX_HEADER
 }
 
+/// Which of the two a safetensors file is. `start` is what was read of the file.
+fn of_header(mut file: File, mut start: Vec<u8>) -> std::io::Result<ModelFile> {
+    let length = start.first_chunk().map_or(0, |length| u64::from_le_bytes(*length));
+    let left = (8 + length).saturating_sub(start.len() as u64);
+    (&mut file).take(left).read_to_end(&mut start)?;
+    let json = start.get(8..).and_then(|rest| rest.get(..length as usize)).unwrap_or_default();
+    let is_own = serde_json::from_slice::<Header>(json).is_ok_and(|header| header.metadata.contains_key(METADATA));
+    let names: BTreeMap<String, IgnoredAny> = serde_json::from_slice(json).unwrap_or_default();
+    let is_original = !is_own && names.keys().any(|name| is_name_of_original(name));
+    Ok(if is_original { ModelFile::Original } else { ModelFile::Checkpoint })
+}
+
+/// The part of a safetensors header that is not about tensors.
+#[derive(Deserialize)]
+struct Header {
+    #[serde(rename = "__metadata__", default)]
+    metadata: BTreeMap<String, IgnoredAny>,
+}
+
 /// Packs a model.
 ///
 /// # Errors
@@ -109,7 +139,7 @@ pub fn pack(model: &ModelState) -> Result<Artifact, ArtifactError> {
     Artifact::quantize(architecture, Vocabulary::clone(&model.vocabulary), values(&model.parameters))
 }
 
-/// Packs a float model with matrices rounded to int8: 255 levels, and a scale in half precision for
+/// Rounds the matrices of a packed float model to int8: 255 levels, and a scale in half precision for
 /// every 128 elements. Vectors stay in float32. Nothing is trained.
 ///
 /// # Errors
@@ -117,10 +147,9 @@ pub fn pack(model: &ModelState) -> Result<Artifact, ArtifactError> {
 ///
 /// # Panics
 /// If the model already has quantizers.
-pub fn int8(model: &ModelState) -> Result<Artifact, ArtifactError> {
+pub fn int8(float: &Artifact) -> Result<Artifact, ArtifactError> {
     const BITS: Option<u8> = Some(8);
-    let float = model.parameters.architecture();
-    assert!(float.quantization.is_none(), "a float model");
+    assert!(float.architecture.quantization.is_none(), "a float model");
     let policy = QuantizationPolicy {
         embedding_bits: BITS,
         expert_bits: BITS,
@@ -131,8 +160,9 @@ pub fn int8(model: &ModelState) -> Result<Artifact, ArtifactError> {
         group_size: 128,
         learned: None,
     };
-    let architecture = Architecture { quantization: Some(policy), ..float.clone() };
-    Artifact::quantize(architecture, Vocabulary::clone(&model.vocabulary), values(&model.parameters))
+    let architecture = Architecture { quantization: Some(policy), ..float.architecture.clone() };
+    let values = float.values();
+    Artifact::quantize(architecture, float.vocabulary.clone(), |id| values.get(&id).map(Vec::as_slice))
 }
 
 /// Length of the weights section of the packed model, in bytes.
@@ -147,7 +177,8 @@ fn values<'a>(parameters: &'a Parameters) -> impl Fn(TensorId) -> Option<&'a [f3
     |id| parameters.get(id).map(|parameter| parameter.values.as_slice())
 }
 
-/// Loads a model: an artifact, or a checkpoint, which is packed in memory.
+/// Loads a model: an artifact, or a checkpoint, which is packed in memory. A checkpoint of the
+/// original project needs a vocabulary besides: [`OriginalModel`](crate::original::OriginalModel).
 ///
 /// # Errors
 /// [`LoadError`], with the file.
@@ -156,6 +187,7 @@ pub fn load(path: &Path) -> Result<Artifact, LoadError> {
     match ModelFile::of(path)? {
         ModelFile::Artifact => Artifact::read(path).map_err(refused),
         ModelFile::Checkpoint => pack(&Checkpoint::read(path)?.model).map_err(refused),
+        ModelFile::Original => Err(OriginalError { path: path.to_owned(), fault: Fault::NoVocabulary }.into()),
     }
 }
 
@@ -176,10 +208,14 @@ mod tests {
         assert_eq!(kind("a.txt", &checkpoint), Ok(ModelFile::Checkpoint));
         assert_eq!(kind("cut.rbk", b"\x89RB"), Ok(ModelFile::Artifact));
         assert_eq!(kind("damaged.safetensors", b"\xff\xff\xff\xff\xff\xff\xff\xff{}"), Ok(ModelFile::Checkpoint));
-        let neither = "is neither an artifact (.rbk) nor a checkpoint (.safetensors): it";
+        let names = br#"{"model.token_embedding.weight":{"dtype":"F32","shape":[0],"data_offsets":[0,0]}}"#;
+        let original = [&(names.len() as u64).to_le_bytes()[..], names].concat();
+        assert_eq!(kind("x.safetensors", &original), Ok(ModelFile::Original));
+        assert_eq!(kind("m", b"PK\x03\x04\0\0"), Ok(ModelFile::Original));
+        assert_eq!(kind("old.pt", b"\x80\x02\x8a\x0a"), Ok(ModelFile::Original));
+        let neither = "is neither an artifact (.rbk) nor a checkpoint (.safetensors, .pt): it";
         assert_eq!(kind("README.md", b"# A title\n"), Err(format!("F/README.md {neither} looks like text")));
         assert_eq!(kind("empty.rbk", b""), Err(format!("F/empty.rbk {neither} is empty")));
         assert_eq!(kind("x.bin", &[0; 40]), Err(format!("F/x.bin {neither} starts as neither does")));
-        assert_eq!(kind("m.pt", b"PK\x03\x04\0\0"), Err(format!("F/m.pt {neither} looks like a PyTorch zip")));
     }
 }

@@ -3,27 +3,29 @@
 //! A checkpoint is taken as it is. An artifact has no history, no masks and no text: its decoded
 //! values become the parameters of a float model. So a teacher can be shipped as a small file.
 
-use crate::checkpoint::{Checkpoint, CheckpointError, Compression, ModelState};
+use crate::checkpoint::{Checkpoint, Compression, ModelState};
 use crate::config::{ModelConfig, PerHead};
 use crate::export::{LoadError, is_artifact};
+use crate::original::{Fault, OriginalError, is_torch};
 use crate::parameters::{Parameter, Parameters};
-use crate::ranks::Ranks;
 use resnet_bk_runtime::internal::architecture::Architecture;
 use resnet_bk_runtime::internal::artifact::Artifact;
 use std::path::Path;
 use std::sync::Arc;
 
-/// Reads a checkpoint or an artifact of rank 0 on every rank.
+/// Reads the bytes of a checkpoint or of an artifact. `path` names the file in errors.
 ///
 /// # Errors
-/// [`LoadError`] on rank 0; on the others [`CheckpointError::Leader`] then.
-pub fn read_on(ranks: &Ranks, path: &Path) -> Result<Checkpoint, LoadError> {
-    let read = || std::fs::read(path).map_err(|source| CheckpointError::Read { path: path.to_owned(), source });
-    let bytes = ranks.share_bytes(read)?;
-    if !is_artifact(&bytes) {
-        return Ok(Checkpoint::from_bytes(&bytes, path)?);
+/// [`LoadError::Checkpoint`] and [`LoadError::Artifact`]; [`LoadError::Original`] for a torch file, which
+/// has no vocabulary.
+pub fn from_bytes(bytes: &[u8], path: &Path) -> Result<Checkpoint, LoadError> {
+    if is_torch(bytes) {
+        return Err(OriginalError { path: path.to_owned(), fault: Fault::NoVocabulary }.into());
     }
-    let artifact = Artifact::from_bytes(&bytes);
+    if !is_artifact(bytes) {
+        return Ok(Checkpoint::from_bytes(bytes, path)?);
+    }
+    let artifact = Artifact::from_bytes(bytes);
     Ok(Checkpoint::new(decoded(artifact.map_err(|source| LoadError::Artifact { path: path.to_owned(), source })?)))
 }
 
@@ -92,10 +94,8 @@ mod tests {
     }
 
     fn read_again(artifact: &Artifact) -> ModelState {
-        let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path().join("model.rbk");
-        artifact.write(&path).expect("written");
-        read_on(&Ranks::alone(), &path).expect("an artifact").model
+        let bytes = artifact.to_bytes().expect("packed");
+        from_bytes(&bytes, Path::new("model.rbk")).expect("an artifact").model
     }
 
     #[test]
@@ -118,9 +118,18 @@ mod tests {
     }
 
     #[test]
+    fn a_torch_file_is_refused_for_its_missing_vocabulary() {
+        let refused = from_bytes(b"PK\x03\x04", Path::new("model.pt")).err().expect("no vocabulary");
+        assert!(
+            refused.to_string().contains("model.pt: a checkpoint of Project ResNet-BK has no vocabulary"),
+            "{refused}"
+        );
+    }
+
+    #[test]
     fn an_artifact_in_int8_is_a_float_model_of_rounded_values() {
         let before = model(|_| {});
-        let artifact = int8(&before).expect("rounded");
+        let artifact = int8(&pack(&before).expect("packed")).expect("rounded");
         let after = read_again(&artifact);
         assert!(after.parameters.architecture().quantization.is_none());
         let values = artifact.values();

@@ -344,7 +344,7 @@ fn another_recipe_is_not_resumed_and_the_first_stage_needs_a_model() {
     let mut headless = request(&folder.path().join("b"), false);
     headless.recipe.stages.remove(0);
     assert!(matches!(run(&headless, &mut Silent), Err(RunError::NothingToCompress(_))));
-    headless.model = Some(folder.path().join("01-train/model.safetensors"));
+    headless.model = Some(folder.path().join("01-train/model.safetensors").into());
     let summary = run(&headless, &mut Silent).unwrap();
     assert_eq!(summary.stages.len(), 4, "the trained stage and three more");
     // A given model replaces the training at the beginning of a recipe.
@@ -363,7 +363,7 @@ fn a_size_goal_without_learned_scales_is_refused() {
         cache: Cache::disabled(),
         out: folder.path().join(name),
         resume: false,
-        model: model.map(|file| folder.path().join(file)),
+        model: model.map(|file| folder.path().join(file).into()),
         baseline: None,
         device: Device::Cpu,
         ranks: Ranks::alone(),

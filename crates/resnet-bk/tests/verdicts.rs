@@ -9,7 +9,7 @@ use resnet_bk::corpus::{Cache, Corpus};
 use resnet_bk::device::Device;
 use resnet_bk::evaluate::evaluate_model;
 use resnet_bk::observer::{Event, Silent};
-use resnet_bk::pipeline::{RunError, RunRequest, run};
+use resnet_bk::pipeline::{GivenModel, RunError, RunRequest, run};
 use resnet_bk::ranks::Ranks;
 use resnet_bk::summary::{Baseline, Summary};
 use resnet_bk_runtime::internal::artifact::Artifact;
@@ -186,9 +186,9 @@ fn the_best_epoch_is_kept_and_reported() {
     for file in [unfinished, out.join("01-train/best-epoch.safetensors")] {
         let mut begun = request("begun");
         begun.recipe = recipe(&[("qat", "")]);
-        begun.model = Some(file.clone());
+        begun.model = Some(file.clone().into());
         assert!(matches!(run(&begun, &mut Silent), Err(RunError::Unfinished { .. })), "{}", file.display());
-        (begun.recipe, begun.model, begun.baseline) = (recipe(&[("train", "")]), None, Some(file));
+        (begun.recipe, begun.model, begun.baseline) = (recipe(&[("train", "")]), None, Some(file.into()));
         assert!(matches!(run(&begun, &mut Silent), Err(RunError::Unfinished { .. })));
     }
     let resumed = run(&RunRequest { resume: true, ..request("parts") }, &mut Silent).unwrap();
@@ -228,7 +228,8 @@ fn a_given_model_is_measured_on_the_text_of_the_run() {
         let mut request = request(&[("qat", "")], &folder.path().join(name));
         request.recipe.model.d_model = 20;
         request.corpus = corpus.clone();
-        (request.model, request.baseline) = (Some(model.to_owned()), baseline.map(Path::to_owned));
+        let given = |path: &Path| GivenModel::from(path.to_owned());
+        (request.model, request.baseline) = (Some(given(model)), baseline.map(given));
         run(&request, &mut Silent).unwrap()
     };
     let here = begun_with("here", &corpus(), &float, None);
@@ -255,29 +256,29 @@ fn a_given_model_is_measured_on_the_text_of_the_run() {
     // A run is resumed with the same given model only.
     let mut other_model = request(&[("qat", "")], &folder.path().join("here"));
     (other_model.recipe.model.d_model, other_model.resume) = (20, true);
-    other_model.model = Some(quantized.clone());
+    other_model.model = Some(quantized.clone().into());
     assert!(matches!(run(&other_model, &mut Silent), Err(RunError::OtherModel { .. })));
-    other_model.model = Some(float.clone());
+    other_model.model = Some(float.clone().into());
     assert_eq!(run(&other_model, &mut Silent).unwrap().artifact, here.artifact);
 
     let mut without = request(&stages, &folder.path().join("without"));
-    without.model = Some(float.clone());
+    without.model = Some(float.clone().into());
     run(&without, &mut Silent).unwrap();
     (without.model, without.resume) = (None, true);
     assert!(matches!(run(&without, &mut Silent), Err(RunError::OtherModel { .. })));
 
     // A target without its baseline is not reached.
     let mut unjudged = request(&[("qat", "")], &folder.path().join("unjudged"));
-    (unjudged.corpus, unjudged.model) = (other, Some(quantized.clone()));
+    (unjudged.corpus, unjudged.model) = (other, Some(quantized.clone().into()));
     unjudged.recipe.target = Target { ratio: Some(0.1), ..Target::default() };
     assert_eq!(run(&unjudged, &mut Silent).unwrap().target_reached, Some(false));
     // A planner cannot work toward it either, and fails before it trains.
     let mut planned = request(&[("plan", "schedule.epochs = 1\ntrial_tokens = 400")], &folder.path().join("planned"));
-    (planned.corpus, planned.model) = (unjudged.corpus.clone(), Some(quantized.clone()));
+    (planned.corpus, planned.model) = (unjudged.corpus.clone(), Some(quantized.clone().into()));
     planned.recipe.target = unjudged.recipe.target;
     assert!(matches!(run(&planned, &mut Silent), Err(RunError::NoBaseline { .. })));
     // A quantized model cannot be a baseline.
-    (unjudged.baseline, unjudged.out) = (Some(quantized), folder.path().join("refused"));
+    (unjudged.baseline, unjudged.out) = (Some(quantized.into()), folder.path().join("refused"));
     assert!(matches!(run(&unjudged, &mut Silent), Err(RunError::QuantizedBaseline { .. })));
 }
 
@@ -311,7 +312,7 @@ fn a_given_model_that_trained_on_the_dev_slice_gives_a_warning_and_is_not_measur
     run(&with("whole", &[("train", "")]), &mut Silent).unwrap();
     let choosing = "schedule.epochs = 2\nschedule.keep_best_epoch = true";
     run(&with("held-out", &[("train", choosing)]), &mut Silent).unwrap();
-    let model = |name: &str| Some(out(name).join("01-train/model.safetensors"));
+    let model = |name: &str| Some(GivenModel::from(out(name).join("01-train/model.safetensors")));
     let has_warning = |summary: &Summary| summary.warnings.iter().any(|warning| warning.contains("memorized"));
 
     let prune = [("prune", choosing)];
@@ -338,7 +339,7 @@ fn a_bidirectional_model_is_not_a_baseline_of_a_causal_one() {
     assert_eq!(mixed.baselines.first.measured().unwrap().name, "1 train");
     let best = mixed.baselines.best;
     assert!(best.measured().is_none_or(|best| best.causality == mixed.causality), "{best:?}");
-    let baseline = Some(out("mixed").join("02-train/model.safetensors"));
+    let baseline = Some(out("mixed").join("02-train/model.safetensors").into());
     let refused = run(&RunRequest { baseline, ..request(&[("train", "")], &out("refused")) }, &mut Silent);
     assert!(matches!(refused, Err(RunError::OtherBaseline { difference: "another causality", .. })), "{refused:?}");
 }
@@ -348,7 +349,7 @@ fn a_baseline_with_another_vocabulary_and_a_recipe_without_stages_are_refused() 
     let folder = tempfile::tempdir().unwrap();
     let out = |name: &str| folder.path().join(name);
     run(&request(&[("train", "")], &out("one")), &mut Silent).unwrap();
-    let file = Some(out("one").join("01-train/model.safetensors"));
+    let file = Some(GivenModel::from(out("one").join("01-train/model.safetensors")));
     let mut other = RunRequest { baseline: file.clone(), ..request(&[("train", "")], &out("other")) };
     other.corpus.train = common::text(400, 1).replace("w3 ", "x3 ").into();
     let refused = run(&other, &mut Silent);

@@ -3,16 +3,18 @@
 use crate::failure::Failure;
 use crate::observers::Progress;
 use crate::printer::{Printer, grouped, note};
-use crate::{Outcome, device, interrupt, model_file, report, tables};
+use crate::{Outcome, device, interrupt, model_file, original, report, tables};
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 use resnet_bk::config::{Against, Recipe, parse_loss};
 use resnet_bk::corpus::{self, Cache, Corpus};
 use resnet_bk::device::DeviceChoice;
+use resnet_bk::export::ModelFile;
 use resnet_bk::observer::{Fanout, METRICS, MetricsLog, Silent};
-use resnet_bk::pipeline::{self, RunRequest};
+use resnet_bk::pipeline::{self, GivenModel, RunRequest};
 use resnet_bk::ranks::Ranks;
-use std::path::PathBuf;
+use resnet_bk_runtime::internal::architecture::Causality;
+use std::path::{Path, PathBuf};
 
 /// The default recipe.
 const PLAN: &str = include_str!("../../../../recipes/plan.toml");
@@ -27,10 +29,14 @@ const PLAN: &str = include_str!("../../../../recipes/plan.toml");
 pub struct Compress {
     #[command(flatten)]
     run: RunArguments,
-    /// Start from this model, a checkpoint or an artifact, instead of training one: the teacher of a
-    /// recipe that goes on with distillation
+    /// Start from this model instead of training one: a checkpoint, an artifact, or a model.pt of
+    /// Project ResNet-BK. It is the teacher of a recipe that goes on with distillation
     #[arg(long, visible_alias = "teacher", value_name = "MODEL")]
     model: Option<PathBuf>,
+    /// The words of a model.pt, one a line, in the order of their ids; without it they are rebuilt from
+    /// the training text
+    #[arg(long, value_name = "FILE")]
+    vocabulary: Option<PathBuf>,
     /// A float checkpoint to compare with, measured on this text; it takes the place of the
     /// recipe's first model
     #[arg(long, value_name = "CHECKPOINT")]
@@ -122,10 +128,18 @@ pub fn run(arguments: &Compress, ranks: &Ranks, printer: &mut Printer) -> Result
     recipe.target.bytes = arguments.bytes.or(recipe.target.bytes);
     recipe.target.max_loss = arguments.max_loss.or(recipe.target.max_loss);
     recipe.target.against = arguments.against.map_or(recipe.target.against, Against::from);
-    arguments.model.as_deref().map(model_file::check_model).transpose()?;
-    arguments.baseline.as_deref().map(model_file::check_checkpoint).transpose()?;
+    let kinds = [
+        arguments.model.as_deref().map(model_file::check_model).transpose()?,
+        arguments.baseline.as_deref().map(model_file::check_checkpoint).transpose()?,
+    ];
+    let takes_vocabulary = kinds.contains(&Some(ModelFile::Original));
     let (model, baseline) = (arguments.model.clone(), arguments.baseline.clone());
-    Run { recipe, arguments: &arguments.run, model, baseline }.execute(ranks, printer)
+    let vocabulary = arguments.vocabulary.as_deref();
+    if vocabulary.is_some() && !takes_vocabulary {
+        let message = "--vocabulary is for a model.pt of Project ResNet-BK, but none is given";
+        return Err(Failure::new(message, "leave out --vocabulary, or pass the model.pt to --model").into());
+    }
+    Run { recipe, arguments: &arguments.run, model, baseline, vocabulary }.execute(ranks, printer)
 }
 
 /// A run to execute.
@@ -138,6 +152,8 @@ pub struct Run<'a> {
     pub model: Option<PathBuf>,
     /// An additional float checkpoint to compare with.
     pub baseline: Option<PathBuf>,
+    /// The words of a model that has none of its own.
+    pub vocabulary: Option<&'a Path>,
 }
 
 impl Run<'_> {
@@ -154,6 +170,8 @@ impl Run<'_> {
         let cache = if *no_cache { Cache::disabled() } else { Cache::from_env() };
         if !ranks.leads() {
             let Self { recipe, model, baseline, .. } = self;
+            // Rank 0's models count.
+            let [model, baseline] = [model, baseline].map(|path| path.map(GivenModel::from));
             let (out, resume, ranks) = (out.clone(), *resume, ranks.clone());
             let request = RunRequest { recipe, corpus, cache, out, resume, model, baseline, device, ranks };
             pipeline::run(&request, &mut Silent)?;
@@ -165,11 +183,17 @@ impl Run<'_> {
         if !ranks.are_alone() {
             note(&format!("processes: {}, each with batches of the recipe's size", ranks.count()));
         }
-        let mut progress = Progress::new(self.recipe.model.causality);
+        let Self { recipe, arguments, model, baseline, vocabulary } = self;
+        let is_original = |path: &PathBuf| ModelFile::of(path).is_ok_and(|kind| kind == ModelFile::Original);
+        // Models of the original project are bidirectional, whatever the recipe's would be.
+        let begins_bidirectional = model.as_ref().is_some_and(is_original);
+        let causality = if begins_bidirectional { Causality::Bidirectional } else { recipe.model.causality };
+        let given = |path| original::given(path, &arguments.set, vocabulary, &corpus.train);
+        let (model, baseline) = (model.map(given).transpose()?, baseline.map(given).transpose()?);
+        let mut progress = Progress::new(causality);
         interrupt::watch(out.clone(), progress.bar(), ranks.count());
         let log = out.join(METRICS);
         let mut metrics = if *resume { MetricsLog::append(log) } else { MetricsLog::create(log) };
-        let Self { recipe, model, baseline, .. } = self;
         if corpus.train.is_on_disk() {
             note(&large_text(&corpus, &cache));
         }

@@ -1,6 +1,7 @@
 //! `resnet-bk eval`: perplexity of a model on a text.
 
 use crate::failure::Failure;
+use crate::original::OriginalArguments;
 use crate::printer::{Printer, grouped, note, percent, perplexity};
 use crate::tables::{NOT_CAUSAL, mark};
 use crate::text_file::read_text;
@@ -39,6 +40,8 @@ pub struct Eval {
     /// Measure it also with the state carried from window to window
     #[arg(long)]
     streaming: bool,
+    #[command(flatten)]
+    original: OriginalArguments,
     /// Keep nothing of a large text in the cache folder, and use nothing from there
     #[arg(long)]
     no_cache: bool,
@@ -74,7 +77,7 @@ struct Measurement {
 
 /// Measures and prints the result.
 pub fn run(arguments: &Eval, printer: &mut Printer) -> Result<Outcome> {
-    let artifact = model_file::load(&arguments.model)?;
+    let artifact = model_file::load(&arguments.model, &arguments.original, arguments.corpus.as_deref())?;
     let architecture = &artifact.architecture;
     if arguments.streaming {
         check_streaming(&arguments.model, architecture)?;

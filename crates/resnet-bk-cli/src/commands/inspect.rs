@@ -1,5 +1,6 @@
 //! `resnet-bk inspect`: a model's configuration and its size breakdown.
 
+use crate::original::OriginalArguments;
 use crate::printer::{Printer, grouped};
 use crate::{Outcome, model_file, tables};
 use anyhow::{Context, Result};
@@ -18,6 +19,11 @@ use std::path::PathBuf;
 pub struct Inspect {
     /// An artifact, a checkpoint or the name of a shipped model
     model: PathBuf,
+    #[command(flatten)]
+    original: OriginalArguments,
+    /// Rebuild the words of a model.pt from the training text of this corpus
+    #[arg(long, conflicts_with = "vocabulary")]
+    corpus: Option<String>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -45,7 +51,7 @@ pub fn run(arguments: &Inspect, printer: &mut Printer) -> Result<Outcome> {
         printer.stream(model_file::card(path)?)?;
         return Ok(Outcome::Done);
     }
-    let artifact = model_file::load(path)?;
+    let artifact = model_file::load(path, &arguments.original, arguments.corpus.as_deref())?;
     let size_breakdown = artifact.size_breakdown().with_context(|| format!("cannot pack {}", path.display()))?;
     let bytes_file = model_file::bytes(path)?;
     let inspection = Inspection {

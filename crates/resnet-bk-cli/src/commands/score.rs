@@ -48,7 +48,7 @@ pub fn run(arguments: &Score, printer: &mut Printer) -> Result<Outcome> {
     let (model, vocabulary) = (artifact.to_model(), &artifact.vocabulary);
     let tokens: Vec<Vec<u32>> = text.lines().map(|line| vocabulary.encode(line)).collect();
     check_evaluation(&artifact.architecture, tokens.iter().map(Vec::len).max().unwrap_or(0), threads())?;
-    let scores = log_probabilities_of_each(&model, vocabulary.end_of_line(), &tokens);
+    let scores = log_probabilities_of_each(&model, vocabulary.start(), &tokens);
     let scores = text.lines().zip(&tokens).zip(scores).map(|((text, tokens), scores)| LineScore {
         log_probability: scores.iter().map(|&score| f64::from(score)).sum(),
         tokens: tokens.len(),

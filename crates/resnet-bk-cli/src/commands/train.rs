@@ -30,5 +30,5 @@ pub fn run(arguments: &Train, ranks: &Ranks, printer: &mut Printer) -> Result<Ou
         )
         .into());
     };
-    Run { recipe, arguments: &arguments.run, model: None, baseline: None }.execute(ranks, printer)
+    Run { recipe, arguments: &arguments.run, model: None, baseline: None, vocabulary: None }.execute(ranks, printer)
 }

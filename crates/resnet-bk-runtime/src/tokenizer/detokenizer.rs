@@ -33,7 +33,7 @@ impl Detokenizer {
     /// # Panics
     /// If the vocabulary has no such id.
     pub fn push(&mut self, vocabulary: &Vocabulary, id: u32, text: &mut String) {
-        if id == vocabulary.end_of_line() {
+        if Some(id) == vocabulary.end_of_line() {
             text.push('\n');
             *self = Self::START_OF_LINE;
             return;

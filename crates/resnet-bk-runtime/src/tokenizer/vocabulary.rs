@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 /// The token for every word outside the vocabulary. Its id is 0.
 pub const UNKNOWN: &str = "<unk>";
-/// The token at the end of every line of text.
+/// The token at the end of every line of text, for a vocabulary that has it.
 pub const END_OF_LINE: &str = "<eos>";
 
 const UNKNOWN_ID: u32 = 0;
@@ -20,12 +20,6 @@ pub enum VocabularyError {
     UnknownNotFirst {
         /// The word at id 0; `None` for an empty list.
         found: Option<String>,
-    },
-    /// `<eos>` is not in the list.
-    #[error("none of the {words} words is {END_OF_LINE:?}, the end of a line")]
-    NoEndOfLine {
-        /// Length of the list.
-        words: usize,
     },
     /// The same word has two ids.
     #[error("word {word:?} has two ids, {first} and {second}")]
@@ -82,18 +76,18 @@ impl BlankLines {
 pub struct Vocabulary {
     words: Vec<String>,
     ids: HashMap<String, u32>,
-    end_of_line: u32,
+    end_of_line: Option<u32>,
     pretokenizer: Pretokenizer,
     blank_lines: BlankLines,
 }
 
 impl Vocabulary {
-    /// A vocabulary in which `words[id]` has the id `id`.
+    /// A vocabulary in which `words[id]` has the id `id`. If `<eos>` is not among them, the end of a
+    /// line gives no token.
     ///
     /// # Errors
     ///
-    /// If `<unk>` is not first, `<eos>` is missing, or a word occurs twice, is empty or contains
-    /// white space.
+    /// If `<unk>` is not first, or a word occurs twice, is empty or contains white space.
     pub fn new(words: Vec<String>, pretokenizer: Pretokenizer) -> Result<Self, VocabularyError> {
         if words.first().is_none_or(|word| word != UNKNOWN) {
             return Err(VocabularyError::UnknownNotFirst { found: words.into_iter().next() });
@@ -113,7 +107,7 @@ impl Vocabulary {
                 return Err(VocabularyError::Duplicate { word: word.clone(), first: first as usize, second: id });
             }
         }
-        let end_of_line = *ids.get(END_OF_LINE).ok_or(VocabularyError::NoEndOfLine { words: words.len() })?;
+        let end_of_line = ids.get(END_OF_LINE).copied();
         Ok(Self { words, ids, end_of_line, pretokenizer, blank_lines: BlankLines::default() })
     }
 
@@ -122,12 +116,12 @@ impl Vocabulary {
         Self { blank_lines, ..self }
     }
 
-    /// Number of words, including `<unk>` and `<eos>`.
+    /// Number of words, including `<unk>` and, if the vocabulary has it, `<eos>`.
     pub fn len(&self) -> usize {
         self.words.len()
     }
 
-    /// Always false: `<unk>` and `<eos>` are in every vocabulary.
+    /// Always false: `<unk>` is in every vocabulary.
     pub fn is_empty(&self) -> bool {
         self.words.is_empty()
     }
@@ -151,9 +145,14 @@ impl Vocabulary {
         UNKNOWN_ID
     }
 
-    /// The id of `<eos>`.
-    pub fn end_of_line(&self) -> u32 {
+    /// The id of `<eos>`. `None` if the end of a line gives no token.
+    pub fn end_of_line(&self) -> Option<u32> {
         self.end_of_line
+    }
+
+    /// The token that stands before a text: `<eos>`, or `<unk>` if there is no `<eos>`.
+    pub fn start(&self) -> u32 {
+        self.end_of_line.unwrap_or(UNKNOWN_ID)
     }
 
     /// All words, by id.
@@ -171,15 +170,15 @@ impl Vocabulary {
         self.blank_lines
     }
 
-    /// Converts `text` to ids. `<eos>` follows every line. Blank lines are dropped, or give an
-    /// `<eos>`, as [`BlankLines`] says.
+    /// Converts `text` to ids. `<eos>`, if the vocabulary has it, follows every line. Blank lines
+    /// are dropped, or give an `<eos>`, as [`BlankLines`] says.
     pub fn encode(&self, text: &str) -> Vec<u32> {
         let mut ids = Vec::new();
         for line in text.lines() {
             let before = ids.len();
             ids.extend(self.pretokenizer.split(line).map(|word| self.id(word)));
             if ids.len() > before || self.blank_lines == BlankLines::Kept {
-                ids.push(self.end_of_line);
+                ids.extend(self.end_of_line);
             }
         }
         ids
@@ -189,7 +188,9 @@ impl Vocabulary {
     /// model continues the last line.
     pub fn encode_prompt(&self, text: &str) -> Vec<u32> {
         let mut ids = self.encode(text);
-        ids.pop();
+        if self.end_of_line.is_some() {
+            ids.pop();
+        }
         ids
     }
 
@@ -230,7 +231,7 @@ mod tests {
     fn ids_are_indices() {
         let vocabulary = vocabulary(&["<unk>", "the", "<eos>", "cat"], Pretokenizer::Whitespace).expect("valid");
         assert_eq!((vocabulary.len(), vocabulary.is_empty()), (4, false));
-        assert_eq!((vocabulary.unknown(), vocabulary.end_of_line()), (0, 2));
+        assert_eq!((vocabulary.unknown(), vocabulary.end_of_line(), vocabulary.start()), (0, Some(2), 2));
         for (id, word) in vocabulary.words().iter().enumerate() {
             assert_eq!(vocabulary.id(word), id as u32);
             assert_eq!(vocabulary.word(id as u32), word);
@@ -243,8 +244,6 @@ mod tests {
         let refused = |words: &[&str]| vocabulary(words, Pretokenizer::Words).expect_err("invalid").to_string();
         assert_eq!(refused(&[]), "the first word is missing, but must be \"<unk>\"");
         assert_eq!(refused(&["a", "<unk>"]), "the first word is \"a\", but must be \"<unk>\"");
-        let missing = refused(&["<unk>", "a"]);
-        assert_eq!(missing, "none of the 2 words is \"<eos>\", the end of a line");
         assert_eq!(refused(&["<unk>", "<eos>", "a", "b", "a"]), "word \"a\" has two ids, 2 and 4");
         assert_eq!(refused(&["<unk>", ""]), "word 1 is empty");
         assert_eq!(refused(&["<unk>", "<eos>", "a b"]), "word 2, \"a b\", contains white space");
@@ -261,6 +260,17 @@ mod tests {
         let kept = vocabulary.with_blank_lines(BlankLines::Kept);
         assert_eq!(kept.encode("a b\n\n  \nx b a"), [2, 3, 1, 1, 1, 0, 3, 2, 1]);
         assert_eq!(kept.encode_prompt("a\n\nb"), [2, 1, 1, 3]);
+    }
+
+    #[test]
+    fn without_eos_the_end_of_a_line_gives_no_token() {
+        let vocabulary = vocabulary(&["<unk>", "a", "b"], Pretokenizer::Whitespace).expect("valid");
+        assert_eq!((vocabulary.end_of_line(), vocabulary.start()), (None, 0));
+        assert_eq!(vocabulary.encode("a b\n\nx a\n"), [1, 2, 0, 1]);
+        assert_eq!(vocabulary.encode_prompt("a\nb"), [1, 2]);
+        assert_eq!(vocabulary.decode(&[1, 2]), "a b");
+        let kept = vocabulary.with_blank_lines(BlankLines::Kept);
+        assert_eq!(kept.encode("a\n\nb\n"), [1, 2]);
     }
 
     #[test]

@@ -36,7 +36,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 /// Key of the metadata.
-pub(super) const METADATA: &str = "resnet-bk";
+pub(crate) const METADATA: &str = "resnet-bk";
 /// Name of the tensor with the metadata's checksum. It is a tensor because the order of a second
 /// metadata key would not be fixed.
 pub(super) const METADATA_CHECKSUM: &str = "metadata-crc32";
@@ -91,8 +91,7 @@ impl Checkpoint {
     /// # Errors
     /// [`CheckpointError`] if the file is missing, damaged, or not a checkpoint.
     pub fn read(path: &Path) -> Result<Self, CheckpointError> {
-        let bytes = std::fs::read(path).map_err(|source| CheckpointError::Read { path: path.to_owned(), source })?;
-        Self::from_bytes(&bytes, path)
+        Self::from_bytes(&read_bytes(path)?, path)
     }
 
     /// Reads a file of rank 0 on every rank.
@@ -100,8 +99,7 @@ impl Checkpoint {
     /// # Errors
     /// As [`read`](Self::read), on rank 0; on the others [`CheckpointError::Leader`] then.
     pub fn read_on(ranks: &Ranks, path: &Path) -> Result<Self, CheckpointError> {
-        let read = || std::fs::read(path).map_err(|source| CheckpointError::Read { path: path.to_owned(), source });
-        Self::from_bytes(&ranks.share_bytes(read)?, path)
+        Self::from_bytes(&ranks.share_bytes(|| read_bytes(path))?, path)
     }
 
     /// Replaces the file atomically, on rank 0. The others wait.
@@ -112,6 +110,7 @@ impl Checkpoint {
         self.model.parameters.ranks().share_result(|| self.write(path))
     }
 
+    /// Reads the bytes of a file. `path` names it in errors.
     pub(crate) fn from_bytes(bytes: &[u8], path: &Path) -> Result<Self, CheckpointError> {
         let format = |source| CheckpointError::Format { path: path.to_owned(), source };
         let (_, header) = SafeTensors::read_metadata(bytes).map_err(format)?;
@@ -120,7 +119,8 @@ impl Checkpoint {
         Self::from_tensors(&tensors, metadata).map_err(|error| error.at(path))
     }
 
-    pub(super) fn to_bytes(&self) -> std::io::Result<Vec<u8>> {
+    /// The bytes of the file.
+    pub(crate) fn to_bytes(&self) -> std::io::Result<Vec<u8>> {
         let tensors = self.tensors();
         let json = serde_json::to_string(&self.metadata(&tensors))?;
         assemble(&json, &tensors)
@@ -211,6 +211,11 @@ impl Checkpoint {
             history: metadata.history,
         })
     }
+}
+
+/// The bytes of a checkpoint's file.
+pub(crate) fn read_bytes(path: &Path) -> Result<Vec<u8>, CheckpointError> {
+    std::fs::read(path).map_err(|source| CheckpointError::Read { path: path.to_owned(), source })
 }
 
 /// Serializes tensors with a metadata JSON that holds their checksums.

@@ -9,6 +9,7 @@ mod reader;
 mod tests;
 
 pub use error::CheckpointError;
+pub(crate) use file::{METADATA, read_bytes};
 
 use crate::config::{DistillConfig, MagnitudePruning, ModelConfig, QatConfig};
 use crate::corpus::TextFingerprint;

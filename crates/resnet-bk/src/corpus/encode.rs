@@ -115,7 +115,8 @@ fn walk(
             kept = true;
             take(vocabulary.id(word))?;
         }
-        if kept { take(vocabulary.end_of_line()) } else { ControlFlow::Continue(()) }
+        let end = vocabulary.end_of_line().filter(|_| kept);
+        end.map_or(ControlFlow::Continue(()), &mut take)
     })?;
     Ok((tokens, unknown, hash.finish()))
 }

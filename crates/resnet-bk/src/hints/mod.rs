@@ -66,6 +66,7 @@ pub fn hint(cause: &(dyn Error + 'static)) -> Option<String> {
         (cause.downcast_ref().map(model::of_artifact))
             .or_else(|| cause.downcast_ref().map(model::of_checkpoint))
             .or_else(|| cause.downcast_ref().and_then(model::of_load))
+            .or_else(|| cause.downcast_ref().and_then(model::of_original))
             .or_else(|| cause.downcast_ref().and_then(model::of_model))
             .or_else(|| cause.downcast_ref().and_then(model::of_sampling))
             .or_else(|| cause.downcast_ref().and_then(model::of_runtime))

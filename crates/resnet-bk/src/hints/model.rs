@@ -2,6 +2,7 @@
 
 use crate::checkpoint::CheckpointError;
 use crate::export::LoadError;
+use crate::original::{Fault, OriginalError};
 use resnet_bk_runtime::Error;
 use resnet_bk_runtime::internal::artifact::ArtifactError;
 use resnet_bk_runtime::internal::model::ModelError;
@@ -10,6 +11,7 @@ use resnet_bk_runtime::internal::sample::SampleError;
 pub(super) fn of_load(error: &LoadError) -> Option<&'static str> {
     match error {
         LoadError::Checkpoint(error) => Some(of_checkpoint(error)),
+        LoadError::Original(error) => of_original(error),
         LoadError::Neither { .. } => {
             Some("pass an artifact (RUN/model.rbk) or a checkpoint (RUN/NN-stage/model.safetensors)")
         }
@@ -30,6 +32,33 @@ pub(super) fn of_checkpoint(error: &CheckpointError) -> &'static str {
         CheckpointError::Newer { .. } => "update resnet-bk",
         _ => "pass RUN/NN-stage/model.safetensors of a run, or its RUN/model.rbk",
     }
+}
+
+pub(super) fn of_original(error: &OriginalError) -> Option<&'static str> {
+    Some(match &error.fault {
+        Fault::Read(_) => "check the path and its permissions",
+        Fault::Zip(_) | Fault::Pickles(_) | Fault::ByteOrder(_) | Fault::SafeTensors(_) | Fault::View { .. } => {
+            "copy the file again, or save it again with a current torch: torch.save({\"model_state_dict\": model.state_dict()}, path)"
+        }
+        Fault::Pickle(_) | Fault::Shared { .. } => {
+            "save the weights alone: torch.save({\"model_state_dict\": model.state_dict()}, path); do not load a file that you do not trust with Python"
+        }
+        Fault::NoModel | Fault::Missing(_) | Fault::Unknown(_) | Fault::Sizes { .. } | Fault::Elements { .. } => {
+            "docs/guide.md lists the tensors of the models that can be loaded"
+        }
+        Fault::NonFinite { .. } | Fault::NotConstant { .. } => "no option of resnet-bk loads such a model",
+        Fault::Config(_) | Fault::Architecture(_) | Fault::Settings(_) => {
+            "settings are in the config.json beside the checkpoint, or given by --set: --set model.top_k=1"
+        }
+        Fault::VocabularySize { .. } => {
+            "pass the model's own words with --vocabulary FILE, one a line, or --corpus with the text that it was trained on"
+        }
+        Fault::NoUnknown | Fault::Vocabulary(_) => "--vocabulary takes one word a line, <unk> among them",
+        Fault::NoVocabulary => {
+            "pass its words with --vocabulary FILE, one a line, or --corpus with the text that it was trained on"
+        }
+        Fault::Corpus(_) => return None,
+    })
 }
 
 pub(super) fn of_artifact(error: &ArtifactError) -> &'static str {

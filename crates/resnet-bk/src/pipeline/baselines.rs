@@ -1,25 +1,24 @@
 //! The float models that a run is compared with, and the paths of their checkpoints.
 
-use super::given::{has_same_dev_slice, read_finished};
+use super::given::{GivenModel, has_same_dev_slice};
 use super::text::Text;
 use super::{RunError, RunRequest};
 use crate::checkpoint::Checkpoint;
 use crate::config::Against;
 use crate::corpus::TextFingerprint;
 use crate::evaluate::{evaluate_model, evaluate_parameters};
-use crate::import;
 use crate::post_training;
 use crate::ranks::Ranks;
 use crate::summary::{Baseline, Baselines, Measured, StageSummary, first_stage, float_stages};
 use resnet_bk_runtime::internal::architecture::Causality;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// A float model, measured on the run's text.
 #[derive(Clone, Debug)]
 struct FloatModel {
     measured: Measured,
     /// Its checkpoint or, for a given model, its artifact, if known.
-    path: Option<PathBuf>,
+    file: Option<GivenModel>,
 }
 
 /// The candidate baselines of a run.
@@ -29,7 +28,7 @@ pub(super) struct Candidates {
     /// another text.
     given: Vec<FloatModel>,
     /// The checkpoint of each completed stage, if known.
-    files: Vec<Option<PathBuf>>,
+    files: Vec<Option<GivenModel>>,
     /// Number of stages that were completed before this run.
     inherited: usize,
     /// Why there is no first model, if the run began with a compressed model.
@@ -46,25 +45,27 @@ impl Candidates {
         warnings: &mut Vec<String>,
     ) -> Result<Self, RunError> {
         let mut candidates = Self::default();
-        if let Some(path) = &request.baseline {
-            let baseline = read_baseline(path, checkpoint, &request.ranks)?;
+        if let Some(given) = &request.baseline {
+            let path = given.path();
+            let baseline = read_baseline(given, checkpoint, &request.ranks)?;
             let own = baseline.history.text.as_ref();
             let difference = own.map_or(Some("an unknown text"), |own| own.difference(&text.summary.fingerprint));
             if let Some(difference) = difference {
                 let name = path.display();
                 warnings.push(format!("the baseline {name} was trained on {difference}; it is measured on this one"));
             }
-            candidates.given.push(FloatModel { measured: measure(path, &baseline, text), path: Some(path.clone()) });
+            candidates.given.push(FloatModel { measured: measure(path, &baseline, text), file: Some(given.clone()) });
         }
-        if let Some(path) = &request.model {
+        if let Some(given) = &request.model {
+            let path = given.path();
             candidates.inherited = checkpoint.history.stages.len();
             candidates.files = vec![None; candidates.inherited];
             let is_float = checkpoint.model.parameters.architecture().quantization.is_none();
             if let Some(last) = candidates.files.last_mut() {
-                *last = Some(path.clone());
+                *last = Some(given.clone());
             } else if is_float {
                 let measured = measure(path, checkpoint, text);
-                candidates.given.push(FloatModel { measured, path: Some(path.clone()) });
+                candidates.given.push(FloatModel { measured, file: Some(given.clone()) });
             } else {
                 let name = path.display();
                 candidates.no_first =
@@ -80,7 +81,7 @@ impl Candidates {
     }
 
     /// Adds the checkpoint of a completed stage.
-    pub(super) fn push(&mut self, checkpoint: PathBuf) {
+    pub(super) fn push(&mut self, checkpoint: GivenModel) {
         self.files.push(Some(checkpoint));
     }
 
@@ -88,7 +89,7 @@ impl Candidates {
     fn all(&self, stages: &[StageSummary]) -> Vec<FloatModel> {
         let of_stage = |index: usize| FloatModel {
             measured: Measured::from(&stages[index]),
-            path: self.files.get(index).cloned().flatten(),
+            file: self.files.get(index).cloned().flatten(),
         };
         self.given.iter().cloned().chain(float_stages(stages).map(of_stage)).collect()
     }
@@ -147,9 +148,8 @@ impl Candidates {
             Some(FloatModel { measured, .. }) if measured.causality != causality => {
                 with_equal_causality(Some(measured.clone()))
             }
-            Some(FloatModel { measured, path: Some(path) }) => {
-                let (model, weights_bytes) =
-                    post_training::int8(&import::read_on(&Ranks::alone(), path)?.model.parameters);
+            Some(FloatModel { measured, file: Some(file) }) => {
+                let (model, weights_bytes) = post_training::int8(&file.read()?.model.parameters);
                 Baseline::Measured(Measured {
                     name: format!("{}, int8", measured.name),
                     weights_bytes,
@@ -158,7 +158,7 @@ impl Candidates {
                     ..measured.clone()
                 })
             }
-            Some(FloatModel { measured, path: None }) => {
+            Some(FloatModel { measured, file: None }) => {
                 Baseline::missing(format!("the checkpoint of {} is not in this run", measured.name))
             }
             None => Baseline::missing(&why),
@@ -173,8 +173,9 @@ impl Candidates {
 
 /// Reads the `--baseline` checkpoint: a float model with the run's vocabulary and
 /// causality.
-fn read_baseline(path: &Path, run: &Checkpoint, ranks: &Ranks) -> Result<Checkpoint, RunError> {
-    let baseline = read_finished(path, ranks)?;
+fn read_baseline(given: &GivenModel, run: &Checkpoint, ranks: &Ranks) -> Result<Checkpoint, RunError> {
+    let path = given.path();
+    let baseline = given.read_finished(ranks)?;
     let words = |checkpoint: &Checkpoint| TextFingerprint::of(&[], &[], &checkpoint.model.vocabulary);
     let other_causality =
         (baseline.model.config.causality != run.model.config.causality).then_some("another causality");

@@ -2,44 +2,91 @@
 //! artifact.
 
 use super::RunError;
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, CheckpointError, read_bytes};
 use crate::config::{ModelConfig, Recipe, StageKind};
 use crate::corpus::sha256;
+use crate::export::LoadError;
 use crate::import;
 use crate::ranks::Ranks;
 use crate::summary::CorpusSummary;
-use std::path::Path;
+use std::borrow::Cow;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-/// SHA-256 of the model's file. A resumed run must be given the same model.
-pub(super) fn digest(path: &Path, ranks: &Ranks) -> Result<String, RunError> {
-    ranks.share_result(|| {
-        let bytes = std::fs::read(path).map_err(|source| RunError::File { path: path.to_owned(), source })?;
-        Ok(sha256(&bytes))
-    })
+/// A model from outside a run: the file of a checkpoint or of an artifact, or a checkpoint that was made
+/// of a file of another format. Rank 0's counts.
+#[derive(Clone, Debug)]
+pub struct GivenModel {
+    path: PathBuf,
+    /// The bytes of a checkpoint, where the file is of another format.
+    converted: Option<Arc<[u8]>>,
 }
 
-/// Reads a checkpoint or an artifact of rank 0 and checks that its stage is finished.
-pub(super) fn read_finished(path: &Path, ranks: &Ranks) -> Result<Checkpoint, RunError> {
-    let checkpoint = import::read_on(ranks, path)?;
-    match checkpoint.training.progress {
-        Some(_) => Err(RunError::Unfinished { path: path.to_owned() }),
-        None => Ok(checkpoint),
+impl From<PathBuf> for GivenModel {
+    fn from(path: PathBuf) -> Self {
+        Self { path, converted: None }
+    }
+}
+
+impl GivenModel {
+    /// A checkpoint that was made of the file at `path`.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Write`] if it cannot be encoded.
+    pub fn converted(path: PathBuf, checkpoint: &Checkpoint) -> Result<Self, CheckpointError> {
+        match checkpoint.to_bytes() {
+            Ok(bytes) => Ok(Self { path, converted: Some(bytes.into()) }),
+            Err(source) => Err(CheckpointError::Write { path, source }),
+        }
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Those of a checkpoint or of an artifact.
+    fn bytes(&self) -> Result<Cow<'_, [u8]>, CheckpointError> {
+        match &self.converted {
+            Some(bytes) => Ok(Cow::Borrowed(bytes)),
+            None => read_bytes(&self.path).map(Cow::Owned),
+        }
+    }
+
+    /// The model, on rank 0.
+    pub(super) fn read(&self) -> Result<Checkpoint, LoadError> {
+        import::from_bytes(&self.bytes()?, &self.path)
+    }
+
+    /// The model of rank 0, if its stage is finished.
+    pub(super) fn read_finished(&self, ranks: &Ranks) -> Result<Checkpoint, RunError> {
+        let bytes = ranks.share_bytes(|| self.bytes().map(Cow::into_owned))?;
+        let checkpoint = import::from_bytes(&bytes, &self.path)?;
+        match checkpoint.training.progress {
+            Some(_) => Err(RunError::Unfinished { path: self.path.clone() }),
+            None => Ok(checkpoint),
+        }
+    }
+
+    /// SHA-256 of the file, or of the checkpoint that was made of it. A resumed run must be given the same model.
+    pub(super) fn digest(&self, ranks: &Ranks) -> Result<String, RunError> {
+        ranks.share_result(|| Ok(sha256(&self.bytes()?)))
     }
 }
 
 /// Reads the model and applies the recipe's training settings. Warns about values of the recipe
 /// that the model overrides.
 pub(super) fn read(
-    path: &Path,
+    given: &GivenModel,
     recipe: &Recipe,
     ranks: &Ranks,
     warnings: &mut Vec<String>,
 ) -> Result<Checkpoint, RunError> {
-    let mut checkpoint = read_finished(path, ranks)?;
+    let mut checkpoint = given.read_finished(ranks)?;
     // The environment where the run starts is not part of the model's history.
     checkpoint.history.environments.clear();
     checkpoint.model.config = checkpoint.model.config.with_settings_of(&recipe.model);
-    let name = path.display();
+    let name = given.path().display();
     let overridden = overridden(&recipe.model, &checkpoint.model.config);
     if !overridden.is_empty() {
         warnings.push(format!(

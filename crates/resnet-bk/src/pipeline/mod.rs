@@ -21,6 +21,7 @@ mod text;
 
 pub use error::RunError;
 pub use folder::RECIPE;
+pub use given::GivenModel;
 pub use text::{FEW_HELD_OUT, MANY_UNKNOWN, MIN_HELD_OUT};
 
 use crate::batch::Batches;
@@ -57,10 +58,10 @@ pub struct RunRequest {
     /// Whether to resume the run in this folder.
     pub resume: bool,
     /// A checkpoint or an artifact to start from instead of a new model.
-    pub model: Option<PathBuf>,
+    pub model: Option<GivenModel>,
     /// A float checkpoint to compare with. It is measured on this text and used as the recipe's
     /// first model.
-    pub baseline: Option<PathBuf>,
+    pub baseline: Option<GivenModel>,
     /// Where the models train.
     pub device: Device,
     /// The processes that train together. Rank 0 writes the run's folder, and its files decide.
@@ -100,7 +101,7 @@ fn run_stages(request: &RunRequest, observer: &mut dyn Observer) -> Result<Summa
     if needs_budget && recipe.target.ratio.is_none() && recipe.target.bytes.is_none() {
         return Err(TrainError::NoBudget.into());
     }
-    let given = request.model.as_deref().map(|path| given::digest(path, ranks)).transpose()?;
+    let given = request.model.as_ref().map(|given| given.digest(ranks)).transpose()?;
     check_equal(ranks, "versions of resnet-bk, recipes or options", request.description(given.as_deref()))?;
     let folder = Folder { path: &request.out, recipe, given: given.as_deref() };
     ranks.share_result(|| folder.check(request.resume))?;
@@ -155,8 +156,8 @@ impl<'a> Run<'a> {
         let RunRequest { recipe, corpus, cache, ranks, .. } = request;
         let mut warnings = Vec::new();
         let mut checkpoint = match &request.model {
-            Some(path) => {
-                let checkpoint = given::read(path, recipe, ranks, &mut warnings)?;
+            Some(given) => {
+                let checkpoint = given::read(given, recipe, ranks, &mut warnings)?;
                 memory::check_stages(stages, &checkpoint.model.config)?;
                 checkpoint
             }
@@ -174,8 +175,8 @@ impl<'a> Run<'a> {
         let vocabulary = &checkpoint.model.vocabulary;
         let text = ranks.in_turns(|| Text::new(corpus, recipe, vocabulary, cache, &mut *observer))?;
         check_equal(ranks, "texts", format!("{:?}", text.summary.fingerprint))?;
-        if let Some(path) = &request.model {
-            given::drop_results_on_other_text(&mut checkpoint, path, &text.summary, &mut warnings);
+        if let Some(given) = &request.model {
+            given::drop_results_on_other_text(&mut checkpoint, given.path(), &text.summary, &mut warnings);
         }
         warnings.extend(text.warnings());
         let candidates = Candidates::new(request, &checkpoint, &text, &mut warnings)?;
@@ -249,7 +250,7 @@ impl<'a> Run<'a> {
         match saved {
             Some(saved) if saved.training.progress.is_none() => {
                 self.take_up(saved);
-                self.candidates.push(path);
+                self.candidates.push(path.into());
                 return Ok(());
             }
             Some(saved) => {
@@ -287,7 +288,7 @@ impl<'a> Run<'a> {
             // The best epoch's file is no longer needed. If it cannot be removed, it does no harm.
             let _ = std::fs::remove_file(path.with_file_name(BEST_EPOCH));
         }
-        self.candidates.push(path);
+        self.candidates.push(path.into());
         Ok(())
     }
 

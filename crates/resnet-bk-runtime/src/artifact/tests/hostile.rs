@@ -140,7 +140,6 @@ fn invalid_vocabularies_are_refused() {
     };
     let refused = "the vocabulary is not valid: ";
     assert_eq!(message_of(0, "<UNK>"), format!(r#"{refused}the first word is "<UNK>", but must be "<unk>""#));
-    assert_eq!(message_of(1, "<EOS>"), format!(r#"{refused}none of the 13 words is "<eos>", the end of a line"#));
     assert_eq!(message_of(2, "w3"), format!(r#"{refused}word "w3" has two ids, 2 and 3"#));
     assert_eq!(message_of(2, "w "), format!(r#"{refused}word 2, "w ", contains white space"#));
     assert_eq!(message_of(2, ""), format!("{refused}word 2 is empty"));
