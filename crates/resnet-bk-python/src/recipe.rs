@@ -12,7 +12,7 @@ macro_rules! included {
 }
 
 /// The recipes of the repository.
-const INCLUDED: [(&str, &str); 6] = included!("demo", "plan", "pocket", "seed", "small", "tiny");
+const INCLUDED: [(&str, &str); 7] = included!("demo", "hundredfold", "plan", "pocket", "seed", "small", "tiny");
 
 /// Names of the included recipes.
 #[pyfunction]
