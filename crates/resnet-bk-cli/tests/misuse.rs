@@ -144,7 +144,7 @@ fn files_that_are_not_models_are_described_in_errors() {
     let place = Place::new();
     let run = trained(&place, &[]);
     let (artifact, checkpoint) = (run.join("model.rbk"), run.join("01-train/model.safetensors"));
-    let neither = "is neither an artifact (.rbk) nor a checkpoint (.safetensors): it";
+    let neither = "is neither an artifact (.rbk) nor a checkpoint (.safetensors, .pt): it";
     let write = |name: &str, bytes: &[u8]| {
         let path = place.path(name);
         std::fs::write(&path, bytes).expect("written");
