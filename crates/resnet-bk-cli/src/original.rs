@@ -8,7 +8,7 @@ use clap::Args;
 use resnet_bk::checkpoint::{Checkpoint, ModelState};
 use resnet_bk::corpus::{self, TextSource};
 use resnet_bk::export::{ModelFile, pack};
-use resnet_bk::original::{Fault, OriginalError, OriginalModel, OriginalSettings, OriginalWords};
+use resnet_bk::original::{Fault, OriginalModel, OriginalSettings, OriginalWords};
 use resnet_bk::pipeline::GivenModel;
 use resnet_bk_runtime::internal::artifact::Artifact;
 use std::path::{Path, PathBuf};
@@ -89,7 +89,7 @@ fn read(
     let words = match (vocabulary, text) {
         (Some(file), _) => OriginalWords::File(file),
         (None, Some(text)) => OriginalWords::TrainingText(text),
-        (None, None) => return Err(OriginalError { path: path.to_owned(), fault: Fault::NoVocabulary }.into()),
+        (None, None) => return Err(Fault::NoVocabulary.at(path).into()),
     };
     let name = path.display();
     note(&format!(

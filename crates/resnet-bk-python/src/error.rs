@@ -71,6 +71,7 @@ impl Classed for RunError {
                 "CorpusError"
             }
             Self::Checkpoint(_)
+            | Self::Load(_)
             | Self::Artifact(_)
             | Self::Parity { .. }
             | Self::Unfinished { .. }

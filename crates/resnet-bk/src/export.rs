@@ -187,7 +187,7 @@ pub fn load(path: &Path) -> Result<Artifact, LoadError> {
     match ModelFile::of(path)? {
         ModelFile::Artifact => Artifact::read(path).map_err(refused),
         ModelFile::Checkpoint => pack(&Checkpoint::read(path)?.model).map_err(refused),
-        ModelFile::Original => Err(OriginalError { path: path.to_owned(), fault: Fault::NoVocabulary }.into()),
+        ModelFile::Original => Err(Fault::NoVocabulary.at(path).into()),
     }
 }
 

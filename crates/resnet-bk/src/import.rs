@@ -6,7 +6,7 @@
 use crate::checkpoint::{Checkpoint, Compression, ModelState};
 use crate::config::{ModelConfig, PerHead};
 use crate::export::{LoadError, is_artifact};
-use crate::original::{Fault, OriginalError, is_torch};
+use crate::original::{Fault, is_torch};
 use crate::parameters::{Parameter, Parameters};
 use resnet_bk_runtime::internal::architecture::Architecture;
 use resnet_bk_runtime::internal::artifact::Artifact;
@@ -20,7 +20,7 @@ use std::sync::Arc;
 /// has no vocabulary.
 pub fn from_bytes(bytes: &[u8], path: &Path) -> Result<Checkpoint, LoadError> {
     if is_torch(bytes) {
-        return Err(OriginalError { path: path.to_owned(), fault: Fault::NoVocabulary }.into());
+        return Err(Fault::NoVocabulary.at(path).into());
     }
     if !is_artifact(bytes) {
         return Ok(Checkpoint::from_bytes(bytes, path)?);

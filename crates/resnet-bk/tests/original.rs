@@ -34,6 +34,7 @@ fn input() -> (Vec<u32>, usize) {
 }
 
 #[track_caller]
+#[expect(clippy::print_stdout, reason = "`--nocapture` shows how large the differences are")]
 fn agree(name: &str, found: &[f32]) {
     let (expected, _) = expected(name);
     assert_eq!(found.len(), expected.len(), "{name}");

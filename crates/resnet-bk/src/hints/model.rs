@@ -35,7 +35,7 @@ pub(super) fn of_checkpoint(error: &CheckpointError) -> &'static str {
 }
 
 pub(super) fn of_original(error: &OriginalError) -> Option<&'static str> {
-    Some(match &error.fault {
+    Some(match &*error.fault {
         Fault::Read(_) => "check the path and its permissions",
         Fault::Zip(_) | Fault::Pickles(_) | Fault::ByteOrder(_) | Fault::SafeTensors(_) | Fault::View { .. } => {
             "copy the file again, or save it again with a current torch: torch.save({\"model_state_dict\": model.state_dict()}, path)"

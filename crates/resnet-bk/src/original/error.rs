@@ -22,7 +22,7 @@ pub struct OriginalError {
     /// The file that is at fault: the checkpoint, the config.json beside it, or a vocabulary.
     pub path: PathBuf,
     /// What is wrong with it.
-    pub fault: Fault,
+    pub fault: Box<Fault>,
 }
 
 /// What is wrong with a file.
@@ -146,7 +146,7 @@ pub enum Fault {
 
 impl Fault {
     /// Adds the file.
-    pub(super) fn at(self, path: &Path) -> OriginalError {
-        OriginalError { path: path.to_owned(), fault: self }
+    pub fn at(self, path: &Path) -> OriginalError {
+        OriginalError { path: path.to_owned(), fault: Box::new(self) }
     }
 }

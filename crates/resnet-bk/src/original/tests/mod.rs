@@ -168,6 +168,6 @@ fn vocabularies_that_do_not_fit_are_refused() {
         assert!(error.to_string().contains(part), "{error}");
     }
     let error = refused(OriginalWords::TrainingText(&"a a a".into()));
-    assert!(matches!(error.fault, Fault::VocabularySize { found: 2, expected: 3 }), "{error}");
-    assert!(matches!(refused(OriginalWords::File(Path::new("missing"))).fault, Fault::Read(_)));
+    assert!(matches!(*error.fault, Fault::VocabularySize { found: 2, expected: 3 }), "{error}");
+    assert!(matches!(*refused(OriginalWords::File(Path::new("missing"))).fault, Fault::Read(_)));
 }
