@@ -9,6 +9,7 @@ FILE is the output of `resnet-bk inspect demo --json`; without it, sums of parts
 - After a figure stands its name in a comment: `232,837<!-- demo.file -->`. The text before the
   comment must be the value.
 - A figure is quoted from the document that says how it was measured, and must be in it.
+- A figure of five characters and more does not stand there without its comment.
 - Twins, a document in English and its Japanese one, have the same names. The documents of
   `JAPANESE` have no twin with marks.
 - The pictures are those that pictures/draw.py makes of figures.toml.
@@ -29,6 +30,7 @@ TWINS = ["concepts.md", "quick-reference.md", "troubleshooting.md"]
 JAPANESE = [ROOT / "README.ja.md", DOCS / "ja/guide.md"]
 MARK = re.compile(r"<!-- ([a-z][a-z0-9_]*(?:\.[a-z0-9_]+)+) -->")
 NUMBER = re.compile(r"[0-9][0-9,.]*$")
+BARE = re.compile(r"(?<![0-9,.])[0-9][0-9,.]*[0-9](?![0-9,.]|<!--)")
 
 
 def figures(table=None, prefix=""):
@@ -70,11 +72,19 @@ def check_sources(known, inspected):
 
 
 def check_document(path, known):
-    """Marks of a document whose figure is unknown or another one."""
+    """Marks of a document whose figure is unknown or another one, and figures without a mark."""
     text = path.read_text(encoding="utf-8")
+
+    def place_of(before):
+        return f"{path.relative_to(ROOT)}:{before.count(chr(10)) + 1}"
+
+    values = {figure["value"]: name for name, figure in known.items() if len(figure["value"]) >= 5}
+    for bare in BARE.finditer(text):
+        if bare[0] in values:
+            yield f"{place_of(text[: bare.start()])}: {bare[0]} needs a mark: <!-- {values[bare[0]]} -->"
     for mark in MARK.finditer(text):
         before = text[: mark.start()]
-        place = f"{path.relative_to(ROOT)}:{before.count(chr(10)) + 1}"
+        place = place_of(before)
         name = mark[1]
         number = NUMBER.search(before)
         if name not in known:
