@@ -16,7 +16,7 @@ PAGES = ["docs/troubleshooting.md", "docs/ja/troubleshooting.md"]
 
 
 def sources():
-    """The code with strings in one line, and `{...}` for each value that a string shows."""
+    """The code in one line, so that a string that is continued on the next line is one string."""
     text = "\n".join(path.read_text(encoding="utf-8") for path in sorted(ROOT.glob("crates/*/src/**/*.rs")))
     text = re.sub(r"\\\n\s*", "", text).replace('\\"', '"')
     return " ".join(text.split())

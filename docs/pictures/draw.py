@@ -1,15 +1,12 @@
-#!/usr/bin/env python3
-"""Draws the pictures of docs/concepts.md and of its Japanese twin.
+"""The pictures of docs/concepts.md and of its Japanese twin. Words are those of labels.toml.
 
-    python3 docs/pictures/draw.py
-
-Figures are those of ../figures.toml, words those of labels.toml. Needs Python 3.11 and no package.
+    python3 docs/check_figures.py --draw
 """
 
 import tomllib
 from pathlib import Path
 
-from svg import Canvas
+from .svg import Canvas
 
 HERE = Path(__file__).resolve().parent
 WIDTH = 680
@@ -159,22 +156,10 @@ def number(figures, name):
     return int(figures[name]["value"].replace(",", ""))
 
 
-def pictures():
-    """All pictures: path and SVG."""
-    import sys
-
-    sys.path.insert(0, str(HERE.parent))
-    from check_figures import figures
-
-    known = figures()
+def pictures(figures):
+    """Path and SVG of each picture, in both languages."""
     labels = tomllib.loads((HERE / "labels.toml").read_text(encoding="utf-8"))
     for draw in (resolvent, causal, stages, file, windows):
         for language, words in labels[draw.__name__].items():
             ending = "" if language == "en" else f".{language}"
-            yield HERE / f"{draw.__name__}{ending}.svg", draw(words, known).svg()
-
-
-if __name__ == "__main__":
-    for path, svg in pictures():
-        path.write_text(svg, encoding="utf-8")
-        print(path)
+            yield HERE / f"{draw.__name__}{ending}.svg", draw(words, figures).svg()
