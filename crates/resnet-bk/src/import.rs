@@ -119,7 +119,7 @@ mod tests {
 
     #[test]
     fn a_torch_file_is_refused_for_its_missing_vocabulary() {
-        let refused = from_bytes(b"PK\x03\x04", Path::new("model.pt")).err().expect("no vocabulary");
+        let refused = from_bytes(b"PK\x03\x04", Path::new("model.pt")).expect_err("no vocabulary");
         assert!(
             refused.to_string().contains("model.pt: a checkpoint of Project ResNet-BK has no vocabulary"),
             "{refused}"
