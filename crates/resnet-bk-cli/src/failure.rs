@@ -113,7 +113,7 @@ mod tests {
                     for message in source.split("#[error(").skip(1).filter_map(|rest| rest.split(")]").next()) {
                         // The place of a value that was given there.
                         let message = message.replace("--set {assignment}", "");
-                        for advice in ["--", "hint", " set ", "pass ", " use ", "try ", "choose ", "please "] {
+                        for advice in ["--", "hint", " set ", "pass ", " use ", " try ", "choose ", "please "] {
                             assert!(!message.contains(advice), "{}: {advice:?} in {message}", path.display());
                         }
                     }
