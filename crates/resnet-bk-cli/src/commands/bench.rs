@@ -53,6 +53,9 @@ enum What {
         /// Where to train: auto, cpu, cuda or cuda:N
         #[arg(long, default_value = "auto")]
         device: DeviceChoice,
+        /// Also time each kernel of a step on a GPU
+        #[arg(long)]
+        kernels: bool,
         #[command(flatten)]
         options: Options,
     },
@@ -109,7 +112,7 @@ pub fn run(arguments: &Bench, ranks: &Ranks, printer: &mut Printer) -> Result<Ou
             let report = bench_kernels(options.runs);
             if options.json { printer.json(&report)? } else { print_kernels(&report, printer)? }
         }
-        What::Step { preset, recipe, stage, set, precision, device, options } => {
+        What::Step { preset, recipe, stage, set, precision, device, kernels, options } => {
             let precision = match precision {
                 Precision::Bf16 => numerics::Precision::Bf16,
                 Precision::Float32 => numerics::Precision::Float32,
@@ -123,7 +126,7 @@ pub fn run(arguments: &Bench, ranks: &Ranks, printer: &mut Printer) -> Result<Ou
                 return Err(Failure::new(format!("there are no steps of stage {stage} to time"), hint).into());
             }
             let device = device::open_on(ranks, *device)?;
-            let report = bench_step(&recipe, *stage, &device, ranks, options.runs)?;
+            let report = bench_step(&recipe, *stage, &device, ranks, options.runs, *kernels)?;
             match ranks.leads() {
                 true if options.json => printer.json(&report)?,
                 true => print_step(&report, printer)?,
@@ -261,5 +264,15 @@ fn print_step(report: &StepReport, printer: &mut Printer) -> Result<()> {
     for (name, value) in rows {
         printer.line(format_args!("{name:<13}  {value}"))?;
     }
+    if report.kernels.is_empty() {
+        return Ok(());
+    }
+    printer.line("")?;
+    let mut table = Table::new(["kernel", "launches", "ms"]);
+    for kernel in &report.kernels {
+        let launches = kernel.launches.to_string();
+        table.row([kernel.name.clone(), launches, format!("{:.4}", kernel.milliseconds)]);
+    }
+    printer.line(&table)?;
     Ok(())
 }

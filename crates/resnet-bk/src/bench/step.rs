@@ -5,6 +5,7 @@ use crate::checkpoint::{Checkpoint, ModelState};
 use crate::compress::StageContext;
 use crate::config::{ModelConfig, Recipe, Schedule, StageConfig, StageKind};
 use crate::device::Device;
+use crate::device::cuda::KernelTime;
 use crate::numerics::Precision;
 use crate::observer::{Event, Observer};
 use crate::random::Random;
@@ -47,6 +48,9 @@ pub struct StepReport {
     pub peak_memory: Option<u64>,
     /// Largest number of bytes of device memory that the process held, on a GPU.
     pub peak_device_memory: Option<u64>,
+    /// Times of the kernels of a step, the longest first, if they were asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub kernels: Vec<KernelTime>,
 }
 
 /// Times of the steps, in milliseconds.
@@ -78,7 +82,8 @@ pub fn step_recipe(preset: &str, precision: Precision) -> String {
 }
 
 /// Times `runs` training steps of stage `number` (from 1) of a recipe on random tokens. Earlier
-/// stages do not run; the models that they make have random values. All ranks must call this.
+/// stages do not run; the models that they make have random values. `with_kernels` also times the
+/// kernels of one more step, on a GPU. All ranks must call this.
 ///
 /// # Errors
 /// [`TrainError`] if the stage cannot run.
@@ -91,6 +96,7 @@ pub fn bench_step(
     device: &Device,
     ranks: &Ranks,
     runs: usize,
+    with_kernels: bool,
 ) -> Result<StepReport, TrainError> {
     let config = &recipe.stages[number - 1];
     let before =
@@ -118,8 +124,18 @@ pub fn bench_step(
     let stage =
         Stage { number, kind: config.kind(), schedule: &schedule, seed: recipe.seed, save_to: None, budget: None };
     let mut times = Times { milliseconds: Vec::new(), tokens: window as f64, warm_up, parameters: 0 };
-    let context = StageContext { stage: &stage, streams: &streams, teacher: None, observer: &mut times };
-    config.runner().run(&mut Checkpoint::new(model), context)?;
+    let run = |times: &mut Times| {
+        let context = StageContext { stage: &stage, streams: &streams, teacher: None, observer: times };
+        config.runner().run(&mut Checkpoint::new(model.clone()), context)
+    };
+    run(&mut times)?;
+    let peak_device_memory = device.cuda().map(|cuda| cuda.peak_bytes() as u64);
+    let mut kernels = Vec::new();
+    if let (Some(cuda), true) = (device.cuda(), with_kernels) {
+        cuda.start_profile();
+        run(&mut Times { milliseconds: Vec::new(), tokens: 0.0, warm_up: 0, parameters: 0 })?;
+        kernels = cuda.finish_profile();
+    }
     times.milliseconds.sort_by(f64::total_cmp);
     let count = times.milliseconds.len();
     let step = Timing { median_ms: times.milliseconds[count / 2], fastest_ms: times.milliseconds[0], runs: count };
@@ -135,7 +151,8 @@ pub fn bench_step(
         tokens_per_second: window as f64 / (step.median_ms * 1e-3),
         step,
         peak_memory: peak_memory(),
-        peak_device_memory: device.cuda().map(|cuda| cuda.peak_bytes() as u64),
+        peak_device_memory,
+        kernels,
     })
 }
 

@@ -1,10 +1,12 @@
 //! The frozen model that a student learns from.
 
 use crate::batch::Batch;
-use crate::model::{LanguageModel, Leaves, Mode, Output};
+use crate::device::Device;
+use crate::model::{LanguageModel, Leaves, Mode, Output, forward_of_step};
 use crate::numerics::Gradient;
 use crate::ops::{FrozenHead, SoftTargets};
 use crate::parameters::Parameters;
+use resnet_bk_runtime::internal::architecture::Architecture;
 use std::sync::Arc;
 
 /// A frozen model.
@@ -12,6 +14,8 @@ use std::sync::Arc;
 pub struct Teacher {
     model: LanguageModel,
     head: Arc<FrozenHead>,
+    architecture: Architecture,
+    device: Device,
 }
 
 impl Teacher {
@@ -19,12 +23,14 @@ impl Teacher {
     pub fn new(parameters: &Parameters) -> Self {
         let model = LanguageModel::bind(parameters.architecture(), Gradient::Exact, &Leaves::plain(parameters));
         let head = Arc::new(model.frozen_head());
-        Self { model, head }
+        let (architecture, device) = (parameters.architecture().clone(), parameters.device().clone());
+        Self { model, head, architecture, device }
     }
 
-    /// Forward pass on a batch.
+    /// Forward pass on a batch, as part of a training step.
     pub fn forward(&self, batch: &Batch) -> Output {
-        self.model.forward(&batch.inputs, batch.n_seq, &mut Mode::Evaluate)
+        let forward = || self.model.forward(&batch.inputs, batch.n_seq, &mut Mode::Evaluate);
+        forward_of_step(&self.architecture, &self.device, forward)
     }
 
     /// The teacher's distributions as soft targets with weight `alpha`. The hard targets have

@@ -4,7 +4,7 @@
 //! pass through the quantizers when they are collected.
 
 use super::cuda;
-use super::quantizer_gradient::{ROWS, through_quantizer};
+use super::quantizer_gradient::{ROWS, through_quantizers};
 use crate::buffer::Buffer;
 use crate::device::Device;
 use crate::parameters::{Parameter, Parameters, Quantizer};
@@ -62,11 +62,8 @@ struct Leaf {
 /// Gradients by the identity of their parameter.
 pub type ParameterGradients = HashMap<TensorId, Buffer>;
 
-/// Parallel version of [`Parameters::rounded`], where the model runs.
+/// Parallel version of [`Parameters::rounded`], on the host.
 fn rounded(parameters: &Parameters, parameter: &Parameter) -> Buffer {
-    if let Device::Cuda(cuda) = parameters.device() {
-        return cuda::rounded(cuda, parameters, parameter);
-    }
     let Some(Quantizer { scheme, scales }) = parameters.quantizer(parameter) else { return parameter.values.clone() };
     let mut values = parameter.values.clone();
     match scheme.mode {
@@ -96,26 +93,27 @@ impl Leaves {
     fn new(parameters: &Parameters, tape: Option<Tape>) -> Self {
         let list: Vec<&Parameter> =
             parameters.iter().filter(|parameter| parameter.spec.role != Role::LogScale).collect();
+        let holding = |parameter: &Parameter| Packed::holding(parameter.spec.id.tensor());
+        let groups = list.chunk_by(|a, b| holding(a).is_some() && holding(a) == holding(b));
+        let groups: Vec<&[&Parameter]> = groups.collect();
+        let of_group =
+            |group: &&[&Parameter]| joined(group.par_iter().map(|parameter| rounded(parameters, parameter)).collect());
         let values: Vec<Buffer> = match parameters.device() {
-            Device::Cpu => list.par_iter().map(|parameter| rounded(parameters, parameter)).collect(),
-            Device::Cuda(_) => list.iter().map(|parameter| rounded(parameters, parameter)).collect(),
+            Device::Cpu => groups.par_iter().map(of_group).collect(),
+            Device::Cuda(cuda) => cuda::leaf_values(cuda, parameters, &groups),
         };
         let mut leaves = Self { tape, list: Vec::new(), single: HashMap::new(), packed: HashMap::new() };
-        let mut values = values.into_iter();
-        let holding = |parameter: &Parameter| Packed::holding(parameter.spec.id.tensor());
-        for group in list.chunk_by(|a, b| holding(a).is_some() && holding(a) == holding(b)) {
+        for (group, values) in groups.into_iter().zip(values) {
             let spec = &group[0].spec;
             let parameters: Vec<(TensorId, usize)> = group.iter().map(|p| (p.spec.id, p.spec.len())).collect();
-            let mut values = values.by_ref().take(group.len());
             match holding(group[0]) {
                 Some(packed) => {
                     leaves.packed.insert(packed, leaves.list.len());
                     let shape = [1, parameters.iter().map(|(_, len)| len).sum()];
-                    leaves.push(joined(values.collect()), shape, parameters, true);
+                    leaves.push(values, shape, parameters, true);
                 }
                 None => {
                     leaves.single.insert(spec.id.tensor(), leaves.list.len());
-                    let values = values.next().expect("a group is not empty");
                     leaves.push(values, matrix_shape(&spec.shape), parameters, spec.is_trained());
                 }
             }
@@ -166,13 +164,7 @@ impl Leaves {
     /// without tokens. `lambda` is in nats of loss per coded bit.
     pub fn gradients(&self, parameters: &Parameters, gradients: Gradients, lambda: f32) -> ParameterGradients {
         let mut found = self.of_leaves(gradients);
-        for parameter in parameters.iter().filter(|parameter| parameters.has_learned_scales(parameter)) {
-            if let Some(gradient) = found.get_mut(&parameter.spec.id)
-                && let Some(dscales) = through_quantizer(parameters, parameter, gradient, lambda)
-            {
-                found.insert(parameter.spec.id.log_scales(), dscales);
-            }
-        }
+        through_quantizers(parameters, &mut found, lambda);
         found
     }
 
@@ -202,11 +194,10 @@ impl Leaves {
     }
 }
 
-/// Concatenates the parts. A single part is not copied.
+/// Concatenates parts on the host. A single part is not copied.
 fn joined(mut parts: Vec<Buffer>) -> Buffer {
     match parts.len() {
         1 => parts.remove(0),
-        _ if parts[0].cuda().is_some() => cuda::joined(&parts),
         _ => parts.iter().flat_map(|part| part.iter().copied()).collect::<Vec<f32>>().into(),
     }
 }

@@ -13,6 +13,7 @@ mod quantizer_gradient;
 pub use leaves::{Leaves, Packed, ParameterGradients};
 pub use noise::{Mode, Noise};
 
+use crate::device::Device;
 use crate::numerics::Gradient;
 use crate::ops::{self, FrozenHead, HeadLoss, ResolventOp};
 use crate::tape::Tensor;
@@ -57,6 +58,17 @@ pub struct LayerOutput {
     pub router_logits: Tensor,
     /// Number of tokens routed to each expert, `[1, E]`.
     pub usage: Tensor,
+}
+
+/// Runs a forward pass of a training step. On a GPU, its products have the format of the gradients'
+/// (see [`Precision`](crate::numerics::Precision)), unless small differences could change a decision: of
+/// a router that chooses experts, or of quantizers of activations.
+pub fn forward_of_step<T>(architecture: &Architecture, device: &Device, body: impl FnOnce() -> T) -> T {
+    let chooses = architecture.experts.iter().any(|&experts| experts > architecture.top_k);
+    match device {
+        Device::Cpu => body(),
+        Device::Cuda(cuda) => cuda.forward_of_step(!chooses && !architecture.quantizes_activations(), body),
+    }
 }
 
 #[derive(Debug)]

@@ -20,7 +20,7 @@
 //! dx += lambda rate'(v) / s      d ln s -= lambda sum rate'(v) v
 //! ```
 
-use crate::buffer::Buffer;
+use super::ParameterGradients;
 use crate::device::Device;
 use crate::ops::sum_rows;
 use crate::parameters::{Parameter, Parameters, Quantizer};
@@ -31,18 +31,20 @@ use resnet_bk_runtime::internal::quantization::ScaleMode;
 /// Matrix rows per task.
 pub const ROWS: usize = 512;
 
-/// Replaces the gradient of the rounded values by that of the values. Returns the gradient of the
-/// log scales if the scales are learned.
-pub fn through_quantizer(
-    parameters: &Parameters,
-    parameter: &Parameter,
-    gradient: &mut Buffer,
-    lambda: f32,
-) -> Option<Buffer> {
+/// Replaces the gradients of rounded values by those of the values, and adds those of learned log
+/// scales. On a GPU, lambda is that of the step's numbers.
+pub fn through_quantizers(parameters: &Parameters, found: &mut ParameterGradients, lambda: f32) {
     if let Device::Cuda(cuda) = parameters.device() {
-        return super::cuda::through_quantizer(cuda, parameters, parameter, gradient);
+        return super::cuda::through_quantizers(cuda, parameters, found);
     }
-    on_host(parameter, &parameters.quantizer(parameter)?, gradient, lambda).map(Buffer::from)
+    for parameter in parameters.iter().filter(|parameter| parameters.has_learned_scales(parameter)) {
+        if let Some(gradient) = found.get_mut(&parameter.spec.id)
+            && let Some(quantizer) = parameters.quantizer(parameter)
+            && let Some(dscales) = on_host(parameter, &quantizer, gradient, lambda)
+        {
+            found.insert(parameter.spec.id.log_scales(), dscales.into());
+        }
+    }
 }
 
 fn on_host(parameter: &Parameter, quantizer: &Quantizer, gradient: &mut [f32], lambda: f32) -> Option<Vec<f32>> {

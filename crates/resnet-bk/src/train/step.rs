@@ -7,7 +7,7 @@ use crate::buffer::Buffer;
 use crate::checkpoint::ModelState;
 use crate::config::Schedule;
 use crate::device::Device;
-use crate::model::{LanguageModel, LayerOutput, Leaves, Mode, Noise, Output, ParameterGradients};
+use crate::model::{LanguageModel, LayerOutput, Leaves, Mode, Noise, Output, ParameterGradients, forward_of_step};
 use crate::ops;
 use crate::parameters::Parameter;
 use crate::random::{Random, StepStream};
@@ -144,8 +144,11 @@ pub(super) fn gradients(
         weight_dropout: config.weight_dropout,
         gumbel_noise: config.gumbel_noise,
     });
-    let output = model.forward(&batch.inputs, batch.n_seq, &mut mode);
-    let mut loss = objective.loss(&model, &output, &leaves, batch);
+    let (output, mut loss) = forward_of_step(state.parameters.architecture(), state.parameters.device(), || {
+        let output = model.forward(&batch.inputs, batch.n_seq, &mut mode);
+        let loss = objective.loss(&model, &output, &leaves, batch);
+        (output, loss)
+    });
     if config.load_balancing > 0.0 {
         let usage = mean_usage(&output, ranks);
         let blocks = output.layers.iter().zip(&usage);

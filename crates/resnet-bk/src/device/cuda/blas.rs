@@ -117,35 +117,41 @@ impl Cuda {
         };
         self.bind();
         let _one_call = self.0.pool.lock().unwrap_or_else(PoisonError::into_inner);
-        // A row-major matrix is the transposed one in cuBLAS's column-major order: out^T = b^T a^T.
-        // SAFETY: the arrays hold matrices of these sizes.
-        let done = unsafe {
-            result::gemm_strided_batched_ex(
-                self.0.blas,
-                operation(b),
-                operation(a),
-                n as i32,
-                m as i32,
-                k as i32,
-                (&raw const alpha).cast(),
-                b.pointer as *const c_void,
-                kind(b),
-                b.row as i32,
-                b.stride as i64,
-                a.pointer as *const c_void,
-                kind(a),
-                a.row as i32,
-                a.stride as i64,
-                (&raw const beta).cast(),
-                out.pointer as *mut c_void,
-                kind(out),
-                out.row as i32,
-                out.stride as i64,
-                batch as i32,
-                compute,
-                sys::cublasGemmAlgo_t::CUBLAS_GEMM_DEFAULT,
-            )
+        let name = || {
+            let format = if a.bf16 { "bf16".to_owned() } else { format!("{math:?}").to_lowercase() };
+            format!("product {format} {m} x {k} x {n}, {batch}")
         };
-        check("cublasGemmStridedBatchedEx", done);
+        self.timed(name, || {
+            // A row-major matrix is the transposed one in cuBLAS's column-major order: out^T = b^T a^T.
+            // SAFETY: the arrays hold matrices of these sizes.
+            let done = unsafe {
+                result::gemm_strided_batched_ex(
+                    self.0.blas,
+                    operation(b),
+                    operation(a),
+                    n as i32,
+                    m as i32,
+                    k as i32,
+                    (&raw const alpha).cast(),
+                    b.pointer as *const c_void,
+                    kind(b),
+                    b.row as i32,
+                    b.stride as i64,
+                    a.pointer as *const c_void,
+                    kind(a),
+                    a.row as i32,
+                    a.stride as i64,
+                    (&raw const beta).cast(),
+                    out.pointer as *mut c_void,
+                    kind(out),
+                    out.row as i32,
+                    out.stride as i64,
+                    batch as i32,
+                    compute,
+                    sys::cublasGemmAlgo_t::CUBLAS_GEMM_DEFAULT,
+                )
+            };
+            check("cublasGemmStridedBatchedEx", done);
+        });
     }
 }

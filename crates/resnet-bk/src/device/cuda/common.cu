@@ -197,39 +197,53 @@ __device__ __forceinline__ bool is_last_block(u32* counter, u32 blocks) {
     return last;
 }
 
-// Sums of columns in a fixed order. Blocks of 256 threads: blockIdx.x is a tile of at most 64
-// columns, blockIdx.y a part of the rows, blockIdx.z a matrix. Every thread adds the rows of its
-// lane; the lanes are added in order, then the parts, by the last block.
-//
-// Launched with the grid [ceil(columns / 64), parts, matrices]. `partial` has room for matrices x
-// parts x columns numbers for each of the K results. `stride` lies from a matrix's result to the next.
+// What a block of 256 threads reads of a matrix: a tile of at most 64 columns, and a part of the rows,
+// of which each lane takes every `lanes`th.
 #define COLUMN_TILE 64u
+struct ColumnBlock {
+    u32 part, parts, width, lanes, lane, column, begin, end;
+
+    __device__ ColumnBlock(u32 tile, u32 part, u32 parts, u32 rows, u32 columns) : part(part), parts(parts) {
+        u32 first = tile * COLUMN_TILE;
+        width = min(COLUMN_TILE, columns - first);
+        lanes = 256 / width;
+        lane = threadIdx.x / width;
+        column = first + threadIdx.x % width;
+        u32 per_part = (rows + parts - 1) / parts;
+        begin = part * per_part;
+        end = min(rows, begin + per_part);
+    }
+
+    // Calls `value(row)` for the rows of this thread.
+    template <class Value>
+    __device__ __forceinline__ void each_row(Value value) const {
+        if (lane >= lanes) return;
+        for (u32 row = begin + lane; row < end; row += lanes) value(row);
+    }
+};
+
+// Sums of columns in a fixed order. Every thread adds the rows of its lane; the lanes are added in
+// order, then the parts, by the last block, which `counter` finds. `partial` has room for matrices x
+// parts x columns numbers for each of the K results. `stride` lies from a matrix's result to the next.
 template <int K, class Value>
-__device__ __forceinline__ void sum_columns(
-    Value value, u32 rows, u32 columns, u32 stride, float* partial, u32* counters, float* const (&results)[K]) {
+__device__ __forceinline__ void sum_columns_of(
+    const ColumnBlock& block, u32 matrix, Value value, u32 columns, u32 stride, float* partial, u32* counter,
+    float* const (&results)[K]) {
     __shared__ float lanes_of[K][256];
-    u32 first = blockIdx.x * COLUMN_TILE;
-    u32 width = min(COLUMN_TILE, columns - first);
-    u32 lanes = 256 / width;
-    u32 lane = threadIdx.x / width, column = first + threadIdx.x % width;
-    u32 per_part = (rows + gridDim.y - 1) / gridDim.y;
-    u32 begin = blockIdx.y * per_part, end = min(rows, begin + per_part);
     float sums[K];
     for (int k = 0; k < K; k++) sums[k] = 0.0f;
-    if (lane < lanes) {
-        for (u32 row = begin + lane; row < end; row += lanes) value(blockIdx.z, row, column, sums);
-    }
+    u32 lane = block.lane, lanes = block.lanes, width = block.width, column = block.column, parts = block.parts;
+    block.each_row([&](u32 row) { value(matrix, row, column, sums); });
     for (int k = 0; k < K; k++) lanes_of[k][threadIdx.x] = sums[k];
     __syncthreads();
-    u32 parts = gridDim.y, matrix = blockIdx.z;
     if (lane == 0) {
         for (int k = 0; k < K; k++) {
             float total = 0.0f;
             for (u32 l = 0; l < lanes; l++) total += lanes_of[k][l * width + threadIdx.x];
-            partial[((matrix * parts + blockIdx.y) * K + k) * columns + column] = total;
+            partial[((matrix * parts + block.part) * K + k) * columns + column] = total;
         }
     }
-    if (!is_last_block(counters + blockIdx.z * gridDim.x + blockIdx.x, parts)) return;
+    if (!is_last_block(counter, parts)) return;
     for (int k = 0; k < K; k++) {
         float total = 0.0f;
         if (lane < lanes) {
@@ -248,6 +262,15 @@ __device__ __forceinline__ void sum_columns(
             results[k][(size_t)matrix * stride + column] = total;
         }
     }
+}
+
+// `sum_columns_of` with the grid [ceil(columns / 64), parts, matrices].
+template <int K, class Value>
+__device__ __forceinline__ void sum_columns(
+    Value value, u32 rows, u32 columns, u32 stride, float* partial, u32* counters, float* const (&results)[K]) {
+    ColumnBlock block(blockIdx.x, blockIdx.y, gridDim.y, rows, columns);
+    u32* counter = counters + blockIdx.z * gridDim.x + blockIdx.x;
+    sum_columns_of<K>(block, blockIdx.z, value, columns, stride, partial, counter, results);
 }
 
 // Runs along the chains of up to 32 heads of a stretch, STEPS positions at a time, forward or

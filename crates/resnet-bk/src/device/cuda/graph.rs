@@ -30,6 +30,7 @@ impl Cuda {
     #[expect(unsafe_code, reason = "calls of the driver")]
     pub fn record(&self, body: impl FnOnce()) -> Graph {
         self.pool().trim();
+        self.forget_intervals();
         let pool = Arc::new(self.pool().beside());
         let outer = self.replace_pool(pool.clone());
         *self.0.recording.lock().unwrap_or_else(PoisonError::into_inner) = Some(Vec::new());
@@ -57,6 +58,11 @@ impl Cuda {
             check("cuGraphInstantiate", executable)
         };
         Graph { cuda: self.clone(), executable, _pool: pool, _kept: kept.unwrap_or_default() }
+    }
+
+    /// Whether work is being recorded.
+    pub(super) fn is_recording(&self) -> bool {
+        self.0.recording.lock().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 
     fn replace_pool(&self, pool: Arc<Pool>) -> Arc<Pool> {

@@ -155,11 +155,16 @@ impl Cuda {
             .collect();
         self.bind();
         let [x, y, z] = grid;
-        // SAFETY: there is an argument for every parameter, of at least its size.
-        let done = unsafe {
-            result::launch_kernel(kernel.function, (x, y, z), (threads, 1, 1), 0, self.stream(), &mut pointers)
-        };
-        check("cuLaunchKernel", done);
+        self.timed(
+            || name.to_owned(),
+            || {
+                // SAFETY: there is an argument for every parameter, of at least its size.
+                let done = unsafe {
+                    result::launch_kernel(kernel.function, (x, y, z), (threads, 1, 1), 0, self.stream(), &mut pointers)
+                };
+                check("cuLaunchKernel", done);
+            },
+        );
     }
 }
 

@@ -232,8 +232,7 @@ impl Cuda {
 
     /// A copy of numbers of the host.
     pub fn upload<T: Copy>(&self, values: &[T]) -> Array<T> {
-        let is_recording = self.0.recording.lock().unwrap_or_else(PoisonError::into_inner).is_some();
-        if is_recording {
+        if self.is_recording() {
             return self.upload_beside_recording(values);
         }
         let array = self.array_of(values.len());
@@ -261,9 +260,15 @@ impl Cuda {
         self.bind();
         let bytes = from.len * size_of::<T>();
         if bytes > 0 {
-            // SAFETY: both arrays have this many bytes.
-            let done = unsafe { result::memcpy_dtod_async(to.pointer(), from.pointer(), bytes, self.0.stream) };
-            check("cuMemcpyDtoDAsync", done);
+            self.timed(
+                || "copy".to_owned(),
+                || {
+                    let (to, from) = (to.pointer(), from.pointer());
+                    // SAFETY: both arrays have this many bytes.
+                    let done = unsafe { result::memcpy_dtod_async(to, from, bytes, self.0.stream) };
+                    check("cuMemcpyDtoDAsync", done);
+                },
+            );
         }
     }
 
@@ -299,8 +304,14 @@ impl Cuda {
     pub(super) fn zero(&self, pointer: u64, bytes: usize) {
         if bytes > 0 {
             self.bind();
-            // SAFETY: the array has this many bytes.
-            check("cuMemsetD8Async", unsafe { result::memset_d8_async(pointer, 0, bytes, self.0.stream) });
+            self.timed(
+                || "zero".to_owned(),
+                || {
+                    // SAFETY: the array has this many bytes.
+                    let done = unsafe { result::memset_d8_async(pointer, 0, bytes, self.0.stream) };
+                    check("cuMemsetD8Async", done);
+                },
+            );
         }
     }
 

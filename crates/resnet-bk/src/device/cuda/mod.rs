@@ -15,6 +15,7 @@ mod graph;
 mod launch;
 mod memory;
 mod peers;
+mod profile;
 mod sums;
 
 pub use blas::{Math, Operand};
@@ -24,6 +25,7 @@ pub(crate) use launch::launch;
 pub use launch::{Arg, Grid, blocks};
 pub use memory::Array;
 pub use peers::require_nccl;
+pub use profile::KernelTime;
 
 use super::DeviceError;
 use crate::numerics::Precision;
@@ -34,6 +36,7 @@ use cudarc::driver::{CudaContext, result};
 use launch::Kernels;
 use memory::{Pool, Usage};
 use peers::Peers;
+use profile::Profile;
 use std::fmt::{self, Debug};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -87,8 +90,11 @@ struct Inner {
     recording: Mutex<Option<Vec<memory::Kept>>>,
     /// Whether products of gradients may have factors of less than float32.
     short_gradients: AtomicBool,
+    /// Whether products of a forward pass may, too.
+    short_forward: AtomicBool,
     step_numbers: Arc<memory::Allocation>,
     counters: Arc<memory::Allocation>,
+    profile: Profile,
     /// The GPUs of the other processes of the run.
     peers: OnceLock<Peers>,
 }
@@ -153,8 +159,10 @@ impl Cuda {
             pool: Mutex::new(pool),
             recording: Mutex::new(None),
             short_gradients: AtomicBool::new(false),
+            short_forward: AtomicBool::new(false),
             step_numbers,
             counters,
+            profile: Profile::default(),
             peers: OnceLock::new(),
         }));
         cuda.zero(cuda.0.counters.pointer(), 4 * COUNTERS);
@@ -206,6 +214,24 @@ impl Cuda {
     /// Format of the factors in products that compute gradients.
     pub fn gradient_math(&self) -> Math {
         match self.0.short_gradients.load(Ordering::Relaxed) {
+            true => Math::Tf32,
+            false => Math::Float32,
+        }
+    }
+
+    /// Runs a forward pass of a step. If `allowed`, its products have the format of the gradients'.
+    pub fn forward_of_step<T>(&self, allowed: bool, body: impl FnOnce() -> T) -> T {
+        let short = allowed && self.gradient_math() == Math::Tf32;
+        let outer = self.0.short_forward.swap(short, Ordering::Relaxed);
+        let result = body();
+        self.0.short_forward.store(outer, Ordering::Relaxed);
+        result
+    }
+
+    /// Format of the factors in products of a forward pass: float32 outside of
+    /// [`forward_of_step`](Self::forward_of_step).
+    pub fn forward_math(&self) -> Math {
+        match self.0.short_forward.load(Ordering::Relaxed) {
             true => Math::Tf32,
             false => Math::Float32,
         }

@@ -5,7 +5,7 @@
 use super::{Experts, Forwarded};
 use crate::buffer::Buffer;
 use crate::device::Cuda;
-use crate::device::cuda::{Arg, Array, Math, blocks, launch};
+use crate::device::cuda::{Arg, Array, blocks, launch};
 use crate::kernels::DropoutMask;
 use crate::ops::linear::{Maps, WeightGradients, affine_maps, weight_gradients};
 use crate::tape::CudaOp;
@@ -26,7 +26,7 @@ impl CudaOp<3> for Experts {
         let size = packed.len() / e;
         let sizes = self.sizes(n, f);
         let up = Maps { count: e, weights: packed, biases: None, stride: size, transposed: false };
-        let products = affine_maps(cuda, x, up, [n, d, f], Math::Float32);
+        let products = affine_maps(cuda, x, up, [n, d, f], cuda.forward_math());
         let hidden = cuda.array(e * n * f);
         let (draw, threshold, keep, first_token) = DropoutMask::on_device(self.dropout);
         launch!(
@@ -46,7 +46,7 @@ impl CudaOp<3> for Experts {
             first_token
         );
         let down_weights = packed.part(d * f + f, packed.len() - d * f - f);
-        let outputs = affine_maps(cuda, &hidden, Maps { weights: &down_weights, ..up }, [n, f, d], Math::Float32);
+        let outputs = affine_maps(cuda, &hidden, Maps { weights: &down_weights, ..up }, [n, f, d], cuda.forward_math());
         let y = cuda.array(n * d);
         launch!(cuda, "expert_mix", blocks(n * d), 256, &outputs, weights, packed, &y, Arg::by_value(&sizes));
         self.forwarded = Forwarded::Cuda { hidden: Buffer::on(cuda, hidden), outputs: Buffer::on(cuda, outputs) };

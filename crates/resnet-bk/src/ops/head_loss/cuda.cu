@@ -70,21 +70,39 @@ __device__ __forceinline__ Normalizer block_merge(Normalizer own) {
 
 #define GROUP 8
 
-// Normalizer of `scale (row + bias)`.
-__device__ __forceinline__ Normalizer row_normalizer(const float* row, const float* bias, float scale, u32 words) {
-    Normalizer own = {LOWEST, 0.0f};
+// Adds `scale` times a group of logits.
+__device__ __forceinline__ void add_group(Normalizer& own, const float (&logits)[GROUP], float scale) {
+    float x[GROUP], largest = own.largest;
+    for (u32 j = 0; j < GROUP; j++) {
+        x[j] = logits[j] == LOWEST ? LOWEST : scale * logits[j];
+        largest = fmaxf(largest, x[j]);
+    }
+    float sum = own.sum * fast_exp(own.largest - largest);
+    for (u32 j = 0; j < GROUP; j++) sum += fast_exp(x[j] - largest);
+    own = {largest, sum};
+}
+
+// Normalizers of `scale (row + bias)`, for several scales.
+template <int K>
+__device__ __forceinline__ void row_normalizers(
+    const float* row, const float* bias, const float (&scales)[K], u32 words, Normalizer (&all)[K]) {
+    for (int k = 0; k < K; k++) all[k] = {LOWEST, 0.0f};
     for (u32 start = threadIdx.x; start < words; start += GROUP * blockDim.x) {
-        float x[GROUP], largest = own.largest;
+        float logits[GROUP];
         for (u32 j = 0; j < GROUP; j++) {
             u32 word = start + j * blockDim.x;
-            x[j] = word < words ? scale * (row[word] + bias[word]) : LOWEST;
-            largest = fmaxf(largest, x[j]);
+            logits[j] = word < words ? row[word] + bias[word] : LOWEST;
         }
-        float sum = own.sum * fast_exp(own.largest - largest);
-        for (u32 j = 0; j < GROUP; j++) sum += fast_exp(x[j] - largest);
-        own = {largest, sum};
+        for (int k = 0; k < K; k++) add_group(all[k], logits, scales[k]);
     }
-    return block_merge(own);
+    for (int k = 0; k < K; k++) all[k] = block_merge(all[k]);
+}
+
+__device__ __forceinline__ Normalizer row_normalizer(const float* row, const float* bias, float scale, u32 words) {
+    const float scales[1] = {scale};
+    Normalizer all[1];
+    row_normalizers(row, bias, scales, words, all);
+    return all[0];
 }
 
 // -ln p(target) of a token, given its logits before the biases. One block a token.
@@ -139,8 +157,10 @@ __device__ __forceinline__ void mixed_rows(
     T* out = gradients + (size_t)blockIdx.x * row_length;
     float inverse = 1.0f / mixed.temperature;
     float hard = 0.0f, soft = 0.0f, taught = 0.0f, difference = 0.0f;
-    Normalizer of_hard = row_normalizer(row, bias, 1.0f, words);
-    Normalizer of_soft = row_normalizer(row, bias, inverse, words);
+    const float scales[2] = {1.0f, inverse};
+    Normalizer of_student[2];
+    row_normalizers(row, bias, scales, words, of_student);
+    Normalizer of_hard = of_student[0], of_soft = of_student[1];
     Normalizer of_teacher = row_normalizer(teacher, teacher_bias, inverse, words);
     hard = of_hard.largest + logf(of_hard.sum);
     soft = of_soft.largest + logf(of_soft.sum);

@@ -121,7 +121,7 @@ impl Place {
         let narrow = cuda.array(tokens * width);
         let (hidden, projection) = (hidden.matrix(0, d_model), table.matrix(at, d_model).t());
         let out = narrow.matrix(0, width);
-        cuda.product(out, false, hidden, projection, [tokens, width, d_model], 1, Math::Float32);
+        cuda.product(out, false, hidden, projection, [tokens, width, d_model], 1, cuda.forward_math());
         narrow
     }
 }

@@ -65,10 +65,10 @@ pub(in crate::ops) fn affine_maps(
     y
 }
 
-/// `x W + b` in float32.
+/// `x W + b` of a forward pass.
 pub(in crate::ops) fn affine(cuda: &Cuda, x: &Array, weight: &Array, bias: &Array, sizes: [usize; 3]) -> Array {
     let maps = Maps { count: 1, weights: weight, biases: Some(bias), stride: 0, transposed: false };
-    affine_maps(cuda, x, maps, sizes, Math::Float32)
+    affine_maps(cuda, x, maps, sizes, cuda.forward_math())
 }
 
 /// `dy W^T`, with the sizes of the map.
