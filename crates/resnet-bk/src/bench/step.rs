@@ -3,7 +3,7 @@
 use super::{Timing, peak_memory};
 use crate::checkpoint::{Checkpoint, ModelState};
 use crate::compress::StageContext;
-use crate::config::{ModelConfig, Recipe, Schedule, StageConfig, StageKind};
+use crate::config::{Recipe, Schedule, StageConfig, StageKind};
 use crate::device::Device;
 use crate::device::cuda::KernelTime;
 use crate::numerics::Precision;
@@ -101,11 +101,14 @@ pub fn bench_step(
     let config = &recipe.stages[number - 1];
     let before =
         recipe.stages[..number - 1].iter().fold(recipe.model.clone(), |model, stage| stage.model_after(&model));
+    // Windows of several lengths are timed by the longest.
+    let n_seq = config.schedule().windows(config.model_after(&before).n_seq).longest();
     let schedule = Schedule {
         epochs: Some(1),
         minutes: None,
         weights_bytes: None,
         keep_best_epoch: false,
+        window_lengths: vec![n_seq],
         ..config.schedule().clone()
     };
     let special = [UNKNOWN, END_OF_LINE].map(str::to_owned);
@@ -114,8 +117,7 @@ pub fn bench_step(
     let mut model = ModelState::initialize(before.clone(), Arc::new(vocabulary), recipe.seed);
     model.parameters.set_device(device.clone());
     model.parameters.set_ranks(ranks.clone());
-    let after: ModelConfig = config.model_after(&before);
-    let (window, warm_up) = (ranks.count() * schedule.batch_size * after.n_seq, warm_up(device));
+    let (window, warm_up) = (ranks.count() * schedule.batch_size * n_seq, warm_up(device));
     let tokens = |count: usize| {
         let mut random = Random::new(1);
         (0..count).map(|_| random.below(before.vocab_size as u64) as u32).collect::<Vec<u32>>().into()
@@ -144,7 +146,7 @@ pub fn bench_step(
         parameters: times.parameters,
         processes: ranks.count(),
         batch_size: schedule.batch_size,
-        n_seq: after.n_seq,
+        n_seq,
         device: device.to_string(),
         threads: rayon::current_num_threads(),
         head_products: schedule.precision.unit(device),

@@ -152,6 +152,10 @@ impl Objective for Distillation<'_> {
         quantizes.then_some(self.config.compress_at)
     }
 
+    fn reset_state(&mut self) {
+        self.teacher.reset_state();
+    }
+
     fn loss(&mut self, model: &LanguageModel, output: &Output, leaves: &Leaves, batch: &Batch) -> Tensor {
         let teacher = self.teacher.forward(batch);
         let soft = self.teacher.soft_targets(&teacher, self.config.temperature, self.config.alpha);

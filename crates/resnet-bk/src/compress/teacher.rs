@@ -2,7 +2,7 @@
 
 use crate::batch::Batch;
 use crate::device::Device;
-use crate::model::{LanguageModel, Leaves, Mode, Output, forward_of_step};
+use crate::model::{CarriedState, LanguageModel, Leaves, Mode, Output, forward_of_step};
 use crate::numerics::Gradient;
 use crate::ops::{FrozenHead, SoftTargets};
 use crate::parameters::Parameters;
@@ -16,6 +16,8 @@ pub struct Teacher {
     head: Arc<FrozenHead>,
     architecture: Architecture,
     device: Device,
+    /// The state after the windows of the last batch.
+    carried: CarriedState,
 }
 
 impl Teacher {
@@ -24,13 +26,22 @@ impl Teacher {
         let model = LanguageModel::bind(parameters.architecture(), Gradient::Exact, &Leaves::plain(parameters));
         let head = Arc::new(model.frozen_head());
         let (architecture, device) = (parameters.architecture().clone(), parameters.device().clone());
-        Self { model, head, architecture, device }
+        Self { model, head, architecture, device, carried: CarriedState::default() }
     }
 
-    /// Forward pass on a batch, as part of a training step.
-    pub fn forward(&self, batch: &Batch) -> Output {
-        let forward = || self.model.forward(&batch.inputs, batch.n_seq, &mut Mode::Evaluate);
-        forward_of_step(&self.architecture, &self.device, forward)
+    /// Forgets the state that is carried from batch to batch.
+    pub fn reset_state(&mut self) {
+        self.carried.reset();
+    }
+
+    /// Forward pass on a batch, as part of a training step. The teacher carries its own state, if the
+    /// batch does.
+    pub fn forward(&mut self, batch: &Batch) -> Output {
+        let before = self.carried.before(batch, &self.architecture, &self.device);
+        let forward = || self.model.forward_batch(before, batch, &mut Mode::Evaluate);
+        let (output, after) = forward_of_step(&self.architecture, &self.device, forward);
+        self.carried.replace(after);
+        output
     }
 
     /// The teacher's distributions as soft targets with weight `alpha`. The hard targets have

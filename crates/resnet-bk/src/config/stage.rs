@@ -1,7 +1,9 @@
 //! Settings of the stages.
 
 use super::{ModelConfig, PlanConfig};
+use crate::batch::Windows;
 use crate::numerics::Precision;
+use resnet_bk_runtime::internal::architecture::Causality;
 use resnet_bk_runtime::internal::quantization::QuantizationPolicy;
 use serde::{Deserialize, Serialize};
 
@@ -73,6 +75,20 @@ pub struct Schedule {
     pub minutes: Option<f64>,
     /// Windows of `n_seq` tokens in a batch of one process.
     pub batch_size: usize,
+    /// Windows over which the state is carried, at most. The text is cut into pieces of so many
+    /// consecutive windows, all of the same number; a batch holds `batch_size` pieces side by side.
+    /// Each window begins with the state at the end of the one before, without a gradient into it. The
+    /// state is reset where new pieces begin, in an order drawn anew each epoch. 1 resets it at each
+    /// window, as the perplexity in windows of `n_seq` tokens does. A number larger than the text
+    /// has carries it through the whole epoch in `batch_size` streams. Needs a causal model without
+    /// `positions`, and such a teacher.
+    pub carry_windows: usize,
+    /// Lengths in tokens of the windows of a piece, up to 8 of them, where the state is carried. A piece
+    /// goes round the list as often as it has windows, in an order drawn for each piece; a length that
+    /// stands twice comes twice as often. Without it, all windows have `n_seq` tokens. As in AWD-LSTM
+    /// (arXiv 1708.02182), the learning rate of a window is scaled by its length over that of the longest
+    /// one. On a GPU each length takes the memory of a step of its own.
+    pub window_lengths: Vec<usize>,
     /// Peak learning rate.
     pub learning_rate: f64,
     /// Learning rate after the warm-up.
@@ -120,6 +136,8 @@ impl Default for Schedule {
             epochs: None,
             minutes: None,
             batch_size: 20,
+            carry_windows: 1,
+            window_lengths: Vec::new(),
             learning_rate: 2e-3,
             shape: LearningRateShape::Cosine,
             warmup: 0.05,
@@ -139,9 +157,17 @@ impl Default for Schedule {
 }
 
 impl Schedule {
+    /// Largest number of different window lengths.
+    pub const MOST_LENGTHS: usize = 8;
     /// Least number of epochs of a schedule in minutes: one to measure, and two for the learning
     /// rate to fall.
     pub const LEAST_EPOCHS: usize = 3;
+
+    /// Windows of training text for a model with windows of `n_seq` tokens.
+    pub fn windows(&self, n_seq: usize) -> Windows {
+        let lengths = if self.window_lengths.is_empty() { vec![n_seq] } else { self.window_lengths.clone() };
+        Windows::carried(lengths, self.carry_windows)
+    }
 
     /// Number of epochs. `None` if it follows from `minutes`.
     pub fn known_epochs(&self) -> Option<usize> {
@@ -415,6 +441,25 @@ impl StageConfig {
         let windows = self.model_after(before).n_seq;
         let learns = matches!(self, Self::Distill(_) | Self::Plan(_));
         if learns && before.positions && windows > before.n_seq { Err(windows) } else { Ok(()) }
+    }
+
+    /// Checks that the model after the stage, and a teacher, can carry their state from window to
+    /// window, if the schedule says so. `before` is the model before the stage.
+    ///
+    /// # Errors
+    /// What `carry_windows` must be for the first model that cannot.
+    pub fn check_carry(&self, before: &ModelConfig) -> Result<(), &'static str> {
+        if self.schedule().carry_windows == 1 {
+            return Ok(());
+        }
+        let fault = |model: &ModelConfig| match (model.positions, model.causality) {
+            (true, _) => Some("1 where a model has position embeddings (positions = true)"),
+            (false, Causality::Bidirectional) => Some("1 where a model is bidirectional (causality = \"bidirectional\")"),
+            (false, Causality::Causal) => None,
+        };
+        let teacher = matches!(self, Self::Distill(_) | Self::Plan(_)).then_some(before);
+        let fault = fault(&self.model_after(before)).or_else(|| teacher.and_then(fault));
+        fault.map_or(Ok(()), Err)
     }
 
     /// Whether the stage chooses something on the dev slice.

@@ -67,6 +67,11 @@ impl Schedule {
             require(self.epochs.is_none(), "minutes", minutes, "absent where `epochs` is given")?;
         }
         count("batch_size", self.batch_size)?;
+        count("carry_windows", self.carry_windows)?;
+        let lengths = &self.window_lengths;
+        let few = lengths.len() <= Self::MOST_LENGTHS && lengths.len() <= self.carry_windows;
+        require(few, "window_lengths", format!("{lengths:?}"), "at most 8 lengths, and no more than carry_windows")?;
+        lengths.iter().try_for_each(|&length| count("window_lengths", length))?;
         positive("learning_rate", self.learning_rate)?;
         share("warmup", self.warmup)?;
         share("min_lr_ratio", self.min_lr_ratio)?;

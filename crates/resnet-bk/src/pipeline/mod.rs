@@ -207,6 +207,11 @@ impl<'a> Run<'a> {
                 positions: model.n_seq,
                 kind: stage.kind(),
             })?;
+            stage.check_carry(&model).map_err(|allowed| RunError::Carry {
+                windows: stage.schedule().carry_windows,
+                allowed,
+                kind: stage.kind(),
+            })?;
             if stage.runner().needs_budget() {
                 self.check_budget(stage.runner(), &model, &trained)?;
             }
@@ -218,9 +223,10 @@ impl<'a> Run<'a> {
             }
             let least = stage.runner().shortest_streams(&self.text.streams)?;
             let batch_size = stage.schedule().batch_size;
-            Batches::new(least.train, model.n_seq, batch_size, 0, 0)?;
+            let windows = stage.schedule().windows(model.n_seq);
+            Batches::of_windows(least.train, &windows, batch_size, 0, 0)?;
             let all = self.text.streams.train.clone();
-            Batches::new(all, model.n_seq, batch_size * self.request.ranks.count(), 0, 0)?;
+            Batches::of_windows(all, &windows, batch_size * self.request.ranks.count(), 0, 0)?;
         }
         match requested {
             Some(bytes) if !is_controlled => Err(RunError::SizeOfFloats { bytes }),

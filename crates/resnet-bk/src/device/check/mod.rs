@@ -301,6 +301,7 @@ fn mixers(cases: &mut Cases) {
                         length,
                         causality,
                         gradient,
+                        carry: None,
                     };
                     ops::resolvent(op, &x[0], &x[1])
                 });
@@ -313,7 +314,7 @@ fn mixers(cases: &mut Cases) {
             ((0..heads).map(|h| 0.1 * h as f32).collect(), [1, heads], true),
         ];
         cases.add_with(format!("propagator {name}"), inputs, move |x| {
-            ops::propagator(&x[0], &x[1], &x[2], &x[3], length)
+            ops::propagator(&x[0], &x[1], &x[2], &x[3], length, None)
         });
     }
 }

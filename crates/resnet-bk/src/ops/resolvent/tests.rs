@@ -2,7 +2,7 @@ use super::*;
 use crate::ops::testing::{check_gradients, forward_and_backward, values};
 
 fn op(length: usize, causality: Causality, gradient: Gradient) -> ResolventOp {
-    ResolventOp { diagonal: vec![-2.0, 0.3], hopping: vec![1.0, 0.8], length, causality, gradient }
+    ResolventOp { diagonal: vec![-2.0, 0.3], hopping: vec![1.0, 0.8], length, causality, gradient, carry: None }
 }
 
 #[test]
@@ -25,7 +25,7 @@ fn gradients_match_the_dense_inverse() {
         let weights = values(2 * length, 5);
         for causality in [Causality::Causal, Causality::Bidirectional] {
             let op =
-                ResolventOp { diagonal: vec![-2.0], hopping: vec![1.0], length, causality, gradient: Gradient::Exact };
+                ResolventOp { diagonal: vec![-2.0], hopping: vec![1.0], ..self::op(length, causality, Gradient::Exact) };
             let (_, [dv, _]) = forward_and_backward(op, [&v, &[1.0]], &weights);
             let expected = dense::gradient(&v, &weights, causality);
             let largest = expected.iter().fold(0.0f64, |m, x| m.max(x.abs()));

@@ -55,7 +55,7 @@ fn batch(ranks: &Ranks) -> Batch {
         let ids = (0..own * LENGTH).map(|token| ((5 * (first + token) + (first + token) / 4 + shift) % WORDS) as u32);
         ids.collect::<Vec<u32>>().into()
     };
-    Batch { inputs: tokens(0), targets: tokens(5), batch_size: own, n_seq: LENGTH }
+    Batch { inputs: tokens(0), targets: tokens(5), batch_size: own, n_seq: LENGTH, carried: Carried::No }
 }
 
 /// Loss, gradients and number of parameters without one.
@@ -76,7 +76,10 @@ fn found(checkpoint: &Checkpoint, ranks: &Ranks, objective: &mut dyn Objective) 
     let optimization =
         Optimization { schedule: &schedule, rate: 0.01, lambda: 1e-4, average: 0.0, random: Random::new(3) };
     let auxiliary = &checkpoint.training.auxiliary;
-    let (loss, of) = gradients(&checkpoint.model, auxiliary, &batch(ranks), objective, &optimization);
+    let (loss, of) = {
+        let carried = &mut CarriedState::default();
+        gradients(&checkpoint.model, auxiliary, &batch(ranks), carried, objective, &optimization)
+    };
     (loss.values()[0], of.into_iter().map(|(id, gradient)| (id.to_string(), gradient.to_vec())).collect())
 }
 
