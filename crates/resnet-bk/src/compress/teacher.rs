@@ -50,3 +50,46 @@ impl Teacher {
         SoftTargets { hidden: output.hidden.clone().into_buffer(), head: self.head.clone(), temperature, alpha }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::Carried;
+    use crate::checkpoint::ModelState;
+    use crate::config::ModelConfig;
+    use resnet_bk_runtime::internal::architecture::Mixer;
+    use resnet_bk_runtime::internal::tokenizer::{END_OF_LINE, Pretokenizer, UNKNOWN, Vocabulary};
+
+    #[test]
+    fn a_teacher_goes_on_from_its_own_state_until_it_forgets_it() {
+        let words = [UNKNOWN, END_OF_LINE].into_iter().map(str::to_owned).chain((2..50).map(|word| word.to_string()));
+        let vocabulary = Arc::new(Vocabulary::new(words.collect(), Pretokenizer::Whitespace).expect("words differ"));
+        for mixer in [Mixer::Diagonal, Mixer::Propagator] {
+            let tiny = ModelConfig::preset("tiny").expect("a preset");
+            let config = ModelConfig { mixer, positions: false, ..tiny };
+            let mut teacher = Teacher::new(&ModelState::initialize(config, vocabulary.clone(), 1).parameters);
+            let tokens: Vec<u32> = (0..24).map(|i| i * 7 % 50).collect();
+            let mut hidden = |from: usize, to: usize, carried| {
+                let ids = || tokens[from..to].to_vec().into();
+                let batch = Batch { inputs: ids(), targets: ids(), batch_size: 1, n_seq: to - from, carried };
+                teacher.forward(&batch).hidden.values().to_vec()
+            };
+            let whole = hidden(0, 24, Carried::No);
+            let windows = [(0, 8, Carried::Begin), (8, 11, Carried::Continue), (11, 24, Carried::Continue)];
+            let windows = windows.map(|(from, to, carried)| hidden(from, to, carried));
+            assert_eq!(windows.concat(), whole, "{mixer:?}");
+            let without = hidden(11, 24, Carried::No);
+            assert_ne!(without, windows[2], "{mixer:?}: the state matters");
+            teacher.reset_state();
+            let batch = |ids: &[u32]| ids.to_vec().into();
+            let batch = Batch {
+                inputs: batch(&tokens[11..]),
+                targets: batch(&tokens[11..]),
+                batch_size: 1,
+                n_seq: 13,
+                carried: Carried::Continue,
+            };
+            assert_eq!(teacher.forward(&batch).hidden.values(), without, "{mixer:?}");
+        }
+    }
+}

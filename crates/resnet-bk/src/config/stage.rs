@@ -454,7 +454,9 @@ impl StageConfig {
         }
         let fault = |model: &ModelConfig| match (model.positions, model.causality) {
             (true, _) => Some("1 where a model has position embeddings (positions = true)"),
-            (false, Causality::Bidirectional) => Some("1 where a model is bidirectional (causality = \"bidirectional\")"),
+            (false, Causality::Bidirectional) => {
+                Some("1 where a model is bidirectional (causality = \"bidirectional\")")
+            }
             (false, Causality::Causal) => None,
         };
         let teacher = matches!(self, Self::Distill(_) | Self::Plan(_)).then_some(before);

@@ -207,12 +207,8 @@ impl CudaSteps {
         let halves = std::iter::successors(Some(whole.batch_size / 2), |size| Some(size / 2));
         let batch = halves.take_while(|&size| size > 0).find(|&size| {
             let part = |ids: &[u32]| ids[..size * whole.n_seq].to_vec().into();
-            let smaller = Batch {
-                inputs: part(&whole.inputs),
-                targets: part(&whole.targets),
-                batch_size: size,
-                ..*whole
-            };
+            let smaller =
+                Batch { inputs: part(&whole.inputs), targets: part(&whole.targets), batch_size: size, ..*whole };
             let fits = catch(|| {
                 let carried = &mut CarriedState::default();
                 drop(gradients(state, auxiliary, &smaller, carried, objective, optimization));

@@ -332,7 +332,8 @@ fn run(
             if outcomes.is_empty() {
                 continue;
             }
-            let tokens = (batch_size * windows.longest()) as f64 * pending.iter().map(|(_, weight)| weight).sum::<f64>();
+            let tokens =
+                (batch_size * windows.longest()) as f64 * pending.iter().map(|(_, weight)| weight).sum::<f64>();
             let (first, seconds) = (step + 1 - outcomes.len(), started.elapsed().as_secs_f64());
             for (step, (outcome, (learning_rate, weight))) in (first..).zip(outcomes.into_iter().zip(pending.drain(..)))
             {

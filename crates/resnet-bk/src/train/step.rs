@@ -7,7 +7,9 @@ use crate::buffer::Buffer;
 use crate::checkpoint::ModelState;
 use crate::config::Schedule;
 use crate::device::Device;
-use crate::model::{CarriedState, LanguageModel, LayerOutput, Leaves, Mode, Noise, Output, ParameterGradients, forward_of_step};
+use crate::model::{
+    CarriedState, LanguageModel, LayerOutput, Leaves, Mode, Noise, Output, ParameterGradients, forward_of_step,
+};
 use crate::ops;
 use crate::parameters::Parameter;
 use crate::random::{Random, StepStream};

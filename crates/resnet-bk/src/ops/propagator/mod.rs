@@ -56,7 +56,7 @@ pub fn propagator(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::testing::{check_gradients, forward_and_backward, values};
+    use crate::ops::testing::{check_gradients, forward, forward_and_backward, values};
 
     #[test]
     fn gradients_match_finite_differences() {
@@ -68,6 +68,58 @@ mod tests {
                 let inputs = [&hopping[..], &barrier, &values(2 * n, 3), &eta];
                 check_gradients(inputs, || Propagator::new(length, None), 2e-3);
             }
+        }
+    }
+
+    /// Ratios and waves before 2 sequences of 2 heads, `[2, 2, 4]`. With `eta = 0` a ratio is real and
+    /// from 0 to 1.
+    fn state(eta: f32) -> Vec<f32> {
+        let mut ratios: Vec<f32> = values(8, 5).iter().map(|x| 0.5 * (x + 1.0)).collect();
+        for sequence in ratios.chunks_mut(4) {
+            sequence[2..].iter_mut().for_each(|im| *im *= eta);
+        }
+        [ratios, values(8, 6)].concat()
+    }
+
+    #[test]
+    fn gradients_from_a_carried_state_match_finite_differences() {
+        for length in [1, 2, 3, 17] {
+            for eta in [[0.0, 0.0], [0.5, 1.0]] {
+                let n = 2 * 2 * length;
+                let hopping: Vec<f32> = values(n, 1).iter().map(|x| 3.0 * x).collect();
+                let barrier: Vec<f32> = values(n, 2).iter().map(|x| 3.0 * x).collect();
+                let inputs = [&hopping[..], &barrier, &values(2 * n, 3), &eta];
+                let carry = || Carry::new(state(eta[0]).into());
+                check_gradients(inputs, || Propagator::new(length, Some(&carry())), 2e-3);
+            }
+        }
+    }
+
+    #[test]
+    fn sequences_that_go_on_equal_joined_ones() {
+        let heads = 33;
+        for [first, second] in [[1, 1], [3, 5], [17, 1], [8, 8]] {
+            let (length, sequences) = (first + second, 3);
+            let rows = sequences * length;
+            let inputs = [values(rows * heads, 1), values(rows * heads, 2), values(2 * rows * heads, 3)];
+            let eta = vec![0.3; heads];
+            // The rows of every sequence from `from` to `to`.
+            let part = |x: &[f32], from: usize, to: usize| -> Vec<f32> {
+                let width = x.len() / rows;
+                x.chunks(length * width).flat_map(|sequence| &sequence[from * width..to * width]).copied().collect()
+            };
+            let run = |from: usize, to: usize, carry: &Carry| {
+                let inputs = inputs.each_ref().map(|x| part(x, from, to));
+                let [hopping, barrier, source] = inputs.each_ref().map(Vec::as_slice);
+                forward(Propagator::new(to - from, Some(carry)), [hopping, barrier, source, &eta])
+            };
+            let start = || Carry::new(vec![0.0; 4 * sequences * heads].into());
+            let (before, whole) = (start(), start());
+            let joined = run(0, length, &whole);
+            assert_eq!(run(0, first, &before), part(&joined, 0, first));
+            let after = Carry::new(before.after());
+            assert_eq!(run(first, length, &after), part(&joined, first, length), "{first} + {second}");
+            assert_eq!(after.after().as_slice(), whole.after().as_slice(), "{first} + {second}");
         }
     }
 
