@@ -365,6 +365,17 @@ mod tests {
     }
 
     #[test]
+    fn a_stream_that_is_shorter_than_a_round_is_one_piece() {
+        let batches = pieces(100, &[8, 5, 30], 3, 3, 0);
+        let lengths: Vec<usize> = batches.iter().map(|batch| batch.n_seq).collect();
+        assert_eq!((lengths.len(), lengths.iter().sum::<usize>()), (2, 13));
+        let windows = Windows::carried(vec![30, 8], 3);
+        let error = Batches::of_windows(counting(119), &windows, 3, 5, 0).expect_err("too short");
+        assert_eq!(error, BatchError::TooFewTokens { tokens: 119, batch_size: 3, n_seq: 30, needed: 120 });
+        assert!(Batches::of_windows(counting(120), &windows, 3, 5, 0).is_ok(), "`needed` is enough");
+    }
+
+    #[test]
     fn more_windows_than_a_stream_has_make_one_piece_of_it() {
         for (tokens, in_piece) in [(1_000, 1_000), (1_000, 31), (999, 30), (75, 7)] {
             let batches = pieces(tokens, &[8], in_piece, 4, 0);

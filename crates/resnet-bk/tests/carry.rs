@@ -172,9 +172,11 @@ fn models_that_cannot_go_on_are_refused() {
     assert!(of_teacher.contains("[[stage]] 2 (distill): carry_windows is 8, but must be 1"), "{of_teacher}");
     let lengths = error(&base.replace("carry_windows = 8", "window_lengths = [16, 8]"));
     assert!(
-        lengths.contains("window_lengths is [16, 8], but must be at most 8 lengths, and no more than"),
+        lengths.contains("window_lengths is [16, 8], but must be at most 8 lengths, no more than carry_windows"),
         "{lengths}"
     );
+    let one = error(&base.replace("carry_windows = 8", "window_lengths = [16]"));
+    assert!(one.contains("window_lengths is [16], but"), "{one}");
     let zero = error(&base.replace("carry_windows = 8", "carry_windows = 8\nwindow_lengths = [16, 0]"));
     assert!(zero.contains("window_lengths is 0"), "{zero}");
 }

@@ -16,9 +16,9 @@ impl Windows {
     /// Pieces of at most `in_piece` windows, whose lengths go round the list.
     ///
     /// # Panics
-    /// If there is no length, or no window in a piece.
+    /// If there are no lengths, or more than windows in a piece.
     pub fn carried(lengths: Vec<usize>, in_piece: usize) -> Self {
-        assert!(!lengths.is_empty() && in_piece > 0, "a piece has a window");
+        assert!((1..=in_piece).contains(&lengths.len()), "{} lengths for {in_piece} windows", lengths.len());
         Self { lengths, in_piece }
     }
 
@@ -27,23 +27,20 @@ impl Windows {
         self.lengths.iter().copied().max().expect("there is a length")
     }
 
-    fn cycled(&self) -> impl Iterator<Item = usize> + '_ {
-        self.lengths.iter().copied().cycle()
-    }
-
-    /// Lengths of the windows of a piece, if a batch is taken from streams of `tokens` tokens: as many
-    /// windows as divide a stream into the least number of equal pieces. Empty if a stream has no
-    /// window.
+    /// Lengths of the windows of a piece, if a batch is taken from streams of `tokens` tokens. Every
+    /// piece has whole rounds of the list: as many as divide a stream into the least number of equal
+    /// pieces. A stream that is shorter than a round is one piece. Empty if it has no window.
     pub(super) fn of_piece(&self, tokens: usize) -> Vec<usize> {
-        let ends = self.cycled().scan(0, |end: &mut usize, length| {
-            *end += length;
-            Some(*end)
-        });
-        let in_stream = ends.take_while(|&end| end <= tokens).count();
-        if in_stream == 0 {
-            return Vec::new();
+        let rounds = tokens / self.lengths.iter().sum::<usize>();
+        if rounds > 0 {
+            let pieces = rounds.div_ceil(self.in_piece / self.lengths.len());
+            return self.lengths.repeat(rounds / pieces);
         }
-        let pieces = in_stream.div_ceil(self.in_piece);
-        self.cycled().take(in_stream / pieces).collect()
+        let mut end = 0;
+        let fits = |length: &&usize| {
+            end += **length;
+            end <= tokens
+        };
+        self.lengths.iter().take_while(fits).copied().collect()
     }
 }

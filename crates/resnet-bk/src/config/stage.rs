@@ -3,7 +3,6 @@
 use super::{ModelConfig, PlanConfig};
 use crate::batch::Windows;
 use crate::numerics::Precision;
-use resnet_bk_runtime::internal::architecture::Causality;
 use resnet_bk_runtime::internal::quantization::QuantizationPolicy;
 use serde::{Deserialize, Serialize};
 
@@ -75,19 +74,19 @@ pub struct Schedule {
     pub minutes: Option<f64>,
     /// Windows of `n_seq` tokens in a batch of one process.
     pub batch_size: usize,
-    /// Windows over which the state is carried, at most. The text is cut into pieces of so many
-    /// consecutive windows, all of the same number; a batch holds `batch_size` pieces side by side.
-    /// Each window begins with the state at the end of the one before, without a gradient into it. The
-    /// state is reset where new pieces begin, in an order drawn anew each epoch. 1 resets it at each
-    /// window, as the perplexity in windows of `n_seq` tokens does. A number larger than the text
-    /// has carries it through the whole epoch in `batch_size` streams. Needs a causal model without
-    /// `positions`, and such a teacher.
+    /// Largest number of consecutive windows over which the state is carried. The training text is cut
+    /// into pieces of so many windows. Consecutive batches go through `batch_size` pieces side by side,
+    /// and each window begins with the state at the end of the one before; no gradient flows into it. The
+    /// state is reset where new pieces begin, whose order is drawn anew for each epoch. With 1, it is reset at
+    /// each window, as in evaluation. With a number beyond the length of the text, it is carried through
+    /// the whole epoch, in `batch_size` streams. More than 1 needs a causal model without `positions`, and
+    /// such a teacher.
     pub carry_windows: usize,
-    /// Lengths in tokens of the windows of a piece, up to 8 of them, where the state is carried. A piece
-    /// goes round the list as often as it has windows, in an order drawn for each piece; a length that
-    /// stands twice comes twice as often. Without it, all windows have `n_seq` tokens. As in AWD-LSTM
-    /// (arXiv 1708.02182), the learning rate of a window is scaled by its length over that of the longest
-    /// one. On a GPU each length takes the memory of a step of its own.
+    /// Lengths in tokens of the windows over which the state is carried: at most 8, at most `carry_windows`,
+    /// and none where that is 1. The windows of a piece have the lengths of the list, again and again, in a random
+    /// order; a length can stand in it several times. Without it, all windows have `n_seq` tokens. The
+    /// learning rate of a step is scaled by the length of its windows over that of the longest one, as
+    /// in AWD-LSTM (Merity and others, arXiv 1708.02182). On a GPU each length takes the memory of a step.
     pub window_lengths: Vec<usize>,
     /// Peak learning rate.
     pub learning_rate: f64,
@@ -431,37 +430,6 @@ impl StageConfig {
             Self::Plan(_) => return true,
         };
         policy.is_some_and(|policy| policy.learned.is_some())
-    }
-
-    /// Checks that a student's windows are not longer than its teacher's position embeddings.
-    ///
-    /// # Errors
-    /// The length of the windows if it is too large.
-    pub fn check_windows(&self, before: &ModelConfig) -> Result<(), usize> {
-        let windows = self.model_after(before).n_seq;
-        let learns = matches!(self, Self::Distill(_) | Self::Plan(_));
-        if learns && before.positions && windows > before.n_seq { Err(windows) } else { Ok(()) }
-    }
-
-    /// Checks that the model after the stage, and a teacher, can carry their state from window to
-    /// window, if the schedule says so. `before` is the model before the stage.
-    ///
-    /// # Errors
-    /// What `carry_windows` must be for the first model that cannot.
-    pub fn check_carry(&self, before: &ModelConfig) -> Result<(), &'static str> {
-        if self.schedule().carry_windows == 1 {
-            return Ok(());
-        }
-        let fault = |model: &ModelConfig| match (model.positions, model.causality) {
-            (true, _) => Some("1 where a model has position embeddings (positions = true)"),
-            (false, Causality::Bidirectional) => {
-                Some("1 where a model is bidirectional (causality = \"bidirectional\")")
-            }
-            (false, Causality::Causal) => None,
-        };
-        let teacher = matches!(self, Self::Distill(_) | Self::Plan(_)).then_some(before);
-        let fault = fault(&self.model_after(before)).or_else(|| teacher.and_then(fault));
-        fault.map_or(Ok(()), Err)
     }
 
     /// Whether the stage chooses something on the dev slice.
