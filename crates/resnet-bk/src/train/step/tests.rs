@@ -191,7 +191,7 @@ fn a_student_of_ranks_goes_on_from_its_state_and_its_teacher_from_its_own() {
             }
         };
         let goes_on = student(&[Carried::Begin, Carried::Continue]);
-        compare(&format!("{mixer:?}"), &goes_on);
+        compare(&format!("{mixer:?}"), goes_on);
         let alone = Ranks::alone();
         let [with, begin, without] =
             [goes_on(&alone), student(&[Carried::Begin])(&alone), student(&[Carried::No])(&alone)];
