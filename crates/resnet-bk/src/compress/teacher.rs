@@ -33,6 +33,24 @@ impl Teacher {
         forward_of_step(&self.architecture, &self.device, forward)
     }
 
+    /// [`forward`](Self::forward), on a GPU beside the main stream until [`join`](Self::join).
+    pub fn forward_beside(&self, batch: &Batch) -> Output {
+        match &self.device {
+            Device::Cpu => self.forward(batch),
+            Device::Cuda(cuda) => {
+                batch.inputs.on(cuda);
+                cuda.fork(|| self.forward(batch))
+            }
+        }
+    }
+
+    /// Waits for [`forward_beside`](Self::forward_beside).
+    pub fn join(&self) {
+        if let Device::Cuda(cuda) = &self.device {
+            cuda.join();
+        }
+    }
+
     /// The teacher's distributions as soft targets with weight `alpha`. The hard targets have
     /// weight `1 - alpha`.
     pub fn soft_targets(&self, output: &Output, temperature: f32, alpha: f32) -> SoftTargets {

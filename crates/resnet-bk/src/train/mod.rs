@@ -141,6 +141,10 @@ pub trait Objective {
         None
     }
 
+    /// Called with each batch before the model's forward pass. On a GPU, what it launches may run beside
+    /// that pass.
+    fn before_forward(&mut self, _: &Batch) {}
+
     /// Loss of one batch, `[1]`.
     fn loss(&mut self, model: &LanguageModel, output: &Output, leaves: &Leaves, batch: &Batch) -> Tensor;
 }

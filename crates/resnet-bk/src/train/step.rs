@@ -144,6 +144,7 @@ pub(super) fn gradients(
         weight_dropout: config.weight_dropout,
         gumbel_noise: config.gumbel_noise,
     });
+    objective.before_forward(batch);
     let (output, mut loss) = forward_of_step(state.parameters.architecture(), state.parameters.device(), || {
         let output = model.forward(&batch.inputs, batch.n_seq, &mut mode);
         let loss = objective.loss(&model, &output, &leaves, batch);
