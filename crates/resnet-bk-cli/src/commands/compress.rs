@@ -1,8 +1,8 @@
 //! `resnet-bk compress`: runs all stages of a recipe, then writes the artifact and the report.
 
 use crate::failure::Failure;
-use crate::observers::Progress;
-use crate::printer::{Printer, grouped, note};
+use crate::observers::{Progress, ProgressMode, TimeLeft};
+use crate::printer::{Printer, grouped};
 use crate::{Outcome, device, interrupt, model_file, original, report, tables};
 use anyhow::Result;
 use clap::{Args, ValueEnum};
@@ -103,6 +103,10 @@ pub struct RunArguments {
     /// repeated
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
+    /// What stderr shows of the run; a bar where stderr is a terminal and lines elsewhere if it is not
+    /// said
+    #[arg(long, value_enum, value_name = "MODE")]
+    progress: Option<ProgressMode>,
 }
 
 impl RunArguments {
@@ -164,7 +168,8 @@ impl Run<'_> {
         if out.exists() && !out.is_dir() {
             return Err(Failure::new(format!("{} is not a folder", out.display()), "choose another --out").into());
         }
-        let device = device::open_on(ranks, self.arguments.device)?;
+        let shown = ProgressMode::resolve(self.arguments.progress);
+        let device = device::open_on(ranks, self.arguments.device, shown)?;
         // The first one downloads a text for the others.
         let corpus = ranks.in_turns(|| corpus::load(&self.arguments.corpus))?;
         let cache = if *no_cache { Cache::disabled() } else { Cache::from_env() };
@@ -178,10 +183,10 @@ impl Run<'_> {
             return Ok(Outcome::Done);
         }
         if let Some(license) = &corpus.license {
-            note(&format!("text: {license}"));
+            shown.fact(&format!("text: {license}"));
         }
         if !ranks.are_alone() {
-            note(&format!("processes: {}, each with batches of the recipe's size", ranks.count()));
+            shown.fact(&format!("processes: {}, each with batches of the recipe's size", ranks.count()));
         }
         let Self { recipe, arguments, model, baseline, vocabulary } = self;
         let is_original = |path: &PathBuf| ModelFile::of(path).is_ok_and(|kind| kind == ModelFile::Original);
@@ -190,12 +195,13 @@ impl Run<'_> {
         let causality = if begins_bidirectional { Causality::Bidirectional } else { recipe.model.causality };
         let given = |path| original::given(path, &arguments.set, vocabulary, &corpus.train);
         let (model, baseline) = (model.map(given).transpose()?, baseline.map(given).transpose()?);
-        let mut progress = Progress::new(causality);
+        let time_left = TimeLeft::new(pipeline::work(&recipe, model.is_some()), model.is_some(), ranks.count());
+        let mut progress = Progress::new(shown, causality, time_left, device.cuda().is_none());
         interrupt::watch(out.clone(), progress.bar(), ranks.count());
         let log = out.join(METRICS);
         let mut metrics = if *resume { MetricsLog::append(log) } else { MetricsLog::create(log) };
         if corpus.train.is_on_disk() {
-            note(&large_text(&corpus, &cache));
+            shown.fact(&large_text(&corpus, &cache));
         }
         let (resume, ranks) = (*resume, ranks.clone());
         let request = RunRequest { recipe, corpus, cache, out: out.clone(), resume, model, baseline, device, ranks };
@@ -204,17 +210,17 @@ impl Run<'_> {
         let logged = metrics.finish();
         let summary = result?;
         if let Err(error) = logged {
-            note(&format!("warning: {} is not complete: {error}", out.join(METRICS).display()));
+            shown.warning(&format!("{} is not complete: {error}", out.join(METRICS).display()));
         }
         // Write the files first, because printing can fail.
         if let Err(error) = report::write(out) {
-            note(&format!("warning: the report was not written: {error:#}"));
+            shown.warning(&format!("the report was not written: {error:#}"));
         }
         if let Some(sentence) = summary.worse_than_ngrams() {
-            note(&format!("failed: {sentence}"));
+            shown.verdict(&format!("failed: {sentence}"));
         }
         for missed in tables::missed(&summary) {
-            note(&format!("target missed: {missed}"));
+            shown.verdict(&format!("target missed: {missed}"));
         }
         printer.line(tables::stages(&summary))?;
         printer.line("")?;

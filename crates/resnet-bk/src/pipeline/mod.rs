@@ -18,15 +18,17 @@ mod finish;
 mod folder;
 mod given;
 mod text;
+mod work;
 
 pub use error::RunError;
 pub use folder::RECIPE;
 pub use given::GivenModel;
 pub use text::{FEW_HELD_OUT, MANY_UNKNOWN, MIN_HELD_OUT};
+pub use work::{QUANTIZED_COST, StageWork, work};
 
 use crate::batch::Batches;
 use crate::checkpoint::{Checkpoint, ModelState};
-use crate::compress::{StageContext, is_enabled};
+use crate::compress::StageContext;
 use crate::config::{ModelConfig, Recipe, StageConfig, StageKind};
 use crate::corpus::{Cache, Corpus, cached_vocabulary};
 use crate::device::{Device, catch};
@@ -43,6 +45,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 use text::Text;
+use work::stages_to_run;
 
 /// Inputs of a run.
 #[derive(Clone, Debug)]
@@ -87,12 +90,10 @@ pub fn run(request: &RunRequest, observer: &mut dyn Observer) -> Result<Summary,
 
 fn run_stages(request: &RunRequest, observer: &mut dyn Observer) -> Result<Summary, RunError> {
     let (recipe, ranks) = (&request.recipe, &request.ranks);
-    // A given model replaces the `train` stages at the beginning of the recipe.
-    let leading = |stage: &&StageConfig| request.model.is_some() && stage.kind() == StageKind::Train;
-    let stages: Vec<&StageConfig> =
-        recipe.stages.iter().skip_while(leading).filter(|stage| is_enabled(stage.kind(), &recipe.model)).collect();
-    let nothing_left =
-        if recipe.stages.iter().all(|stage| leading(&stage)) { RunError::OnlyTraining } else { RunError::NoStages };
+    let stages = stages_to_run(recipe, request.model.is_some());
+    let is_training = |stage: &StageConfig| stage.kind() == StageKind::Train;
+    let only_training = request.model.is_some() && recipe.stages.iter().all(is_training);
+    let nothing_left = if only_training { RunError::OnlyTraining } else { RunError::NoStages };
     let first = stages.first().ok_or(nothing_left)?;
     if request.model.is_none() && first.kind() != StageKind::Train {
         return Err(RunError::NothingToCompress(first.kind()));
