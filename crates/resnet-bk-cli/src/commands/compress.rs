@@ -1,7 +1,8 @@
 //! `resnet-bk compress`: runs all stages of a recipe, then writes the artifact and the report.
 
+use super::dry_run;
 use crate::failure::Failure;
-use crate::observers::{Progress, ProgressMode, TimeLeft};
+use crate::observers::{Progress, ProgressMode, TimeLeft, Warnings};
 use crate::printer::{Printer, grouped};
 use crate::{Outcome, device, interrupt, model_file, original, report, tables};
 use anyhow::Result;
@@ -107,6 +108,13 @@ pub struct RunArguments {
     /// said
     #[arg(long, value_enum, value_name = "MODE")]
     progress: Option<ProgressMode>,
+    /// Check everything, take a few steps of each stage, and print what the run will be: stages, time,
+    /// memory and sizes. Nothing is trained or written but the caches of texts
+    #[arg(long, conflicts_with = "resume")]
+    dry_run: bool,
+    /// Print the result of --dry-run as JSON
+    #[arg(long, requires = "dry_run")]
+    json: bool,
 }
 
 impl RunArguments {
@@ -179,7 +187,10 @@ impl Run<'_> {
             let [model, baseline] = [model, baseline].map(|path| path.map(GivenModel::from));
             let (out, resume, ranks) = (out.clone(), *resume, ranks.clone());
             let request = RunRequest { recipe, corpus, cache, out, resume, model, baseline, device, ranks };
-            pipeline::run(&request, &mut Silent)?;
+            match self.arguments.dry_run {
+                true => drop(pipeline::forecast(&request, &mut Silent)?),
+                false => drop(pipeline::run(&request, &mut Silent)?),
+            }
             return Ok(Outcome::Done);
         }
         if let Some(license) = &corpus.license {
@@ -195,16 +206,22 @@ impl Run<'_> {
         let causality = if begins_bidirectional { Causality::Bidirectional } else { recipe.model.causality };
         let given = |path| original::given(path, &arguments.set, vocabulary, &corpus.train);
         let (model, baseline) = (model.map(given).transpose()?, baseline.map(given).transpose()?);
-        let time_left = TimeLeft::new(pipeline::work(&recipe, model.is_some()), model.is_some(), ranks.count());
-        let mut progress = Progress::new(shown, causality, time_left, device.cuda().is_none());
-        interrupt::watch(out.clone(), progress.bar(), ranks.count());
-        let log = out.join(METRICS);
-        let mut metrics = if *resume { MetricsLog::append(log) } else { MetricsLog::create(log) };
         if corpus.train.is_on_disk() {
             shown.fact(&large_text(&corpus, &cache));
         }
+        let is_on_cpu = device.cuda().is_none();
         let (resume, ranks) = (*resume, ranks.clone());
         let request = RunRequest { recipe, corpus, cache, out: out.clone(), resume, model, baseline, device, ranks };
+        if arguments.dry_run {
+            let forecast = pipeline::forecast(&request, &mut Warnings(shown))?;
+            return dry_run::print(&forecast, arguments.json, printer);
+        }
+        let RunRequest { recipe, model, ranks, .. } = &request;
+        let time_left = TimeLeft::new(pipeline::work(recipe, model.is_some()), model.is_some(), ranks.count());
+        let mut progress = Progress::new(shown, causality, time_left, is_on_cpu);
+        interrupt::watch(out.clone(), progress.bar(), ranks.count());
+        let log = out.join(METRICS);
+        let mut metrics = if resume { MetricsLog::append(log) } else { MetricsLog::create(log) };
         let result = pipeline::run(&request, &mut Fanout(vec![&mut progress, &mut metrics]));
         drop(progress);
         let logged = metrics.finish();

@@ -2,6 +2,7 @@
 
 mod bench;
 mod compress;
+mod dry_run;
 mod eval;
 mod export;
 mod generate;

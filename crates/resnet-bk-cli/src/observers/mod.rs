@@ -4,6 +4,6 @@ mod mode;
 mod progress;
 mod time_left;
 
-pub use mode::ProgressMode;
+pub use mode::{ProgressMode, Warnings};
 pub use progress::{Bar, Progress};
 pub use time_left::TimeLeft;

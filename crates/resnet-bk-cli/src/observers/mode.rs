@@ -2,7 +2,7 @@
 
 use crate::printer::{json_note, note};
 use clap::ValueEnum;
-use resnet_bk::observer::Event;
+use resnet_bk::observer::{Event, Observer};
 use std::io::{IsTerminal, stderr};
 
 /// How a run is shown on stderr. Errors are always shown.
@@ -53,5 +53,16 @@ impl ProgressMode {
     /// Whether progress is shown to people.
     pub fn draws(self) -> bool {
         matches!(self, Self::Bar | Self::Lines)
+    }
+}
+
+/// Shows the warnings of a run, and nothing else.
+pub struct Warnings(pub ProgressMode);
+
+impl Observer for Warnings {
+    fn event(&mut self, event: &Event) {
+        if let Event::Warning { message } = event {
+            self.0.warning(message);
+        }
     }
 }

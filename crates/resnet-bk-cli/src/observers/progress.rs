@@ -2,7 +2,7 @@
 //! alone.
 
 use super::time_left::smoothed;
-use super::{ProgressMode, TimeLeft};
+use super::{ProgressMode, TimeLeft, Warnings};
 use crate::printer::{duration, grouped, json_note, note, percent, perplexity, seconds};
 use crate::tables::mark;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -179,8 +179,7 @@ impl Observer for Progress {
     fn event(&mut self, event: &Event) {
         match (self.mode, event) {
             (ProgressMode::Json, event) => json_note(event),
-            (ProgressMode::None, Event::Warning { message }) => self.mode.warning(message),
-            (ProgressMode::None, _) => {}
+            (ProgressMode::None, event) => Warnings(self.mode).event(event),
             (ProgressMode::Bar | ProgressMode::Lines, event) => {
                 self.time_left.event(event);
                 self.show(event);
