@@ -33,6 +33,8 @@ fn help() {
         "inspect --help",
         "export --help",
         "report --help",
+        "completions --help",
+        "man --help",
         "bench --help",
         "bench kernel --help",
         "bench step --help",

@@ -1,12 +1,14 @@
 //! The subcommands, one per file. Each file begins with the arguments.
 
 mod bench;
+mod completions;
 mod compress;
 mod dry_run;
 mod eval;
 mod export;
 mod generate;
 mod inspect;
+mod man;
 mod report;
 mod score;
 mod suggest;
@@ -30,6 +32,8 @@ pub enum Command {
     Export(export::Export),
     Report(report::Report),
     Bench(bench::Bench),
+    Completions(completions::Completions),
+    Man(man::Man),
 }
 
 /// Runs a subcommand.
@@ -44,6 +48,8 @@ pub fn run(command: Command, printer: &mut Printer) -> Result<Outcome> {
         Command::Inspect(arguments) => inspect::run(&arguments, printer),
         Command::Export(arguments) => export::run(&arguments, printer),
         Command::Report(arguments) => report::run(&arguments),
+        Command::Completions(arguments) => completions::run(&arguments, printer),
+        Command::Man(arguments) => man::run(&arguments),
         Command::Bench(arguments) => processes::run(|ranks| bench::run(&arguments, ranks, printer)),
     }
 }
