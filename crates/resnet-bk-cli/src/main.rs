@@ -15,6 +15,7 @@ mod printer;
 mod processes;
 mod report;
 mod run_folder;
+mod runs;
 mod shipped;
 mod tables;
 mod text_file;

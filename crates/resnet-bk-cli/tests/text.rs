@@ -33,6 +33,7 @@ fn help() {
         "inspect --help",
         "export --help",
         "report --help",
+        "runs --help",
         "completions --help",
         "man --help",
         "bench --help",

@@ -10,6 +10,7 @@ mod generate;
 mod inspect;
 mod man;
 mod report;
+mod runs;
 mod score;
 mod suggest;
 mod train;
@@ -31,6 +32,7 @@ pub enum Command {
     Inspect(inspect::Inspect),
     Export(export::Export),
     Report(report::Report),
+    Runs(runs::RunsArguments),
     Bench(bench::Bench),
     Completions(completions::Completions),
     Man(man::Man),
@@ -48,6 +50,7 @@ pub fn run(command: Command, printer: &mut Printer) -> Result<Outcome> {
         Command::Inspect(arguments) => inspect::run(&arguments, printer),
         Command::Export(arguments) => export::run(&arguments, printer),
         Command::Report(arguments) => report::run(&arguments),
+        Command::Runs(arguments) => runs::run(&arguments, printer),
         Command::Completions(arguments) => completions::run(&arguments, printer),
         Command::Man(arguments) => man::run(&arguments),
         Command::Bench(arguments) => processes::run(|ranks| bench::run(&arguments, ranks, printer)),

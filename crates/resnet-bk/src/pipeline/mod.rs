@@ -23,7 +23,7 @@ mod text;
 mod work;
 
 pub use error::RunError;
-pub use folder::RECIPE;
+pub use folder::{RECIPE, is_run, is_running};
 pub use forecast::{Forecast, StageForecast, forecast};
 pub use given::GivenModel;
 pub use text::{FEW_HELD_OUT, MANY_UNKNOWN, MIN_HELD_OUT};
