@@ -213,6 +213,7 @@ impl Run<'_> {
         let (resume, ranks) = (*resume, ranks.clone());
         let request = RunRequest { recipe, corpus, cache, out: out.clone(), resume, model, baseline, device, ranks };
         if arguments.dry_run {
+            shown.fact("timing a few steps of each stage");
             let forecast = pipeline::forecast(&request, &mut Warnings(shown))?;
             return dry_run::print(&forecast, arguments.json, printer);
         }

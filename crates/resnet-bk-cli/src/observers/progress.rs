@@ -157,7 +157,7 @@ impl Progress {
     fn left(&self) -> String {
         match (self.time_left.of_stage(), self.time_left.of_run()) {
             (Some(stage), Some(run)) if run > stage => {
-                format!(", {} left, about {} of the run", duration(stage), duration(run))
+                format!(", {} left, about {} left of the run", duration(stage), duration(run))
             }
             (Some(stage), _) => format!(", {} left", duration(stage)),
             _ => String::new(),
