@@ -17,7 +17,7 @@ use resnet_bk_runtime::internal::score::{self, windows};
 use resnet_bk_runtime::internal::tensor_spec::TensorSpec;
 
 /// Windows per forward pass of the training model.
-const WINDOWS: usize = 64;
+pub(crate) const WINDOWS: usize = 64;
 
 /// Result of an evaluation.
 #[derive(Clone, Copy, Debug, PartialEq)]

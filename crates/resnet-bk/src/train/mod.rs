@@ -17,6 +17,7 @@ use adamw::decays;
 pub(crate) use best_epoch::BEST_EPOCH;
 pub use best_epoch::EpochPerplexity;
 pub use gradients::global_norm;
+pub use minutes::QUANTIZED_COST;
 pub use schedule::{Length, learning_rate};
 pub use step::{Optimization, StepOutcome, Steps};
 

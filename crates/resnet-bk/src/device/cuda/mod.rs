@@ -114,6 +114,16 @@ pub fn has_gpu() -> bool {
         && CudaContext::device_count().is_ok_and(|n| n > 0)
 }
 
+/// The names of the machine's GPUs, whether or not they can be used.
+pub fn names() -> Vec<String> {
+    if !has_gpu() {
+        return Vec::new();
+    }
+    let count = CudaContext::device_count().unwrap_or(0);
+    let name = |number: i32| result::device::get(number).and_then(result::device::get_name);
+    (0..count).map(|number| name(number).unwrap_or_else(|_| "unknown".to_owned())).collect()
+}
+
 impl Cuda {
     /// Opens a GPU: loads the libraries, and compiles the kernels or reads them from the cache.
     ///
