@@ -10,7 +10,7 @@ use resnet_bk::config::{Against, Recipe, parse_loss};
 use resnet_bk::corpus::{self, Cache, Corpus};
 use resnet_bk::device::DeviceChoice;
 use resnet_bk::export::ModelFile;
-use resnet_bk::observer::{Fanout, METRICS, MetricsLog, Silent};
+use resnet_bk::observer::{Fanout, RunLog, Silent};
 use resnet_bk::pipeline::{self, GivenModel, RunRequest};
 use resnet_bk::ranks::Ranks;
 use resnet_bk_runtime::internal::architecture::Causality;
@@ -192,19 +192,18 @@ impl Run<'_> {
         let (model, baseline) = (model.map(given).transpose()?, baseline.map(given).transpose()?);
         let mut progress = Progress::new(causality);
         interrupt::watch(out.clone(), progress.bar(), ranks.count());
-        let log = out.join(METRICS);
-        let mut metrics = if *resume { MetricsLog::append(log) } else { MetricsLog::create(log) };
+        let mut log = RunLog::new(out, *resume);
         if corpus.train.is_on_disk() {
             note(&large_text(&corpus, &cache));
         }
         let (resume, ranks) = (*resume, ranks.clone());
         let request = RunRequest { recipe, corpus, cache, out: out.clone(), resume, model, baseline, device, ranks };
-        let result = pipeline::run(&request, &mut Fanout(vec![&mut progress, &mut metrics]));
+        let result = pipeline::run(&request, &mut Fanout(vec![&mut progress, &mut log]));
         drop(progress);
-        let logged = metrics.finish();
+        let logged = log.finish();
         let summary = result?;
         if let Err(error) = logged {
-            note(&format!("warning: {} is not complete: {error}", out.join(METRICS).display()));
+            note(&format!("warning: {error}"));
         }
         // Write the files first, because printing can fail.
         if let Err(error) = report::write(out) {

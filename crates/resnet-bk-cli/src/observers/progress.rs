@@ -162,6 +162,7 @@ impl Observer for Progress {
                 weights_bytes.map_or(String::new(), |bytes| format!(", {} bytes of weights", grouped(bytes))),
                 seconds(time),
             )),
+            Event::ModelMeasured { .. } | Event::SizeMeasured { .. } => {}
             Event::Warning { message } => self.bar.note(&format!("warning: {message}")),
             Event::ExpertRemoved(removal) => self.say(&format!(
                 "expert {} of block {} {} before step {}: {} (used for {} of the training tokens)",
