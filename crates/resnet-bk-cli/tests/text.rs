@@ -88,5 +88,9 @@ fn errors_of_models_and_runs() {
         "report missing",
         "report .",
         "report damaged",
+        "report",
+        "report --compare run --out compared.html",
+        "report --compare run damaged",
+        "report --compare run missing --out compared.html",
     ]));
 }

@@ -9,7 +9,7 @@ use pyo3::exceptions::PyUserWarning;
 use pyo3::prelude::*;
 use resnet_bk::corpus::Cache;
 use resnet_bk::device::DeviceChoice;
-use resnet_bk::observer::{Event, Fanout, METRICS, MetricsLog, Observer};
+use resnet_bk::observer::{Event, Fanout, Observer, RunLog};
 use resnet_bk::pipeline::{self, RunRequest};
 use resnet_bk::ranks::Ranks;
 use resnet_bk::summary::Summary;
@@ -57,18 +57,17 @@ pub fn execute(py: Python<'_>, request: Request) -> PyResult<()> {
     let model = request.model.map(given).transpose()?;
     let baseline = request.baseline.map(given).transpose()?;
     let cache = if request.cache { Cache::from_env() } else { Cache::disabled() };
-    let log = out.join(METRICS);
-    let mut metrics = if resume { MetricsLog::append(log) } else { MetricsLog::create(log) };
+    let mut log = RunLog::new(&out, resume);
     let mut python = PythonObserver { callback: request.callback, failure: None };
     let request = RunRequest { recipe, corpus, cache, out, resume, model, baseline, device, ranks: Ranks::alone() };
-    let result = py.detach(|| pipeline::run(&request, &mut Fanout(vec![&mut metrics, &mut python])));
+    let result = py.detach(|| pipeline::run(&request, &mut Fanout(vec![&mut log, &mut python])));
     // An exception of the callback, and Ctrl-C, are the cause of a run that was stopped.
     if let Some(failure) = python.failure {
         return Err(failure);
     }
     result.map_err(exception)?;
-    if let Err(error) = metrics.finish() {
-        warn(py, &format!("{} is not complete: {error}", request.out.join(METRICS).display()))?;
+    if let Err(error) = log.finish() {
+        warn(py, &error.to_string())?;
     }
     py.check_signals()
 }

@@ -11,7 +11,7 @@ use resnet_bk::config::{Against, Recipe, parse_loss};
 use resnet_bk::corpus::{self, Cache, Corpus};
 use resnet_bk::device::DeviceChoice;
 use resnet_bk::export::ModelFile;
-use resnet_bk::observer::{Fanout, METRICS, MetricsLog, Silent};
+use resnet_bk::observer::{Fanout, RunLog, Silent};
 use resnet_bk::pipeline::{self, GivenModel, RunRequest};
 use resnet_bk::ranks::Ranks;
 use resnet_bk_runtime::internal::architecture::Causality;
@@ -221,14 +221,13 @@ impl Run<'_> {
         let time_left = TimeLeft::new(pipeline::work(recipe, model.is_some()), model.is_some(), ranks.count());
         let mut progress = Progress::new(shown, causality, time_left, is_on_cpu);
         interrupt::watch(out.clone(), progress.bar(), ranks.count());
-        let log = out.join(METRICS);
-        let mut metrics = if resume { MetricsLog::append(log) } else { MetricsLog::create(log) };
-        let result = pipeline::run(&request, &mut Fanout(vec![&mut progress, &mut metrics]));
+        let mut log = RunLog::new(out, resume);
+        let result = pipeline::run(&request, &mut Fanout(vec![&mut progress, &mut log]));
         drop(progress);
-        let logged = metrics.finish();
+        let logged = log.finish();
         let summary = result?;
         if let Err(error) = logged {
-            shown.warning(&format!("{} is not complete: {error}", out.join(METRICS).display()));
+            shown.warning(&error.to_string());
         }
         // Write the files first, because printing can fail.
         if let Err(error) = report::write(out) {

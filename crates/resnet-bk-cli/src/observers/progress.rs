@@ -239,6 +239,7 @@ impl Progress {
                     seconds(time),
                 ));
             }
+            Event::ModelMeasured { .. } | Event::SizeMeasured { .. } => {}
             Event::Warning { message } => self.bar.above(|| self.mode.warning(message)),
             Event::ExpertRemoved(removal) => self.say(&format!(
                 "expert {} of block {} {} before step {}: {} (used for {} of the training tokens)",

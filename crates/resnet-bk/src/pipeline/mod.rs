@@ -13,6 +13,7 @@
 
 mod baselines;
 mod budget;
+mod continuations;
 mod error;
 mod finish;
 mod folder;
@@ -35,7 +36,7 @@ use crate::config::{ModelConfig, Recipe, StageConfig, StageKind};
 use crate::corpus::{Cache, Corpus, cached_vocabulary};
 use crate::device::{Device, catch};
 use crate::environment::Environment;
-use crate::export::weights_bytes;
+use crate::export::weights_breakdown;
 use crate::memory;
 use crate::observer::{Event, Observer};
 use crate::ranks::Ranks;
@@ -257,7 +258,10 @@ impl<'a> Run<'a> {
         let context = StageContext { stage: &stage, streams: &self.text.streams, teacher, observer: &mut *observer };
         let trained = config.runner().run(&mut self.checkpoint, context)?;
         let is_fresh = config.has_own_model() || (index == 0 && self.request.model.is_none());
-        let summary = self.summarize(config, is_fresh, &trained, before + started.elapsed().as_secs_f64())?;
+        let seconds = before + started.elapsed().as_secs_f64();
+        let size_breakdown = weights_breakdown(&self.checkpoint.model.parameters)?;
+        observer.event(&Event::SizeMeasured { stage: number, bytes: size_breakdown.by_part() });
+        let summary = self.summarize(config, is_fresh, trained, size_breakdown.weights_bytes(), seconds);
         observer.event(&Event::StageEnded {
             stage: number,
             kind: config.kind(),
@@ -311,10 +315,10 @@ impl<'a> Run<'a> {
         &mut self,
         config: &StageConfig,
         fresh_model: bool,
-        trained: &Trained,
+        trained: Trained,
+        weights_bytes: u64,
         seconds: f64,
-    ) -> Result<StageSummary, RunError> {
-        let weights_bytes = weights_bytes(&self.checkpoint.model.parameters)?;
+    ) -> StageSummary {
         // A new model in a `train` stage has only its own epochs. A student also counts its
         // teacher's.
         let begins_anew = fresh_model && config.kind() == StageKind::Train;
@@ -323,7 +327,7 @@ impl<'a> Run<'a> {
         self.checkpoint.history.trained_to_end = trained.trained_to_end;
         let parameters = &self.checkpoint.model.parameters;
         let architecture = parameters.architecture();
-        Ok(StageSummary {
+        StageSummary {
             stage: self.checkpoint.history.stages.len() + 1,
             kind: config.kind(),
             epochs: trained.epochs,
@@ -337,9 +341,10 @@ impl<'a> Run<'a> {
             nonzero_parameters: parameters.nonzero_count(),
             experts: architecture.experts.clone(),
             weights_bytes,
+            expert_usage: trained.expert_usage,
             valid_perplexity: trained.valid_perplexity,
             dev_perplexity: trained.dev_perplexity,
             seconds,
-        })
+        }
     }
 }
