@@ -15,12 +15,15 @@ mod printer;
 mod processes;
 mod report;
 mod run_folder;
+mod runs;
 mod shipped;
 mod tables;
 mod text_file;
+mod version;
 
 use anyhow::Result;
 use clap::Parser;
+use clap::error::ErrorKind;
 use commands::Command;
 use failure::Failure;
 use printer::Printer;
@@ -35,6 +38,7 @@ static ALLOCATOR: resnet_bk::Allocator = resnet_bk::Allocator;
 #[command(
     name = "resnet-bk",
     version,
+    long_version = version::LONG,
     after_help = "Exit codes: 0 done, 1 a target was missed or bigram counts predict as well, 2 an error, 130 interrupted by Ctrl-C. Results go to stdout, \
                   everything else to stderr."
 )]
@@ -65,6 +69,9 @@ fn main() -> ExitCode {
         Err(usage) if usage.use_stderr() => {
             printer::note(usage.render().to_string().trim_end());
             return ExitCode::from(2);
+        }
+        Err(text) if text.kind() == ErrorKind::DisplayVersion => {
+            version::print(&text.render().to_string(), &mut printer)
         }
         Err(help) => printer.stream(&help.render().to_string()).map(|()| Outcome::Done).map_err(Into::into),
     };

@@ -46,12 +46,7 @@ impl Printer {
         if !self.is_terminal {
             return self.line(json);
         }
-        // Escape as JSON does, so that the output stays valid JSON.
-        let shown: String = json
-            .chars()
-            .map(|c| if is_control(c) { format!("\\u{:04x}", u32::from(c)) } else { c.to_string() })
-            .collect();
-        self.line(shown)
+        self.line(json_escaped(&json))
     }
 
     /// Flushes the output.
@@ -100,6 +95,18 @@ impl Printer {
 /// cannot be reported.
 pub fn note(message: &str) {
     let _ = writeln!(io::stderr(), "{}", escaped(message));
+}
+
+/// Prints a value as one line of JSON on stderr.
+pub fn json_note(value: &impl Serialize) {
+    let json = serde_json::to_string(value).expect("events are plain data");
+    let _ = writeln!(io::stderr(), "{}", json_escaped(&json));
+}
+
+/// JSON with the characters escaped that [`escaped`] escapes, as JSON does, so that it stays valid.
+fn json_escaped(json: &str) -> String {
+    let shown = |c: char| if is_control(c) { format!("\\u{:04x}", u32::from(c)) } else { c.to_string() };
+    json.chars().map(shown).collect()
 }
 
 /// Prints the last message on stderr: no other can follow while the lock is held.
@@ -202,6 +209,17 @@ pub fn percent(value: f64) -> String {
     format!("{rounded} %")
 }
 
+/// A duration for people, such as `45 s`, `12 min`, `3 h 20 min` or `2 days 4 h`.
+pub fn duration(seconds: f64) -> String {
+    let minutes = (seconds / 60.0).round() as u64;
+    match minutes {
+        _ if seconds < 59.5 => format!("{seconds:.0} s"),
+        0..60 => format!("{minutes} min"),
+        60..2880 => format!("{} h {} min", minutes / 60, minutes % 60),
+        _ => format!("{} days {} h", minutes / 1440, minutes % 1440 / 60),
+    }
+}
+
 /// Wall time in seconds.
 pub fn seconds(value: f64) -> String {
     format!("{value:.1}")
@@ -220,6 +238,8 @@ mod tests {
         assert_eq!([0.153, -0.02].map(change), ["+15.3 %", "-2.0 %"]);
         assert_eq!([0.15, 0.125].map(percent), ["15 %", "12.5 %"]);
         assert_eq!([278.3, 1e6].map(perplexity), ["278.30", "1.000e6"]);
+        let durations = [0.4, 59.4, 59.6, 3_569.0, 3_571.0, 86_400.0, 200_000.0].map(duration);
+        assert_eq!(durations, ["0 s", "59 s", "1 min", "59 min", "1 h 0 min", "24 h 0 min", "2 days 7 h"]);
     }
 
     /// Collects the output of a printer.

@@ -23,6 +23,12 @@ fn a_model_is_compressed_measured_and_used() {
     for file in ["recipe.toml", "metrics.jsonl", "model.rbk", "summary.json", "report.html"] {
         assert!(run.join(file).is_file(), "{file}");
     }
+    let events = || std::fs::read_dir(run.join("tensorboard")).expect("a folder").count();
+    assert_eq!(events(), 1);
+    let page = std::fs::read_to_string(run.join("report.html")).expect("a page");
+    for section in ["class=\"treemap ", "class=\"heat\"", "class=\"histograms\"", "class=\"sample\"", "SHA-256"] {
+        assert!(page.contains(section), "{section}");
+    }
     let summary: Value =
         serde_json::from_str(&std::fs::read_to_string(run.join("summary.json")).expect("a summary")).expect("JSON");
 
@@ -127,6 +133,7 @@ hint: leave out --int8"
     assert_eq!(stdout(&resumed, 0), table);
     let log = std::fs::read_to_string(run.join("metrics.jsonl")).expect("a log");
     assert!(log == metrics, "a finished run logs nothing more: {:?}", log.strip_prefix(&metrics));
+    assert_eq!(events(), 1);
 
     // The same model with a target that it cannot reach.
     let missed = place.compress("run", &["--resume", "--target", "1e6", "--max-loss", "1000%"]);
@@ -189,6 +196,33 @@ fn a_report_is_drawn_from_the_files_of_a_run_alone() {
     assert!(stderr(&damaged).contains("summary.json is not a sound summary"), "{}", stderr(&damaged));
     std::fs::remove_file(place.path().join("summary.json")).expect("removed");
     assert!(stderr(&resnet_bk(&["report", text(place.path())])).contains("is not finished"));
+}
+
+#[test]
+fn runs_are_compared_in_one_page() {
+    let place = tempfile::tempdir().expect("a folder");
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/run");
+    let copy = place.path().join("smaller");
+    std::fs::create_dir(&copy).expect("a folder");
+    let summary = std::fs::read_to_string(data.join("summary.json")).expect("a summary");
+    std::fs::write(copy.join("summary.json"), summary.replace("\"bytes_weights\": 166172", "\"bytes_weights\": 90000"))
+        .expect("written");
+    let out = place.path().join("pages/compared.html");
+    let output = resnet_bk(&["report", "--compare", text(&data), text(&copy), "--out", text(&out)]);
+    assert_eq!(stdout(&output, 0), "");
+    let page = std::fs::read_to_string(&out).expect("a page");
+    assert!(page.contains("2 runs compared") && page.contains("90,000") && page.contains("166,172"));
+    assert_eq!(page.matches("src=\"data:image/png;base64,").count(), 1);
+    // Nothing is written to the runs.
+    assert_eq!(std::fs::read_dir(&copy).expect("a folder").count(), 1);
+
+    let refused = resnet_bk(&["report", "--compare", text(&data), text(place.path()), "--out", text(&out)]);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(stderr(&refused).contains("is not the folder of a run: it has no summary.json"), "{}", stderr(&refused));
+    let other = summary.replace(&"2".repeat(64), &"5".repeat(64));
+    std::fs::write(copy.join("summary.json"), other).expect("written");
+    let refused = resnet_bk(&["report", "--compare", text(&data), text(&copy), "--out", text(&out)]);
+    assert!(stderr(&refused).contains("the second has another held-out text"), "{}", stderr(&refused));
 }
 
 #[test]

@@ -33,6 +33,9 @@ fn help() {
         "inspect --help",
         "export --help",
         "report --help",
+        "runs --help",
+        "completions --help",
+        "man --help",
         "bench --help",
         "bench kernel --help",
         "bench step --help",
@@ -85,5 +88,9 @@ fn errors_of_models_and_runs() {
         "report missing",
         "report .",
         "report damaged",
+        "report",
+        "report --compare run --out compared.html",
+        "report --compare run damaged",
+        "report --compare run missing --out compared.html",
     ]));
 }

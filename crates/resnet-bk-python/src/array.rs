@@ -42,6 +42,11 @@ pub fn array<'py, T: Element>(py: Python<'py>, values: &[T]) -> PyResult<Bound<'
     py.import("numpy")?.call_method1("frombuffer", (PyByteArray::new(py, &bytes), T::DTYPE))
 }
 
+/// A new array with this shape.
+pub fn reshaped<'py, T: Element>(py: Python<'py>, values: &[T], shape: &[usize]) -> PyResult<Bound<'py, PyAny>> {
+    array(py, values)?.call_method1("reshape", (shape.to_vec(),))
+}
+
 /// The elements of anything that NumPy makes an array of, in row-major order, and its shape. Numbers
 /// are converted to the type.
 pub fn elements<T: Element>(array: &Bound<'_, PyAny>) -> PyResult<(Vec<T>, Vec<usize>)> {

@@ -1,6 +1,6 @@
 //! The quantizer, the pruner and the distillation loss on NumPy arrays.
 
-use crate::array::{array, elements};
+use crate::array::{elements, reshaped};
 use crate::error::{argument, exception};
 use pyo3::prelude::*;
 use resnet_bk::components;
@@ -50,12 +50,4 @@ pub fn distillation_loss<'py>(
     let computed = py.detach(|| components::distillation_loss(&student, &teacher, &ids, temperature, alpha));
     let (loss, gradient) = computed.map_err(exception)?;
     Ok((loss, reshaped(py, &gradient, &shape)?))
-}
-
-fn reshaped<'py, T: crate::array::Element>(
-    py: Python<'py>,
-    values: &[T],
-    shape: &[usize],
-) -> PyResult<Bound<'py, PyAny>> {
-    array(py, values)?.call_method1("reshape", (shape.to_vec(),))
 }

@@ -2,12 +2,14 @@
 
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
+use resnet_bk::checkpoint::CheckpointError;
 use resnet_bk::components::ComponentError;
 use resnet_bk::config::RecipeError;
 use resnet_bk::corpus::CorpusError;
 use resnet_bk::device::DeviceError;
 use resnet_bk::export::LoadError;
 use resnet_bk::hints::{causes, hint, message};
+use resnet_bk::original::{Fault, IdsError, OriginalError};
 use resnet_bk::pipeline::RunError;
 use resnet_bk::train::TrainError;
 use resnet_bk_runtime::internal::artifact::ArtifactError;
@@ -40,6 +42,27 @@ impl Classed for CorpusError {
 impl Classed for DeviceError {
     fn class(&self) -> &'static str {
         "DeviceError"
+    }
+}
+
+impl Classed for CheckpointError {
+    fn class(&self) -> &'static str {
+        "ModelError"
+    }
+}
+
+impl Classed for OriginalError {
+    fn class(&self) -> &'static str {
+        match &*self.fault {
+            Fault::Corpus(_) => "CorpusError",
+            _ => "ModelError",
+        }
+    }
+}
+
+impl Classed for IdsError {
+    fn class(&self) -> &'static str {
+        "ArgumentError"
     }
 }
 

@@ -1,9 +1,9 @@
 //! Using a model.
 
-use crate::array::array;
-use crate::error::exception;
+use crate::array::{array, reshaped};
+use crate::error::{exception, new};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyString};
+use pyo3::types::{PyBytes, PyDict, PyString};
 use resnet_bk::export::{self, ModelFile};
 use resnet_bk_runtime::internal::artifact::Artifact;
 use resnet_bk_runtime::{GenerateOptions, Suggestion};
@@ -33,12 +33,25 @@ fn artifact_bytes(source: &Bound<'_, PyAny>) -> PyResult<Vec<u8>> {
 fn read(path: &Path) -> PyResult<Vec<u8>> {
     let unreadable = |source| exception(resnet_bk_runtime::Error::Read { path: path.to_owned(), source });
     match ModelFile::of(path) {
-        // One of the original project is refused: it has no vocabulary.
-        Ok(ModelFile::Checkpoint | ModelFile::Original) => {
-            export::load(path).map_err(exception)?.to_bytes().map_err(exception)
+        Ok(ModelFile::Checkpoint) => export::load(path).map_err(exception)?.to_bytes().map_err(exception),
+        Ok(ModelFile::Original) => {
+            let message = format!("{} is a checkpoint of Project ResNet-BK, which has no vocabulary", path.display());
+            Err(new(
+                "ModelError",
+                &message,
+                Some("resnet_bk.load_original(path, vocabulary=FILE).pack() makes a model of it"),
+            ))
         }
         Ok(ModelFile::Artifact) => std::fs::read(path).map_err(unreadable),
         Err(error) => Err(exception(error)),
+    }
+}
+
+impl LanguageModel {
+    /// The model of an artifact.
+    pub fn of_artifact(py: Python<'_>, bytes: Vec<u8>) -> PyResult<Self> {
+        let model = py.detach(|| resnet_bk_runtime::LanguageModel::from_bytes(&bytes)).map_err(exception)?;
+        Ok(Self { model, bytes: bytes.into() })
     }
 }
 
@@ -46,9 +59,7 @@ fn read(path: &Path) -> PyResult<Vec<u8>> {
 impl LanguageModel {
     #[new]
     fn new(source: &Bound<'_, PyAny>) -> PyResult<Self> {
-        let bytes = artifact_bytes(source)?;
-        let model = source.py().detach(|| resnet_bk_runtime::LanguageModel::from_bytes(&bytes)).map_err(exception)?;
-        Ok(Self { model, bytes: bytes.into() })
+        Self::of_artifact(source.py(), artifact_bytes(source)?)
     }
 
     #[pyo3(signature = (text, k=5, prefix=""))]
@@ -98,6 +109,39 @@ impl LanguageModel {
         let sizes = py.detach(|| Artifact::from_bytes(&self.bytes)?.size_breakdown()).map_err(exception)?;
         let text = serde_json::to_string(&sizes.entries).expect("plain data");
         py.import("json")?.call_method1("loads", (text,))
+    }
+
+    fn to_bytes<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        PyBytes::new(py, &self.bytes)
+    }
+
+    fn int8(&self, py: Python<'_>) -> PyResult<Self> {
+        let float = py.detach(|| Artifact::from_bytes(&self.bytes)).map_err(exception)?;
+        if float.architecture.quantization.is_some() {
+            let hint = "round the checkpoint of a `train` stage";
+            return Err(new("ModelError", "the model is quantized already", Some(hint)));
+        }
+        let bytes = py.detach(|| export::int8(&float)?.to_bytes()).map_err(exception)?;
+        Self::of_artifact(py, bytes)
+    }
+
+    fn tensors<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let artifact = py.detach(|| Artifact::from_bytes(&self.bytes)).map_err(exception)?;
+        let values = artifact.values();
+        let tensors = PyDict::new(py);
+        for spec in artifact.architecture.tensors() {
+            // Learned scales are part of the decoded values.
+            if let Some(values) = values.get(&spec.id) {
+                tensors.set_item(spec.id.to_string(), reshaped(py, values, &spec.shape)?)?;
+            }
+        }
+        Ok(tensors)
+    }
+
+    #[getter]
+    fn words(&self, py: Python<'_>) -> PyResult<Vec<String>> {
+        let artifact = py.detach(|| Artifact::from_bytes(&self.bytes)).map_err(exception)?;
+        Ok(artifact.vocabulary.words().to_vec())
     }
 
     #[getter]

@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! language_model.rs   using a model: LanguageModel, State, Generation
+//! original.rs         checkpoints of Project ResNet-BK: OriginalModel
 //! run.rs              making one: a run with events, Ctrl-C and errors of Python
 //! recipe.rs corpus.rs what a run is given
 //! components.rs       quantizer, pruner and distillation loss on arrays
@@ -14,6 +15,7 @@ mod components;
 mod corpus;
 mod error;
 mod language_model;
+mod original;
 mod recipe;
 mod run;
 
@@ -28,6 +30,8 @@ mod _native {
     use super::components::{distillation_loss, prune_mask, quantize};
     #[pymodule_export]
     use super::language_model::{Generation, LanguageModel, State};
+    #[pymodule_export]
+    use super::original::{OriginalModel, load_original};
     #[pymodule_export]
     use super::recipe::recipe_names;
     #[pymodule_export]

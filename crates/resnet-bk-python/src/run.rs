@@ -3,13 +3,14 @@
 use crate::ALLOCATOR;
 use crate::corpus::CorpusSource;
 use crate::error::{argument, exception, new};
+use crate::original::ModelSource;
 use crate::recipe::RecipeSource;
 use pyo3::exceptions::PyUserWarning;
 use pyo3::prelude::*;
 use resnet_bk::corpus::Cache;
 use resnet_bk::device::DeviceChoice;
-use resnet_bk::observer::{Event, Fanout, METRICS, MetricsLog, Observer};
-use resnet_bk::pipeline::{self, GivenModel, RunRequest};
+use resnet_bk::observer::{Event, Fanout, Observer, RunLog};
+use resnet_bk::pipeline::{self, RunRequest};
 use resnet_bk::ranks::Ranks;
 use resnet_bk::summary::Summary;
 use std::ffi::CString;
@@ -30,8 +31,8 @@ pub struct Request {
     resume: bool,
     /// `key=value`, as for `--set`.
     assignments: Vec<String>,
-    model: Option<PathBuf>,
-    baseline: Option<PathBuf>,
+    model: Option<ModelSource>,
+    baseline: Option<ModelSource>,
     device: String,
     cache: bool,
 }
@@ -41,7 +42,6 @@ pub struct Request {
 pub fn execute(py: Python<'_>, request: Request) -> PyResult<()> {
     ALLOCATOR.keep_freed_memory();
     let Request { out, resume, .. } = request;
-    let [model, baseline] = [request.model, request.baseline].map(|path| path.map(GivenModel::from));
     let mut recipe = request.recipe.read(&request.assignments)?;
     if request.only_train {
         let none = || new("RecipeError", "the recipe has no stage of kind \"train\"", Some("compress runs all stages"));
@@ -53,19 +53,21 @@ pub fn execute(py: Python<'_>, request: Request) -> PyResult<()> {
         warn(py, &format!("there is a GPU, but it cannot be used: {error}"))?;
     }
     let corpus = py.detach(|| request.corpus.load())?;
+    let given = |model: ModelSource| py.detach(|| model.given(&request.assignments, &corpus.train));
+    let model = request.model.map(given).transpose()?;
+    let baseline = request.baseline.map(given).transpose()?;
     let cache = if request.cache { Cache::from_env() } else { Cache::disabled() };
-    let log = out.join(METRICS);
-    let mut metrics = if resume { MetricsLog::append(log) } else { MetricsLog::create(log) };
+    let mut log = RunLog::new(&out, resume);
     let mut python = PythonObserver { callback: request.callback, failure: None };
     let request = RunRequest { recipe, corpus, cache, out, resume, model, baseline, device, ranks: Ranks::alone() };
-    let result = py.detach(|| pipeline::run(&request, &mut Fanout(vec![&mut metrics, &mut python])));
+    let result = py.detach(|| pipeline::run(&request, &mut Fanout(vec![&mut log, &mut python])));
     // An exception of the callback, and Ctrl-C, are the cause of a run that was stopped.
     if let Some(failure) = python.failure {
         return Err(failure);
     }
     result.map_err(exception)?;
-    if let Err(error) = metrics.finish() {
-        warn(py, &format!("{} is not complete: {error}", request.out.join(METRICS).display()))?;
+    if let Err(error) = log.finish() {
+        warn(py, &error.to_string())?;
     }
     py.check_signals()
 }

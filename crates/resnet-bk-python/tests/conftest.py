@@ -12,6 +12,9 @@ import resnet_bk
 #: A model that is in the repository for the tests of the runtime.
 TINY_ENGLISH = Path(__file__).parents[2] / "resnet-bk-runtime" / "tests" / "data" / "tiny-english.rbk"
 
+#: A checkpoint of Project ResNet-BK, from the tests of the library.
+CHECKPOINT = Path(__file__).parents[2] / "resnet-bk" / "tests" / "data" / "reference-checkpoint" / "model.pt"
+
 SUBJECTS = ["the cat", "a dog", "the old man", "she", "my friend"]
 VERBS = ["sees", "likes", "finds", "wants"]
 OBJECTS = ["the ball", "a fish", "the house", "some tea", "a book", "the sea"]

@@ -6,6 +6,7 @@ import copy
 import io
 import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -110,6 +111,27 @@ def test_the_size_breakdown_adds_up_to_the_file(english: LanguageModel) -> None:
     assert sum(entry["bytes"] for entry in entries) == english.bytes_total == TINY_ENGLISH.stat().st_size
     assert {"part", "kind", "bytes"} == set(entries[0])
     assert "embedding" in {entry["part"] for entry in entries}
+
+
+def test_a_float_model_is_rounded_to_int8(quick: dict[str, Any], sentences: list[str], tmp_path: Path) -> None:
+    run = resnet_bk.train(quick, sentences, tmp_path / "run")
+    rounded = run.model.int8()
+    assert rounded.bytes_total < run.model.bytes_total / 2
+    float_weights, weights = run.model.tensors(), rounded.tensors()
+    assert weights.keys() == float_weights.keys()
+    table = weights["embedding.weight"]
+    scales = np.abs(float_weights["embedding.weight"]).max() / 127
+    assert 0 < np.abs(table - float_weights["embedding.weight"]).max() <= 0.51 * scales
+    with pytest.raises(resnet_bk.ModelError, match="quantized already"):
+        rounded.int8()
+
+
+def test_bytes_tensors_and_words_are_those_of_the_file(english: LanguageModel) -> None:
+    assert english.to_bytes() == TINY_ENGLISH.read_bytes()
+    tensors = english.tensors()
+    assert tensors["embedding.weight"].shape == (1500, tensors["norm.gamma"].shape[0])
+    assert all(values.dtype == np.float32 for values in tensors.values())
+    assert len(english.words) == 1500 and {"<unk>", "<eos>", "want"} <= set(english.words)
 
 
 def test_properties(english: LanguageModel) -> None:

@@ -20,11 +20,18 @@ def test_numbers_have_the_step_over_all_stages() -> None:
         {"event": "step", "stage": 1, "step": 5, "loss": 3.0},
         {"event": "epoch_ended", "stage": 1, "epoch": 2, "valid_perplexity": 9.0, "dev_perplexity": None},
         {"event": "warning", "message": "short"},
+        {"event": "model_measured", "stage": 1, "epoch": 2, "expert_usage": [[0.5, 0.5]], "scales": {"head": 0.1}},
         {**started, "stage": 2, "kind": "qat", "first_step": 3},
         {"event": "step", "stage": 2, "step": 4, "loss": 2.0},
     ]:
         numbers(event)
-    assert logged == [({"train/loss": 3.0}, 5), ({"train/valid_perplexity": 9.0}, 5), ({"qat/loss": 2.0}, 10)]
+    usage = {"train/expert_usage/0/0": 0.5, "train/expert_usage/0/1": 0.5, "train/scales/head": 0.1}
+    assert logged == [
+        ({"train/loss": 3.0}, 5),
+        ({"train/valid_perplexity": 9.0}, 5),
+        (usage, 5),
+        ({"qat/loss": 2.0}, 10),
+    ]
 
 
 def test_epochs_are_printed(
@@ -33,6 +40,44 @@ def test_epochs_are_printed(
     resnet_bk.train(quick, sentences, tmp_path / "run", callback=tracking.print_epochs)
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 2 and lines[0].startswith("stage 1, epoch 1: loss "), lines
+
+
+class Stopped(Exception):
+    """What interrupts a run."""
+
+
+def test_tensorboard_reads_every_number_once(
+    recipe: dict[str, Any], sentences: list[str], tmp_path: Path
+) -> None:
+    accumulators = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+
+    def interrupt(event: resnet_bk.types.Event) -> None:
+        if event["event"] == "step" and event["stage"] == 2 and event["step"] == 60:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        resnet_bk.compress(recipe, sentences, tmp_path / "run", callback=interrupt)
+    run = resnet_bk.compress(recipe, sentences, tmp_path / "run", resume=True)
+    expected: dict[str, dict[int, float]] = {}
+
+    def keep(numbers: dict[str, float], step: int) -> None:
+        for name, value in numbers.items():
+            expected.setdefault(name, {})[step] = value
+
+    # What the resumed run computed again replaces what was lost.
+    numbers = tracking.Numbers(keep)
+    for event in run.events:
+        numbers(event)
+    reader = accumulators.EventAccumulator(str(tmp_path / "run" / "tensorboard"), size_guidance={"scalars": 0})
+    reader.Reload()
+    found = {tag: [(scalar.step, scalar.value) for scalar in reader.Scalars(tag)] for tag in reader.Tags()["scalars"]}
+    assert len(list((tmp_path / "run" / "tensorboard").iterdir())) == 2
+    assert set(found) == set(expected)
+    for tag, scalars in found.items():
+        assert len(scalars) == len(expected[tag]), f"{tag}: doubled steps"
+        assert dict(scalars) == pytest.approx(expected[tag], rel=1e-6), tag
+    assert {"prune/sparsity", "qat/lambda", "qat/bytes/embedding", "train/expert_usage/0/0"} <= set(found)
+    assert any(tag.startswith("qat/scales/") for tag in found)
 
 
 def test_weights_and_biases_offline(

@@ -31,6 +31,14 @@ pub enum Role {
     LogScale,
 }
 
+impl Role {
+    /// Whether its tensors are matrices or tables, which magnitude pruning masks.
+    pub fn is_matrix(self) -> bool {
+        use Role::{Embedding, Expert, Head, Mixer, Projection, Router};
+        matches!(self, Embedding | Projection | Head | Expert | Router | Mixer)
+    }
+}
+
 /// Identity, shape and role of one tensor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TensorSpec {

@@ -78,8 +78,9 @@ fn on(gpu: &Option<String>) -> String {
     gpu.clone().unwrap_or_else(|| "cpu".to_owned())
 }
 
+/// Instruction set of this processor, and the extensions that kernels use.
 #[cfg(target_arch = "x86_64")]
-fn processor() -> String {
+pub fn processor() -> String {
     let mut extensions = Vec::new();
     extensions.extend(InstructionSet::available().filter_map(|set| match set {
         InstructionSet::Portable => None,
@@ -93,8 +94,9 @@ fn processor() -> String {
     if extensions.is_empty() { "x86_64".to_owned() } else { format!("x86_64 with {}", extensions.join(", ")) }
 }
 
+/// Instruction set of this processor.
 #[cfg(not(target_arch = "x86_64"))]
-fn processor() -> String {
+pub fn processor() -> String {
     std::env::consts::ARCH.to_owned()
 }
 

@@ -7,7 +7,7 @@
 use crate::device::{Device, DeviceError, catch};
 use crate::model::{LanguageModel, Leaves, Mode, Output};
 use crate::numerics::Gradient;
-use crate::ops::negative_log_likelihoods;
+use crate::ops::{FrozenHead, negative_log_likelihoods};
 use crate::parameters::{Parameter, Parameters};
 use resnet_bk_runtime::internal::architecture::Architecture;
 use resnet_bk_runtime::internal::artifact::Artifact;
@@ -17,7 +17,7 @@ use resnet_bk_runtime::internal::score::{self, windows};
 use resnet_bk_runtime::internal::tensor_spec::TensorSpec;
 
 /// Windows per forward pass of the training model.
-const WINDOWS: usize = 64;
+pub(crate) const WINDOWS: usize = 64;
 
 /// Result of an evaluation.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -40,22 +40,45 @@ impl Evaluation {
 /// `schedule.precision`; otherwise it is float32. See [`negative_log_likelihoods`].
 pub fn evaluate_parameters(parameters: &Parameters, tokens: &[u32]) -> Evaluation {
     let mut head = None;
-    let groups = run_model(parameters, tokens, |model, output, targets| {
-        let head = head.get_or_insert_with(|| model.frozen_head());
-        let losses = negative_log_likelihoods(&output.hidden, targets, head);
-        vec![losses.iter().map(|&x| f64::from(x)).sum()]
-    });
+    let groups = run_model(parameters, tokens, |model, output, targets| vec![nats(model, &output, targets, &mut head)]);
     let nats = groups.iter().flatten().sum();
     Evaluation { tokens: tokens.len().saturating_sub(1), nats }
 }
 
+/// As [`evaluate_parameters`], and in the same pass the share of the tokens routed to each expert,
+/// for each block.
+pub fn evaluate_with_usage(parameters: &Parameters, tokens: &[u32]) -> (Evaluation, Vec<Vec<f64>>) {
+    let mut head = None;
+    let groups = run_model(parameters, tokens, |model, output, targets| {
+        let mut numbers = routed(&output);
+        numbers.push(nats(model, &output, targets, &mut head));
+        numbers
+    });
+    let nats = groups.iter().filter_map(|group| group.last()).sum();
+    (Evaluation { tokens: tokens.len().saturating_sub(1), nats }, shares(parameters, tokens, &groups))
+}
+
 /// Share of the tokens routed to each expert, for each block.
 pub fn expert_usage(parameters: &Parameters, tokens: &[u32]) -> Vec<Vec<f64>> {
+    let groups = run_model(parameters, tokens, |_, output, _| routed(&output));
+    shares(parameters, tokens, &groups)
+}
+
+/// Sum of `-ln p` of a group of windows.
+fn nats(model: &LanguageModel, output: &Output, targets: &[u32], head: &mut Option<FrozenHead>) -> f64 {
+    let head = head.get_or_insert_with(|| model.frozen_head());
+    negative_log_likelihoods(&output.hidden, targets, head).iter().map(|&x| f64::from(x)).sum()
+}
+
+/// Number of tokens routed to each expert, one block after the other.
+fn routed(output: &Output) -> Vec<f64> {
+    output.layers.iter().flat_map(|layer| layer.usage.values()).map(|&used| f64::from(used)).collect()
+}
+
+/// The shares of all tokens by the numbers of each group, which begin with those of [`routed`].
+fn shares(parameters: &Parameters, tokens: &[u32], groups: &[Vec<f64>]) -> Vec<Vec<f64>> {
     let mut usage: Vec<Vec<f64>> = parameters.architecture().experts.iter().map(|&count| vec![0.0; count]).collect();
     let predicted = tokens.len().saturating_sub(1) as f64;
-    let groups = run_model(parameters, tokens, |_, output, _| {
-        output.layers.iter().flat_map(|layer| layer.usage.values()).map(|&used| f64::from(used)).collect()
-    });
     for group in groups {
         for (total, used) in usage.iter_mut().flatten().zip(group) {
             *total += used / predicted;

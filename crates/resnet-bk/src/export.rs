@@ -4,7 +4,7 @@ use crate::checkpoint::{Checkpoint, CheckpointError, METADATA, ModelState};
 use crate::original::{Fault, OriginalError, is_name_of_original, is_torch};
 use crate::parameters::Parameters;
 use resnet_bk_runtime::internal::architecture::Architecture;
-use resnet_bk_runtime::internal::artifact::{self, Artifact, ArtifactError, looks_like};
+use resnet_bk_runtime::internal::artifact::{self, Artifact, ArtifactError, SizeBreakdown, looks_like};
 use resnet_bk_runtime::internal::quantization::QuantizationPolicy;
 use resnet_bk_runtime::internal::tensor_id::TensorId;
 use resnet_bk_runtime::internal::tokenizer::Vocabulary;
@@ -170,7 +170,15 @@ pub fn int8(float: &Artifact) -> Result<Artifact, ArtifactError> {
 /// # Errors
 /// If values are not finite.
 pub fn weights_bytes(parameters: &Parameters) -> Result<u64, ArtifactError> {
-    artifact::weights_bytes(parameters.architecture(), values(parameters))
+    Ok(weights_breakdown(parameters)?.weights_bytes())
+}
+
+/// Bytes of each part of the weights section of the packed model.
+///
+/// # Errors
+/// If values are not finite.
+pub fn weights_breakdown(parameters: &Parameters) -> Result<SizeBreakdown, ArtifactError> {
+    artifact::weights_breakdown(parameters.architecture(), values(parameters))
 }
 
 fn values<'a>(parameters: &'a Parameters) -> impl Fn(TensorId) -> Option<&'a [f32]> {

@@ -16,7 +16,7 @@ use resnet_bk_runtime::internal::quantization::{ScaleMode, Scheme};
 use resnet_bk_runtime::internal::tensor_id::{BlockTensor, MixerMap, ModelTensor, NormPart, TensorId};
 use resnet_bk_runtime::internal::tensor_spec::{Role, TensorSpec};
 use std::cmp::Ordering;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// Adam moments of one tensor.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -82,6 +82,11 @@ impl Parameter {
                 }
             }
         }
+    }
+
+    /// Number of pruned values.
+    fn masked_count(&self) -> usize {
+        self.mask.as_ref().map_or(0, |mask| mask.iter().filter(|keep| !**keep).count())
     }
 
     /// Removes one of `columns` columns from values, mask and moments.
@@ -351,16 +356,30 @@ impl Parameters {
         Some(Quantizer { scheme, scales: scheme.scales(&parameter.values, log_scales) })
     }
 
+    /// Mean scale of each quantized tensor, by the tensor's name.
+    pub fn mean_scales(&self) -> BTreeMap<String, f64> {
+        let mean = |scales: &[f16]| scales.iter().map(|scale| scale.to_f64()).sum::<f64>() / scales.len() as f64;
+        let quantized =
+            |parameter: &Parameter| Some((parameter.spec.id.to_string(), mean(&self.quantizer(parameter)?.scales)));
+        self.list.iter().filter_map(quantized).collect()
+    }
+
     /// The runtime's model with these values.
     pub fn to_model(&self) -> Model {
         Model::new(self.architecture.clone(), |id| self.get(id).map(|parameter| self.rounded(parameter)))
             .expect("the parameters follow the architecture's own list")
     }
 
+    /// Share of the elements of all matrices and tables that are pruned.
+    pub fn sparsity(&self) -> f64 {
+        let matrices = || self.list.iter().filter(|parameter| parameter.spec.role.is_matrix());
+        let masked: usize = matrices().map(Parameter::masked_count).sum();
+        masked as f64 / matrices().map(|parameter| parameter.spec.len()).sum::<usize>() as f64
+    }
+
     /// Number of trained values that are not pruned.
     pub fn nonzero_count(&self) -> usize {
-        let masked = |p: &Parameter| p.mask.as_ref().map_or(0, |mask| mask.iter().filter(|keep| !**keep).count());
-        self.list.iter().filter(|p| p.spec.is_trained()).map(|p| p.spec.len() - masked(p)).sum()
+        self.list.iter().filter(|p| p.spec.is_trained()).map(|p| p.spec.len() - p.masked_count()).sum()
     }
 }
 

@@ -1,8 +1,7 @@
 //! Checkpoints of the original project compute here what they computed there.
 
 use resnet_bk::export::pack;
-use resnet_bk::model::{LanguageModel, Leaves, Mode};
-use resnet_bk::original::{OriginalModel, OriginalSettings, OriginalWords};
+use resnet_bk::original::{IdsError, OriginalModel, OriginalSettings, OriginalWords};
 use resnet_bk_runtime::internal::artifact::Artifact;
 use resnet_bk_runtime::internal::resolvent::Chain;
 use safetensors::SafeTensors;
@@ -51,16 +50,21 @@ fn model() -> OriginalModel {
 fn the_training_model_has_the_features_and_logits_of_the_original() {
     let original = model();
     let (tokens, length) = input();
-    let leaves = Leaves::plain(&original.parameters);
-    let model = LanguageModel::bind(original.parameters.architecture(), original.config.gradient, &leaves);
-    let output = model.forward(&tokens.clone().into(), length, &mut Mode::Evaluate);
-    for (block, layer) in output.layers.iter().enumerate() {
-        agree(&format!("features.{block}"), layer.features.values());
+    for (block, features) in original.features(&tokens, length).unwrap().iter().enumerate() {
+        agree(&format!("features.{block}"), features);
     }
-    let head = model.frozen_head();
-    let mut logits = vec![0.0; tokens.len() * original.config.vocab_size];
-    head.view().logits(output.hidden.values(), &mut logits);
+    let logits = original.logits(&tokens, length).unwrap();
     agree("logits", &logits);
+}
+
+#[test]
+fn ids_that_the_model_has_no_word_or_position_for_are_refused() {
+    let original = model();
+    assert_eq!(original.logits(&[1; 4], 0), Err(IdsError::Length { length: 0, window: 48 }));
+    assert_eq!(original.features(&[1; 49], 49), Err(IdsError::Length { length: 49, window: 48 }));
+    assert_eq!(original.features(&[1; 4], 3), Err(IdsError::Sequences { ids: 4, length: 3 }));
+    assert_eq!(original.logits(&[499, 500], 2), Err(IdsError::Word { id: 500, index: 1, words: 500 }));
+    assert_eq!(original.logits(&[], 48), Ok(Vec::new()));
 }
 
 #[test]

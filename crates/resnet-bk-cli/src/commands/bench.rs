@@ -1,6 +1,7 @@
 //! `resnet-bk bench`: speed of training on this machine, compared with the machine's limits.
 
 use crate::failure::Failure;
+use crate::observers::ProgressMode;
 use crate::printer::{Printer, Table, grouped};
 use crate::{Outcome, arguments, device};
 use anyhow::Result;
@@ -125,7 +126,7 @@ pub fn run(arguments: &Bench, ranks: &Ranks, printer: &mut Printer) -> Result<Ou
                 let hint = format!("the recipe has {}; a plan's cannot be timed", recipe.stages.len());
                 return Err(Failure::new(format!("there are no steps of stage {stage} to time"), hint).into());
             }
-            let device = device::open_on(ranks, *device)?;
+            let device = device::open_on(ranks, *device, ProgressMode::Lines)?;
             let report = bench_step(&recipe, *stage, &device, ranks, options.runs, *kernels)?;
             match ranks.leads() {
                 true if options.json => printer.json(&report)?,

@@ -1,8 +1,9 @@
 //! `resnet-bk compress`: runs all stages of a recipe, then writes the artifact and the report.
 
+use super::dry_run;
 use crate::failure::Failure;
-use crate::observers::Progress;
-use crate::printer::{Printer, grouped, note};
+use crate::observers::{Progress, ProgressMode, TimeLeft, Warnings};
+use crate::printer::{Printer, grouped};
 use crate::{Outcome, device, interrupt, model_file, original, report, tables};
 use anyhow::Result;
 use clap::{Args, ValueEnum};
@@ -10,7 +11,7 @@ use resnet_bk::config::{Against, Recipe, parse_loss};
 use resnet_bk::corpus::{self, Cache, Corpus};
 use resnet_bk::device::DeviceChoice;
 use resnet_bk::export::ModelFile;
-use resnet_bk::observer::{Fanout, METRICS, MetricsLog, Silent};
+use resnet_bk::observer::{Fanout, RunLog, Silent};
 use resnet_bk::pipeline::{self, GivenModel, RunRequest};
 use resnet_bk::ranks::Ranks;
 use resnet_bk_runtime::internal::architecture::Causality;
@@ -103,6 +104,17 @@ pub struct RunArguments {
     /// repeated
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
+    /// What stderr shows of the run; a bar where stderr is a terminal and lines elsewhere if it is not
+    /// said
+    #[arg(long, value_enum, value_name = "MODE")]
+    progress: Option<ProgressMode>,
+    /// Check everything, take a few steps of each stage, and print what the run will be: stages, time,
+    /// memory and sizes. Nothing is trained or written but the caches of texts
+    #[arg(long, conflicts_with = "resume")]
+    dry_run: bool,
+    /// Print the result of --dry-run as JSON
+    #[arg(long, requires = "dry_run")]
+    json: bool,
 }
 
 impl RunArguments {
@@ -164,7 +176,8 @@ impl Run<'_> {
         if out.exists() && !out.is_dir() {
             return Err(Failure::new(format!("{} is not a folder", out.display()), "choose another --out").into());
         }
-        let device = device::open_on(ranks, self.arguments.device)?;
+        let shown = ProgressMode::resolve(self.arguments.progress);
+        let device = device::open_on(ranks, self.arguments.device, shown)?;
         // The first one downloads a text for the others.
         let corpus = ranks.in_turns(|| corpus::load(&self.arguments.corpus))?;
         let cache = if *no_cache { Cache::disabled() } else { Cache::from_env() };
@@ -174,14 +187,17 @@ impl Run<'_> {
             let [model, baseline] = [model, baseline].map(|path| path.map(GivenModel::from));
             let (out, resume, ranks) = (out.clone(), *resume, ranks.clone());
             let request = RunRequest { recipe, corpus, cache, out, resume, model, baseline, device, ranks };
-            pipeline::run(&request, &mut Silent)?;
+            match self.arguments.dry_run {
+                true => drop(pipeline::forecast(&request, &mut Silent)?),
+                false => drop(pipeline::run(&request, &mut Silent)?),
+            }
             return Ok(Outcome::Done);
         }
         if let Some(license) = &corpus.license {
-            note(&format!("text: {license}"));
+            shown.fact(&format!("text: {license}"));
         }
         if !ranks.are_alone() {
-            note(&format!("processes: {}, each with batches of the recipe's size", ranks.count()));
+            shown.fact(&format!("processes: {}, each with batches of the recipe's size", ranks.count()));
         }
         let Self { recipe, arguments, model, baseline, vocabulary } = self;
         let is_original = |path: &PathBuf| ModelFile::of(path).is_ok_and(|kind| kind == ModelFile::Original);
@@ -190,31 +206,38 @@ impl Run<'_> {
         let causality = if begins_bidirectional { Causality::Bidirectional } else { recipe.model.causality };
         let given = |path| original::given(path, &arguments.set, vocabulary, &corpus.train);
         let (model, baseline) = (model.map(given).transpose()?, baseline.map(given).transpose()?);
-        let mut progress = Progress::new(causality);
-        interrupt::watch(out.clone(), progress.bar(), ranks.count());
-        let log = out.join(METRICS);
-        let mut metrics = if *resume { MetricsLog::append(log) } else { MetricsLog::create(log) };
         if corpus.train.is_on_disk() {
-            note(&large_text(&corpus, &cache));
+            shown.fact(&large_text(&corpus, &cache));
         }
+        let is_on_cpu = device.cuda().is_none();
         let (resume, ranks) = (*resume, ranks.clone());
         let request = RunRequest { recipe, corpus, cache, out: out.clone(), resume, model, baseline, device, ranks };
-        let result = pipeline::run(&request, &mut Fanout(vec![&mut progress, &mut metrics]));
+        if arguments.dry_run {
+            shown.fact("timing a few steps of each stage");
+            let forecast = pipeline::forecast(&request, &mut Warnings(shown))?;
+            return dry_run::print(&forecast, arguments.json, printer);
+        }
+        let RunRequest { recipe, model, ranks, .. } = &request;
+        let time_left = TimeLeft::new(pipeline::work(recipe, model.is_some()), model.is_some(), ranks.count());
+        let mut progress = Progress::new(shown, causality, time_left, is_on_cpu);
+        interrupt::watch(out.clone(), progress.bar(), ranks.count());
+        let mut log = RunLog::new(out, resume);
+        let result = pipeline::run(&request, &mut Fanout(vec![&mut progress, &mut log]));
         drop(progress);
-        let logged = metrics.finish();
+        let logged = log.finish();
         let summary = result?;
         if let Err(error) = logged {
-            note(&format!("warning: {} is not complete: {error}", out.join(METRICS).display()));
+            shown.warning(&error.to_string());
         }
         // Write the files first, because printing can fail.
         if let Err(error) = report::write(out) {
-            note(&format!("warning: the report was not written: {error:#}"));
+            shown.warning(&format!("the report was not written: {error:#}"));
         }
         if let Some(sentence) = summary.worse_than_ngrams() {
-            note(&format!("failed: {sentence}"));
+            shown.verdict(&format!("failed: {sentence}"));
         }
         for missed in tables::missed(&summary) {
-            note(&format!("target missed: {missed}"));
+            shown.verdict(&format!("target missed: {missed}"));
         }
         printer.line(tables::stages(&summary))?;
         printer.line("")?;

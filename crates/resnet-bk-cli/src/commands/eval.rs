@@ -1,6 +1,7 @@
 //! `resnet-bk eval`: perplexity of a model on a text.
 
 use crate::failure::Failure;
+use crate::observers::{ProgressMode, Warnings};
 use crate::original::OriginalArguments;
 use crate::printer::{Printer, grouped, note, percent, perplexity};
 use crate::tables::{NOT_CAUSAL, mark};
@@ -12,7 +13,6 @@ use resnet_bk::corpus::{self, Cache, TextSource, encode};
 use resnet_bk::device::{Device, DeviceChoice};
 use resnet_bk::evaluate::{evaluate_artifact, evaluate_streaming};
 use resnet_bk::memory::check_evaluation;
-use resnet_bk::observer::{Event, Observer};
 use resnet_bk::pipeline::{FEW_HELD_OUT, MANY_UNKNOWN, MIN_HELD_OUT};
 use resnet_bk::threads::threads;
 use resnet_bk_runtime::internal::architecture::{Architecture, Causality};
@@ -84,7 +84,7 @@ pub fn run(arguments: &Eval, printer: &mut Printer) -> Result<Outcome> {
     }
     let (text, source) = arguments.text()?;
     let cache = if arguments.no_cache { Cache::disabled() } else { Cache::from_env() };
-    let tokens = encode(&text, &artifact.vocabulary, None, &cache, &mut Warnings)?.tokens;
+    let tokens = encode(&text, &artifact.vocabulary, None, &cache, &mut Warnings(ProgressMode::Lines))?.tokens;
     // A given text may be short; the text of a corpus must be long enough for a measurement.
     let fewest = if arguments.text.is_some() { 2 } else { MIN_HELD_OUT };
     if tokens.len() < fewest {
@@ -141,17 +141,6 @@ impl Eval {
             })?,
         };
         Ok((text, corpus.name))
-    }
-}
-
-/// Prints warnings.
-struct Warnings;
-
-impl Observer for Warnings {
-    fn event(&mut self, event: &Event) {
-        if let Event::Warning { message } = event {
-            note(&format!("warning: {message}"));
-        }
     }
 }
 

@@ -1,12 +1,16 @@
 //! The subcommands, one per file. Each file begins with the arguments.
 
 mod bench;
+mod completions;
 mod compress;
+mod dry_run;
 mod eval;
 mod export;
 mod generate;
 mod inspect;
+mod man;
 mod report;
+mod runs;
 mod score;
 mod suggest;
 mod train;
@@ -28,7 +32,10 @@ pub enum Command {
     Inspect(inspect::Inspect),
     Export(export::Export),
     Report(report::Report),
+    Runs(runs::RunsArguments),
     Bench(bench::Bench),
+    Completions(completions::Completions),
+    Man(man::Man),
 }
 
 /// Runs a subcommand.
@@ -43,6 +50,9 @@ pub fn run(command: Command, printer: &mut Printer) -> Result<Outcome> {
         Command::Inspect(arguments) => inspect::run(&arguments, printer),
         Command::Export(arguments) => export::run(&arguments, printer),
         Command::Report(arguments) => report::run(&arguments),
+        Command::Runs(arguments) => runs::run(&arguments, printer),
+        Command::Completions(arguments) => completions::run(&arguments, printer),
+        Command::Man(arguments) => man::run(&arguments),
         Command::Bench(arguments) => processes::run(|ranks| bench::run(&arguments, ranks, printer)),
     }
 }

@@ -1,17 +1,21 @@
-//! Progress of a run: a bar if stderr is a terminal, and one line per epoch.
+//! Progress of a run on stderr: a bar or lines for people, events as JSON for programs, or warnings
+//! alone.
 
-use crate::printer::{grouped, note, percent, perplexity, seconds};
+use super::time_left::smoothed;
+use super::{ProgressMode, TimeLeft, Warnings};
+use crate::printer::{duration, grouped, json_note, note, percent, perplexity, seconds};
 use crate::tables::mark;
 use indicatif::{ProgressBar, ProgressStyle};
 use resnet_bk::config::StageKind;
 use resnet_bk::observer::{Event, Observer};
 use resnet_bk_runtime::internal::architecture::Causality;
-use std::io::{IsTerminal, stderr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-/// Weight of the newest step in the averages of loss and speed.
-const SMOOTHING: f64 = 0.1;
+/// Time without a line after which a step is told in one.
+const RHYTHM: Duration = Duration::from_secs(30);
+/// A run on a processor that takes longer says how long at its beginning.
+const LONG_RUN: f64 = 30.0 * 60.0;
 
 /// The bar of the running stage, if shown. It is shared, so that others can clear the line.
 #[derive(Clone, Default)]
@@ -29,21 +33,25 @@ impl Bar {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Prints a line on stderr above the bar.
-    fn note(&self, line: &str) {
+    /// Prints on stderr, above the bar.
+    fn above(&self, print: impl FnOnce()) {
         match self.get().as_ref() {
-            Some(bar) => bar.suspend(|| note(line)),
-            None => note(line),
+            Some(bar) => bar.suspend(print),
+            None => print(),
         }
     }
 }
 
 /// Shows the events of a run on stderr.
 pub struct Progress {
+    mode: ProgressMode,
     causality: Causality,
-    is_terminal: bool,
     bar: Bar,
     stage: Stage,
+    time_left: TimeLeft,
+    /// Whether to say how long the run takes, if it is long.
+    warns_of_length: bool,
+    last_line: Instant,
 }
 
 /// The running stage.
@@ -55,6 +63,8 @@ struct Stage {
     steps_per_epoch: usize,
     loss: Option<f64>,
     tokens_per_second: Option<f64>,
+    /// Perplexity of the held-out text after the last epoch of this session.
+    valid_perplexity: Option<f64>,
 }
 
 impl Stage {
@@ -65,8 +75,9 @@ impl Stage {
 }
 
 impl Progress {
-    /// Progress of a run whose model has this causality; perplexities are marked with it.
-    pub fn new(causality: Causality) -> Self {
+    /// Progress of a run whose model has this causality; perplexities are marked with it. A long run on a
+    /// processor says how long it takes.
+    pub fn new(mode: ProgressMode, causality: Causality, time_left: TimeLeft, is_on_cpu: bool) -> Self {
         let stage = Stage {
             number: 0,
             kind: StageKind::Train,
@@ -74,8 +85,10 @@ impl Progress {
             steps_per_epoch: 1,
             loss: None,
             tokens_per_second: None,
+            valid_perplexity: None,
         };
-        Self { causality, is_terminal: stderr().is_terminal(), bar: Bar::default(), stage }
+        let (bar, last_line) = (Bar::default(), Instant::now());
+        Self { mode, causality, bar, stage, time_left, warns_of_length: is_on_cpu, last_line }
     }
 
     /// The bar.
@@ -83,51 +96,112 @@ impl Progress {
         self.bar.clone()
     }
 
-    fn say(&self, message: &str) {
-        self.bar.note(&format!("stage {} {}: {message}", self.stage.number, self.stage.kind));
+    fn say(&mut self, message: &str) {
+        let line = format!("stage {} {}: {message}", self.stage.number, self.stage.kind);
+        self.bar.above(|| note(&line));
+        self.last_line = Instant::now();
     }
 
     fn start(&mut self, first_step: usize) {
-        if !self.is_terminal {
+        if self.mode != ProgressMode::Bar {
             return;
         }
         let steps = self.stage.epochs.unwrap_or(1) * self.stage.steps_per_epoch;
-        let style = ProgressStyle::with_template("{prefix} [{bar:24}] {pos}/{len} steps, {msg}{eta} left")
+        let style = ProgressStyle::with_template("{prefix} [{bar:16}] {pos}/{len} steps{wide_msg}")
             .expect("a valid template")
             .progress_chars("=> ");
         let bar = ProgressBar::new(steps as u64).with_style(style);
         bar.set_prefix(format!("stage {} {}", self.stage.number, self.stage.kind));
         bar.set_position(first_step as u64);
-        // Estimate the remaining time from the steps of this session only.
-        bar.reset_eta();
-        // Update the clock while held-out text is measured.
-        bar.enable_steady_tick(Duration::from_millis(500));
+        bar.tick();
         *self.bar.get() = Some(bar);
     }
 
     fn step(&mut self, step: usize, loss: f64, tokens_per_second: f64) {
-        let shown = self.bar.get();
-        let Some(bar) = shown.as_ref() else { return };
-        let smooth = |old: Option<f64>, new: f64| Some(old.map_or(new, |old| old + SMOOTHING * (new - old)));
-        self.stage.loss = smooth(self.stage.loss, loss);
-        self.stage.tokens_per_second = smooth(self.stage.tokens_per_second, tokens_per_second);
-        bar.set_message(format!(
-            "epoch {}, loss {:.3}, {:.0} tokens/s, ",
-            self.stage.epoch(step / self.stage.steps_per_epoch.max(1) + 1),
-            self.stage.loss.unwrap_or(loss),
-            self.stage.tokens_per_second.unwrap_or(tokens_per_second),
-        ));
-        bar.set_position(step as u64 + 1);
+        self.stage.loss = Some(smoothed(self.stage.loss, loss));
+        self.stage.tokens_per_second = Some(smoothed(self.stage.tokens_per_second, tokens_per_second));
+        if let Some(all) = self.time_left.of_all().filter(|_| self.warns_of_length) {
+            self.warns_of_length = false;
+            if let Some(warning) = length_warning(all) {
+                self.bar.above(|| note(&warning));
+            }
+        }
+        if let Some(bar) = self.bar.get().as_ref() {
+            bar.set_message(format!("{}, {}", self.left(), self.state(step)));
+            bar.set_position(step as u64 + 1);
+        } else if self.last_line.elapsed() >= RHYTHM {
+            let steps = self.stage.epochs.map_or(String::new(), |epochs| {
+                format!(" of {}", grouped((epochs * self.stage.steps_per_epoch) as u64))
+            });
+            self.say(&format!("step {}{steps}, {}{}", grouped(step as u64 + 1), self.state(step), self.left()));
+        }
     }
+
+    /// Epoch, loss, perplexity and speed after a step.
+    fn state(&self, step: usize) -> String {
+        let Stage { loss, tokens_per_second, valid_perplexity, .. } = &self.stage;
+        format!(
+            "epoch {}, loss {:.3}{}, {} tokens/s",
+            self.stage.epoch(step / self.stage.steps_per_epoch.max(1) + 1),
+            loss.unwrap_or(f64::NAN),
+            valid_perplexity.map_or(String::new(), |valid| format!(
+                ", valid perplexity {}{}",
+                perplexity(valid),
+                mark(self.causality)
+            )),
+            grouped(tokens_per_second.unwrap_or(0.0) as u64),
+        )
+    }
+
+    /// The time that is left of the stage and of the run, as far as it is known.
+    fn left(&self) -> String {
+        match (self.time_left.of_stage(), self.time_left.of_run()) {
+            (Some(stage), Some(run)) if run > stage => {
+                format!(", {} left, about {} left of the run", duration(stage), duration(run))
+            }
+            (Some(stage), _) => format!(", {} left", duration(stage)),
+            _ => String::new(),
+        }
+    }
+}
+
+/// What to say before a run of this many seconds on a processor. `None` if it is short.
+fn length_warning(seconds: f64) -> Option<String> {
+    (seconds > LONG_RUN).then(|| {
+        format!(
+            "on this processor the run will take about {} (an estimate from its first steps); a GPU takes a small part of that",
+            duration(seconds)
+        )
+    })
 }
 
 impl Observer for Progress {
     fn event(&mut self, event: &Event) {
+        match (self.mode, event) {
+            (ProgressMode::Json, event) => json_note(event),
+            (ProgressMode::None, event) => Warnings(self.mode).event(event),
+            (ProgressMode::Bar | ProgressMode::Lines, event) => {
+                self.time_left.event(event);
+                self.show(event);
+            }
+        }
+    }
+}
+
+impl Progress {
+    fn show(&mut self, event: &Event) {
         match event {
             &Event::StageStarted { stage, kind, epochs, minutes, steps_per_epoch, first_step, parameters } => {
                 let known = minutes.is_none().then_some(epochs);
-                self.stage =
-                    Stage { number: stage, kind, epochs: known, steps_per_epoch, loss: None, tokens_per_second: None };
+                self.stage = Stage {
+                    number: stage,
+                    kind,
+                    epochs: known,
+                    steps_per_epoch,
+                    loss: None,
+                    tokens_per_second: None,
+                    valid_perplexity: None,
+                };
                 let from = if first_step > 0 { format!(", goes on from step {first_step}") } else { String::new() };
                 let length = match (minutes, epochs) {
                     (Some(minutes), _) => format!("{minutes} minutes in epochs"),
@@ -153,16 +227,20 @@ impl Observer for Progress {
                 weights_bytes,
                 seconds: time,
                 ..
-            } => self.say(&format!(
-                "epoch {}, loss {train_loss:.4}, {}valid perplexity {}{}{}, {} s",
-                self.stage.epoch(epoch),
-                dev_perplexity.map_or(String::new(), |dev| format!("dev perplexity {}, ", perplexity(dev))),
-                perplexity(valid_perplexity),
-                mark(self.causality),
-                weights_bytes.map_or(String::new(), |bytes| format!(", {} bytes of weights", grouped(bytes))),
-                seconds(time),
-            )),
-            Event::Warning { message } => self.bar.note(&format!("warning: {message}")),
+            } => {
+                self.stage.valid_perplexity = Some(valid_perplexity);
+                self.say(&format!(
+                    "epoch {}, loss {train_loss:.4}, {}valid perplexity {}{}{}, {} s",
+                    self.stage.epoch(epoch),
+                    dev_perplexity.map_or(String::new(), |dev| format!("dev perplexity {}, ", perplexity(dev))),
+                    perplexity(valid_perplexity),
+                    mark(self.causality),
+                    weights_bytes.map_or(String::new(), |bytes| format!(", {} bytes of weights", grouped(bytes))),
+                    seconds(time),
+                ));
+            }
+            Event::ModelMeasured { .. } | Event::SizeMeasured { .. } => {}
+            Event::Warning { message } => self.bar.above(|| self.mode.warning(message)),
             Event::ExpertRemoved(removal) => self.say(&format!(
                 "expert {} of block {} {} before step {}: {} (used for {} of the training tokens)",
                 removal.expert,
@@ -215,5 +293,17 @@ impl Drop for Progress {
     /// Otherwise the bar would stay below an error message.
     fn drop(&mut self) {
         self.bar.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_long_run_is_warned_of() {
+        assert_eq!(length_warning(1_799.0), None);
+        let warning = length_warning(50_000.0).expect("a warning");
+        assert!(warning.starts_with("on this processor the run will take about 13 h 53 min"), "{warning}");
     }
 }

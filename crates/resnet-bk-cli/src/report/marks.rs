@@ -26,17 +26,19 @@ pub enum Role {
     Int8,
     /// The packed model: a diamond.
     Artifact,
+    /// The packed model of one of several runs, by its number from 1: a dot in a color of its own.
+    Run(usize),
 }
 
 impl Role {
     fn color(self) -> RGBColor {
-        if let Self::Stage(number) = self { stage_color(number) } else { INK }
+        if let Self::Stage(number) | Self::Run(number) = self { stage_color(number) } else { INK }
     }
 
     /// Its symbol in a legend.
     pub fn symbol(self) -> Symbol {
         match self {
-            Self::Stage(number) => Symbol::Dot(stage_color(number)),
+            Self::Stage(number) | Self::Run(number) => Symbol::Dot(stage_color(number)),
             Self::First => Symbol::Square,
             Self::Best => Symbol::Circle,
             Self::Int8 => Symbol::Triangle,
@@ -89,7 +91,7 @@ impl Mark {
     /// Half of its width.
     pub fn radius(&self) -> i32 {
         let radius = |point: &Point| match point.role {
-            Role::Stage(_) => DOT + 3,
+            Role::Stage(_) | Role::Run(_) => DOT + 3,
             Role::Int8 => TRIANGLE + 2,
             Role::First | Role::Best | Role::Artifact => OUTLINE + 2,
         };
@@ -101,7 +103,7 @@ impl Mark {
         Area::around(self.place, self.radius())
     }
 
-    /// Lines of its label. A stage's line has the stage's color.
+    /// Lines of its label. The line of a stage or a run has its color.
     pub fn lines(&self) -> Vec<(String, RGBColor)> {
         self.points.iter().map(|point| (point.text.clone(), point.role.color())).collect()
     }
@@ -127,10 +129,10 @@ impl Mark {
         (text.join(", "), color)
     }
 
-    /// Colors of the dot, one per stage.
+    /// Colors of the dot, one per stage or run.
     pub fn colors(&self) -> Vec<RGBColor> {
         let stages = self.points.iter().filter_map(|point| match point.role {
-            Role::Stage(number) => Some(stage_color(number)),
+            Role::Stage(number) | Role::Run(number) => Some(stage_color(number)),
             Role::First | Role::Best | Role::Int8 | Role::Artifact => None,
         });
         stages.collect()

@@ -4,6 +4,10 @@
 mod area;
 mod axis;
 mod canvas;
+mod codes;
+mod compare;
+mod continuations;
+mod experts;
 mod frame;
 mod front;
 mod html;
@@ -16,14 +20,17 @@ mod marks;
 mod objective;
 mod page;
 mod palette;
+mod provenance;
 mod series;
 mod text;
 mod tradeoff;
+mod treemap;
 mod warnings;
 
 use crate::run_folder::{read_metrics, read_recipe, read_summary};
 use anyhow::{Context, Result};
 use canvas::{Format, NARROW, Png, WIDE};
+pub use compare::write as write_comparison;
 use objective::Objectives;
 use page::{Drawing, Pictures};
 use resnet_bk::config::Recipe;
@@ -48,7 +55,7 @@ pub fn write(run: &Path) -> Result<Vec<PathBuf>> {
     let objectives = Objectives::of(&summary.stages, parsed.as_ref());
     let pictures = Pictures {
         losses: twice(|format| losses::draw(&stages, &objectives, &summary, format))?,
-        tradeoff: twice(|format| tradeoff::draw(&summary, format))?,
+        tradeoff: twice(|format| tradeoff::draw(&tradeoff::of_run(&summary, format), format))?,
         plan: summary.plan.as_ref().map(|plan| twice(|format| front::draw(plan, &summary, format))).transpose()?,
     };
     let page = page::render(&summary, recipe.as_deref(), &pictures);

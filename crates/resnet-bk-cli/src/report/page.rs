@@ -3,6 +3,7 @@
 use super::canvas::Png;
 use super::html::{escape, picture, table};
 use super::warnings::warnings;
+use super::{codes, continuations, experts, provenance, treemap};
 use crate::printer::{Table, change, percent, perplexity, ratio};
 use crate::tables::{comparison, facts, missed, reservations, size_breakdown, stages, trials};
 use resnet_bk::summary::Removal;
@@ -47,8 +48,9 @@ pub fn render(summary: &Summary, recipe: Option<&str>, pictures: &Pictures) -> S
     body += "<h2>Compared</h2>\n";
     body += &table(&comparison(summary), &[]);
     body += "<dl>\n";
-    // Warnings are shown at the top.
-    for (name, fact) in facts(summary).into_iter().filter(|(name, _)| !["warning", "not causal"].contains(name)) {
+    // Warnings are shown at the top, the environment has a section.
+    let elsewhere = ["warning", "not causal", "made by"];
+    for (name, fact) in facts(summary).into_iter().filter(|(name, _)| !elsewhere.contains(name)) {
         let _ = writeln!(body, "<dt>{name}</dt><dd>{}</dd>", escape(&fact));
     }
     body += "</dl>\n<h2>Size against quality</h2>\n";
@@ -62,20 +64,30 @@ pub fn render(summary: &Summary, recipe: Option<&str>, pictures: &Pictures) -> S
     body +=
         &picture(&pictures.losses, "Loss of every step, one stage after the other, in a panel for each kind of loss");
     body += "<h2>Where the bytes go</h2>\n";
+    body += &treemap::render(&summary.artifact.size_breakdown);
     body += &table(&size_breakdown(&summary.artifact.size_breakdown), &[]);
+    body += &experts::render(summary);
     if !summary.removals.is_empty() {
         body += "<h2>Removed experts</h2>\n";
         body += &table(&removals(&summary.removals), &[]);
     }
+    body += &codes::render(summary);
+    body += &continuations::render(summary);
+    body += &provenance::render(summary);
     if let Some(recipe) = recipe {
         let _ = writeln!(body, "<details><summary>Recipe</summary><pre>{}</pre></details>", escape(recipe));
     }
+    document(&title, &body)
+}
+
+/// A page without scripts.
+pub fn document(title: &str, body: &str) -> String {
     format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
          <meta name=\"color-scheme\" content=\"light dark\">\n<title>{}</title>\n<style>\n{STYLE}</style>\n</head>\n\
          <body>\n{body}</body>\n</html>\n",
-        escape(&title),
+        escape(title),
     )
 }
 
@@ -103,7 +115,7 @@ fn verdict(summary: &Summary) -> String {
 }
 
 /// Capitalizes the first letter.
-fn sentence(text: &str) -> String {
+pub fn sentence(text: &str) -> String {
     let mut letters = text.chars();
     letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }
@@ -151,6 +163,29 @@ mod tests {
                 let contrast = contrast(variable(name, block), page);
                 assert!(contrast >= TEXT_CONTRAST, "--{name}, {theme}: {contrast:.2}");
             }
+        }
+    }
+
+    #[test]
+    fn text_on_colors_has_enough_contrast_in_both_themes() {
+        let (light, dark) = STYLE.split_once("prefers-color-scheme: dark").expect("two themes");
+        for (theme, block) in [("light", light), ("dark", dark)] {
+            for name in ["codes", "scales", "floats", "vocabulary", "rest", "heat"] {
+                let contrast = contrast(variable("ink", block), variable(name, block));
+                assert!(contrast >= TEXT_CONTRAST, "ink on --{name}, {theme}: {contrast:.2}");
+            }
+        }
+    }
+
+    #[test]
+    fn no_text_is_smaller_than_twelve_pixels() {
+        for rule in STYLE.split(['{', ';', '}']).map(str::trim).filter(|rule| rule.starts_with("font-size:")) {
+            let value = rule.trim_start_matches("font-size:").trim();
+            let pixels = match value.strip_suffix("rem") {
+                Some(number) => 16.0 * number.parse::<f64>().expect("a number"),
+                None => value.strip_suffix("px").expect("rem or px").parse().expect("a number"),
+            };
+            assert!(pixels >= 12.0, "{rule}");
         }
     }
 

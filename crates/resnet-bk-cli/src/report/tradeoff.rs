@@ -1,5 +1,5 @@
-//! Bytes of the weights against perplexity: all stages up to the artifact, the models that it is
-//! compared with, and the n-gram baselines.
+//! Bytes of the weights against perplexity: all stages of a run up to the artifact, the models that
+//! it is compared with, and the n-gram baselines; or the artifacts of several runs.
 
 use super::area::{Area, Pixel};
 use super::axis::Axis;
@@ -29,9 +29,52 @@ struct Scene {
     labels: Placement,
 }
 
+/// What a picture shows.
+pub struct View {
+    /// Its title.
+    pub title: String,
+    /// Notes above those of the axes.
+    pub notes: Vec<String>,
+    /// Mark after the name of the perplexity.
+    pub mark: &'static str,
+    /// The models.
+    pub models: Vec<Model>,
+    /// Names and perplexities of the n-gram baselines.
+    pub ngrams: Vec<(&'static str, f64)>,
+}
+
+/// A model in a picture.
+pub struct Model {
+    role: Role,
+    text: String,
+    short: String,
+    bytes: f64,
+    valid: f64,
+}
+
+impl Model {
+    /// A model with its name and figures.
+    pub fn new(role: Role, name: &str, bytes: u64, valid: f64, format: Format) -> Self {
+        let short = if let Role::Stage(number) = role { number.to_string() } else { name.to_owned() };
+        let size = if format == WIDE { format!("{} bytes", grouped(bytes)) } else { short_bytes(bytes as f64) };
+        Self { role, text: format!("{name}: {size}, {}", perplexity(valid)), short, bytes: bytes as f64, valid }
+    }
+}
+
+/// The picture of a run.
+pub fn of_run(summary: &Summary, format: Format) -> View {
+    View {
+        title: title(summary),
+        notes: summary.worse_than_ngrams().into_iter().collect(),
+        mark: mark(summary.causality),
+        models: models(summary, format),
+        ngrams: ngrams(summary).to_vec(),
+    }
+}
+
 /// Draws the picture.
-pub fn draw(summary: &Summary, format: Format) -> Result<Png> {
-    let scene = arrange(summary, format);
+pub fn draw(view: &View, format: Format) -> Result<Png> {
+    let scene = arrange(view, format);
     let Area { left, right, bottom, .. } = scene.plot.area;
     paint(format.width, bottom + Plot::bottom_margin(format), |canvas| {
         scene.heading.draw(canvas)?;
@@ -47,9 +90,9 @@ pub fn draw(summary: &Summary, format: Format) -> Result<Png> {
 
 /// The layout with names beside the marks. If there is not enough room, marks get numbers and the
 /// names are listed above the plot.
-fn arrange(summary: &Summary, format: Format) -> Scene {
-    let named = arrange_with(summary, format, Names::BesideMarks);
-    if named.labels.is_clear { named } else { arrange_with(summary, format, Names::AbovePlot) }
+fn arrange(view: &View, format: Format) -> Scene {
+    let named = arrange_with(view, format, Names::BesideMarks);
+    if named.labels.is_clear { named } else { arrange_with(view, format, Names::AbovePlot) }
 }
 
 /// Position of the models' names.
@@ -59,23 +102,23 @@ enum Names {
     AbovePlot,
 }
 
-fn arrange_with(summary: &Summary, format: Format, names: Names) -> Scene {
-    let models = models(summary, format);
+fn arrange_with(view: &View, format: Format, names: Names) -> Scene {
+    let models = &view.models;
     let valid = || models.iter().map(|model| model.valid);
     let (best, worst) = (valid().fold(f64::INFINITY, f64::min), valid().fold(0.0, f64::max));
     let is_near = |(_, value): &(&str, f64)| (best / NEAR..=worst * NEAR).contains(value);
-    let (near, far): (Vec<_>, Vec<_>) = ngrams(summary).into_iter().partition(is_near);
+    let (near, far): (Vec<_>, Vec<_>) = view.ngrams.iter().copied().partition(is_near);
     let x = Axis::logarithmic(models.iter().map(|model| model.bytes));
     let y = Axis::logarithmic(valid().chain(near.iter().map(|ngram| ngram.1)));
 
-    let mut notes: Vec<String> = summary.worse_than_ngrams().into_iter().collect();
-    notes.push(format!("held-out perplexity{} (logarithmic), lower is better", mark(summary.causality)));
+    let mut notes = view.notes.clone();
+    notes.push(format!("held-out perplexity{} (logarithmic), lower is better", view.mark));
     notes.extend(
         far.iter().map(|(name, value)| format!("{name} baseline: {} (outside the picture)", perplexity(*value))),
     );
     let entry = |model: &Model| (model.role.symbol(), model.text.clone());
     let legend: Vec<_> = if names == Names::AbovePlot { models.iter().map(entry).collect() } else { vec![] };
-    let heading = Heading::new(format, &title(summary), &notes, &legend);
+    let heading = Heading::new(format, &view.title, &notes, &legend);
     let top = heading.bottom + 24;
     let left = Plot::left_margin(format, ROWS, (&y, &short));
     let area = Area { left, top, right: format.width - EDGE, bottom: top + ROWS };
@@ -88,7 +131,7 @@ fn arrange_with(summary: &Summary, format: Format, names: Names) -> Scene {
         place: (plot.x.pixel(model.bytes), plot.y.pixel(model.valid)),
     };
     let marks = merge(models.iter().map(point).collect());
-    let path = path(&models, &marks);
+    let path = path(models, &marks);
     let levels: Vec<i32> = near.iter().map(|ngram| plot.y.pixel(ngram.1)).collect();
     let mut obstacles = Obstacles { marks: marks.iter().map(Mark::area).collect(), ..Obstacles::default() };
     obstacles.add_line(&path);
@@ -116,21 +159,9 @@ fn path(models: &[Model], marks: &[Mark]) -> Vec<Pixel> {
     path
 }
 
-struct Model {
-    role: Role,
-    text: String,
-    short: String,
-    bytes: f64,
-    valid: f64,
-}
-
 /// Baselines, stages and the artifact, in the order of the run.
 fn models(summary: &Summary, format: Format) -> Vec<Model> {
-    let model = |role, name: &str, bytes: u64, valid: f64| {
-        let short = if let Role::Stage(number) = role { number.to_string() } else { name.to_owned() };
-        let size = if format == WIDE { format!("{} bytes", grouped(bytes)) } else { short_bytes(bytes as f64) };
-        Model { role, text: format!("{name}: {size}, {}", perplexity(valid)), short, bytes: bytes as f64, valid }
-    };
+    let model = |role, name: &str, bytes: u64, valid: f64| Model::new(role, name, bytes, valid, format);
     let Baselines { first, best, int8 } = &summary.baselines;
     let is_one = first.measured().is_some() && first == best;
     let names = if is_one { ["first and best float", ""] } else { ["first model", "best float"] };
@@ -200,7 +231,7 @@ mod tests {
         ];
         for (name, summary) in runs {
             for format in [WIDE, NARROW] {
-                let scene = arrange(&summary, format);
+                let scene = arrange(&of_run(&summary, format), format);
                 let mut obstacles = Obstacles { marks: scene.marks.iter().map(Mark::area).collect(), lines: vec![] };
                 obstacles.add_line(&scene.path);
                 assert_clear(&format!("{name}, {} wide", format.width), &scene.labels, &obstacles, scene.plot.area);
@@ -245,7 +276,7 @@ mod tests {
 
     #[test]
     fn a_distant_ngram_baseline_is_named_without_extending_the_axis() {
-        let scene = arrange(&summary(), WIDE);
+        let scene = arrange(&of_run(&summary(), WIDE), WIDE);
         assert_eq!(scene.levels.len(), 2);
         let area = scene.plot.area;
         assert!(!(area.top..area.bottom).contains(&scene.plot.y.pixel(940.1)));

@@ -6,8 +6,19 @@
 """
 
 from . import tracking
-from ._native import Generation, LanguageModel, State, distillation_loss, prune_mask, quantize, recipe_names, use_threads
+from ._native import (
+    Generation,
+    LanguageModel,
+    OriginalModel,
+    State,
+    distillation_loss,
+    prune_mask,
+    quantize,
+    recipe_names,
+    use_threads,
+)
 from .errors import ArgumentError, CorpusError, DeviceError, Error, ModelError, RecipeError, RunError
+from .original import load_original
 from .runs import Run, compress, train
 from .types import Event, Quantized, Suggestion
 
@@ -20,6 +31,7 @@ __all__ = [
     "Generation",
     "LanguageModel",
     "ModelError",
+    "OriginalModel",
     "Quantized",
     "RecipeError",
     "Run",
@@ -28,6 +40,7 @@ __all__ = [
     "Suggestion",
     "compress",
     "distillation_loss",
+    "load_original",
     "prune_mask",
     "quantize",
     "recipe_names",

@@ -5,15 +5,18 @@ from typing import Any, Optional, Protocol, Union, final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .corpora import Texts
 from .runs import Request
 from .types import Quantized, Suggestion
 
 __all__ = [
     "Generation",
     "LanguageModel",
+    "OriginalModel",
     "State",
     "distillation_loss",
     "execute",
+    "load_original",
     "prune_mask",
     "quantize",
     "recipe_names",
@@ -86,6 +89,24 @@ class LanguageModel:
     def size_breakdown(self) -> list[dict[str, Any]]:
         """Bytes by part: dicts of ``part``, ``kind`` and ``bytes``, which add up to the file."""
 
+    def to_bytes(self) -> bytes:
+        """The artifact, for a file of one's own."""
+
+    def int8(self) -> LanguageModel:
+        """The float model with its matrices rounded to 255 levels, a scale for every 128 elements.
+
+        Nothing is trained: it is the baseline that quantization-aware training has to beat.
+
+        :raises ModelError: if the model is quantized already.
+        """
+
+    def tensors(self) -> dict[str, NDArray[np.float32]]:
+        """The decoded weights by name, as the model computes with them; linear maps are ``[in, out]``."""
+
+    @property
+    def words(self) -> list[str]:
+        """The vocabulary, in the order of the ids."""
+
     @property
     def is_causal(self) -> bool:
         """Whether each prediction depends on earlier tokens only."""
@@ -143,6 +164,77 @@ class Generation(Iterator[str]):
     def __iter__(self) -> Generation: ...
     def __next__(self) -> str: ...
 
+@final
+class OriginalModel:
+    """A model of Project ResNet-BK: see :func:`resnet_bk.load_original`.
+
+    It is bidirectional: every position sees its whole sequence, the token that it should predict
+    included. So it cannot suggest or generate, and its perplexity is not a language model's. Ids
+    are those of its file.
+    """
+
+    def logits(self, array: ArrayLike) -> NDArray[np.float32]:
+        """The logits of the next token for ids ``[..., T]``: an array ``[..., T, words]``.
+
+        :raises ArgumentError: if ``T`` is 0 or longer than :attr:`window`, or an id is of no word.
+        """
+
+    def features(self, array: ArrayLike) -> list[NDArray[np.float32]]:
+        """For each block an array ``[..., T, 2]``: real and imaginary part of the resolvent's diagonal.
+
+        :raises ArgumentError: as :meth:`logits`.
+        """
+
+    def pack(self) -> LanguageModel:
+        """The packed model in float32, which has ``perplexity`` and ``size_breakdown``.
+
+        :raises ModelError: if the model has no words.
+        """
+
+    @property
+    def words(self) -> Optional[list[str]]:
+        """The words, ``<unk>`` first, or None if they are not known."""
+
+    @property
+    def vocabulary_size(self) -> int:
+        """Number of words."""
+
+    @property
+    def d_model(self) -> int:
+        """Width of the hidden states."""
+
+    @property
+    def n_layers(self) -> int:
+        """Number of blocks."""
+
+    @property
+    def window(self) -> int:
+        """Length of the longest sequence, in tokens."""
+
+    @property
+    def experts(self) -> list[int]:
+        """Number of experts in each block."""
+
+    @property
+    def top_k(self) -> int:
+        """Experts that a token is routed to."""
+
+    @property
+    def v_max(self) -> float:
+        """Bound on the potential."""
+
+    @property
+    def feature_clamp(self) -> float:
+        """Bound on the features."""
+
+def load_original(
+    path: Union[str, PathLike[str]],
+    vocabulary: Union[str, PathLike[str], None],
+    corpus: Union[str, Texts, None],
+    top_k: Optional[int],
+    v_max: Optional[float],
+    feature_clamp: Optional[float],
+) -> OriginalModel: ...
 def quantize(array: ArrayLike, bits: int, group: int = 128) -> Quantized:
     """Symmetric quantization with a scale for each ``group`` elements, read in row-major order."""
 

@@ -10,13 +10,15 @@ from pathlib import Path
 from typing import Any, Optional, Union
 
 from . import _native
-from ._native import LanguageModel
+from ._native import LanguageModel, OriginalModel
 from .corpora import Corpus, Texts, resolve
 from .errors import RunError
 from .types import Event
 
 Recipe = Union[str, "os.PathLike[str]", Mapping[str, Any]]
 """A dict, TOML, the path of a TOML file, or the name of an included recipe."""
+Model = Union[str, "os.PathLike[str]", OriginalModel]
+"""The path of a model, or a loaded model of Project ResNet-BK."""
 Callback = Callable[[Event], object]
 """A function that gets the events of a run."""
 
@@ -75,8 +77,8 @@ class Request:
     resume: bool
     device: str
     cache: bool
-    model: Union[str, os.PathLike[str], None] = None
-    baseline: Union[str, os.PathLike[str], None] = None
+    model: Optional[Model] = None
+    baseline: Optional[Model] = None
 
 
 def compress(
@@ -87,8 +89,8 @@ def compress(
     callback: Optional[Callback] = None,
     resume: bool = False,
     set: Optional[Mapping[str, Any]] = None,
-    model: Union[str, os.PathLike[str], None] = None,
-    baseline: Union[str, os.PathLike[str], None] = None,
+    model: Optional[Model] = None,
+    baseline: Optional[Model] = None,
     device: str = "auto",
     cache: bool = True,
 ) -> Run:
@@ -106,8 +108,10 @@ def compress(
     :param callback: called with every event, a dict. An exception in it stops the run.
     :param resume: go on with the run in ``out``, from its last epoch. The other arguments must be equal.
     :param set: values of the recipe to change, such as ``{"model.d_model": 32, "stage.0.schedule.epochs": 1}``.
-    :param model: a checkpoint to start from, which takes the place of the recipe's first ``train`` stages.
-    :param baseline: a float checkpoint to compare with.
+    :param model: a model to start from, which takes the place of the recipe's first ``train`` stages: the path of
+        a checkpoint, of an artifact or of a checkpoint of Project ResNet-BK, or one of
+        :func:`resnet_bk.load_original`. One without words gets them from the training text of ``corpus``.
+    :param baseline: a float model to compare with, given like ``model``.
     :param device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
     :param cache: whether what is made of a large text is kept for the next run.
     :raises Error: :class:`RecipeError`, :class:`CorpusError`, :class:`ModelError`, :class:`DeviceError` or

@@ -79,17 +79,18 @@ pub struct Artifact {
     pub tensors: Vec<StoredTensor>,
 }
 
-/// Length in bytes of the weights section for tensors with the given values. The architecture is
+/// Bytes of each part of the weights section for tensors with the given values. The architecture is
 /// valid.
 ///
 /// # Errors
 /// If a tensor is missing, has another number of elements, or contains NaN or infinity.
 #[cfg(feature = "writer")]
-pub fn weights_bytes<'a>(
+pub fn weights_breakdown<'a>(
     architecture: &Architecture,
     values: impl Fn(TensorId) -> Option<&'a [f32]>,
-) -> Result<u64, ArtifactError> {
-    Ok(weights::encode(architecture, &quantized(architecture, values)?)?.bytes.len() as u64)
+) -> Result<SizeBreakdown, ArtifactError> {
+    let coded = weights::encode(architecture, &quantized(architecture, values)?)?;
+    Ok(SizeBreakdown::of_weights(&coded.parts))
 }
 
 /// Quantizes every tensor by the scheme of the architecture.

@@ -5,6 +5,7 @@ use super::container::{CRC_BYTES, HEADER_BYTES};
 use super::section::Section;
 use crate::tensor_spec::Role;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// What the bytes of an entry contain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -78,6 +79,13 @@ impl SizeBreakdown {
         breakdown.push("file", SizeKind::Checksums, checksums);
         breakdown.push("config", SizeKind::Config, config);
         breakdown.push("vocabulary", SizeKind::Vocabulary, vocabulary);
+        breakdown.entries.extend(Self::of_weights(weights).entries);
+        breakdown
+    }
+
+    /// The size breakdown of a weights section alone.
+    pub(super) fn of_weights(weights: &[(Role, SizeKind, u64)]) -> Self {
+        let mut breakdown = SizeBreakdown { entries: Vec::new() };
         for (role, part) in PARTS {
             for kind in [SizeKind::Codes, SizeKind::Scales, SizeKind::Floats] {
                 let entries = weights.iter().filter(|entry| (entry.0, entry.1) == (role, kind));
@@ -87,10 +95,27 @@ impl SizeBreakdown {
         breakdown
     }
 
+    /// The part that tensors of a role belong to.
+    ///
+    /// # Panics
+    /// For learned scales, which are stored with their tensors.
+    pub fn part(role: Role) -> &'static str {
+        PARTS.iter().find(|(of, _)| *of == role).expect("a role of stored tensors").1
+    }
+
     fn push(&mut self, part: &str, kind: SizeKind, bytes: u64) {
         if bytes > 0 {
             self.entries.push(SizeEntry { part: part.to_owned(), kind, bytes });
         }
+    }
+
+    /// Bytes of each part.
+    pub fn by_part(&self) -> BTreeMap<String, u64> {
+        let mut parts = BTreeMap::new();
+        for entry in &self.entries {
+            *parts.entry(entry.part.clone()).or_default() += entry.bytes;
+        }
+        parts
     }
 
     /// Length of the weights section, in bytes.

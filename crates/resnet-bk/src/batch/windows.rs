@@ -27,6 +27,11 @@ impl Windows {
         self.lengths.iter().copied().max().expect("there is a length")
     }
 
+    /// Tokens of a window, on average.
+    pub fn mean(&self) -> f64 {
+        self.lengths.iter().sum::<usize>() as f64 / self.lengths.len() as f64
+    }
+
     /// Lengths of the windows of a piece, if a batch is taken from streams of `tokens` tokens. Every
     /// piece has whole rounds of the list: as many as divide a stream into the least number of equal
     /// pieces. A stream that is shorter than a round is one piece. Empty if it has no window.

@@ -9,7 +9,7 @@ mod step;
 
 pub use kernel::{HeadCase, KernelReport, ResolventCase, Stretches, bench_kernels};
 pub use scaling::{LENGTHS, ScalingCase, bench_scaling};
-pub use step::{StepReport, bench_step, has_steps, step_recipe};
+pub use step::{StepReport, bench_evaluation, bench_step, has_steps, step_recipe};
 
 use serde::Serialize;
 use std::time::Instant;

@@ -3,9 +3,10 @@
 use super::{Timing, peak_memory};
 use crate::checkpoint::{Checkpoint, ModelState};
 use crate::compress::StageContext;
-use crate::config::{Recipe, Schedule, StageConfig, StageKind};
+use crate::config::{ModelConfig, Recipe, Schedule, StageConfig, StageKind};
 use crate::device::Device;
 use crate::device::cuda::KernelTime;
+use crate::evaluate::{WINDOWS, evaluate_parameters};
 use crate::numerics::Precision;
 use crate::observer::{Event, Observer};
 use crate::random::Random;
@@ -14,6 +15,7 @@ use crate::train::{Stage, TokenStreams, TrainError};
 use resnet_bk_runtime::internal::tokenizer::{END_OF_LINE, Pretokenizer, UNKNOWN, Vocabulary};
 use serde::Serialize;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// Steps before the timed ones. A GPU's come in groups of 64, and the first group has the recording
 /// of the graph.
@@ -111,18 +113,11 @@ pub fn bench_step(
         window_lengths: vec![n_seq],
         ..config.schedule().clone()
     };
-    let special = [UNKNOWN, END_OF_LINE].map(str::to_owned);
-    let words = special.into_iter().chain((2..before.vocab_size).map(|word| word.to_string())).collect();
-    let vocabulary = Vocabulary::new(words, Pretokenizer::Whitespace).expect("the words differ");
-    let mut model = ModelState::initialize(before.clone(), Arc::new(vocabulary), recipe.seed);
-    model.parameters.set_device(device.clone());
-    model.parameters.set_ranks(ranks.clone());
+    let model = untrained(&before, recipe.seed, device, ranks);
     let (window, warm_up) = (ranks.count() * schedule.batch_size * n_seq, warm_up(device));
-    let tokens = |count: usize| {
-        let mut random = Random::new(1);
-        (0..count).map(|_| random.below(before.vocab_size as u64) as u32).collect::<Vec<u32>>().into()
-    };
-    let streams = TokenStreams { train: tokens((warm_up + runs + 1) * window), dev: None, valid: tokens(2) };
+    let tokens = |count: usize| random_tokens(count, before.vocab_size);
+    let streams =
+        TokenStreams { train: tokens((warm_up + runs + 1) * window).into(), dev: None, valid: tokens(2).into() };
     let stage =
         Stage { number, kind: config.kind(), schedule: &schedule, seed: recipe.seed, save_to: None, budget: None };
     let mut times = Times { milliseconds: Vec::new(), tokens: window as f64, warm_up, parameters: 0 };
@@ -156,6 +151,33 @@ pub fn bench_step(
         peak_device_memory,
         kernels,
     })
+}
+
+/// Evaluated tokens per second of a model with random values. All ranks must call this.
+pub fn bench_evaluation(model: &ModelConfig, seed: u64, device: &Device, ranks: &Ranks) -> f64 {
+    let model = untrained(model, seed, device, ranks);
+    let tokens = random_tokens(ranks.count() * WINDOWS * model.config.n_seq + 1, model.config.vocab_size);
+    // The first evaluation compiles and allocates.
+    evaluate_parameters(&model.parameters, &tokens);
+    let start = Instant::now();
+    let evaluation = evaluate_parameters(&model.parameters, &tokens);
+    evaluation.tokens as f64 / start.elapsed().as_secs_f64()
+}
+
+/// A model with random values, whose words are numbers.
+fn untrained(config: &ModelConfig, seed: u64, device: &Device, ranks: &Ranks) -> ModelState {
+    let special = [UNKNOWN, END_OF_LINE].map(str::to_owned);
+    let words = special.into_iter().chain((2..config.vocab_size).map(|word| word.to_string())).collect();
+    let vocabulary = Vocabulary::new(words, Pretokenizer::Whitespace).expect("the words differ");
+    let mut model = ModelState::initialize(config.clone(), Arc::new(vocabulary), seed);
+    model.parameters.set_device(device.clone());
+    model.parameters.set_ranks(ranks.clone());
+    model
+}
+
+fn random_tokens(count: usize, words: usize) -> Vec<u32> {
+    let mut random = Random::new(1);
+    (0..count).map(|_| random.below(words as u64) as u32).collect()
 }
 
 /// Whether [`bench_step`] can time a stage: a planner's stage has no single kind of step.

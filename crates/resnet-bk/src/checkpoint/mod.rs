@@ -16,7 +16,7 @@ use crate::corpus::TextFingerprint;
 use crate::environment::Environment;
 use crate::parameters::{Parameter, Parameters};
 use crate::summary::{PlanSummary, Removal, StageSummary};
-use crate::train::EpochPerplexity;
+use crate::train::EpochResult;
 use resnet_bk_runtime::internal::tokenizer::Vocabulary;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -106,8 +106,8 @@ pub struct Compression {
 pub struct Progress {
     /// Number of the stage, from 1.
     pub stage: usize,
-    /// Perplexities after each completed epoch.
-    pub epochs: Vec<EpochPerplexity>,
+    /// What was measured after each completed epoch.
+    pub epochs: Vec<EpochResult>,
     /// First epoch, from 0, whose model had the sizes, quantizers and number of pruned weights of
     /// the latest one.
     pub form_since: usize,

@@ -3,7 +3,7 @@ use super::file::{METADATA, METADATA_CHECKSUM, OLDEST, Tensor, VERSION, assemble
 use super::*;
 use crate::parameters::Moments;
 use crate::random::Random;
-use crate::train::EpochPerplexity;
+use crate::train::EpochResult;
 use resnet_bk_runtime::internal::architecture::Architecture;
 use resnet_bk_runtime::internal::quantization::{LearnedScales, QuantizationPolicy};
 use resnet_bk_runtime::internal::tensor_id::ModelTensor;
@@ -31,8 +31,10 @@ fn checkpoint() -> Checkpoint {
     let parameters = checkpoint.model.parameters.clone();
     let architecture = Architecture { quantization: Some(policy), ..parameters.architecture().clone() };
     checkpoint.model.parameters = parameters.with_architecture(architecture).remove_expert(1, 0);
-    checkpoint.training.progress =
-        Some(Progress { epochs: vec![EpochPerplexity { valid: 91.25, dev: Some(88.5) }], ..Progress::new(2) });
+    checkpoint.training.progress = Some(Progress {
+        epochs: vec![EpochResult { valid: 91.25, dev: Some(88.5), expert_usage: vec![vec![0.75, 0.25]] }],
+        ..Progress::new(2)
+    });
     let spec =
         |block| TensorSpec { id: ModelTensor::FeatureProjection(block).into(), shape: vec![2, 4], role: Role::Mixer };
     checkpoint.training.auxiliary = [0, 1].map(|block| Parameter::new(spec(block), vec![0.5; 8])).into_iter().collect();

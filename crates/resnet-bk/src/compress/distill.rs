@@ -42,6 +42,8 @@ pub struct Distillation<'a> {
     seed: u64,
     compression: Compression,
     teacher: Teacher,
+    /// The teacher's forward pass on the batch of the step.
+    taught: Option<Output>,
     /// The ranks that train the student.
     ranks: Ranks,
 }
@@ -94,7 +96,8 @@ impl<'a> Distillation<'a> {
     /// An objective with a frozen `teacher`, whose ranks train the student.
     pub fn new(teacher: ModelState, config: &'a DistillConfig, seed: u64) -> Self {
         let ranks = teacher.parameters.ranks().clone();
-        Self { config, seed, teacher: Teacher::new(&teacher.parameters), compression: teacher.compression, ranks }
+        let (compression, teacher) = (teacher.compression, Teacher::new(&teacher.parameters));
+        Self { config, seed, teacher, taught: None, compression, ranks }
     }
 
     fn compress_like_teacher(&self, model: &mut ModelState, context: &mut StepContext) {
@@ -156,8 +159,13 @@ impl Objective for Distillation<'_> {
         self.teacher.reset_state();
     }
 
+    fn before_forward(&mut self, batch: &Batch) {
+        self.taught = Some(self.teacher.forward_beside(batch));
+    }
+
     fn loss(&mut self, model: &LanguageModel, output: &Output, leaves: &Leaves, batch: &Batch) -> Tensor {
-        let teacher = self.teacher.forward(batch);
+        let teacher = self.taught.take().expect("the teacher's pass was launched before the student's");
+        self.teacher.join();
         let soft = self.teacher.soft_targets(&teacher, self.config.temperature, self.config.alpha);
         let loss =
             HeadLoss { targets: batch.targets.clone(), soft: Some(soft), precision: self.config.schedule.precision };

@@ -1,6 +1,7 @@
 //! The frozen model that a student learns from.
 
 use crate::batch::Batch;
+use crate::buffer::Buffer;
 use crate::device::Device;
 use crate::model::{CarriedState, LanguageModel, Leaves, Mode, Output, forward_of_step};
 use crate::numerics::Gradient;
@@ -9,6 +10,9 @@ use crate::parameters::Parameters;
 use resnet_bk_runtime::internal::architecture::Architecture;
 use std::sync::Arc;
 
+/// A forward pass: its output, and the state after it.
+type Pass<'a> = &'a dyn Fn() -> (Output, Vec<Buffer>);
+
 /// A frozen model.
 #[derive(Debug)]
 pub struct Teacher {
@@ -16,8 +20,10 @@ pub struct Teacher {
     head: Arc<FrozenHead>,
     architecture: Architecture,
     device: Device,
-    /// The state after the windows of the last batch.
+    /// The state that is carried to the next batch.
     carried: CarriedState,
+    /// The state after the last batch, until the streams join.
+    after: Vec<Buffer>,
 }
 
 impl Teacher {
@@ -26,7 +32,7 @@ impl Teacher {
         let model = LanguageModel::bind(parameters.architecture(), Gradient::Exact, &Leaves::plain(parameters));
         let head = Arc::new(model.frozen_head());
         let (architecture, device) = (parameters.architecture().clone(), parameters.device().clone());
-        Self { model, head, architecture, device, carried: CarriedState::default() }
+        Self { model, head, architecture, device, carried: CarriedState::default(), after: Vec::new() }
     }
 
     /// Forgets the state that is carried from batch to batch.
@@ -37,10 +43,37 @@ impl Teacher {
     /// Forward pass on a batch, as part of a training step. The teacher carries its own state, if the
     /// batch does.
     pub fn forward(&mut self, batch: &Batch) -> Output {
-        let before = self.carried.before(batch, &self.architecture, &self.device);
-        let forward = || self.model.forward_batch(before, batch, &mut Mode::Evaluate);
-        let (output, after) = forward_of_step(&self.architecture, &self.device, forward);
-        self.carried.replace(after);
+        let output = self.launch(batch, |_, pass| pass());
+        self.join();
+        output
+    }
+
+    /// [`forward`](Self::forward), on a GPU beside the main stream until [`join`](Self::join).
+    pub fn forward_beside(&mut self, batch: &Batch) -> Output {
+        self.launch(batch, |device, pass| match device {
+            Device::Cpu => pass(),
+            Device::Cuda(cuda) => {
+                batch.inputs.on(cuda);
+                cuda.fork(pass)
+            }
+        })
+    }
+
+    /// Waits for [`forward_beside`](Self::forward_beside). Its state takes the place of the one before.
+    pub fn join(&mut self) {
+        if let Device::Cuda(cuda) = &self.device {
+            cuda.join();
+        }
+        self.carried.replace(std::mem::take(&mut self.after));
+    }
+
+    fn launch(&mut self, batch: &Batch, launch: impl FnOnce(&Device, Pass) -> (Output, Vec<Buffer>)) -> Output {
+        let Self { model, architecture, device, carried, .. } = self;
+        // A new state is made on the main stream.
+        let before = carried.before(batch, architecture, device);
+        let pass = || forward_of_step(architecture, device, || model.forward_batch(before, batch, &mut Mode::Evaluate));
+        let (output, after) = launch(device, &pass);
+        self.after = after;
         output
     }
 

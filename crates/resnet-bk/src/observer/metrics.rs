@@ -9,7 +9,7 @@ use std::path::PathBuf;
 pub const METRICS: &str = "metrics.jsonl";
 
 /// Writes events to a file. The file is opened at the first event, so a refused run leaves no file.
-pub struct MetricsLog {
+pub(super) struct MetricsLog {
     path: PathBuf,
     append: bool,
     file: Option<BufWriter<File>>,
@@ -18,17 +18,17 @@ pub struct MetricsLog {
 
 impl MetricsLog {
     /// A new log at `path`.
-    pub fn create(path: PathBuf) -> Self {
+    pub(super) fn create(path: PathBuf) -> Self {
         Self { path, append: false, file: None, failure: None }
     }
 
     /// A log that continues the log of an interrupted run.
-    pub fn append(path: PathBuf) -> Self {
+    pub(super) fn append(path: PathBuf) -> Self {
         Self { append: true, ..Self::create(path) }
     }
 
     /// Writes the remaining data and returns the first error of the log.
-    pub fn finish(mut self) -> io::Result<()> {
+    pub(super) fn finish(mut self) -> io::Result<()> {
         match (self.failure.take(), self.file.as_mut()) {
             (Some(error), _) => Err(error),
             (None, Some(file)) => file.flush(),

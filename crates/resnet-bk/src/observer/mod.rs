@@ -2,12 +2,19 @@
 //! files, or do nothing.
 
 mod metrics;
+mod numbers;
+mod run_log;
+mod tensorboard;
 
-pub use metrics::{METRICS, MetricsLog};
+pub use metrics::METRICS;
+use metrics::MetricsLog;
+pub use run_log::{IncompleteLog, RunLog};
+pub use tensorboard::TENSORBOARD;
 
 use crate::config::StageKind;
 use crate::summary::{Removal, Trial};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// An event. Serialized events, one per line, make up `metrics.jsonl`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -72,6 +79,31 @@ pub enum Event {
         weights_bytes: Option<u64>,
         /// Wall time of the stage so far, in seconds.
         seconds: f64,
+    },
+    /// The model after an epoch: the averaged one, where weights are averaged.
+    ModelMeasured {
+        /// The stage's number.
+        stage: usize,
+        /// The epoch, from 1.
+        epoch: usize,
+        /// Share of the matrices' elements that are pruned.
+        sparsity: f64,
+        /// Number of experts of each block.
+        experts: Vec<usize>,
+        /// Share of the held-out tokens that are routed to each expert, for each block. A block's
+        /// shares add up to `top_k`.
+        expert_usage: Vec<Vec<f64>>,
+        /// Mean scale of each quantized tensor, by the tensor's name.
+        scales: BTreeMap<String, f64>,
+        /// Rate-distortion multiplier, in nats of loss per token and coded bit.
+        lambda: f64,
+    },
+    /// The bytes of the model's parts, if it were packed after a stage.
+    SizeMeasured {
+        /// The stage's number.
+        stage: usize,
+        /// Bytes of each part of the weights section.
+        bytes: BTreeMap<String, u64>,
     },
     /// A warning to the user; the run continues.
     Warning {

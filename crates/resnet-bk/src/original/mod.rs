@@ -6,6 +6,8 @@
 //! model.pt ---------- zip, pickle ----+
 //!                                     +--> tensors --> mapping --> OriginalModel --> with_words --> ModelState
 //! model.safetensors ------------------+      config.json, --set ----^      a vocabulary ----^
+//!                                                                  |
+//!                                                                  +--> forward --> logits, features
 //! ```
 //!
 //! The models are bidirectional: they see the tokens that they should predict. They can be evaluated,
@@ -15,6 +17,7 @@
 
 mod error;
 mod file;
+mod forward;
 mod mapping;
 mod pickle;
 mod settings;
@@ -25,6 +28,7 @@ mod words;
 mod zip;
 
 pub use error::{Fault, OriginalError};
+pub use forward::IdsError;
 pub use pickle::{PickleError, PickleFault};
 pub use settings::OriginalSettings;
 pub use tensor::ViewError;

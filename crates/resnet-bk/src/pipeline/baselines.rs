@@ -11,6 +11,7 @@ use crate::post_training;
 use crate::ranks::Ranks;
 use crate::summary::{Baseline, Baselines, Measured, StageSummary, first_stage, float_stages};
 use resnet_bk_runtime::internal::architecture::Causality;
+use resnet_bk_runtime::internal::model::Model;
 use std::path::Path;
 
 /// A float model, measured on the run's text.
@@ -108,6 +109,12 @@ impl Candidates {
             _ => model.measured.valid_perplexity,
         };
         all.into_iter().min_by(|a, b| selection_perplexity(a).total_cmp(&selection_perplexity(b)))
+    }
+
+    /// Name and decoded weights of the best float model, if its file is known.
+    pub(super) fn best_model(&self, stages: &[StageSummary]) -> Result<Option<(String, Model)>, RunError> {
+        let Some(FloatModel { measured, file: Some(file) }) = self.best(stages) else { return Ok(None) };
+        Ok(Some((measured.name, file.read()?.model.parameters.to_model())))
     }
 
     /// The baseline of a target, from the stages completed so far.

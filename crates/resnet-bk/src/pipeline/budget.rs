@@ -22,37 +22,46 @@ impl Run<'_> {
     }
 
     /// Checks, before any training, that a student can fit the budget. `teacher` is the model that
-    /// it will be distilled from. `to_come` holds the float32 bytes of the models that are trained
+    /// it will be distilled from. Returns the budget. `to_come` holds the float32 bytes of the models that are trained
     /// before it.
     pub(super) fn check_budget(
         &self,
         stage: &dyn RunStage,
         teacher: &ModelConfig,
         to_come: &[u64],
-    ) -> Result<(), RunError> {
+    ) -> Result<Option<u64>, RunError> {
+        let target = self.request.recipe.target;
+        if target.ratio.is_some() && self.expected_baseline(to_come).is_none() {
+            return Err(RunError::NoBaseline { against: target.against });
+        }
+        let budget = self.expected_budget(teacher, to_come)?;
+        if let Some(budget) = budget {
+            stage.check_budget(teacher, self.checkpoint.model.vocabulary.len(), budget)?;
+        }
+        Ok(budget)
+    }
+
+    /// Float32 bytes of the baseline, before any training, if there will be one.
+    fn expected_baseline(&self, to_come: &[u64]) -> Option<u64> {
         let against = self.request.recipe.target.against;
         let known = self.candidates.float32_bytes(against, &self.checkpoint.history.stages);
         let mut all = known.into_iter().chain(to_come.iter().copied());
         // The best model is not known yet. Assume the largest one, which gives the largest budget.
-        let baseline = match against {
+        match against {
             Against::Baseline => all.next(),
             Against::Best => all.max(),
-        };
-        let target = self.request.recipe.target;
-        if target.ratio.is_some() && baseline.is_none() {
-            return Err(RunError::NoBaseline { against });
         }
-        let vocabulary = &self.checkpoint.model.vocabulary;
-        let budget = if *teacher == self.checkpoint.model.config {
-            self.budget_of(baseline, &self.checkpoint.model)?
-        } else {
-            let untrained = ModelState::initialize(teacher.clone(), vocabulary.clone(), self.request.recipe.seed);
-            self.budget_of(baseline, &untrained)?
-        };
-        match budget {
-            Some(budget) => Ok(stage.check_budget(teacher, vocabulary.len(), budget)?),
-            None => Ok(()),
+    }
+
+    /// The budget as far as it is known before any training; arguments as in [`Self::check_budget`].
+    pub(super) fn expected_budget(&self, teacher: &ModelConfig, to_come: &[u64]) -> Result<Option<u64>, RunError> {
+        let baseline = self.expected_baseline(to_come);
+        if *teacher == self.checkpoint.model.config {
+            return self.budget_of(baseline, &self.checkpoint.model);
         }
+        let vocabulary = self.checkpoint.model.vocabulary.clone();
+        let untrained = ModelState::initialize(teacher.clone(), vocabulary, self.request.recipe.seed);
+        self.budget_of(baseline, &untrained)
     }
 
     fn budget_of(&self, baseline: Option<u64>, teacher: &ModelState) -> Result<Option<u64>, RunError> {

@@ -1,14 +1,18 @@
 //! The end of a run: packs the artifact, decodes and measures it, and writes the summary.
 
+use super::continuations::sample;
 use super::{ARTIFACT, Run, RunError, SUMMARY, folder};
 use crate::config::Target;
+use crate::corpus::sha256;
 use crate::environment::Environment;
 use crate::evaluate::evaluate_model;
 use crate::export::pack;
 use crate::ngram::NgramBaselines;
 use crate::observer::{Event, Observer};
-use crate::summary::{ArtifactSummary, Baselines, Summary};
+use crate::summary::{ArtifactSummary, Baselines, CodeHistogram, Continuations, Summary};
+use resnet_bk_runtime::internal::architecture::Causality;
 use resnet_bk_runtime::internal::artifact::{Artifact, ArtifactError};
+use resnet_bk_runtime::internal::model::Model;
 
 /// Largest relative difference between the perplexities of the decoded artifact and the trained
 /// model. Both compute the same, except for the order of the head's sums and, with a tile unit,
@@ -37,13 +41,14 @@ pub(super) fn finish(run: Run, observer: &mut dyn Observer) -> Result<Summary, R
         },
     );
     events.iter().for_each(|event| observer.event(event));
-    let (bytes, artifact) = measured?;
+    let (bytes, artifact, model) = measured?;
     let trained = run.checkpoint.history.stages.last().map_or(f64::NAN, |stage| stage.valid_perplexity);
     if !are_close(artifact.valid_perplexity, trained) {
         return Err(RunError::Parity { trained, decoded: artifact.valid_perplexity });
     }
-    let out = run.request.out.clone();
-    let summary = summarize(run, artifact, ngrams?, baselines?);
+    let (out, baselines) = (run.request.out.clone(), baselines?);
+    let continuations = continuations(&run, &baselines, &model)?;
+    let summary = Summary { continuations, ..summarize(run, artifact, ngrams?, baselines) };
     let json = serde_json::to_vec_pretty(&summary).expect("a summary is plain data");
     folder::write(&out.join(ARTIFACT), &bytes)?;
     folder::write(&out.join(SUMMARY), &json)?;
@@ -51,16 +56,29 @@ pub(super) fn finish(run: Run, observer: &mut dyn Observer) -> Result<Summary, R
 }
 
 /// Encodes an artifact, decodes it from its bytes and evaluates it.
-fn measure(packed: &Artifact, valid: &[u32]) -> Result<(Vec<u8>, ArtifactSummary), ArtifactError> {
+fn measure(packed: &Artifact, valid: &[u32]) -> Result<(Vec<u8>, ArtifactSummary, Model), ArtifactError> {
     let (bytes, size_breakdown) = packed.encode()?;
     let decoded = Artifact::from_bytes(&bytes)?;
+    let model = decoded.to_model();
     let summary = ArtifactSummary {
         bytes_total: bytes.len() as u64,
         bytes_weights: size_breakdown.weights_bytes(),
-        valid_perplexity: evaluate_model(&decoded.to_model(), valid).perplexity(),
+        valid_perplexity: evaluate_model(&model, valid).perplexity(),
         size_breakdown,
+        sha256: sha256(&bytes),
+        codes: CodeHistogram::of(&decoded),
     };
-    Ok((bytes, summary))
+    Ok((bytes, summary, model))
+}
+
+/// Continuations by the best float model, where it is comparable, and by the artifact.
+fn continuations(run: &Run, baselines: &Baselines, artifact: &Model) -> Result<Option<Continuations>, RunError> {
+    if run.checkpoint.model.config.causality == Causality::Bidirectional || baselines.best.measured().is_none() {
+        return Ok(None);
+    }
+    let Some((name, best)) = run.candidates.best_model(&run.checkpoint.history.stages)? else { return Ok(None) };
+    let sampled = sample((&name, &best), artifact, &run.checkpoint.model.vocabulary, &run.text.streams.valid);
+    Ok(Some(sampled.expect("both models are causal")))
 }
 
 /// Whether two perplexities are equal up to rounding. NaN equals nothing.
@@ -86,6 +104,7 @@ fn summarize(run: Run, artifact: ArtifactSummary, ngrams: NgramBaselines, mut ba
         seconds: run.checkpoint.history.stages.iter().map(|stage| stage.seconds).sum(),
         stages: run.checkpoint.history.stages,
         removals: run.checkpoint.history.removals,
+        continuations: None,
         plan: run.checkpoint.history.plan.map(|plan| plan.summary),
         warnings: run.warnings.into_iter().chain(environment_warnings(&run.checkpoint.history.environments)).collect(),
         target_reached: None,

@@ -77,6 +77,16 @@ impl Folder<'_> {
     }
 }
 
+/// Whether a folder has been written by a run: its recipe begins with the mark.
+pub fn is_run(folder: &Path) -> bool {
+    std::fs::read_to_string(folder.join(RECIPE)).is_ok_and(|text| text.starts_with(MARK))
+}
+
+/// Whether a run is writing to a folder now. Always false on systems that cannot lock folders.
+pub fn is_running(folder: &Path) -> bool {
+    File::open(folder).is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
+}
+
 fn is_not_empty(folder: &Path) -> std::io::Result<bool> {
     match std::fs::read_dir(folder) {
         Ok(mut entries) => Ok(entries.any(|entry| entry.is_ok_and(|entry| !is_temporary(&entry.file_name())))),

@@ -13,25 +13,30 @@
 
 mod baselines;
 mod budget;
+mod continuations;
 mod error;
 mod finish;
 mod folder;
+mod forecast;
 mod given;
+mod outline;
 mod text;
+mod work;
 
 pub use error::RunError;
-pub use folder::RECIPE;
+pub use folder::{RECIPE, is_run, is_running};
+pub use forecast::{Forecast, StageForecast, forecast};
 pub use given::GivenModel;
 pub use text::{FEW_HELD_OUT, MANY_UNKNOWN, MIN_HELD_OUT};
+pub use work::{QUANTIZED_COST, StageWork, work};
 
-use crate::batch::Batches;
 use crate::checkpoint::{Checkpoint, ModelState};
-use crate::compress::{StageContext, is_enabled};
+use crate::compress::StageContext;
 use crate::config::{ModelConfig, Recipe, StageConfig, StageKind};
 use crate::corpus::{Cache, Corpus, cached_vocabulary};
 use crate::device::{Device, catch};
 use crate::environment::Environment;
-use crate::export::weights_bytes;
+use crate::export::weights_breakdown;
 use crate::memory;
 use crate::observer::{Event, Observer};
 use crate::ranks::Ranks;
@@ -39,10 +44,12 @@ use crate::summary::{StageSummary, Summary};
 use crate::train::{BEST_EPOCH, Stage, TrainError, Trained};
 use baselines::Candidates;
 use folder::Folder;
+use outline::StageOutline;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 use text::Text;
+use work::stages_to_run;
 
 /// Inputs of a run.
 #[derive(Clone, Debug)]
@@ -86,27 +93,9 @@ pub fn run(request: &RunRequest, observer: &mut dyn Observer) -> Result<Summary,
 }
 
 fn run_stages(request: &RunRequest, observer: &mut dyn Observer) -> Result<Summary, RunError> {
-    let (recipe, ranks) = (&request.recipe, &request.ranks);
-    // A given model replaces the `train` stages at the beginning of the recipe.
-    let leading = |stage: &&StageConfig| request.model.is_some() && stage.kind() == StageKind::Train;
-    let stages: Vec<&StageConfig> =
-        recipe.stages.iter().skip_while(leading).filter(|stage| is_enabled(stage.kind(), &recipe.model)).collect();
-    let nothing_left =
-        if recipe.stages.iter().all(|stage| leading(&stage)) { RunError::OnlyTraining } else { RunError::NoStages };
-    let first = stages.first().ok_or(nothing_left)?;
-    if request.model.is_none() && first.kind() != StageKind::Train {
-        return Err(RunError::NothingToCompress(first.kind()));
-    }
-    let needs_budget = stages.iter().any(|stage| stage.runner().needs_budget());
-    if needs_budget && recipe.target.ratio.is_none() && recipe.target.bytes.is_none() {
-        return Err(TrainError::NoBudget.into());
-    }
-    let given = request.model.as_ref().map(|given| given.digest(ranks)).transpose()?;
-    check_equal(ranks, "versions of resnet-bk, recipes or options", request.description(given.as_deref()))?;
-    let folder = Folder { path: &request.out, recipe, given: given.as_deref() };
-    ranks.share_result(|| folder.check(request.resume))?;
-    let mut run = Run::prepare(request, &stages, observer)?;
-    run.check_stages(&stages)?;
+    let Ready { given, mut run, outline } = ready(request, observer)?;
+    let ranks = &request.ranks;
+    let folder = request.folder(given.as_deref());
     let mut _alone = None;
     ranks.share_result(|| {
         _alone = folder.lock()?;
@@ -118,10 +107,42 @@ fn run_stages(request: &RunRequest, observer: &mut dyn Observer) -> Result<Summa
     for message in run.warnings.iter().filter(|_| !request.resume) {
         observer.event(&Event::Warning { message: message.clone() });
     }
-    for (index, config) in stages.iter().enumerate() {
-        run.stage(index, config, observer)?;
+    for (index, stage) in outline.iter().enumerate() {
+        run.stage(index, stage.config, observer)?;
     }
     ranks.share_result(|| finish::finish(run, observer))
+}
+
+/// A run that can begin.
+struct Ready<'a> {
+    /// SHA-256 of the model file that it begins with, if one is given.
+    given: Option<String>,
+    run: Run<'a>,
+    /// The stages that run.
+    outline: Vec<StageOutline<'a>>,
+}
+
+/// Reads text and model, and checks all that can be checked before training. Nothing is written.
+fn ready<'a>(request: &'a RunRequest, observer: &mut dyn Observer) -> Result<Ready<'a>, RunError> {
+    let (recipe, ranks) = (&request.recipe, &request.ranks);
+    let stages = stages_to_run(recipe, request.model.is_some());
+    let is_training = |stage: &StageConfig| stage.kind() == StageKind::Train;
+    let only_training = request.model.is_some() && recipe.stages.iter().all(is_training);
+    let nothing_left = if only_training { RunError::OnlyTraining } else { RunError::NoStages };
+    let first = stages.first().ok_or(nothing_left)?;
+    if request.model.is_none() && first.kind() != StageKind::Train {
+        return Err(RunError::NothingToCompress(first.kind()));
+    }
+    let needs_budget = stages.iter().any(|stage| stage.runner().needs_budget());
+    if needs_budget && recipe.target.ratio.is_none() && recipe.target.bytes.is_none() {
+        return Err(TrainError::NoBudget.into());
+    }
+    let given = request.model.as_ref().map(|given| given.digest(ranks)).transpose()?;
+    check_equal(ranks, "versions of resnet-bk, recipes or options", request.description(given.as_deref()))?;
+    ranks.share_result(|| request.folder(given.as_deref()).check(request.resume))?;
+    let run = Run::prepare(request, &stages, observer)?;
+    let outline = run.outline(&stages)?;
+    Ok(Ready { given, run, outline })
 }
 
 /// Checks that all ranks have the same.
@@ -131,6 +152,11 @@ fn check_equal(ranks: &Ranks, what: &'static str, value: String) -> Result<(), R
 }
 
 impl RunRequest {
+    /// The run's folder. `given` is the SHA-256 of the given model.
+    fn folder<'a>(&'a self, given: Option<&'a str>) -> Folder<'a> {
+        Folder { path: &self.out, recipe: &self.recipe, given }
+    }
+
     /// What must be equal on all ranks.
     fn description(&self, given: Option<&str>) -> String {
         let options = (self.resume, given, self.baseline.is_some());
@@ -188,52 +214,6 @@ impl<'a> Run<'a> {
         Ok(Self { request, text, checkpoint, candidates, environment, warnings })
     }
 
-    /// Checks that every stage can run. An error later would waste the training before it.
-    fn check_stages(&self, stages: &[&StageConfig]) -> Result<(), RunError> {
-        let mut model = self.checkpoint.model.config.clone();
-        let quantization = self.checkpoint.model.parameters.architecture().quantization.as_ref();
-        let mut has_learned_scales = quantization.is_some_and(|policy| policy.learned.is_some());
-        let (mut requested, mut is_controlled) = (None, false);
-        // Float32 bytes of the models that are trained.
-        let mut trained = Vec::new();
-        for stage in stages {
-            has_learned_scales = stage.has_learned_scales(has_learned_scales);
-            if let Some(bytes) = stage.schedule().weights_bytes {
-                requested = Some(bytes);
-                is_controlled |= has_learned_scales;
-            }
-            stage.check_windows(&model).map_err(|windows| RunError::Windows {
-                windows,
-                positions: model.n_seq,
-                kind: stage.kind(),
-            })?;
-            stage.check_carry(&model).map_err(|allowed| RunError::Carry {
-                windows: stage.schedule().carry_windows,
-                allowed,
-                kind: stage.kind(),
-            })?;
-            if stage.runner().needs_budget() {
-                self.check_budget(stage.runner(), &model, &trained)?;
-            }
-            model = stage.model_after(&model);
-            if stage.kind() == StageKind::Train {
-                let architecture =
-                    ModelConfig { vocab_size: self.checkpoint.model.vocabulary.len(), ..model.clone() }.architecture();
-                trained.push(4 * architecture.parameter_count() as u64);
-            }
-            let least = stage.runner().shortest_streams(&self.text.streams)?;
-            let batch_size = stage.schedule().batch_size;
-            let windows = stage.schedule().windows(model.n_seq);
-            Batches::of_windows(least.train, &windows, batch_size, 0, 0)?;
-            let all = self.text.streams.train.clone();
-            Batches::of_windows(all, &windows, batch_size * self.request.ranks.count(), 0, 0)?;
-        }
-        match requested {
-            Some(bytes) if !is_controlled => Err(RunError::SizeOfFloats { bytes }),
-            _ => Ok(()),
-        }
-    }
-
     /// Runs or resumes a stage, or loads its result if it is already done.
     fn stage(&mut self, index: usize, config: &StageConfig, observer: &mut dyn Observer) -> Result<(), RunError> {
         // With a given model, stages are numbered after those of the model.
@@ -278,7 +258,10 @@ impl<'a> Run<'a> {
         let context = StageContext { stage: &stage, streams: &self.text.streams, teacher, observer: &mut *observer };
         let trained = config.runner().run(&mut self.checkpoint, context)?;
         let is_fresh = config.has_own_model() || (index == 0 && self.request.model.is_none());
-        let summary = self.summarize(config, is_fresh, &trained, before + started.elapsed().as_secs_f64())?;
+        let seconds = before + started.elapsed().as_secs_f64();
+        let size_breakdown = weights_breakdown(&self.checkpoint.model.parameters)?;
+        observer.event(&Event::SizeMeasured { stage: number, bytes: size_breakdown.by_part() });
+        let summary = self.summarize(config, is_fresh, trained, size_breakdown.weights_bytes(), seconds);
         observer.event(&Event::StageEnded {
             stage: number,
             kind: config.kind(),
@@ -332,10 +315,10 @@ impl<'a> Run<'a> {
         &mut self,
         config: &StageConfig,
         fresh_model: bool,
-        trained: &Trained,
+        trained: Trained,
+        weights_bytes: u64,
         seconds: f64,
-    ) -> Result<StageSummary, RunError> {
-        let weights_bytes = weights_bytes(&self.checkpoint.model.parameters)?;
+    ) -> StageSummary {
         // A new model in a `train` stage has only its own epochs. A student also counts its
         // teacher's.
         let begins_anew = fresh_model && config.kind() == StageKind::Train;
@@ -344,7 +327,7 @@ impl<'a> Run<'a> {
         self.checkpoint.history.trained_to_end = trained.trained_to_end;
         let parameters = &self.checkpoint.model.parameters;
         let architecture = parameters.architecture();
-        Ok(StageSummary {
+        StageSummary {
             stage: self.checkpoint.history.stages.len() + 1,
             kind: config.kind(),
             epochs: trained.epochs,
@@ -358,9 +341,10 @@ impl<'a> Run<'a> {
             nonzero_parameters: parameters.nonzero_count(),
             experts: architecture.experts.clone(),
             weights_bytes,
+            expert_usage: trained.expert_usage,
             valid_perplexity: trained.valid_perplexity,
             dev_perplexity: trained.dev_perplexity,
             seconds,
-        })
+        }
     }
 }

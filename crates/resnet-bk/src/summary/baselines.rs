@@ -151,6 +151,7 @@ mod tests {
             parameters: 1,
             nonzero_parameters: 1,
             experts: vec![1],
+            expert_usage: vec![],
             weights_bytes: 1,
             valid_perplexity: 2.0,
             dev_perplexity: None,

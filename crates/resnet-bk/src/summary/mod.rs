@@ -1,12 +1,16 @@
 //! The result of a run, `summary.json`. All tables, plots and pages are drawn from it.
 
 mod baselines;
+mod codes;
+mod continuations;
 mod plan;
 mod removal;
 mod verdict;
 
 pub use baselines::{Baseline, Baselines, Measured};
 pub(crate) use baselines::{first_stage, float_stages};
+pub use codes::CodeHistogram;
+pub use continuations::{Continuation, Continuations};
 pub use plan::{PlanSummary, Trial};
 pub use removal::Removal;
 
@@ -53,6 +57,10 @@ pub struct Summary {
     pub warnings: Vec<String>,
     /// Removed experts, with reasons.
     pub removals: Vec<Removal>,
+    /// Continuations of held-out text by the best float model and the artifact. `None` in summaries of
+    /// older versions, for bidirectional models, and where there is no float model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub continuations: Option<Continuations>,
     /// The planner's trials and choice.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan: Option<PlanSummary>,
@@ -111,6 +119,10 @@ pub struct StageSummary {
     pub nonzero_parameters: usize,
     /// Experts of each block.
     pub experts: Vec<usize>,
+    /// Share of the held-out tokens that are routed to each expert, for each block. Empty in summaries
+    /// of older versions.
+    #[serde(default)]
+    pub expert_usage: Vec<Vec<f64>>,
     /// Bytes of the weights section if this model were packed.
     pub weights_bytes: u64,
     /// Perplexity of the held-out text, fake quantization included.
@@ -133,4 +145,10 @@ pub struct ArtifactSummary {
     /// Bytes of each part of the file.
     #[serde(alias = "ledger")]
     pub size_breakdown: SizeBreakdown,
+    /// SHA-256 of the file. Empty in summaries of older versions.
+    #[serde(default)]
+    pub sha256: String,
+    /// The codes of each group of quantized tensors. Empty in summaries of older versions.
+    #[serde(default)]
+    pub codes: Vec<CodeHistogram>,
 }

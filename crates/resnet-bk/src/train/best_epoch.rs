@@ -6,7 +6,7 @@
 
 use super::{Stage, TRAINED_TO_END, TokenStreams, TrainError};
 use crate::checkpoint::{Checkpoint, Progress};
-use crate::evaluate::evaluate_parameters;
+use crate::evaluate::{evaluate_parameters, evaluate_with_usage};
 use crate::export::weights_bytes;
 use crate::parameters::Parameters;
 use crate::ranks::Ranks;
@@ -22,25 +22,29 @@ const SIZE_TOLERANCE: f64 = 0.005;
 /// the stage.
 pub(crate) const BEST_EPOCH: &str = "best-epoch.safetensors";
 
-/// Perplexities after an epoch.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+/// What is measured of the model after an epoch.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct EpochPerplexity {
+pub struct EpochResult {
     /// Perplexity of the held-out text, for the report.
     pub valid: f64,
     /// Perplexity of the dev slice, for choices.
     pub dev: Option<f64>,
+    /// Share of the held-out tokens that are routed to each expert, for each block.
+    #[serde(default)]
+    pub expert_usage: Vec<Vec<f64>>,
 }
 
-impl EpochPerplexity {
+impl EpochResult {
     /// Measures a model.
     pub(super) fn measure(parameters: &Parameters, streams: &TokenStreams) -> Self {
-        let perplexity = |tokens: &[u32]| evaluate_parameters(parameters, tokens).perplexity();
-        Self { valid: perplexity(&streams.valid), dev: streams.dev.as_deref().map(perplexity) }
+        let (valid, expert_usage) = evaluate_with_usage(parameters, &streams.valid);
+        let dev = streams.dev.as_deref().map(|tokens| evaluate_parameters(parameters, tokens).perplexity());
+        Self { valid: valid.perplexity(), dev, expert_usage }
     }
 
     /// The perplexity to compare by: of the dev slice if there is one.
-    fn for_choices(self) -> f64 {
+    fn for_choices(&self) -> f64 {
         self.dev.unwrap_or(self.valid)
     }
 }
@@ -48,12 +52,12 @@ impl EpochPerplexity {
 /// Whether the last epoch improved on the best earlier one by less than [`TRAINED_TO_END`]. More
 /// epochs of the same schedule would then help little. Only epochs from `form_since` on (counted
 /// from 0) are compared. Fewer than three of them are not enough to tell.
-pub(super) fn trained_to_end(epochs: &[EpochPerplexity], form_since: usize) -> bool {
+pub(super) fn trained_to_end(epochs: &[EpochResult], form_since: usize) -> bool {
     let [before @ .., last] = epochs.get(form_since..).unwrap_or_default() else { return false };
     if before.len() < 2 {
         return false;
     }
-    let best = before.iter().map(|epoch| epoch.for_choices()).fold(f64::INFINITY, f64::min);
+    let best = before.iter().map(EpochResult::for_choices).fold(f64::INFINITY, f64::min);
     1.0 - last.for_choices() / best < TRAINED_TO_END
 }
 
@@ -159,8 +163,8 @@ mod tests {
 
     #[test]
     fn a_stage_is_trained_to_its_end_if_its_last_epoch_improved_little() {
-        let epochs =
-            |dev: &[f64]| dev.iter().map(|&dev| EpochPerplexity { valid: 9.0, dev: Some(dev) }).collect::<Vec<_>>();
+        let result = |valid: f64, dev: Option<f64>| EpochResult { valid, dev, expert_usage: vec![] };
+        let epochs = |dev: &[f64]| dev.iter().map(|&dev| result(9.0, Some(dev))).collect::<Vec<_>>();
         assert!(trained_to_end(&epochs(&[100.0, 80.0, 79.5]), 0));
         assert!(!trained_to_end(&epochs(&[100.0, 80.0, 79.0]), 0));
         assert!(trained_to_end(&epochs(&[100.0, 80.0, 92.0, 90.0]), 0), "the second epoch was better than the last");
@@ -169,7 +173,7 @@ mod tests {
         assert!(trained_to_end(&epochs(&[100.0, 80.0, 120.0, 100.0, 100.0]), 2));
         assert!(!trained_to_end(&epochs(&[80.0, 80.0]), 0), "two epochs show nothing");
         assert!(!trained_to_end(&[], 0));
-        let valid = |valid: f64| EpochPerplexity { valid, dev: None };
+        let valid = |valid: f64| result(valid, None);
         assert!(!trained_to_end(&[valid(100.0), valid(90.0), valid(80.0)], 0));
     }
 
@@ -182,12 +186,12 @@ mod tests {
         let mut best = BestEpoch { wanted: true, weights_bytes: None, file: None, best: None };
         let mut progress = Progress::new(1);
         for (dev, expected) in [(f64::NAN, None), (9.0, Some(2)), (f64::NAN, Some(2)), (9.5, Some(2)), (8.0, Some(5))] {
-            progress.epochs.push(EpochPerplexity { valid: 1.0, dev: Some(dev) });
+            progress.epochs.push(EpochResult { valid: 1.0, dev: Some(dev), expert_usage: vec![] });
             best.consider(&mut checkpoint, &progress).expect("nothing is written");
             assert_eq!(best.epoch(), expected, "{:?}", progress.epochs);
         }
         progress.form_since = 5;
-        progress.epochs.push(EpochPerplexity { valid: 1.0, dev: Some(50.0) });
+        progress.epochs.push(EpochResult { valid: 1.0, dev: Some(50.0), expert_usage: vec![] });
         best.consider(&mut checkpoint, &progress).expect("nothing is written");
         assert_eq!(best.epoch(), Some(6), "a model of another form does not compete");
     }

@@ -15,8 +15,9 @@ mod step;
 pub use adamw::AdamW;
 use adamw::decays;
 pub(crate) use best_epoch::BEST_EPOCH;
-pub use best_epoch::EpochPerplexity;
+pub use best_epoch::EpochResult;
 pub use gradients::global_norm;
+pub use minutes::QUANTIZED_COST;
 pub use schedule::{Length, learning_rate};
 pub use step::{Optimization, StepOutcome, Steps};
 
@@ -145,6 +146,10 @@ pub trait Objective {
     /// they end: a teacher forgets the state that it carries.
     fn reset_state(&mut self) {}
 
+    /// Called with each batch before the model's forward pass. On a GPU, what it launches may run beside
+    /// that pass.
+    fn before_forward(&mut self, _: &Batch) {}
+
     /// Loss of one batch, `[1]`.
     fn loss(&mut self, model: &LanguageModel, output: &Output, leaves: &Leaves, batch: &Batch) -> Tensor;
 }
@@ -189,6 +194,8 @@ pub struct Trained {
     pub valid_perplexity: f64,
     /// Perplexity of the kept model on the dev slice, if there is one.
     pub dev_perplexity: Option<f64>,
+    /// Share of the held-out tokens that the kept model routes to each expert, for each block.
+    pub expert_usage: Vec<Vec<f64>>,
     /// Epochs of the stage.
     pub epochs: usize,
     /// Epoch whose model was kept, from 1.
@@ -358,8 +365,19 @@ fn run(
         }
         rate_control.settle().map_err(unpacked((epoch + 1) * steps_per_epoch - 1))?;
         agreement::check(checkpoint, stage.number, epoch + 1)?;
-        let perplexity = EpochPerplexity::measure(&checkpoint.model.parameters.averaged(), streams);
-        progress.epochs.push(perplexity);
+        let averaged = checkpoint.model.parameters.averaged();
+        let result = EpochResult::measure(&averaged, streams);
+        let measured = Event::ModelMeasured {
+            stage: stage.number,
+            epoch: epoch + 1,
+            sparsity: averaged.sparsity(),
+            experts: averaged.architecture().experts.clone(),
+            expert_usage: result.expert_usage.clone(),
+            scales: averaged.mean_scales(),
+            lambda: rate_control.lambda(),
+        };
+        drop(averaged);
+        progress.epochs.push(result.clone());
         let current = Form::of(&checkpoint.model.parameters);
         if current != form {
             (form, progress.form_since) = (current, epoch);
@@ -382,11 +400,12 @@ fn run(
             stage: stage.number,
             epoch: epoch + 1,
             train_loss: total / weights,
-            valid_perplexity: perplexity.valid,
-            dev_perplexity: perplexity.dev,
+            valid_perplexity: result.valid,
+            dev_perplexity: result.dev,
             weights_bytes: rate_control.bytes(),
             seconds: progress.seconds,
         });
+        observer.event(&measured);
         if let Some(path) = &stage.save_to {
             checkpoint.training.progress = Some(progress.clone());
             checkpoint.write_on_rank_0(path)?;
@@ -398,12 +417,14 @@ fn run(
     let epochs = progress.epochs.len();
     let kept_epoch = best.restore_best(checkpoint, epochs);
     checkpoint.finish_stage();
-    let kept = progress.epochs[kept_epoch - 1];
+    let trained_to_end = best_epoch::trained_to_end(&progress.epochs, progress.form_since);
+    let kept = progress.epochs.swap_remove(kept_epoch - 1);
     Ok(Trained {
         valid_perplexity: kept.valid,
         dev_perplexity: kept.dev,
+        expert_usage: kept.expert_usage,
         epochs,
         kept_epoch,
-        trained_to_end: best_epoch::trained_to_end(&progress.epochs, progress.form_since),
+        trained_to_end,
     })
 }

@@ -115,6 +115,11 @@ impl RateControl {
         self.ratio
     }
 
+    /// Lambda of the last step.
+    pub fn lambda(&self) -> f64 {
+        self.lambda
+    }
+
     /// Bytes of the weights section at the last measurement: of the averaged weights once there are
     /// some, because they are what the stage keeps.
     pub fn bytes(&self) -> Option<u64> {

@@ -153,6 +153,7 @@ pub(super) fn gradients(
     });
     let (architecture, device) = (state.parameters.architecture(), state.parameters.device());
     let before = carried.before(batch, architecture, device);
+    objective.before_forward(batch);
     let (output, after, mut loss) = forward_of_step(architecture, device, || {
         let (output, after) = model.forward_batch(before, batch, &mut mode);
         let loss = objective.loss(&model, &output, &leaves, batch);

@@ -20,7 +20,10 @@
 //! table. Rate control of lambda then brings the size to the budget.
 
 mod candidates;
+mod search_cost;
 mod size;
+
+pub use search_cost::{SearchCost, search_cost};
 
 use super::distill::{self, Distillation};
 use super::stage::{RunStage, StageContext};

@@ -5,7 +5,6 @@ use crate::config::MagnitudePruning;
 use crate::observer::Event;
 use crate::parameters::Parameter;
 use crate::train::StepContext;
-use resnet_bk_runtime::internal::tensor_spec::Role;
 
 /// Number of mask updates while the sparsity rises.
 const UPDATES: usize = 50;
@@ -33,28 +32,17 @@ pub fn follow_schedule(model: &mut ModelState, magnitude: MagnitudePruning, over
 
 /// Masks the smallest weights of every matrix and table. Masked weights stay masked.
 pub fn mask_small_weights(model: &mut ModelState, magnitude: MagnitudePruning, context: &mut StepContext) {
-    let sparsity = mask_all(model, magnitude);
+    mask_all(model, magnitude);
     model.compression.magnitude = Some(magnitude);
+    let sparsity = model.parameters.sparsity();
     context.observer.event(&Event::WeightsMasked { stage: context.stage, sparsity });
 }
 
-/// Masks weights, drops an average, and returns the share of masked weights in all matrices.
-fn mask_all(model: &mut ModelState, magnitude: MagnitudePruning) -> f64 {
+/// Masks weights of all matrices, and drops an average.
+fn mask_all(model: &mut ModelState, magnitude: MagnitudePruning) {
     model.parameters.drop_average();
-    let (mut masked, mut total) = (0, 0);
-    for parameter in model.parameters.as_mut_slice() {
-        if is_matrix(parameter.spec.role) {
-            mask(parameter, magnitude);
-            let mask = parameter.mask.as_ref().expect("it was just set");
-            masked += mask.iter().filter(|keep| !**keep).count();
-            total += mask.len();
-        }
-    }
-    masked as f64 / total as f64
-}
-
-fn is_matrix(role: Role) -> bool {
-    matches!(role, Role::Embedding | Role::Projection | Role::Head | Role::Expert | Role::Router | Role::Mixer)
+    let matrices = model.parameters.as_mut_slice().iter_mut().filter(|parameter| parameter.spec.role.is_matrix());
+    matrices.for_each(|parameter| mask(parameter, magnitude));
 }
 
 fn mask(parameter: &mut Parameter, magnitude: MagnitudePruning) {

@@ -4,17 +4,27 @@
 //! of the pass itself wait for each other. So they are launched on a second stream. What they read
 //! and write is kept until the streams join, because the main stream would use freed memory again;
 //! and who reads what they write joins first.
+//!
+//! A frozen model's forward pass runs there too, while the trained model's runs on the main stream. It
+//! allocates, so it has a pool of its own, from which nothing else takes memory.
 
-use super::memory::{Array, Kept};
+use super::launch::Arg;
+use super::memory::{Allocation, Array, Kept, Pool};
 use super::{Cuda, check};
+use cudarc::cublas::sys::cublasHandle_t;
 use cudarc::driver::result;
 use cudarc::driver::sys::{CUevent, CUevent_flags, CUstream};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// The second stream.
+/// The second stream, with a handle of cuBLAS and counters of its own.
 pub(super) struct Beside {
     stream: CUstream,
     event: CUevent,
+    blas: cublasHandle_t,
+    counters: Arc<Allocation>,
+    /// For work that allocates.
+    pool: Mutex<Arc<Pool>>,
     state: Mutex<State>,
 }
 
@@ -22,6 +32,8 @@ pub(super) struct Beside {
 struct State {
     /// Whether launches go to the second stream now.
     is_current: bool,
+    /// Whether a forward pass was launched there since the streams joined.
+    is_forked: bool,
     /// What its work reads.
     read: Vec<Kept>,
     /// What its work writes.
@@ -29,9 +41,19 @@ struct State {
 }
 
 impl Beside {
-    pub(super) fn new(stream: CUstream) -> Self {
+    pub(super) fn new(stream: CUstream, blas: cublasHandle_t, counters: Arc<Allocation>, pool: Pool) -> Self {
         let event = result::event::create(CUevent_flags::CU_EVENT_DISABLE_TIMING);
-        Self { stream, event: check("cuEventCreate", event), state: Mutex::default() }
+        let (event, pool) = (check("cuEventCreate", event), Mutex::new(Arc::new(pool)));
+        Self { stream, event, blas, counters, pool, state: Mutex::default() }
+    }
+
+    /// Puts another pool into the place of that for work that allocates.
+    pub(super) fn replace_pool(&self, pool: Arc<Pool>) -> Arc<Pool> {
+        std::mem::replace(&mut *self.pool.lock().unwrap_or_else(PoisonError::into_inner), pool)
+    }
+
+    pub(super) fn pool(&self) -> Arc<Pool> {
+        self.pool.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -40,8 +62,8 @@ impl Beside {
 }
 
 impl Cuda {
-    /// Runs the launches of `body` beside the main stream, after the work launched before. They
-    /// must not use cuBLAS or the counters of finished blocks.
+    /// Runs the launches of `body` beside the main stream, after the work launched before. `body` must
+    /// not allocate: what it uses is in `read` and `written`.
     pub(crate) fn beside(&self, read: &[Kept], written: &[&Array], body: impl FnOnce()) {
         if self.is_profiled() {
             return body();
@@ -56,11 +78,29 @@ impl Cuda {
         state.written.extend(written.iter().map(|array| array.kept()));
     }
 
+    /// Runs the launches of `body` beside the main stream, after the work launched before. What it
+    /// returns is to be read after [`join`](Self::join). It must not upload what others read.
+    pub(crate) fn fork<T>(&self, body: impl FnOnce() -> T) -> T {
+        if self.is_profiled() {
+            return body();
+        }
+        let beside = &self.0.beside;
+        self.wait(self.0.stream, beside.stream);
+        let outer = self.replace_pool(beside.pool());
+        let mut state = beside.lock();
+        (state.is_current, state.is_forked) = (true, true);
+        drop(state);
+        let result = catch_unwind(AssertUnwindSafe(body));
+        beside.lock().is_current = false;
+        self.replace_pool(outer);
+        result.unwrap_or_else(|panic| resume_unwind(panic))
+    }
+
     /// Lets the main stream wait for the work beside it.
     pub(crate) fn join(&self) {
         let beside = &self.0.beside;
         let mut state = beside.lock();
-        if state.written.is_empty() {
+        if state.written.is_empty() && !state.is_forked {
             return;
         }
         self.wait(beside.stream, self.0.stream);
@@ -79,6 +119,19 @@ impl Cuda {
     pub(super) fn stream(&self) -> CUstream {
         let beside = &self.0.beside;
         if beside.lock().is_current { beside.stream } else { self.0.stream }
+    }
+
+    /// The handle for products on that stream.
+    pub(super) fn blas(&self) -> cublasHandle_t {
+        let beside = &self.0.beside;
+        if beside.lock().is_current { beside.blas } else { self.0.blas }
+    }
+
+    /// Counters of finished blocks for kernels on that stream, all zero between kernels.
+    pub fn counters(&self) -> Arg {
+        let beside = &self.0.beside;
+        let counters = if beside.lock().is_current { &beside.counters } else { &self.0.counters };
+        Arg::from(counters.pointer())
     }
 
     /// Lets `later` wait for what was launched on `first`.

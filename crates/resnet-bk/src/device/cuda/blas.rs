@@ -126,7 +126,7 @@ impl Cuda {
             // SAFETY: the arrays hold matrices of these sizes.
             let done = unsafe {
                 result::gemm_strided_batched_ex(
-                    self.0.blas,
+                    self.blas(),
                     operation(b),
                     operation(a),
                     n as i32,

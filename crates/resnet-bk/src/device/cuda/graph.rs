@@ -19,8 +19,8 @@ use std::sync::{Arc, PoisonError};
 pub struct Graph {
     cuda: Cuda,
     executable: CUgraphExec,
-    /// The memory of the arrays inside.
-    _pool: Arc<Pool>,
+    /// The memory of the arrays inside, on the main stream and beside it.
+    _pools: [Arc<Pool>; 2],
     /// Constants that were uploaded while it was recorded.
     _kept: Vec<Kept>,
 }
@@ -29,10 +29,12 @@ impl Cuda {
     /// Records the work that `body` launches, without running it. `body` must not read results.
     #[expect(unsafe_code, reason = "calls of the driver")]
     pub fn record(&self, body: impl FnOnce()) -> Graph {
+        let beside = &self.0.beside;
         self.pool().trim();
+        beside.pool().trim();
         self.forget_intervals();
-        let pool = Arc::new(self.pool().beside());
-        let outer = self.replace_pool(pool.clone());
+        let pools = [(); 2].map(|()| Arc::new(self.pool().beside()));
+        let outer = [self.replace_pool(pools[0].clone()), beside.replace_pool(pools[1].clone())];
         *self.0.recording.lock().unwrap_or_else(PoisonError::into_inner) = Some(Vec::new());
         self.bind();
         // SAFETY: the stream is not being recorded. Relaxed: memory is allocated meanwhile.
@@ -46,7 +48,9 @@ impl Cuda {
         // SAFETY: the recording began above.
         let graph = unsafe { result::stream::end_capture(self.0.stream) };
         let kept = self.0.recording.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let [outer, outer_beside] = outer;
         self.replace_pool(outer);
+        beside.replace_pool(outer_beside);
         if let Err(panic) = outcome {
             resume_unwind(panic);
         }
@@ -57,7 +61,7 @@ impl Cuda {
             let _ = result::graph::destroy(graph);
             check("cuGraphInstantiate", executable)
         };
-        Graph { cuda: self.clone(), executable, _pool: pool, _kept: kept.unwrap_or_default() }
+        Graph { cuda: self.clone(), executable, _pools: pools, _kept: kept.unwrap_or_default() }
     }
 
     /// Whether work is being recorded.
@@ -65,7 +69,7 @@ impl Cuda {
         self.0.recording.lock().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 
-    fn replace_pool(&self, pool: Arc<Pool>) -> Arc<Pool> {
+    pub(super) fn replace_pool(&self, pool: Arc<Pool>) -> Arc<Pool> {
         std::mem::replace(&mut *self.0.pool.lock().unwrap_or_else(PoisonError::into_inner), pool)
     }
 }

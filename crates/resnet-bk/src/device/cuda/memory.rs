@@ -270,7 +270,7 @@ impl Cuda {
                 || {
                     let (to, from) = (to.pointer(), from.pointer());
                     // SAFETY: both arrays have this many bytes.
-                    let done = unsafe { result::memcpy_dtod_async(to, from, bytes, self.0.stream) };
+                    let done = unsafe { result::memcpy_dtod_async(to, from, bytes, self.stream()) };
                     check("cuMemcpyDtoDAsync", done);
                 },
             );
@@ -301,7 +301,7 @@ impl Cuda {
         self.bind();
         // SAFETY: the array has room for the values. The driver copies pageable memory before it
         // returns, so they may change then.
-        let done = unsafe { result::memcpy_htod_async(pointer, values, self.0.stream) };
+        let done = unsafe { result::memcpy_htod_async(pointer, values, self.stream()) };
         check("cuMemcpyHtoDAsync", done);
     }
 
@@ -313,7 +313,7 @@ impl Cuda {
                 || "zero".to_owned(),
                 || {
                     // SAFETY: the array has this many bytes.
-                    let done = unsafe { result::memset_d8_async(pointer, 0, bytes, self.0.stream) };
+                    let done = unsafe { result::memset_d8_async(pointer, 0, bytes, self.stream()) };
                     check("cuMemsetD8Async", done);
                 },
             );

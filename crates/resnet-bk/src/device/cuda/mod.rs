@@ -114,6 +114,16 @@ pub fn has_gpu() -> bool {
         && CudaContext::device_count().is_ok_and(|n| n > 0)
 }
 
+/// The names of the machine's GPUs, whether or not they can be used.
+pub fn names() -> Vec<String> {
+    if !has_gpu() {
+        return Vec::new();
+    }
+    let count = CudaContext::device_count().unwrap_or(0);
+    let name = |number: i32| result::device::get(number).and_then(result::device::get_name);
+    (0..count).map(|number| name(number).unwrap_or_else(|_| "unknown".to_owned())).collect()
+}
+
 impl Cuda {
     /// Opens a GPU: loads the libraries, and compiles the kernels or reads them from the cache.
     ///
@@ -141,11 +151,13 @@ impl Cuda {
         let usage = Arc::new(Usage::default());
         let pool = Arc::new(Pool::new(context.clone(), usage.clone()));
         let step_numbers = pool.clone().allocate(size_of::<StepNumbers>())?;
-        let counters = pool.clone().allocate(4 * COUNTERS)?;
-        let (stream, upload_stream, beside) = (stream()?, stream()?, Beside::new(stream()?));
-        let workspace = pool.clone().allocate(BLAS_WORKSPACE)?;
+        let counters = || pool.clone().allocate(4 * COUNTERS);
+        let (counters, counters_beside) = (counters()?, counters()?);
+        let (stream, upload_stream, stream_beside) = (stream()?, stream()?, stream()?);
+        let blas = |stream| blas::create(stream, pool.clone().allocate(BLAS_WORKSPACE)?);
+        let (blas, blas_beside) = (blas(stream)?, blas(stream_beside)?);
         let cuda = Self(Arc::new(Inner {
-            blas: blas::create(stream, workspace)?,
+            blas,
             context,
             ordinal,
             name,
@@ -153,7 +165,7 @@ impl Cuda {
             multiprocessors,
             stream,
             upload_stream,
-            beside,
+            beside: Beside::new(stream_beside, blas_beside, counters_beside.clone(), pool.beside()),
             kernels,
             usage,
             pool: Mutex::new(pool),
@@ -165,7 +177,9 @@ impl Cuda {
             profile: Profile::default(),
             peers: OnceLock::new(),
         }));
-        cuda.zero(cuda.0.counters.pointer(), 4 * COUNTERS);
+        for counters in [&cuda.0.counters, &counters_beside] {
+            cuda.zero(counters.pointer(), 4 * COUNTERS);
+        }
         Ok(cuda)
     }
 
@@ -203,6 +217,7 @@ impl Cuda {
     /// Gives unused memory back to the driver, and counts the largest number of bytes anew.
     pub fn trim(&self) {
         self.pool().trim();
+        self.0.beside.pool().trim();
         self.0.usage.peak.store(self.held_bytes(), Ordering::Relaxed);
     }
 
@@ -245,11 +260,6 @@ impl Cuda {
     /// Where kernels find the [`StepNumbers`].
     pub fn step_numbers(&self) -> Arg {
         Arg::from(self.0.step_numbers.pointer())
-    }
-
-    /// Counters of finished blocks, all zero between kernels.
-    pub fn counters(&self) -> Arg {
-        Arg::from(self.0.counters.pointer())
     }
 
     /// Waits for all work.

@@ -34,9 +34,16 @@ impl Cuda {
     }
 
     /// Sums of the columns of `x`, `[matrices, rows, columns]`. The sums of a matrix are written
-    /// to `out`, `stride` elements after those of the matrix before.
-    pub(crate) fn column_sums(&self, x: &Array, [matrices, rows, columns]: [usize; 3], out: &Array, stride: usize) {
-        let (grid, partial) = self.column_grid(matrices, rows, columns, 1);
-        launch!(self, "column_sums", grid, THREADS, x, out, rows, columns, stride, &partial, self.counters());
+    /// to `out`, `stride` elements after those of the matrix before. `scratch` is that of
+    /// [`column_grid`](Self::column_grid) for one result.
+    pub(crate) fn column_sums(
+        &self,
+        x: &Array,
+        [rows, columns]: [usize; 2],
+        out: &Array,
+        stride: usize,
+        (grid, partial): &([usize; 3], Array),
+    ) {
+        launch!(self, "column_sums", *grid, THREADS, x, out, rows, columns, stride, partial, self.counters());
     }
 }

@@ -107,10 +107,14 @@ pub(in crate::ops) fn weight_gradients(
 ) {
     let x_stride = if x.len() == rows * input { 0 } else { rows * input };
     if input * output > SMALL {
-        let (x, dys) = (x.matrix(0, input).strided(x_stride).t(), dy.matrix(0, output).strided(rows * output));
+        let (factor, dys) = (x.matrix(0, input).strided(x_stride).t(), dy.matrix(0, output).strided(rows * output));
+        let scratch = cuda.column_grid(maps, rows, output, 1);
+        let read = [x.kept(), dy.kept(), scratch.1.kept()];
         let weights = out.weights.matrix(0, output).strided(out.stride);
-        cuda.product(weights, false, x, dys, [input, output, rows], maps, cuda.gradient_math());
-        cuda.column_sums(dy, [maps, rows, output], out.biases, out.stride);
+        cuda.beside(&read, &[out.weights, out.biases], || {
+            cuda.product(weights, false, factor, dys, [input, output, rows], maps, cuda.gradient_math());
+            cuda.column_sums(dy, [rows, output], out.biases, out.stride, &scratch);
+        });
         return;
     }
     let tiles = input.div_ceil(TILE) * output.div_ceil(TILE);

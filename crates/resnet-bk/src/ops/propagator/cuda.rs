@@ -159,7 +159,8 @@ impl CudaOp<4> for Propagator {
         launch!(cuda, "propagator_barrier", blocks(n), 256, barrier, &dbarrier, n);
         let deta = needed[3].then(|| {
             let deta = cuda.array(heads);
-            cuda.column_sums(&detas, [1, chains / heads, heads], &deta, 0);
+            let scratch = cuda.column_grid(1, chains / heads, heads, 1);
+            cuda.column_sums(&detas, [chains / heads, heads], &deta, 0, &scratch);
             deta
         });
         [Some(dhopping), Some(dbarrier), Some(dsource), deta]

@@ -117,7 +117,8 @@ impl CudaOp<2> for ResolventOp {
         };
         let deta = needed[1].then(|| {
             let deta = cuda.array(heads);
-            cuda.column_sums(&detas, [1, detas.len() / heads, heads], &deta, 0);
+            let (rows, scratch) = (detas.len() / heads, cuda.column_grid(1, detas.len() / heads, heads, 1));
+            cuda.column_sums(&detas, [rows, heads], &deta, 0, &scratch);
             deta
         });
         [Some(dv), deta]
