@@ -323,8 +323,10 @@ fn mixers(cases: &mut Cases) {
 /// Mixers that go on from a state: what they make, and the state after it.
 fn carried_mixers(cases: &mut Cases, name: &str, [sequences, heads, length]: [usize; 3]) {
     let (n, state) = (sequences * length, sequences * 2 * heads);
+    // As in a chain, no imaginary part is negative: a ratio is far from a pole.
+    let ratios = move || numbers(state, 9, 0.3).iter().map(|x| x.abs()).collect::<Vec<f32>>();
     let resolvent = move |x: &[Tensor]| {
-        let carry = Carry::new(numbers(state, 9, 0.5).into());
+        let carry = Carry::new(ratios().into());
         let op = ResolventOp {
             diagonal: vec![-2.0; heads],
             hopping: vec![0.9; heads],
@@ -336,9 +338,7 @@ fn carried_mixers(cases: &mut Cases, name: &str, [sequences, heads, length]: [us
         [ops::resolvent(op, &x[0], &x[1]), Tensor::constant(carry.after(), [1, state])]
     };
     let propagator = move |x: &[Tensor]| {
-        // A ratio is real and from 0 to 1 without a shift, and its imaginary part is small with one.
-        let ratios = numbers(state, 9, 0.3).iter().map(|x| x.abs()).collect();
-        let carry = Carry::new([ratios, numbers(state, 8, 1.0)].concat().into());
+        let carry = Carry::new([ratios(), numbers(state, 8, 1.0)].concat().into());
         let waves = ops::propagator(&x[0], &x[1], &x[2], &x[3], length, Some(&carry));
         [waves, Tensor::constant(carry.after(), [1, 2 * state])]
     };
@@ -349,12 +349,28 @@ fn carried_mixers(cases: &mut Cases, name: &str, [sequences, heads, length]: [us
         (numbers(2 * n * heads, 3, 1.0), [n, 2 * heads], true),
         ((0..heads).map(|h| 0.2 + 0.1 * h as f32).collect(), [1, heads], true),
     ];
-    for (index, result) in ["", ", state after it"].into_iter().enumerate() {
-        let take = move |both: [Tensor; 2]| both.into_iter().nth(index).expect("an output and a state");
-        let (resolvent, propagator) = (resolvent, propagator);
-        cases.add_with(format!("resolvent {name}, from a state{result}"), inputs.clone(), move |x| take(resolvent(x)));
-        cases.add_with(format!("propagator {name}, from a state{result}"), wide.clone(), move |x| take(propagator(x)));
-    }
+    // No gradient flows into a state, nor out of it.
+    let constants = |inputs: &[(Vec<f32>, [usize; 2], bool)]| -> Vec<(Vec<f32>, [usize; 2], bool)> {
+        inputs.iter().map(|(values, shape, _)| (values.clone(), *shape, false)).collect()
+    };
+    let [of_resolvent, of_propagator] =
+        ["resolvent", "propagator"].map(|mixer| format!("{mixer} {name}, from a state"));
+    cases.add_with(format!("{of_resolvent}, the state after"), constants(&inputs), move |x| {
+        let [_, after] = resolvent(x);
+        after
+    });
+    cases.add_with(format!("{of_propagator}, the state after"), constants(&wide), move |x| {
+        let [_, after] = propagator(x);
+        after
+    });
+    cases.add_with(of_resolvent, inputs, move |x| {
+        let [features, _] = resolvent(x);
+        features
+    });
+    cases.add_with(of_propagator, wide, move |x| {
+        let [waves, _] = propagator(x);
+        waves
+    });
 }
 
 fn heads(cases: &mut Cases) {
@@ -408,6 +424,18 @@ mod tests {
         assert_eq!(difference(&[1.0, -4.0], &[2.0, -4.0]), 0.25);
         assert_eq!(difference(&[1.0], &[f32::NAN]), f64::INFINITY);
         assert_eq!(difference(&[1.0], &[]), f64::INFINITY);
+    }
+
+    #[test]
+    fn carried_cases_run_on_the_host() {
+        let mut cases = Cases::default();
+        carried_mixers(&mut cases, "small", [2, 3, 17]);
+        assert_eq!(cases.0.len(), 4);
+        for case in cases.0 {
+            let inputs = case.inputs.iter().map(|(values, shape, _)| Tensor::constant(values.clone().into(), *shape));
+            let output = (case.run)(&inputs.collect::<Vec<Tensor>>());
+            assert!(output.values().iter().all(|x| x.is_finite()), "{}", case.name);
+        }
     }
 
     #[test]

@@ -92,3 +92,15 @@ pub fn check_steps(cuda: &Cuda) -> Vec<Comparison> {
     }
     comparisons
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_recipe_is_valid() {
+        let recipe = Recipe::parse(RECIPE, "recipe.toml", &[]).unwrap();
+        let carrying = recipe.stages.iter().filter(|stage| stage.schedule().carry_windows > 1);
+        assert!(carrying.count() >= 2, "a model and a teacher carry their state");
+    }
+}
