@@ -7,9 +7,25 @@
 //! window 1                 [t5 t6 t7 t8]
 //! ```
 //!
-//! Each epoch has its own order of windows and its own phase, both drawn from (seed, epoch) alone.
-//! So any step of any epoch can be computed independently, and a resumed run sees the same batches
-//! as an uninterrupted one.
+//! Where the state is carried from window to window, the text is cut into pieces of several windows.
+//! Consecutive batches hold consecutive windows of the same pieces, `batch_size` of them side by
+//! side, until these end:
+//!
+//! ```text
+//! batch 0, Begin       piece 3, window 0      piece 8, window 0          batch_size = 2
+//! batch 1, Continue    piece 3, window 1      piece 8, window 1          3 windows a piece
+//! batch 2, Continue    piece 3, window 2      piece 8, window 2
+//! batch 3, Begin       piece 0, window 0      piece 5, window 0
+//! ```
+//!
+//! Each epoch has its own order of pieces and its own phase, both drawn from (seed, epoch) alone, and
+//! the pieces side by side have their own order of window lengths, drawn from (seed, epoch, their
+//! number). So any batch of any epoch can be computed independently, and a resumed run sees the same
+//! batches as an uninterrupted one.
+
+mod windows;
+
+pub use windows::Windows;
 
 use crate::corpus::Tokens;
 use crate::random::Random;
@@ -57,23 +73,39 @@ pub struct Batch {
     pub batch_size: usize,
     /// T.
     pub n_seq: usize,
+    /// The state with which the windows begin.
+    pub carried: Carried,
+}
+
+/// The state with which the windows of a batch begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Carried {
+    /// The initial state; no window goes on where they end.
+    No,
+    /// The initial state; those of the next batch go on where they end.
+    Begin,
+    /// The state at the end of the batch before.
+    Continue,
 }
 
 /// The batches of one epoch.
 #[derive(Debug, Clone)]
 pub struct Batches {
     tokens: Tokens,
-    n_seq: usize,
     batch_size: usize,
+    /// Lengths of a piece's windows, before they are shuffled.
+    lengths: Vec<usize>,
+    /// Seed and epoch.
+    key: [u64; 2],
     phase: usize,
-    /// Indices of the windows in the order of this epoch.
+    /// Indices of the pieces in the order of this epoch.
     order: Vec<u32>,
     /// This rank's windows of each batch.
     own: Range<usize>,
 }
 
 impl Batches {
-    /// Cuts `tokens` into the batches of one epoch.
+    /// Cuts `tokens` into the batches of one epoch, with windows of `n_seq` tokens on their own.
     ///
     /// # Errors
     ///
@@ -85,22 +117,39 @@ impl Batches {
         seed: u64,
         epoch: u64,
     ) -> Result<Self, BatchError> {
+        Self::of_windows(tokens, &Windows::alone(n_seq), batch_size, seed, epoch)
+    }
+
+    /// Cuts `tokens` into the batches of one epoch.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new).
+    pub fn of_windows(
+        tokens: impl Into<Tokens>,
+        windows: &Windows,
+        batch_size: usize,
+        seed: u64,
+        epoch: u64,
+    ) -> Result<Self, BatchError> {
         let tokens = tokens.into();
-        if n_seq == 0 || batch_size == 0 {
-            return Err(BatchError::ZeroSize { n_seq, batch_size });
+        let (longest, first) = (windows.longest(), windows.lengths[0]);
+        if windows.lengths.contains(&0) || batch_size == 0 {
+            return Err(BatchError::ZeroSize { n_seq: first, batch_size });
         }
-        // With the largest phase, n_seq - 1, the last window must still end one token before the
-        // stream.
-        let windows = (tokens.len() / n_seq).saturating_sub(1);
-        if windows < batch_size {
-            let needed = (batch_size + 1) * n_seq;
-            return Err(BatchError::TooFewTokens { tokens: tokens.len(), batch_size, n_seq, needed });
+        // With the largest phase, one less than the longest window, the last piece must still end one
+        // token before the stream.
+        let usable = tokens.len().saturating_sub(longest);
+        let lengths = windows.of_piece(usable / batch_size);
+        if lengths.is_empty() {
+            let needed = longest + batch_size * first;
+            return Err(BatchError::TooFewTokens { tokens: tokens.len(), batch_size, n_seq: first, needed });
         }
         let mut random = Random::keyed(&[seed, epoch]);
-        let phase = random.below(n_seq as u64) as usize;
-        let mut order: Vec<u32> = (0..windows as u32).collect();
+        let phase = random.below(longest as u64) as usize;
+        let mut order: Vec<u32> = (0..(usable / lengths.iter().sum::<usize>()) as u32).collect();
         random.shuffle(&mut order);
-        Ok(Self { tokens, n_seq, batch_size, phase, order, own: 0..batch_size })
+        Ok(Self { tokens, batch_size, lengths, key: [seed, epoch], phase, order, own: 0..batch_size })
     }
 
     /// The part of a rank: of each batch, rank `r` of `n` takes windows `r B/n .. (r + 1) B/n`.
@@ -115,13 +164,13 @@ impl Batches {
         Self { own: rank * size..(rank + 1) * size, ..self }
     }
 
-    /// Batches per epoch, equal for all epochs and seeds:
+    /// Batches per epoch, equal for all epochs and seeds. For windows on their own they are
     /// `floor(floor((tokens - n_seq) / n_seq) / batch_size)`.
     ///
-    /// An epoch skips the windows that do not fill a batch, different ones each time, and less than
+    /// An epoch skips the pieces that do not fill a batch, different ones each time, and less than
     /// a window at each end.
     pub fn steps(&self) -> usize {
-        self.order.len() / self.batch_size
+        self.order.len() / self.batch_size * self.lengths.len()
     }
 
     /// The batch of `step`.
@@ -131,15 +180,25 @@ impl Batches {
     /// If `step` is not below [`steps`](Self::steps).
     pub fn batch(&self, step: usize) -> Batch {
         assert!(step < self.steps(), "step {step} of an epoch of {} steps", self.steps());
-        let capacity = self.own.len() * self.n_seq;
+        let (group, index) = (step / self.lengths.len(), step % self.lengths.len());
+        let mut lengths = self.lengths.clone();
+        Random::keyed(&[self.key[0], self.key[1], group as u64]).shuffle(&mut lengths);
+        let (before, n_seq) = (lengths[..index].iter().sum::<usize>(), lengths[index]);
+        let piece_tokens: usize = lengths.iter().sum();
+        let capacity = self.own.len() * n_seq;
         let mut inputs = Vec::with_capacity(capacity);
         let mut targets = Vec::with_capacity(capacity);
-        for &window in &self.order[step * self.batch_size..][self.own.clone()] {
-            let start = self.phase + window as usize * self.n_seq;
-            inputs.extend_from_slice(&self.tokens[start..][..self.n_seq]);
-            targets.extend_from_slice(&self.tokens[start + 1..][..self.n_seq]);
+        for &piece in &self.order[group * self.batch_size..][self.own.clone()] {
+            let start = self.phase + piece as usize * piece_tokens + before;
+            inputs.extend_from_slice(&self.tokens[start..][..n_seq]);
+            targets.extend_from_slice(&self.tokens[start + 1..][..n_seq]);
         }
-        Batch { inputs: inputs.into(), targets: targets.into(), batch_size: self.own.len(), n_seq: self.n_seq }
+        let carried = match (self.lengths.len(), index) {
+            (1, _) => Carried::No,
+            (_, 0) => Carried::Begin,
+            _ => Carried::Continue,
+        };
+        Batch { inputs: inputs.into(), targets: targets.into(), batch_size: self.own.len(), n_seq, carried }
     }
 
     /// All batches of the epoch, prepared in advance by another thread.
@@ -257,5 +316,88 @@ mod tests {
         assert!(matches!(Batches::new(counting(9), 0, 2, 0, 0), Err(BatchError::ZeroSize { .. })));
         assert!(matches!(Batches::new(counting(9), 2, 0, 0, 0), Err(BatchError::ZeroSize { .. })));
         assert!(Batches::new(Vec::new(), 2, 1, 0, 0).is_err());
+    }
+
+    /// Pieces of at most `in_piece` windows of the text that counts.
+    fn pieces(tokens: usize, lengths: &[usize], in_piece: usize, batch_size: usize, epoch: u64) -> Batches {
+        let windows = Windows::carried(lengths.to_vec(), in_piece);
+        Batches::of_windows(counting(tokens), &windows, batch_size, 5, epoch).expect("long enough")
+    }
+
+    #[test]
+    fn a_batch_goes_on_where_the_one_before_ended() {
+        for (lengths, in_piece) in [(&[8][..], 4), (&[8, 5, 3], 6), (&[8, 5, 3], 1_000_000)] {
+            for epoch in 0..10 {
+                let batches = pieces(3_000, lengths, in_piece, 3, epoch);
+                let (mut ends, mut seen, mut carried) = (Vec::new(), BTreeSet::new(), 0);
+                for batch in batches.iter() {
+                    let rows: Vec<&[u32]> = batch.inputs.chunks(batch.n_seq).collect();
+                    assert_eq!(rows.len(), 3);
+                    let begins: Vec<u32> = rows.iter().map(|row| row[0]).collect();
+                    match batch.carried {
+                        Carried::Begin => assert_ne!(begins, ends, "pieces are shuffled"),
+                        Carried::Continue => assert_eq!(begins, ends),
+                        Carried::No => panic!("a piece has several windows"),
+                    }
+                    carried += usize::from(batch.carried == Carried::Continue);
+                    ends = rows.iter().map(|row| row[row.len() - 1] + 1).collect();
+                    assert!(rows.iter().all(|row| row.windows(2).all(|pair| pair[1] == pair[0] + 1)));
+                    assert!(batch.inputs.iter().all(|&id| seen.insert(id)), "windows do not overlap");
+                }
+                assert!(carried > 0 && seen.len() > 2_700, "{} of 3000 tokens, {carried} batches go on", seen.len());
+            }
+        }
+    }
+
+    #[test]
+    fn every_piece_has_the_lengths_of_the_list_in_an_order_of_its_own() {
+        let batches = pieces(5_000, &[8, 8, 5, 3], 8, 2, 1);
+        let all: Vec<Batch> = batches.iter().collect();
+        let orders: BTreeSet<Vec<usize>> =
+            all.chunks(8).map(|piece| piece.iter().map(|batch| batch.n_seq).collect()).collect();
+        assert!(orders.len() > 1);
+        for mut order in orders {
+            order.sort_unstable();
+            assert_eq!(order, [3, 3, 5, 5, 8, 8, 8, 8]);
+        }
+        assert_eq!(all.iter().filter(|batch| batch.carried == Carried::Begin).count(), all.len() / 8);
+        assert_eq!(batches.ahead().collect::<Vec<_>>(), all);
+    }
+
+    #[test]
+    fn a_stream_that_is_shorter_than_a_round_is_one_piece() {
+        let batches = pieces(100, &[8, 5, 30], 3, 3, 0);
+        let lengths: Vec<usize> = batches.iter().map(|batch| batch.n_seq).collect();
+        assert_eq!((lengths.len(), lengths.iter().sum::<usize>()), (2, 13));
+        let windows = Windows::carried(vec![30, 8], 3);
+        let error = Batches::of_windows(counting(119), &windows, 3, 5, 0).expect_err("too short");
+        assert_eq!(error, BatchError::TooFewTokens { tokens: 119, batch_size: 3, n_seq: 30, needed: 120 });
+        assert!(Batches::of_windows(counting(120), &windows, 3, 5, 0).is_ok(), "`needed` is enough");
+    }
+
+    #[test]
+    fn more_windows_than_a_stream_has_make_one_piece_of_it() {
+        for (tokens, in_piece) in [(1_000, 1_000), (1_000, 31), (999, 30), (75, 7)] {
+            let batches = pieces(tokens, &[8], in_piece, 4, 0);
+            // A stream has this many windows; at most one window a piece is left out.
+            let in_stream = (tokens - 8) / 4 / 8;
+            let pieces = in_stream.div_ceil(in_piece);
+            assert!(batches.steps() <= in_stream && batches.steps() + pieces > in_stream, "{tokens}, {in_piece}");
+        }
+        // A piece of one window carries nothing.
+        assert!(pieces(75, &[8], 1, 4, 0).iter().all(|batch| batch.carried == Carried::No));
+        let alone: Vec<Batch> = Batches::new(counting(75), 8, 4, 5, 0).expect("long enough").iter().collect();
+        assert_eq!(pieces(75, &[8], 1, 4, 0).iter().collect::<Vec<_>>(), alone);
+    }
+
+    #[test]
+    fn the_parts_of_the_ranks_go_on_too() {
+        let whole = pieces(1_000, &[8, 4], 4, 6, 2);
+        let parts: Vec<Batches> = Ranks::threads(3).iter().map(|ranks| whole.clone().of_rank(ranks)).collect();
+        for (step, batch) in whole.iter().enumerate() {
+            let inputs: Vec<u32> = parts.iter().flat_map(|part| part.batch(step).inputs.to_vec()).collect();
+            assert_eq!(inputs, batch.inputs.to_vec());
+            assert!(parts.iter().all(|part| part.batch(step).carried == batch.carried));
+        }
     }
 }

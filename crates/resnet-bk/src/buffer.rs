@@ -32,6 +32,14 @@ impl Buffer {
         Self { len, host: OnceLock::new(), device: OnceLock::from(OnDevice { cuda: cuda.clone(), array }) }
     }
 
+    /// Zeros, held by a device.
+    pub fn zeros(device: &Device, len: usize) -> Self {
+        match device {
+            Device::Cpu => Self::from(vec![0.0; len]),
+            Device::Cuda(cuda) => Self::on(cuda, cuda.zeros(len)),
+        }
+    }
+
     /// Length, without a copy to the host.
     pub fn len(&self) -> usize {
         self.len
@@ -87,6 +95,37 @@ impl Buffer {
         let array = device.array.clone();
         self.host.take();
         self.device = OnceLock::from(device);
+        array
+    }
+
+    /// Sets all numbers to zero. On a GPU they stay at their place.
+    ///
+    /// # Panics
+    /// If the numbers on a GPU have another owner.
+    pub fn set_to_zero(&mut self) {
+        match self.cuda().cloned() {
+            None => *self = Self::zeros(&Device::Cpu, self.len),
+            Some(cuda) => cuda.clear(&self.own_place(&cuda)),
+        }
+    }
+
+    /// Copies as many other numbers over these. On a GPU they stay at their place.
+    ///
+    /// # Panics
+    /// If the lengths differ, or the numbers on a GPU have another owner.
+    pub fn replace(&mut self, other: Self) {
+        assert_eq!(self.len, other.len, "numbers to copy");
+        match self.cuda().cloned() {
+            None => *self = other,
+            Some(cuda) => cuda.copy_into(other.array(&cuda), &self.own_place(&cuda)),
+        }
+    }
+
+    /// The numbers on a GPU, for a change where they are.
+    fn own_place(&mut self, cuda: &Cuda) -> Array {
+        let place = self.array(cuda).pointer();
+        let array = self.array_mut(cuda);
+        assert_eq!(array.pointer(), place, "another owner would move the numbers");
         array
     }
 }

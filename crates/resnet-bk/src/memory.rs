@@ -91,7 +91,8 @@ pub fn training_bytes(model: &ModelConfig, teacher: Option<&ModelConfig>, schedu
         Mixer::Diagonal => sum(&[4 * d, product(&[k, f]), 3 * h, e]),
         Mixer::Propagator => sum(&[6 * d, product(&[k, f]), 9 * h, e]),
     };
-    let activations = product(&[4, schedule.batch_size as u64, model.n_seq as u64, model.n_layers as u64, kept]);
+    let window = schedule.windows(model.n_seq).longest();
+    let activations = product(&[4, schedule.batch_size as u64, window as u64, model.n_layers as u64, kept]);
     let heads = if teacher.is_some() { 2 } else { 1 };
     let averages = if schedule.average > 0.0 { 1 } else { 0 };
     let step = sum(&[
@@ -145,6 +146,9 @@ fn sizes(model: &ModelConfig, teacher: Option<&ModelConfig>, schedule: &Schedule
     };
     let batch_size = schedule.batch_size;
     let half_batch = Schedule { batch_size: batch_size.div_ceil(2), ..schedule.clone() };
+    let lengths = schedule.window_lengths.iter().map(|length| length.div_ceil(2)).collect();
+    let half_lengths = Schedule { window_lengths: lengths, ..schedule.clone() };
+    let longest = schedule.windows(model.n_seq).longest();
     let halved = [
         ("vocab_size", model.vocab_size, half(|model| model.vocab_size = model.vocab_size.div_ceil(2))),
         ("d_model", model.d_model, half(|model| model.d_model = model.d_model.div_ceil(2))),
@@ -154,6 +158,7 @@ fn sizes(model: &ModelConfig, teacher: Option<&ModelConfig>, schedule: &Schedule
         ("n_layers", model.n_layers, half(|model| model.n_layers = model.n_layers.div_ceil(2))),
         ("n_seq", model.n_seq, half(|model| model.n_seq = model.n_seq.div_ceil(2))),
         ("schedule.batch_size", batch_size, training_bytes(model, teacher, &half_batch)),
+        ("schedule.window_lengths", longest, training_bytes(model, teacher, &half_lengths)),
     ];
     let mut named: Vec<(f64, String)> = halved
         .into_iter()

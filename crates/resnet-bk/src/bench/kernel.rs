@@ -202,14 +202,15 @@ fn resolvent_case(
     // Repeat short runs, so that they are long enough for the clock.
     let repeats = (1 << 18) / elements + 1;
     let copy_before = copy.gbps(runs.div_ceil(4));
+    let states = vec![0.0; 2 * batch * heads];
     let mut time = measure(runs, || {
         for _ in 0..repeats {
             if stretches == Stretches::Allowed {
-                causal::forward(chain, length, &potential, &mut features);
+                causal::forward(chain, length, &potential, &states, &mut features);
                 std::hint::black_box(causal::backward(&hopping, length, &features, &gradient, &mut dv));
             } else {
                 let strips = Strips { length, heads };
-                left_ratios(&potential, strips, chain, &vec![0.0; 2 * batch * heads], &mut features);
+                left_ratios(&potential, strips, chain, &states, &mut features);
                 let input = LeftBackward { strips, hopping: &hopping, ratios: &features, gradient: &gradient };
                 std::hint::black_box(left_backward(input, &mut vec![(0.0, 0.0); batch * heads], &mut dv));
             }

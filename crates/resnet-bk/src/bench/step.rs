@@ -103,16 +103,18 @@ pub fn bench_step(
     let config = &recipe.stages[number - 1];
     let before =
         recipe.stages[..number - 1].iter().fold(recipe.model.clone(), |model, stage| stage.model_after(&model));
+    // Windows of several lengths are timed by the longest.
+    let n_seq = config.schedule().windows(config.model_after(&before).n_seq).longest();
     let schedule = Schedule {
         epochs: Some(1),
         minutes: None,
         weights_bytes: None,
         keep_best_epoch: false,
+        window_lengths: vec![n_seq],
         ..config.schedule().clone()
     };
     let model = untrained(&before, recipe.seed, device, ranks);
-    let after: ModelConfig = config.model_after(&before);
-    let (window, warm_up) = (ranks.count() * schedule.batch_size * after.n_seq, warm_up(device));
+    let (window, warm_up) = (ranks.count() * schedule.batch_size * n_seq, warm_up(device));
     let tokens = |count: usize| random_tokens(count, before.vocab_size);
     let streams =
         TokenStreams { train: tokens((warm_up + runs + 1) * window).into(), dev: None, valid: tokens(2).into() };
@@ -139,7 +141,7 @@ pub fn bench_step(
         parameters: times.parameters,
         processes: ranks.count(),
         batch_size: schedule.batch_size,
-        n_seq: after.n_seq,
+        n_seq,
         device: device.to_string(),
         threads: rayon::current_num_threads(),
         head_products: schedule.precision.unit(device),

@@ -155,6 +155,10 @@ impl Objective for Distillation<'_> {
         quantizes.then_some(self.config.compress_at)
     }
 
+    fn reset_state(&mut self) {
+        self.teacher.reset_state();
+    }
+
     fn before_forward(&mut self, batch: &Batch) {
         self.taught = Some(self.teacher.forward_beside(batch));
     }

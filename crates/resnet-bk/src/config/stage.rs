@@ -1,6 +1,7 @@
 //! Settings of the stages.
 
 use super::{ModelConfig, PlanConfig};
+use crate::batch::Windows;
 use crate::numerics::Precision;
 use resnet_bk_runtime::internal::quantization::QuantizationPolicy;
 use serde::{Deserialize, Serialize};
@@ -73,6 +74,20 @@ pub struct Schedule {
     pub minutes: Option<f64>,
     /// Windows of `n_seq` tokens in a batch of one process.
     pub batch_size: usize,
+    /// Largest number of consecutive windows over which the state is carried. The training text is cut
+    /// into pieces of so many windows. Consecutive batches go through `batch_size` pieces side by side,
+    /// and each window begins with the state at the end of the one before; no gradient flows into it. The
+    /// state is reset where new pieces begin, whose order is drawn anew for each epoch. With 1, it is reset at
+    /// each window, as in evaluation. With a number beyond the length of the text, it is carried through
+    /// the whole epoch, in `batch_size` streams. More than 1 needs a causal model without `positions`, and
+    /// such a teacher.
+    pub carry_windows: usize,
+    /// Lengths in tokens of the windows over which the state is carried: at most 8, at most `carry_windows`,
+    /// and none where that is 1. The windows of a piece have the lengths of the list, again and again, in a random
+    /// order; a length can stand in it several times. Without it, all windows have `n_seq` tokens. The
+    /// learning rate of a step is scaled by the length of its windows over that of the longest one, as
+    /// in AWD-LSTM (Merity and others, arXiv 1708.02182). On a GPU each length takes the memory of a step.
+    pub window_lengths: Vec<usize>,
     /// Peak learning rate.
     pub learning_rate: f64,
     /// Learning rate after the warm-up.
@@ -120,6 +135,8 @@ impl Default for Schedule {
             epochs: None,
             minutes: None,
             batch_size: 20,
+            carry_windows: 1,
+            window_lengths: Vec::new(),
             learning_rate: 2e-3,
             shape: LearningRateShape::Cosine,
             warmup: 0.05,
@@ -139,9 +156,17 @@ impl Default for Schedule {
 }
 
 impl Schedule {
+    /// Largest number of different window lengths.
+    pub const MOST_LENGTHS: usize = 8;
     /// Least number of epochs of a schedule in minutes: one to measure, and two for the learning
     /// rate to fall.
     pub const LEAST_EPOCHS: usize = 3;
+
+    /// Windows of training text for a model with windows of `n_seq` tokens.
+    pub fn windows(&self, n_seq: usize) -> Windows {
+        let lengths = if self.window_lengths.is_empty() { vec![n_seq] } else { self.window_lengths.clone() };
+        Windows::carried(lengths, self.carry_windows)
+    }
 
     /// Number of epochs. `None` if it follows from `minutes`.
     pub fn known_epochs(&self) -> Option<usize> {
@@ -405,16 +430,6 @@ impl StageConfig {
             Self::Plan(_) => return true,
         };
         policy.is_some_and(|policy| policy.learned.is_some())
-    }
-
-    /// Checks that a student's windows are not longer than its teacher's position embeddings.
-    ///
-    /// # Errors
-    /// The length of the windows if it is too large.
-    pub fn check_windows(&self, before: &ModelConfig) -> Result<(), usize> {
-        let windows = self.model_after(before).n_seq;
-        let learns = matches!(self, Self::Distill(_) | Self::Plan(_));
-        if learns && before.positions && windows > before.n_seq { Err(windows) } else { Ok(()) }
     }
 
     /// Whether the stage chooses something on the dev slice.

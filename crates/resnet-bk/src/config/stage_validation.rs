@@ -4,6 +4,7 @@ use super::{
     DistillConfig, MagnitudePruning, Milestone, ModelConfig, PlanConfig, PruneConfig, QatConfig, Schedule, StageConfig,
     StudentConfig,
 };
+use resnet_bk_runtime::internal::architecture::Causality;
 use std::fmt::Display;
 
 /// An invalid field: its name, its value, the allowed values.
@@ -57,6 +58,37 @@ impl StageConfig {
             Self::Plan(plan) => plan.validate(),
         }
     }
+
+    /// Checks that a student's windows are not longer than its teacher's position embeddings.
+    ///
+    /// # Errors
+    /// The length of the windows if it is too large.
+    pub fn check_windows(&self, before: &ModelConfig) -> Result<(), usize> {
+        let windows = self.model_after(before).n_seq;
+        let learns = matches!(self, Self::Distill(_) | Self::Plan(_));
+        if learns && before.positions && windows > before.n_seq { Err(windows) } else { Ok(()) }
+    }
+
+    /// Checks that the model after the stage, and a teacher, can carry their state from window to
+    /// window, if the schedule says so. `before` is the model before the stage.
+    ///
+    /// # Errors
+    /// What `carry_windows` must be for the first model that cannot.
+    pub fn check_carry(&self, before: &ModelConfig) -> Result<(), &'static str> {
+        if self.schedule().carry_windows == 1 {
+            return Ok(());
+        }
+        let fault = |model: &ModelConfig| match (model.positions, model.causality) {
+            (true, _) => Some("1 where a model has position embeddings (positions = true)"),
+            (false, Causality::Bidirectional) => {
+                Some("1 where a model is bidirectional (causality = \"bidirectional\")")
+            }
+            (false, Causality::Causal) => None,
+        };
+        let teacher = matches!(self, Self::Distill(_) | Self::Plan(_)).then_some(before);
+        let fault = fault(&self.model_after(before)).or_else(|| teacher.and_then(fault));
+        fault.map_or(Ok(()), Err)
+    }
 }
 
 impl Schedule {
@@ -67,6 +99,12 @@ impl Schedule {
             require(self.epochs.is_none(), "minutes", minutes, "absent where `epochs` is given")?;
         }
         count("batch_size", self.batch_size)?;
+        count("carry_windows", self.carry_windows)?;
+        let lengths = &self.window_lengths;
+        let most = if self.carry_windows == 1 { 0 } else { self.carry_windows.min(Self::MOST_LENGTHS) };
+        let allowed = "at most 8 lengths, no more than carry_windows, and none where that is 1";
+        require(lengths.len() <= most, "window_lengths", format!("{lengths:?}"), allowed)?;
+        lengths.iter().try_for_each(|&length| count("window_lengths", length))?;
         positive("learning_rate", self.learning_rate)?;
         share("warmup", self.warmup)?;
         share("min_lr_ratio", self.min_lr_ratio)?;

@@ -32,6 +32,9 @@ pub(super) fn of_run(error: &RunError) -> Option<String> {
         RunError::Windows { positions, .. } => {
             return Some(format!("set model.n_seq of that stage to {positions} or fewer"));
         }
+        RunError::Carry { .. } => {
+            "set schedule.carry_windows=1 of that stage, or begin with a causal model without position embeddings"
+        }
         RunError::SizeOfFloats { .. } => {
             "set quantization.learned of a qat or distill stage, or leave out schedule.weights_bytes"
         }

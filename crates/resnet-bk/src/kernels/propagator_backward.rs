@@ -10,6 +10,10 @@ use resnet_bk_runtime::internal::kernels::{InstructionSet, PropagatorInput, sigm
 pub struct PropagatorSequence<'a> {
     /// Inputs of the forward pass.
     pub input: PropagatorInput<'a>,
+    /// `g` before the first position, `[2H]`.
+    pub ratio: &'a [f32],
+    /// `psi` before the first position, `[2H]`.
+    pub wave: &'a [f32],
     /// `psi_t`, `[T, 2H]`.
     pub waves: &'a [f32],
     /// `g_t`, `[T, 2H]`.
@@ -39,7 +43,6 @@ dispatched! {
 fn backward_body(sequence: PropagatorSequence, results: PropagatorGradients) -> Vec<f32> {
     let heads = sequence.input.eta.len();
     let mut deta = vec![0.0; heads];
-    let nothing = vec![0.0; 2 * heads];
     let (narrow, wide) = (|t: usize| t * heads..(t + 1) * heads, |t: usize| 2 * t * heads..2 * (t + 1) * heads);
     for first in (0..heads).step_by(LANES) {
         let count = LANES.min(heads - first);
@@ -51,8 +54,8 @@ fn backward_body(sequence: PropagatorSequence, results: PropagatorGradients) -> 
             let g = complex(&sequence.ratios[wide(t)]);
             let gradient = complex(&sequence.gradient[wide(t)]);
             let source = complex(&sequence.input.source[wide(t)]);
-            let g_before = complex(if t == 0 { &nothing } else { &sequence.ratios[wide(t - 1)] });
-            let psi_before = complex(if t == 0 { &nothing } else { &sequence.waves[wide(t - 1)] });
+            let g_before = complex(if t == 0 { sequence.ratio } else { &sequence.ratios[wide(t - 1)] });
+            let psi_before = complex(if t == 0 { sequence.wave } else { &sequence.waves[wide(t - 1)] });
             let hopping = take(&sequence.input.hopping[narrow(t)], first, count);
             let barrier = take(&sequence.input.barrier[narrow(t)], first, count);
             let (mut dhopping, mut dbarrier) = ([0.0; LANES], [0.0; LANES]);
@@ -103,7 +106,9 @@ mod tests {
                 let wide = [3, 4, 5, 6].map(|salt| values(2 * length * heads, salt));
                 let eta = values(heads, 7);
                 let input = PropagatorInput { hopping: &narrow[0], barrier: &narrow[1], source: &wide[0], eta: &eta };
-                let sequence = PropagatorSequence { input, waves: &wide[1], ratios: &wide[2], gradient: &wide[3] };
+                let [ratio, wave] = &[8, 9].map(|salt| values(2 * heads, salt));
+                let (waves, ratios, gradient) = (&wide[1][..], &wide[2][..], &wide[3][..]);
+                let sequence = PropagatorSequence { input, ratio, wave, waves, ratios, gradient };
                 equal_bits("propagator_backward", |set| {
                     let (mut hopping, mut barrier) = (vec![f32::NAN; length * heads], vec![f32::NAN; length * heads]);
                     let mut source = vec![f32::NAN; 2 * length * heads];

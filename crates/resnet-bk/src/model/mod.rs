@@ -9,17 +9,21 @@ mod leaves;
 mod moe;
 mod noise;
 mod quantizer_gradient;
+mod state;
 
 pub use leaves::{Leaves, Packed, ParameterGradients};
 pub use noise::{Mode, Noise};
+pub use state::CarriedState;
 
+use crate::batch::Batch;
+use crate::buffer::Buffer;
 use crate::device::Device;
 use crate::numerics::Gradient;
-use crate::ops::{self, FrozenHead, HeadLoss, ResolventOp};
+use crate::ops::{self, Carry, FrozenHead, HeadLoss, ResolventOp};
 use crate::tape::Tensor;
 use crate::token_ids::TokenIds;
 use moe::MixtureOfExperts;
-use resnet_bk_runtime::internal::architecture::{Architecture, Mixer};
+use resnet_bk_runtime::internal::architecture::{Architecture, Causality, Mixer};
 use resnet_bk_runtime::internal::embedding::TableLayout;
 use resnet_bk_runtime::internal::tensor_id::{BlockTensor, LinearPart, MixerMap, ModelTensor, NormPart};
 
@@ -201,13 +205,54 @@ impl LanguageModel {
     /// # Panics
     /// If `tokens` is not a multiple of `length`, or `length` is 0.
     pub fn forward(&self, tokens: &TokenIds, length: usize, mode: &mut Mode) -> Output {
+        self.run(tokens, length, None, mode)
+    }
+
+    /// Runs consecutive sequences of `length` tokens, each from its own state: one of each block, with
+    /// the shapes of [`Carry`]. No gradient flows into the states. Returns the states after the
+    /// sequences too.
+    ///
+    /// # Panics
+    /// As [`forward`](Self::forward). If the model cannot run beyond a window: it has positions, or is
+    /// bidirectional.
+    pub fn forward_from(
+        &self,
+        states: &[Buffer],
+        tokens: &TokenIds,
+        length: usize,
+        mode: &mut Mode,
+    ) -> (Output, Vec<Buffer>) {
+        assert!(
+            !self.architecture.positions && self.architecture.causality == Causality::Causal,
+            "only a causal model without positions carries a state"
+        );
+        assert_eq!(states.len(), self.blocks.len(), "states of the blocks");
+        let carries: Vec<Carry> = states.iter().cloned().map(Carry::new).collect();
+        let output = self.run(tokens, length, Some(&carries), mode);
+        (output, carries.iter().map(Carry::after).collect())
+    }
+
+    /// Runs the windows of a batch, each from its state in `before` if there are states. Returns the
+    /// states after them too, then.
+    ///
+    /// # Panics
+    /// As [`forward_from`](Self::forward_from).
+    pub fn forward_batch(&self, before: Option<&[Buffer]>, batch: &Batch, mode: &mut Mode) -> (Output, Vec<Buffer>) {
+        match before {
+            Some(before) => self.forward_from(before, &batch.inputs, batch.n_seq, mode),
+            None => (self.forward(&batch.inputs, batch.n_seq, mode), Vec::new()),
+        }
+    }
+
+    fn run(&self, tokens: &TokenIds, length: usize, carries: Option<&[Carry]>, mode: &mut Mode) -> Output {
         assert!(length > 0 && tokens.len().is_multiple_of(length), "{} tokens in sequences of {length}", tokens.len());
         let dropout = mode.embedding_dropout();
         let positions = self.positions.as_ref();
         let mut x = ops::embed(tokens.clone(), length, &self.layout, &self.embedding, positions, dropout);
         let mut layers = Vec::with_capacity(self.blocks.len());
-        for block in &self.blocks {
-            let (y, layer) = block.forward(self, x, length, mode);
+        for (index, block) in self.blocks.iter().enumerate() {
+            let carry = carries.map(|carries| &carries[index]);
+            let (y, layer) = block.forward(self, x, length, carry, mode);
             x = y;
             layers.push(layer);
         }
@@ -254,7 +299,14 @@ impl Block {
         }
     }
 
-    fn forward(&self, model: &LanguageModel, x: Tensor, length: usize, mode: &mut Mode) -> (Tensor, LayerOutput) {
+    fn forward(
+        &self,
+        model: &LanguageModel,
+        x: Tensor,
+        length: usize,
+        carry: Option<&Carry>,
+        mode: &mut Mode,
+    ) -> (Tensor, LayerOutput) {
         let architecture = &model.architecture;
         let quantizers = self.activations.as_ref();
         let round_potential = |x: &Tensor| quantizers.map_or(x.clone(), |q| q.round_potential(x));
@@ -270,6 +322,7 @@ impl Block {
                     length,
                     causality: architecture.causality,
                     gradient: model.gradient,
+                    carry: carry.cloned(),
                 };
                 let features = ops::resolvent(op, &round_potential(&v), &self.eta);
                 let features = ops::clamp(&features, architecture.feature_clamp);
@@ -282,7 +335,7 @@ impl Block {
                 let hop = hopping.forward(&normed, mode);
                 let v = barrier.forward(&normed, mode);
                 let u = source.forward(&normed, mode);
-                let features = ops::propagator(&hop, &round_potential(&v), &u, &self.eta, length);
+                let features = ops::propagator(&hop, &round_potential(&v), &u, &self.eta, length, carry);
                 let waves = ops::rms_norm(&round_features(&features), norm);
                 let mixed = ops::silu_gate(&output.forward(&waves, mode), &gate.forward(&normed, mode));
                 let x = ops::add_dropped(&x, &mixed, mode.mixer_dropout());

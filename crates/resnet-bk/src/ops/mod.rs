@@ -13,6 +13,7 @@
 //! Tensors are row-major. In formulas, `dx` is the gradient of the loss with respect to `x`, and
 //! "words" are the entries of the vocabulary.
 
+mod carry;
 mod dropout;
 mod elementwise;
 mod embedding_lookup;
@@ -29,6 +30,7 @@ mod propagator;
 mod resolvent;
 
 pub use crate::kernels::DropoutMask;
+pub use carry::Carry;
 pub use dropout::{add_dropped, dropout};
 pub use elementwise::{add_gumbel, clamp, exp, silu_gate};
 pub use embedding_lookup::{EmbeddingDropout, embed};

@@ -127,6 +127,16 @@ pub enum RunError {
         /// Kind of the stage.
         kind: StageKind,
     },
+    /// A model cannot carry its state from window to window.
+    #[error("the {kind} stage has schedule.carry_windows = {windows}, but it must be {allowed}")]
+    Carry {
+        /// The setting.
+        windows: usize,
+        /// What it must be for this model.
+        allowed: &'static str,
+        /// Kind of the stage.
+        kind: StageKind,
+    },
     /// A size is requested, but no weights have learned scales to control it.
     #[error(
         "schedule.weights_bytes is {bytes}, but no stage that asks for it has quantizers with learned scales (quantization.learned)"

@@ -156,11 +156,13 @@ impl Run<'_> {
         // A `qat` stage was timed with its quantizers.
         let is_timed_quantized = config.kind() == StageKind::Qat;
         let quantized = if is_timed_quantized { 0.0 } else { quantized_share(config, is_quantized) };
-        let of_steps = |steps: f64| steps * step.step.median_ms / 1e3 * slowdown(quantized);
+        let windows = schedule.windows(student.n_seq);
+        // Steps were timed with the longest windows.
+        let share = windows.mean() / windows.longest() as f64;
+        let of_steps = |steps: f64| steps * share * step.step.median_ms / 1e3 * slowdown(quantized);
         let evaluation = (streams.valid.len() + dev_tokens) as f64 / evaluated_per_second;
-        let window = schedule.batch_size * student.n_seq;
-        let of_trials =
-            of_steps(trial_tokens as f64 / window as f64) + (trials * dev_tokens) as f64 / evaluated_per_second;
+        let window = schedule.batch_size as f64 * windows.mean();
+        let of_trials = of_steps(trial_tokens as f64 / window) + (trials * dev_tokens) as f64 / evaluated_per_second;
         let of_epoch = of_steps(*steps_per_epoch as f64) + evaluation;
         let predicted = |minutes: f64| ((60.0 * minutes / of_epoch) as usize).max(Schedule::LEAST_EPOCHS);
         let epochs = schedule.known_epochs().unwrap_or_else(|| predicted(schedule.minutes.unwrap_or(0.0)));
@@ -173,7 +175,7 @@ impl Run<'_> {
             epochs,
             minutes: schedule.minutes,
             steps,
-            tokens: steps * window * ranks.count(),
+            tokens: (steps as f64 * window) as usize * ranks.count(),
             trials,
             trial_tokens,
             parameters,

@@ -40,6 +40,11 @@ impl Run<'_> {
                 positions: model.n_seq,
                 kind: stage.kind(),
             })?;
+            stage.check_carry(&model).map_err(|allowed| RunError::Carry {
+                windows: stage.schedule().carry_windows,
+                allowed,
+                kind: stage.kind(),
+            })?;
             let budget = match stage.runner().needs_budget() {
                 true => self.check_budget(stage.runner(), &model, &trained)?,
                 false => None,
@@ -50,9 +55,10 @@ impl Run<'_> {
             }
             let least = stage.runner().shortest_streams(&self.text.streams)?;
             let batch_size = stage.schedule().batch_size;
-            Batches::new(least.train, after.n_seq, batch_size, 0, 0)?;
+            let windows = stage.schedule().windows(after.n_seq);
+            Batches::of_windows(least.train, &windows, batch_size, 0, 0)?;
             let all = self.text.streams.train.clone();
-            let batches = Batches::new(all, after.n_seq, batch_size * self.request.ranks.count(), 0, 0)?;
+            let batches = Batches::of_windows(all, &windows, batch_size * self.request.ranks.count(), 0, 0)?;
             let before = std::mem::replace(&mut model, after.clone());
             outline.push(StageOutline { config: stage, before, after, steps_per_epoch: batches.steps(), budget });
         }

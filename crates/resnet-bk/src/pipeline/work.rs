@@ -26,7 +26,7 @@ pub struct StageWork {
     pub epochs: Option<usize>,
     /// Minutes of the stage, if they are given.
     pub minutes: Option<f64>,
-    /// Tokens in a batch of one process.
+    /// Tokens in a batch of one process, on average.
     pub batch_tokens: usize,
     /// Tokens of a planner's trials together; 0 in other stages.
     pub trial_tokens: usize,
@@ -82,7 +82,7 @@ pub fn work(recipe: &Recipe, has_model: bool) -> Vec<StageWork> {
             kind: stage.kind(),
             epochs: schedule.known_epochs(),
             minutes: schedule.minutes,
-            batch_tokens: schedule.batch_size * student.n_seq,
+            batch_tokens: (schedule.batch_size as f64 * schedule.windows(student.n_seq).mean()) as usize,
             trial_tokens,
             operations: operations(&student, teacher(stage, &before)),
             quantized,

@@ -2,16 +2,18 @@
 //!
 //! The first step of a kind is launched kernel by kernel, the second is recorded as a graph, and the
 //! graph is launched from then on. A step is of the same kind as long as sizes, masks, quantizers
-//! and the places of all parameters stay the same. Batch, learning rate, lambda and random seed are
-//! read from device memory, and losses are logged there, so the host does not wait for each step.
+//! and the places of all parameters stay the same. Windows of several lengths have a graph for each.
+//! Batch, learning rate, lambda and random seed are read from device memory, and losses are logged
+//! there, so the host does not wait for each step. A state that is carried to the next batch is
+//! copied to its place at the end of the step.
 
 use super::step::{Optimization, StepOutcome, gradients};
 use super::{Objective, decays};
-use crate::batch::Batch;
+use crate::batch::{Batch, Carried};
 use crate::checkpoint::ModelState;
 use crate::device::cuda::{Arg, Array, Graph, StepNumbers, launch};
 use crate::device::{Cuda, DeviceError, catch};
-use crate::model::Packed;
+use crate::model::{CarriedState, Packed};
 use crate::parameters::{Moments, Parameter};
 use crate::random::StepStream;
 use resnet_bk_runtime::internal::architecture::Architecture;
@@ -56,21 +58,30 @@ impl Segments {
     }
 }
 
-/// What must be equal for a recorded step to be launched again.
+/// What must be equal for recorded steps to be launched again.
 #[derive(PartialEq)]
 struct Kind {
     architecture: Architecture,
-    shape: [usize; 2],
     places: Vec<[u64; 6]>,
+}
+
+/// Steps with windows of one length.
+struct StepsOfLength {
+    /// Their batch, at a fixed place in device memory.
+    batch: Batch,
+    /// Their graph, once it is recorded.
+    graph: Option<Graph>,
 }
 
 /// Takes steps on a GPU.
 pub struct CudaSteps {
     cuda: Cuda,
-    /// The batch, at a fixed place in device memory.
-    batch: Option<Batch>,
-    /// Kind of the last step, and its graph if it was recorded.
-    last: Option<(Kind, Option<Graph>)>,
+    /// Kind of the last step.
+    kind: Option<Kind>,
+    /// Steps of that kind, for each length of a window.
+    of_lengths: Vec<StepsOfLength>,
+    /// The state after the windows of the last step.
+    carried: CarriedState,
     /// `[LOGGED, 2]`: losses and gradient norms.
     log: Array,
     pending: usize,
@@ -81,7 +92,8 @@ pub struct CudaSteps {
 impl CudaSteps {
     pub(super) fn new(cuda: &Cuda) -> Self {
         let (log, state) = (cuda.zeros(2 * LOGGED), cuda.zeros_of(2));
-        Self { cuda: cuda.clone(), batch: None, last: None, log, pending: 0, state }
+        let (carried, of_lengths) = (CarriedState::default(), Vec::new());
+        Self { cuda: cuda.clone(), kind: None, of_lengths, carried, log, pending: 0, state }
     }
 
     pub(super) fn take(
@@ -93,7 +105,6 @@ impl CudaSteps {
         optimization: &Optimization,
     ) {
         assert!(self.pending < LOGGED, "the outcomes are read before the log is full");
-        self.stage(batch);
         self.cuda.set_gradient_precision(optimization.schedule.precision);
         self.cuda.set_step_numbers(StepNumbers {
             seed: StepStream::new(&optimization.random).seed(),
@@ -102,29 +113,33 @@ impl CudaSteps {
             slot: self.pending as u32,
             average: optimization.average,
         });
-        let kind = self.kind(state, auxiliary, batch);
-        let last = self.last.take().filter(|(last, _)| *last == kind);
-        let graph = match last {
-            Some((_, Some(graph))) => Some(graph),
-            Some((_, None)) => {
-                let cuda = self.cuda.clone();
-                let batch = self.batch.as_ref().expect("the batch was staged");
-                Some(cuda.record(|| self.launch_step(batch, state, auxiliary, objective, optimization)))
+        if batch.carried == Carried::Begin {
+            self.carried.reset();
+        }
+        let kind = self.kind(state, auxiliary);
+        if self.kind.as_ref() != Some(&kind) {
+            // Frees the memory of the graphs before.
+            self.of_lengths.clear();
+            self.kind = Some(kind);
+        }
+        match self.staged(batch) {
+            Some(mut steps) => {
+                let graph = steps.graph.take().unwrap_or_else(|| {
+                    let cuda = self.cuda.clone();
+                    cuda.record(|| self.launch_step(&steps.batch, state, auxiliary, objective, optimization))
+                });
+                graph.launch();
+                self.of_lengths.push(StepsOfLength { graph: Some(graph), ..steps });
             }
             None => {
                 let cuda = self.cuda.clone();
-                let batch = self.batch.as_ref().expect("the batch was staged");
                 catch(|| self.launch_step(batch, state, auxiliary, objective, optimization)).unwrap_or_else(|error| {
                     cuda.trim();
-                    self.name_batch_that_fits(error, state, auxiliary, objective, optimization).throw()
+                    self.name_batch_that_fits(error, batch, state, auxiliary, objective, optimization).throw()
                 });
-                None
+                self.of_lengths.push(StepsOfLength { batch: batch.clone(), graph: None });
             }
-        };
-        if let Some(graph) = &graph {
-            graph.launch();
         }
-        self.last = Some((kind, graph));
         self.pending += 1;
     }
 
@@ -137,19 +152,19 @@ impl CudaSteps {
         log.chunks(2).take(std::mem::take(&mut self.pending)).map(outcome).collect()
     }
 
-    /// Copies a batch to its place in device memory.
-    fn stage(&mut self, batch: &Batch) {
-        match &mut self.batch {
-            Some(staged) if (staged.batch_size, staged.n_seq) == (batch.batch_size, batch.n_seq) => {
-                staged.inputs.replace(&self.cuda, &batch.inputs);
-                staged.targets.replace(&self.cuda, &batch.targets);
-            }
-            staged => *staged = Some(batch.clone()),
-        }
+    /// Takes out the steps with windows as long as the batch's, with the batch at its place in device
+    /// memory. `None` for the first such step.
+    fn staged(&mut self, batch: &Batch) -> Option<StepsOfLength> {
+        let shape = |batch: &Batch| (batch.batch_size, batch.n_seq);
+        let index = self.of_lengths.iter().position(|steps| shape(&steps.batch) == shape(batch))?;
+        let mut steps = self.of_lengths.swap_remove(index);
+        steps.batch.inputs.replace(&self.cuda, &batch.inputs);
+        steps.batch.targets.replace(&self.cuda, &batch.targets);
+        Some(steps)
     }
 
     /// Makes sure that no one else holds the trained numbers, and lists where they are.
-    fn kind(&self, state: &mut ModelState, auxiliary: &mut [Parameter], batch: &Batch) -> Kind {
+    fn kind(&self, state: &mut ModelState, auxiliary: &mut [Parameter]) -> Kind {
         let cuda = &self.cuda;
         let place = |parameter: &mut Parameter| {
             if !parameter.spec.is_trained() {
@@ -170,7 +185,7 @@ impl CudaSteps {
         };
         let architecture = state.parameters.architecture().clone();
         let places = state.parameters.as_mut_slice().iter_mut().chain(auxiliary).map(place).collect();
-        Kind { architecture, shape: [batch.batch_size, batch.n_seq], places }
+        Kind { architecture, places }
     }
 
     /// Adds to an error about memory how many windows fit: half as many, or a quarter, and so on.
@@ -178,6 +193,7 @@ impl CudaSteps {
     fn name_batch_that_fits(
         &self,
         error: DeviceError,
+        whole: &Batch,
         state: &ModelState,
         auxiliary: &[Parameter],
         objective: &mut dyn Objective,
@@ -188,17 +204,16 @@ impl CudaSteps {
             // The others may be elsewhere.
             return error;
         }
-        let staged = self.batch.as_ref().expect("the batch was staged");
-        let halves = std::iter::successors(Some(staged.batch_size / 2), |size| Some(size / 2));
+        let halves = std::iter::successors(Some(whole.batch_size / 2), |size| Some(size / 2));
         let batch = halves.take_while(|&size| size > 0).find(|&size| {
-            let part = |ids: &[u32]| ids[..size * staged.n_seq].to_vec().into();
-            let smaller = Batch {
-                inputs: part(&staged.inputs),
-                targets: part(&staged.targets),
-                batch_size: size,
-                n_seq: staged.n_seq,
-            };
-            let fits = catch(|| drop(gradients(state, auxiliary, &smaller, objective, optimization))).is_ok();
+            let part = |ids: &[u32]| ids[..size * whole.n_seq].to_vec().into();
+            let smaller =
+                Batch { inputs: part(&whole.inputs), targets: part(&whole.targets), batch_size: size, ..*whole };
+            let fits = catch(|| {
+                let carried = &mut CarriedState::default();
+                drop(gradients(state, auxiliary, &smaller, carried, objective, optimization));
+            })
+            .is_ok();
             self.cuda.trim();
             fits
         });
@@ -206,15 +221,15 @@ impl CudaSteps {
     }
 
     fn launch_step(
-        &self,
+        &mut self,
         batch: &Batch,
         state: &ModelState,
         auxiliary: &[Parameter],
         objective: &mut dyn Objective,
         optimization: &Optimization,
     ) {
+        let (loss, gradients) = gradients(state, auxiliary, batch, &mut self.carried, objective, optimization);
         let cuda = &self.cuda;
-        let (loss, gradients) = gradients(state, auxiliary, batch, objective, optimization);
         let with_gradient = state.parameters.iter().chain(auxiliary).filter_map(|parameter| {
             let gradient = gradients.get(&parameter.spec.id)?;
             Some(self.segment(parameter, gradient.array(cuda)))

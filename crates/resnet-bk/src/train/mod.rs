@@ -21,7 +21,7 @@ pub use minutes::QUANTIZED_COST;
 pub use schedule::{Length, learning_rate};
 pub use step::{Optimization, StepOutcome, Steps};
 
-use crate::batch::{Batch, BatchError, Batches};
+use crate::batch::{Batch, BatchError, Batches, Carried};
 use crate::checkpoint::{Checkpoint, CheckpointError, ModelState, Progress};
 use crate::config::Schedule;
 use crate::corpus::Tokens;
@@ -142,6 +142,10 @@ pub trait Objective {
         None
     }
 
+    /// Called before a batch whose windows begin with the initial state, if later ones go on where
+    /// they end: a teacher forgets the state that it carries.
+    fn reset_state(&mut self) {}
+
     /// Called with each batch before the model's forward pass. On a GPU, what it launches may run beside
     /// that pass.
     fn before_forward(&mut self, _: &Batch) {}
@@ -246,12 +250,12 @@ fn run(
     }
     let key = [stage.seed, stage.number as u64];
     let shuffle_seed = Random::keyed(&key).next_u64();
-    let n_seq = checkpoint.model.config.n_seq;
+    let windows = schedule.windows(checkpoint.model.config.n_seq);
     // Each rank has its part of every batch.
     let ranks = checkpoint.model.parameters.ranks().clone();
     let batch_size = schedule.batch_size * ranks.count();
     let batches = |epoch: usize| {
-        let all = Batches::new(streams.train.clone(), n_seq, batch_size, shuffle_seed, epoch as u64)?;
+        let all = Batches::of_windows(streams.train.clone(), &windows, batch_size, shuffle_seed, epoch as u64)?;
         Ok::<_, BatchError>(all.of_rank(&ranks))
     };
     let steps_per_epoch = batches(0)?.steps();
@@ -289,8 +293,10 @@ fn run(
     let mut first_timed = length.epochs.is_none().then(|| FirstEpoch::begin(steps_per_epoch));
     let mut epoch = first_epoch;
     while length.epochs.is_none_or(|epochs| epoch < epochs) {
-        let mut total = 0.0;
-        let mut rates = Vec::new();
+        // Losses and numbers of windows, each weighted by the window's share of the longest one.
+        let (mut total, mut weights) = (0.0, 0.0);
+        // Learning rates and weights of the steps whose outcomes are not known yet.
+        let mut pending = Vec::new();
         let mut started = Instant::now();
         for (offset, batch) in batches(epoch)?.ahead().enumerate() {
             if observer.stops() {
@@ -306,7 +312,8 @@ fn run(
                 observer: &mut *observer,
             };
             objective.before_step(&mut checkpoint.model, &mut context);
-            let rate = learning_rate(schedule, step, length, quantizes_after);
+            let weight = batch.n_seq as f64 / windows.longest() as f64;
+            let rate = weight * learning_rate(schedule, step, length, quantizes_after);
             let optimization = Optimization {
                 schedule,
                 rate,
@@ -321,21 +328,27 @@ fn run(
                 ),
                 random: Random::keyed(&[key[0], key[1], step as u64 + 1]),
             };
+            if batch.carried == Carried::Begin {
+                objective.reset_state();
+            }
             runner.take(&mut checkpoint.model, &mut checkpoint.training.auxiliary, &batch, objective, &optimization);
-            rates.push(optimization.rate);
+            pending.push((optimization.rate, weight));
             let done = offset + 1;
             let is_middle = first_timed.as_ref().is_some_and(|timed| timed.is_middle(done));
             let outcomes = runner.outcomes(is_middle || done == steps_per_epoch);
             if outcomes.is_empty() {
                 continue;
             }
-            let tokens = (outcomes.len() * batch.inputs.len() * ranks.count()) as f64;
+            let tokens =
+                (batch_size * windows.longest()) as f64 * pending.iter().map(|(_, weight)| weight).sum::<f64>();
             let (first, seconds) = (step + 1 - outcomes.len(), started.elapsed().as_secs_f64());
-            for (step, (outcome, learning_rate)) in (first..).zip(outcomes.into_iter().zip(rates.drain(..))) {
+            for (step, (outcome, (learning_rate, weight))) in (first..).zip(outcomes.into_iter().zip(pending.drain(..)))
+            {
                 if let Some(loss) = outcome.failure() {
                     return Err(TrainError::Diverged { stage: stage.number, step, loss });
                 }
-                total += f64::from(outcome.loss);
+                total += weight * f64::from(outcome.loss);
+                weights += weight;
                 observer.event(&Event::Step {
                     stage: stage.number,
                     step,
@@ -386,7 +399,7 @@ fn run(
         observer.event(&Event::EpochEnded {
             stage: stage.number,
             epoch: epoch + 1,
-            train_loss: total / steps_per_epoch as f64,
+            train_loss: total / weights,
             valid_perplexity: result.valid,
             dev_perplexity: result.dev,
             weights_bytes: rate_control.bytes(),

@@ -2,12 +2,14 @@
 
 use super::cuda::CudaSteps;
 use super::{AdamW, Objective, average, global_norm};
-use crate::batch::Batch;
+use crate::batch::{Batch, Carried};
 use crate::buffer::Buffer;
 use crate::checkpoint::ModelState;
 use crate::config::Schedule;
 use crate::device::Device;
-use crate::model::{LanguageModel, LayerOutput, Leaves, Mode, Noise, Output, ParameterGradients, forward_of_step};
+use crate::model::{
+    CarriedState, LanguageModel, LayerOutput, Leaves, Mode, Noise, Output, ParameterGradients, forward_of_step,
+};
 use crate::ops;
 use crate::parameters::Parameter;
 use crate::random::{Random, StepStream};
@@ -53,8 +55,8 @@ impl StepOutcome {
 /// Takes steps where the model is. A GPU works while the host prepares the next steps, so outcomes
 /// come later.
 pub enum Steps {
-    /// On the host, with the outcome of the last step.
-    Host(Option<StepOutcome>),
+    /// On the host, with the outcome of the last step, and the state that is carried to the next.
+    Host(Option<StepOutcome>, CarriedState),
     /// On a GPU.
     Cuda(Box<CudaSteps>),
 }
@@ -63,7 +65,7 @@ impl Steps {
     /// Steps on a device.
     pub fn new(device: &Device) -> Self {
         match device {
-            Device::Cpu => Self::Host(None),
+            Device::Cpu => Self::Host(None, CarriedState::default()),
             Device::Cuda(cuda) => Self::Cuda(Box::new(CudaSteps::new(cuda))),
         }
     }
@@ -78,8 +80,11 @@ impl Steps {
         optimization: &Optimization,
     ) {
         match self {
-            Self::Host(outcome) => {
-                *outcome = Some(optimization_step(state, auxiliary, batch, objective, optimization));
+            Self::Host(outcome, carried) => {
+                if batch.carried == Carried::Begin {
+                    carried.reset();
+                }
+                *outcome = Some(optimization_step(state, auxiliary, batch, carried, objective, optimization));
             }
             Self::Cuda(steps) => steps.take(state, auxiliary, batch, objective, optimization),
         }
@@ -88,7 +93,7 @@ impl Steps {
     /// Outcomes of steps since the last call, in order. With `wait`, of all of them.
     pub fn outcomes(&mut self, wait: bool) -> Vec<StepOutcome> {
         match self {
-            Self::Host(outcome) => outcome.take().into_iter().collect(),
+            Self::Host(outcome, _) => outcome.take().into_iter().collect(),
             Self::Cuda(steps) => steps.outcomes(wait),
         }
     }
@@ -99,10 +104,11 @@ fn optimization_step(
     state: &mut ModelState,
     auxiliary: &mut [Parameter],
     batch: &Batch,
+    carried: &mut CarriedState,
     objective: &mut dyn Objective,
     optimization: &Optimization,
 ) -> StepOutcome {
-    let (loss, gradients) = gradients(state, auxiliary, batch, objective, optimization);
+    let (loss, gradients) = gradients(state, auxiliary, batch, carried, objective, optimization);
     // Sum in the order of the parameters, so that the result does not depend on hash order.
     let all = state.parameters.iter().chain(&*auxiliary);
     let gradient_norm = global_norm(all.filter_map(|parameter| gradients.get(&parameter.spec.id)));
@@ -120,11 +126,12 @@ fn optimization_step(
 }
 
 /// Loss of the global batch, and the gradients of all parameters including the auxiliary ones.
-/// `batch` is this rank's part.
+/// `batch` is this rank's part. `carried` is the state before its windows, and then after them.
 pub(super) fn gradients(
     state: &ModelState,
     auxiliary: &[Parameter],
     batch: &Batch,
+    carried: &mut CarriedState,
     objective: &mut dyn Objective,
     optimization: &Optimization,
 ) -> (Tensor, ParameterGradients) {
@@ -144,11 +151,13 @@ pub(super) fn gradients(
         weight_dropout: config.weight_dropout,
         gumbel_noise: config.gumbel_noise,
     });
+    let (architecture, device) = (state.parameters.architecture(), state.parameters.device());
+    let before = carried.before(batch, architecture, device);
     objective.before_forward(batch);
-    let (output, mut loss) = forward_of_step(state.parameters.architecture(), state.parameters.device(), || {
-        let output = model.forward(&batch.inputs, batch.n_seq, &mut mode);
+    let (output, after, mut loss) = forward_of_step(architecture, device, || {
+        let (output, after) = model.forward_batch(before, batch, &mut mode);
         let loss = objective.loss(&model, &output, &leaves, batch);
-        (output, loss)
+        (output, after, loss)
     });
     if config.load_balancing > 0.0 {
         let usage = mean_usage(&output, ranks);
@@ -158,6 +167,8 @@ pub(super) fn gradients(
         loss = ops::add_penalty(&loss, &penalty.expect("a model has a block"), config.load_balancing);
     }
     let mut gradients = loss.backward();
+    // The backward pass was the last to read the states before.
+    carried.replace(after);
     if !ranks.are_alone() {
         let mut mean = loss.buffer().clone();
         leaves.average(&mut mean, &mut gradients, ranks);

@@ -58,10 +58,18 @@ impl Objective for Pruning<'_> {
         }
     }
 
+    fn reset_state(&mut self) {
+        if let Some(teacher) = &mut self.teacher {
+            teacher.reset_state();
+        }
+    }
+
     fn loss(&mut self, model: &LanguageModel, output: &Output, _: &Leaves, batch: &Batch) -> Tensor {
         let PruneConfig { schedule, temperature, alpha, .. } = self.config;
-        let soft =
-            self.teacher.as_ref().map(|teacher| teacher.soft_targets(&teacher.forward(batch), *temperature, *alpha));
+        let soft = self.teacher.as_mut().map(|teacher| {
+            let output = teacher.forward(batch);
+            teacher.soft_targets(&output, *temperature, *alpha)
+        });
         let loss = HeadLoss { targets: batch.targets.clone(), soft, precision: schedule.precision };
         model.head_loss(loss, &output.hidden)
     }

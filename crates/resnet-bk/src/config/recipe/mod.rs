@@ -171,6 +171,8 @@ impl Recipe {
             stage.check_windows(&model).map_err(|windows| {
                 fault("model.n_seq", windows.to_string(), "at most that of a teacher with position embeddings")
             })?;
+            let carried = stage.schedule().carry_windows;
+            stage.check_carry(&model).map_err(|allowed| fault("carry_windows", carried.to_string(), allowed))?;
             model = stage.model_after(&model);
             model.validate().map_err(sizes)?;
             let policy = match stage {
@@ -181,9 +183,10 @@ impl Recipe {
             let architecture = Architecture { quantization: policy.cloned(), ..model.architecture() };
             architecture.validate().map_err(ConfigError::from).map_err(sizes)?;
             if let StageConfig::Plan(plan) = stage
-                && plan.trial_tokens < (plan.schedule.batch_size + 1).saturating_mul(model.n_seq)
+                && plan.trial_tokens
+                    < (plan.schedule.batch_size + 1).saturating_mul(plan.schedule.windows(model.n_seq).longest())
             {
-                let allowed = "at least n_seq tokens for each window of a batch, and n_seq more";
+                let allowed = "at least a window's tokens for each window of a batch, and as many more";
                 return Err(fault("trial_tokens", plan.trial_tokens.to_string(), allowed));
             }
         }

@@ -12,7 +12,7 @@ use super::cuda::StepNumbers;
 use super::{Cuda, Device};
 use crate::buffer::Buffer;
 use crate::numerics::{Gradient, Precision};
-use crate::ops::{self, DropoutMask, EmbeddingDropout, FrozenHead, HeadLoss, ResolventOp, SoftTargets};
+use crate::ops::{self, Carry, DropoutMask, EmbeddingDropout, FrozenHead, HeadLoss, ResolventOp, SoftTargets};
 use crate::random::{Draw, Random, StepStream};
 use crate::tape::{Tape, Tensor};
 use crate::token_ids::TokenIds;
@@ -301,11 +301,13 @@ fn mixers(cases: &mut Cases) {
                         length,
                         causality,
                         gradient,
+                        carry: None,
                     };
                     ops::resolvent(op, &x[0], &x[1])
                 });
             }
         }
+        carried_mixers(cases, &name, [sequences, heads, length]);
         let inputs = vec![
             (numbers(n * heads, 1, 2.0), [n, heads], true),
             (numbers(n * heads, 2, 2.0), [n, heads], true),
@@ -313,8 +315,45 @@ fn mixers(cases: &mut Cases) {
             ((0..heads).map(|h| 0.1 * h as f32).collect(), [1, heads], true),
         ];
         cases.add_with(format!("propagator {name}"), inputs, move |x| {
-            ops::propagator(&x[0], &x[1], &x[2], &x[3], length)
+            ops::propagator(&x[0], &x[1], &x[2], &x[3], length, None)
         });
+    }
+}
+
+/// Mixers that go on from a state: what they make, and the state after it.
+fn carried_mixers(cases: &mut Cases, name: &str, [sequences, heads, length]: [usize; 3]) {
+    let (n, state) = (sequences * length, sequences * 2 * heads);
+    let resolvent = move |x: &[Tensor]| {
+        let carry = Carry::new(numbers(state, 9, 0.5).into());
+        let op = ResolventOp {
+            diagonal: vec![-2.0; heads],
+            hopping: vec![0.9; heads],
+            length,
+            causality: Causality::Causal,
+            gradient: Gradient::Exact,
+            carry: Some(carry.clone()),
+        };
+        [ops::resolvent(op, &x[0], &x[1]), Tensor::constant(carry.after(), [1, state])]
+    };
+    let propagator = move |x: &[Tensor]| {
+        // A ratio is real and from 0 to 1 without a shift, and its imaginary part is small with one.
+        let ratios = numbers(state, 9, 0.3).iter().map(|x| x.abs()).collect();
+        let carry = Carry::new([ratios, numbers(state, 8, 1.0)].concat().into());
+        let waves = ops::propagator(&x[0], &x[1], &x[2], &x[3], length, Some(&carry));
+        [waves, Tensor::constant(carry.after(), [1, 2 * state])]
+    };
+    let inputs = vec![(numbers(n * heads, 1, 1.0), [n, heads], true), (vec![0.7; heads], [1, heads], true)];
+    let wide = vec![
+        (numbers(n * heads, 1, 2.0), [n, heads], true),
+        (numbers(n * heads, 2, 2.0), [n, heads], true),
+        (numbers(2 * n * heads, 3, 1.0), [n, 2 * heads], true),
+        ((0..heads).map(|h| 0.2 + 0.1 * h as f32).collect(), [1, heads], true),
+    ];
+    for (index, result) in ["", ", state after it"].into_iter().enumerate() {
+        let take = move |both: [Tensor; 2]| both.into_iter().nth(index).expect("an output and a state");
+        let (resolvent, propagator) = (resolvent, propagator);
+        cases.add_with(format!("resolvent {name}, from a state{result}"), inputs.clone(), move |x| take(resolvent(x)));
+        cases.add_with(format!("propagator {name}, from a state{result}"), wide.clone(), move |x| take(propagator(x)));
     }
 }
 

@@ -89,6 +89,7 @@ struct Stretch {
     __device__ Stretch(u32 index, Cut cut)
         : token(index / cut.count * cut.length + index % cut.count * cut.stretch),
           begin(index % cut.count * cut.stretch), length(min(cut.stretch, cut.length - begin)) {}
+    __device__ bool ends_sequence(Cut cut) const { return begin + length == cut.length; }
 };
 
 // A head of a stretch: where its numbers are, with one or two for each token and head.

@@ -143,8 +143,8 @@ pub(crate) type Kept = Arc<Allocation>;
 
 /// An array in device memory. Clones share it.
 ///
-/// An array is not changed after the call that fills it, except by the optimizer and by the sum of
-/// gradients, which own theirs.
+/// An array is not changed after the call that fills it, except by the optimizer, by the sum of
+/// gradients, and by what stays at one place for recorded steps: each owns theirs.
 pub struct Array<T = f32> {
     allocation: Arc<Allocation>,
     /// First element.
@@ -228,6 +228,11 @@ impl Cuda {
         let array = self.array_of(len);
         self.zero(array.pointer(), len * size_of::<T>());
         array
+    }
+
+    /// Sets an array to zero.
+    pub fn clear<T>(&self, array: &Array<T>) {
+        self.zero(array.pointer(), array.len * size_of::<T>());
     }
 
     /// A copy of numbers of the host.

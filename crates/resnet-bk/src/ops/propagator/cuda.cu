@@ -49,10 +49,12 @@ KERNEL propagator_compose_waves(
     maps[index] = {slope, constant};
 }
 
-// `states` and `wave_states` may be null: sequences of one stretch begin with zero.
+// `states` and `wave_states` may be null: sequences of one stretch then begin with zero.
+// `waves_after` and `ratios_after` get the last values, [sequences, 2 H], unless they are null.
 KERNEL propagator_forward(
     const float* s, const float* a, const float* source, const float* eta, const float* states,
-    const float* wave_states, float* waves, float* ratios, u32 heads, Cut cut) {
+    const float* wave_states, float* waves, float* ratios, float* waves_after, float* ratios_after, u32 heads,
+    Cut cut) {
     Stretch stretch(blockIdx.y, cut);
     u32 own = min(blockIdx.x * 32 + threadIdx.x % 32, heads - 1);
     float shift = eta[own];
@@ -85,6 +87,11 @@ KERNEL propagator_forward(
             chain.put(waves, t, {y[0], y[1]});
             chain.put(ratios, t, {y[2], y[3]});
         });
+    if (waves_after && stretch.ends_sequence(cut) && threadIdx.x < 32 && blockIdx.x * 32 + threadIdx.x < heads) {
+        Chain after(blockIdx.y / cut.count, own, heads);
+        after.put(waves_after, 0, psi);
+        after.put(ratios_after, 0, g);
+    }
 }
 
 // The map of a stretch for both carries: psi -> psi_slope psi + psi_constant, and
@@ -93,7 +100,8 @@ struct BackwardMap {
     Complex psi_slope, psi_constant, g_slope, cross, g_constant;
 };
 
-// A thread a chain.
+// A thread a chain. Nothing reads the map of a sequence's first stretch, so the state before it does not
+// matter.
 KERNEL propagator_compose_backward(
     const float* s, const float* source, const float* waves, const float* ratios, const float* gradient,
     BackwardMap* maps, u32 chains, u32 heads, Cut cut) {
@@ -136,11 +144,12 @@ KERNEL propagator_scan_backward(
     }
 }
 
-// `dbarrier` still lacks the derivative of its nonlinearity. The carries may be null.
+// `dbarrier` still lacks the derivative of its nonlinearity. The carries may be null, and so may
+// `waves_before` and `ratios_before`: sequences then begin with zero.
 KERNEL propagator_backward(
     const float* s, const float* source, const float* waves, const float* ratios, const float* gradient,
-    const float* psi_carries, const float* g_carries, float* dhopping, float* dbarrier, float* dsource, float* deta,
-    u32 heads, Cut cut) {
+    const float* psi_carries, const float* g_carries, const float* waves_before, const float* ratios_before,
+    float* dhopping, float* dbarrier, float* dsource, float* deta, u32 heads, Cut cut) {
     Stretch stretch(blockIdx.y, cut);
     float eta_sum = 0.0f;
     Complex psi_back = {0.0f, 0.0f}, g_back = {0.0f, 0.0f};
@@ -153,10 +162,16 @@ KERNEL propagator_backward(
         heads, stretch.length, true,
         [=](u32 t, u32 head, float (&x)[11]) {
             Chain chain(stretch.token, head, heads);
-            Complex zero = {0.0f, 0.0f}, u = chain.at(source, t), d = chain.at(gradient, t), g = chain.at(ratios, t);
-            bool is_first = stretch.begin + t == 0;
-            Complex psi_before = is_first ? zero : chain.at(waves, t - 1);
-            Complex g_before = is_first ? zero : chain.at(ratios, t - 1);
+            Complex u = chain.at(source, t), d = chain.at(gradient, t), g = chain.at(ratios, t);
+            Complex psi_before = {0.0f, 0.0f}, g_before = {0.0f, 0.0f};
+            if (stretch.begin + t > 0) {
+                psi_before = chain.at(waves, t - 1);
+                g_before = chain.at(ratios, t - 1);
+            } else if (waves_before) {
+                Chain before(blockIdx.y / cut.count, head, heads);
+                psi_before = before.at(waves_before, 0);
+                g_before = before.at(ratios_before, 0);
+            }
             x[0] = s[chain.narrow(t)];
             x[1] = u.re;
             x[2] = u.im;

@@ -11,6 +11,11 @@ use crate::tape::CudaOp;
 const BACKWARD_MAP: usize = 10;
 
 impl Propagator {
+    /// Places of the ratios and of the waves before the sequences, or zeros.
+    fn places_before(&self, cuda: &Cuda) -> [u64; 2] {
+        self.carry.as_ref().map_or([0; 2], |carry| halves(carry.before().array(cuda)))
+    }
+
     /// The hopping `s` and the diagonal `a` of every position.
     fn coefficients(cuda: &Cuda, hopping: &Array, barrier: &Array) -> (Array, Array) {
         let n = hopping.len();
@@ -20,6 +25,12 @@ impl Propagator {
     }
 }
 
+/// Places of the halves of a state: ratios and waves.
+fn halves(state: &Array) -> [u64; 2] {
+    let half = state.len() / 2;
+    [0, half].map(|first| state.part(first, half).pointer())
+}
+
 impl CudaOp<4> for Propagator {
     fn forward(&mut self, cuda: &Cuda, [hopping, barrier, source, eta]: [&Array; 4]) -> Array {
         let heads = eta.len();
@@ -27,12 +38,15 @@ impl CudaOp<4> for Propagator {
         let (s, a) = Self::coefficients(cuda, hopping, barrier);
         let (waves, ratios) = (cuda.array(source.len()), cuda.array(source.len()));
         let cut = Cut::new(self.length, sequences * heads);
+        let [ratios_before, waves_before] = self.places_before(cuda);
+        let after = self.carry.as_ref().map(|_| cuda.array(4 * heads * sequences));
+        let [ratios_after, waves_after] = after.as_ref().map_or([0; 2], halves);
         let states = (cut.count() > 1).then(|| {
             let chains = sequences * cut.count() * heads;
             let grid = blocks(chains);
             let maps = cuda.array(MOEBIUS * chains);
             launch!(cuda, "propagator_compose", grid, 256, &s, &a, eta, &maps, chains, heads, cut.arg());
-            let ratios = moebius_scan(cuda, &maps, [sequences, heads], &cut);
+            let ratios = moebius_scan(cuda, &maps, ratios_before, [sequences, heads], &cut);
             let maps = cuda.array(AFFINE * chains);
             launch!(
                 cuda,
@@ -49,11 +63,12 @@ impl CudaOp<4> for Propagator {
                 heads,
                 cut.arg()
             );
-            let waves = affine_scan(cuda, &maps, [sequences, heads], &cut, false);
+            let waves = affine_scan(cuda, &maps, waves_before, [sequences, heads], &cut, false);
             (ratios, waves)
         });
-        let (states, wave_states) =
-            states.as_ref().map_or((0, 0), |(ratios, waves)| (ratios.pointer(), waves.pointer()));
+        let (states, wave_states) = states
+            .as_ref()
+            .map_or((ratios_before, waves_before), |(ratios, waves)| (ratios.pointer(), waves.pointer()));
         launch!(
             cuda,
             "propagator_forward",
@@ -67,9 +82,14 @@ impl CudaOp<4> for Propagator {
             wave_states,
             &waves,
             &ratios,
+            waves_after,
+            ratios_after,
             heads,
             cut.arg()
         );
+        if let (Some(carry), Some(after)) = (&self.carry, after) {
+            carry.set_after(Buffer::on(cuda, after));
+        }
         self.ratios = Buffer::on(cuda, ratios);
         waves
     }
@@ -84,6 +104,7 @@ impl CudaOp<4> for Propagator {
     ) -> [Option<Array>; 4] {
         let (heads, n, ratios) = (eta.len(), hopping.len(), self.ratios.array(cuda));
         let sequences = n / (heads * self.length);
+        let [ratios_before, waves_before] = self.places_before(cuda);
         let (s, _) = Self::coefficients(cuda, hopping, barrier);
         let (dhopping, dbarrier, dsource) = (cuda.array(n), cuda.array(n), cuda.array(source.len()));
         let cut = Cut::new(self.length, sequences * heads);
@@ -126,6 +147,8 @@ impl CudaOp<4> for Propagator {
             &gradient,
             psi_carries,
             g_carries,
+            waves_before,
+            ratios_before,
             &dhopping,
             &dbarrier,
             &dsource,

@@ -2,6 +2,7 @@
 
 use super::Propagator;
 use crate::kernels::{PropagatorGradients, PropagatorSequence, propagator_backward};
+use crate::ops::carry::{before, last_rows};
 use crate::ops::sum_rows;
 use crate::tape::HostOp;
 use rayon::prelude::*;
@@ -11,16 +12,23 @@ impl HostOp<4> for Propagator {
     fn forward(&mut self, [hopping, barrier, source, eta]: [&[f32]; 4]) -> Vec<f32> {
         let heads = eta.len();
         let (narrow, wide) = (heads * self.length, 2 * heads * self.length);
+        let before = before(self.carry.as_ref(), 4 * (hopping.len() / narrow) * heads);
+        let (ratios_before, waves_before) = before.split_at(before.len() / 2);
         let mut waves = vec![0.0; source.len()];
         let mut ratios = vec![0.0; source.len()];
         waves
             .par_chunks_mut(wide)
             .zip(ratios.par_chunks_mut(wide))
             .zip(hopping.par_chunks(narrow).zip(barrier.par_chunks(narrow)).zip(source.par_chunks(wide)))
-            .for_each(|((waves, ratios), ((hopping, barrier), source))| {
+            .zip(ratios_before.par_chunks(2 * heads).zip(waves_before.par_chunks(2 * heads)))
+            .for_each(|(((waves, ratios), ((hopping, barrier), source)), (ratio, wave))| {
                 let input = PropagatorInput { hopping, barrier, source, eta };
-                propagate(input, &mut PropagatorState::new(heads), waves, ratios);
+                let mut state = PropagatorState { ratio: ratio.to_vec(), wave: wave.to_vec() };
+                propagate(input, &mut state, waves, ratios);
             });
+        if let Some(carry) = &self.carry {
+            carry.set_after([&ratios, &waves].map(|x| last_rows(x, self.length, 2 * heads)).concat());
+        }
         self.ratios = ratios.into();
         waves
     }
@@ -34,6 +42,8 @@ impl HostOp<4> for Propagator {
     ) -> [Vec<f32>; 4] {
         let heads = eta.len();
         let (narrow, wide) = (heads * self.length, 2 * heads * self.length);
+        let before = before(self.carry.as_ref(), 4 * (hopping.len() / narrow) * heads);
+        let (ratios_before, waves_before) = before.split_at(before.len() / 2);
         let mut dhopping = vec![0.0; hopping.len()];
         let mut dbarrier = vec![0.0; barrier.len()];
         let mut dsource = vec![0.0; source.len()];
@@ -46,9 +56,10 @@ impl HostOp<4> for Propagator {
             .map(|((hopping, barrier), source)| PropagatorGradients { hopping, barrier, source });
         let deta: Vec<Vec<f32>> = results
             .zip(inputs.zip(saved))
-            .map(|(results, (((hopping, barrier), source), ((waves, ratios), gradient)))| {
+            .zip(ratios_before.par_chunks(2 * heads).zip(waves_before.par_chunks(2 * heads)))
+            .map(|((results, (((hopping, barrier), source), ((waves, ratios), gradient))), (ratio, wave))| {
                 let input = PropagatorInput { hopping, barrier, source, eta };
-                propagator_backward(PropagatorSequence { input, waves, ratios, gradient }, results)
+                propagator_backward(PropagatorSequence { input, ratio, wave, waves, ratios, gradient }, results)
             })
             .collect();
         [dhopping, dbarrier, dsource, sum_rows(&deta, heads)]

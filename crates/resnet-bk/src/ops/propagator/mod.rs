@@ -15,6 +15,7 @@
 mod cuda;
 mod host;
 
+use super::Carry;
 use crate::buffer::Buffer;
 use crate::tape::{Op, Tensor};
 
@@ -22,31 +23,40 @@ use crate::tape::{Op, Tensor};
 struct Propagator {
     /// Length `T` of a sequence.
     length: usize,
+    /// The state before and after the sequences, `[2, B, 2H]`; without it they begin with zeros.
+    carry: Option<Carry>,
     /// `g_t` of every position, `[B T, 2H]`, saved by the forward pass.
     ratios: Buffer,
 }
 
 impl Propagator {
-    fn new(length: usize) -> Self {
-        Self { length, ratios: Buffer::default() }
+    fn new(length: usize, carry: Option<&Carry>) -> Self {
+        Self { length, carry: carry.cloned(), ratios: Buffer::default() }
     }
 }
 
-/// Waves of consecutive sequences of `length` tokens.
+/// Waves of consecutive sequences of `length` tokens, from the state `carry`, or from zeros.
 ///
 /// # Shapes
 /// - `hopping`, `barrier`: `[B T, H]`, before their nonlinearities
 /// - `source`: `[B T, 2H]`, real parts, then imaginary parts
 /// - `eta`: `[H]`
 /// - returns `[B T, 2H]`
-pub fn propagator(hopping: &Tensor, barrier: &Tensor, source: &Tensor, eta: &Tensor, length: usize) -> Tensor {
-    Propagator::new(length).apply([hopping, barrier, source, eta], source.shape())
+pub fn propagator(
+    hopping: &Tensor,
+    barrier: &Tensor,
+    source: &Tensor,
+    eta: &Tensor,
+    length: usize,
+    carry: Option<&Carry>,
+) -> Tensor {
+    Propagator::new(length, carry).apply([hopping, barrier, source, eta], source.shape())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::testing::{check_gradients, forward_and_backward, values};
+    use crate::ops::testing::{check_gradients, forward, forward_and_backward, values};
 
     #[test]
     fn gradients_match_finite_differences() {
@@ -56,8 +66,60 @@ mod tests {
                 let hopping: Vec<f32> = values(n, 1).iter().map(|x| 3.0 * x).collect();
                 let barrier: Vec<f32> = values(n, 2).iter().map(|x| 3.0 * x).collect();
                 let inputs = [&hopping[..], &barrier, &values(2 * n, 3), &eta];
-                check_gradients(inputs, || Propagator::new(length), 2e-3);
+                check_gradients(inputs, || Propagator::new(length, None), 2e-3);
             }
+        }
+    }
+
+    /// Ratios and waves before 2 sequences of 2 heads, `[2, 2, 4]`. With `eta = 0` a ratio is real and
+    /// from 0 to 1.
+    fn state(eta: f32) -> Vec<f32> {
+        let mut ratios: Vec<f32> = values(8, 5).iter().map(|x| 0.5 * (x + 1.0)).collect();
+        for sequence in ratios.chunks_mut(4) {
+            sequence[2..].iter_mut().for_each(|im| *im *= eta);
+        }
+        [ratios, values(8, 6)].concat()
+    }
+
+    #[test]
+    fn gradients_from_a_carried_state_match_finite_differences() {
+        for length in [1, 2, 3, 17] {
+            for eta in [[0.0, 0.0], [0.5, 1.0]] {
+                let n = 2 * 2 * length;
+                let hopping: Vec<f32> = values(n, 1).iter().map(|x| 3.0 * x).collect();
+                let barrier: Vec<f32> = values(n, 2).iter().map(|x| 3.0 * x).collect();
+                let inputs = [&hopping[..], &barrier, &values(2 * n, 3), &eta];
+                let carry = || Carry::new(state(eta[0]).into());
+                check_gradients(inputs, || Propagator::new(length, Some(&carry())), 2e-3);
+            }
+        }
+    }
+
+    #[test]
+    fn sequences_that_go_on_equal_joined_ones() {
+        let heads = 33;
+        for [first, second] in [[1, 1], [3, 5], [17, 1], [8, 8]] {
+            let (length, sequences) = (first + second, 3);
+            let rows = sequences * length;
+            let inputs = [values(rows * heads, 1), values(rows * heads, 2), values(2 * rows * heads, 3)];
+            let eta = vec![0.3; heads];
+            // The rows of every sequence from `from` to `to`.
+            let part = |x: &[f32], from: usize, to: usize| -> Vec<f32> {
+                let width = x.len() / rows;
+                x.chunks(length * width).flat_map(|sequence| &sequence[from * width..to * width]).copied().collect()
+            };
+            let run = |from: usize, to: usize, carry: &Carry| {
+                let inputs = inputs.each_ref().map(|x| part(x, from, to));
+                let [hopping, barrier, source] = inputs.each_ref().map(Vec::as_slice);
+                forward(Propagator::new(to - from, Some(carry)), [hopping, barrier, source, &eta])
+            };
+            let start = || Carry::new(vec![0.0; 4 * sequences * heads].into());
+            let (before, whole) = (start(), start());
+            let joined = run(0, length, &whole);
+            assert_eq!(run(0, first, &before), part(&joined, 0, first));
+            let after = Carry::new(before.after());
+            assert_eq!(run(first, length, &after), part(&joined, first, length), "{first} + {second}");
+            assert_eq!(after.after().as_slice(), whole.after().as_slice(), "{first} + {second}");
         }
     }
 
@@ -99,7 +161,7 @@ mod tests {
                 let inputs = [values(length, 1), values(length, 2), values(2 * length, 3), vec![eta]];
                 let weights = values(2 * length, 4);
                 let slices = inputs.each_ref().map(Vec::as_slice);
-                let (_, gradients) = forward_and_backward(Propagator::new(length), slices, &weights);
+                let (_, gradients) = forward_and_backward(Propagator::new(length, None), slices, &weights);
                 for (which, gradient) in gradients.iter().enumerate() {
                     let largest = gradient.iter().fold(0.0, |max: f64, g| max.max(f64::from(g.abs())));
                     // The cost is quadratic in the length, so the longest sequence is sampled.
@@ -127,7 +189,7 @@ mod tests {
             let inputs = [values(rows * heads, 1), values(rows * heads, 2), values(rows * wide, 3), vec![0.3; heads]];
             let gradient = values(rows * wide, 4);
             let run = |inputs: &[Vec<f32>; 4], gradient: &[f32]| {
-                forward_and_backward(Propagator::new(length), inputs.each_ref().map(Vec::as_slice), gradient)
+                forward_and_backward(Propagator::new(length, None), inputs.each_ref().map(Vec::as_slice), gradient)
             };
             let (output, gradients) = run(&inputs, &gradient);
             for head in 0..heads {
@@ -151,7 +213,7 @@ mod tests {
         let (hopping, barrier) = (values(length, 6), values(length, 7));
         let (source, gradient) = (values(2 * length, 8), values(2 * length, 9));
         let inputs: [&[f32]; 4] = [&hopping, &barrier, &source, &[0.0]];
-        let (output, gradients) = forward_and_backward(Propagator::new(length), inputs, &gradient);
+        let (output, gradients) = forward_and_backward(Propagator::new(length, None), inputs, &gradient);
         assert!(output.iter().chain(gradients.iter().flatten()).all(|x| x.is_finite()));
     }
 
@@ -161,7 +223,7 @@ mod tests {
         let (hopping, barrier) = (vec![8.0; length], vec![-8.0; length]);
         let (source, gradient) = (values(2 * length, 4), values(2 * length, 5));
         let inputs: [&[f32]; 4] = [&hopping, &barrier, &source, &[0.0]];
-        let (_, gradients) = forward_and_backward(Propagator::new(length), inputs, &gradient);
+        let (_, gradients) = forward_and_backward(Propagator::new(length, None), inputs, &gradient);
         assert!(gradients.iter().flatten().all(|x| x.is_finite()));
     }
 }

@@ -57,22 +57,26 @@ KERNEL resolvent_compose(
     maps[index] = map;
 }
 
-// The ratio before each stretch: [sequences, stretches, 2 H]. A thread a head of a sequence.
-KERNEL moebius_scan(const Moebius* maps, float* states, u32 chains, u32 heads, u32 count) {
+// The ratio before each stretch: [sequences, stretches, 2 H]. `before` has those before the sequences,
+// [sequences, 2 H]; if it is null, they are zero. A thread a head of a sequence.
+KERNEL moebius_scan(
+    const Moebius* maps, const float* before, float* states, u32 chains, u32 heads, u32 count) {
     u32 index = thread_index();
     if (index >= chains) return;
     u32 first = index / heads * count;
     Complex g = {0.0f, 0.0f};
+    if (before) g = Chain(index / heads, index % heads, heads).at(before, 0);
     for (u32 stretch = 0; stretch < count; stretch++) {
         Chain(first + stretch, index % heads, heads).put(states, 0, g);
         g = maps[(first + stretch) * heads + index % heads].apply(g);
     }
 }
 
-// `states` may be null: sequences of one stretch begin with zero.
+// `states` may be null: sequences of one stretch then begin with zero. `after` gets the last ratios,
+// [sequences, 2 H], unless it is null.
 KERNEL resolvent_causal_forward(
     const float* v, const float* diagonal, const float* hopping, const float* eta, const float* states,
-    float* features, u32 heads, Cut cut) {
+    float* features, float* after, u32 heads, Cut cut) {
     Stretch stretch(blockIdx.y, cut);
     u32 own = min(blockIdx.x * 32 + threadIdx.x % 32, heads - 1);
     float a0 = diagonal[own], s2 = hopping[own] * hopping[own], shift = eta[own];
@@ -87,6 +91,9 @@ KERNEL resolvent_causal_forward(
             y[1] = g.im;
         },
         [=](u32 t, u32 head, const float (&y)[2]) { Chain(stretch.token, head, heads).put(features, t, {y[0], y[1]}); });
+    if (after && stretch.ends_sequence(cut) && threadIdx.x < 32 && blockIdx.x * 32 + threadIdx.x < heads) {
+        Chain(blockIdx.y / cut.count, own, heads).put(after, 0, g);
+    }
 }
 
 // The map of a stretch: carry -> slope carry + constant.
@@ -113,12 +120,15 @@ KERNEL resolvent_compose_backward(
     maps[index] = {slope, constant};
 }
 
-// The carry after each stretch, [sequences, stretches, 2 H]. A thread a head of a sequence.
-KERNEL affine_scan(const Affine* maps, float* carries, u32 chains, u32 heads, u32 count, u32 backward) {
+// The carry before each stretch, or after it if the maps lead backward: [sequences, stretches, 2 H].
+// `before` as for moebius_scan. A thread a head of a sequence.
+KERNEL affine_scan(
+    const Affine* maps, const float* before, float* carries, u32 chains, u32 heads, u32 count, u32 backward) {
     u32 index = thread_index();
     if (index >= chains) return;
     u32 first = index / heads * count;
     Complex carry = {0.0f, 0.0f};
+    if (before) carry = Chain(index / heads, index % heads, heads).at(before, 0);
     for (u32 i = 0; i < count; i++) {
         u32 stretch = first + (backward ? count - 1 - i : i);
         Chain(stretch, index % heads, heads).put(carries, 0, carry);

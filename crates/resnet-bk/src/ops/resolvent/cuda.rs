@@ -1,6 +1,7 @@
 //! CUDA implementation: a lane a chain, which is a head of a sequence or of a stretch of a long one.
 
 use super::ResolventOp;
+use crate::buffer::Buffer;
 use crate::device::Cuda;
 use crate::device::cuda::{Array, Cut, blocks, launch};
 use crate::numerics::Gradient;
@@ -40,14 +41,16 @@ impl CudaOp<2> for ResolventOp {
             return features;
         }
         let cut = Cut::new(length, sequences * heads);
+        let before = self.carry.as_ref().map_or(0, |carry| carry.before().array(cuda).pointer());
+        let after = self.carry.as_ref().map(|_| cuda.array(2 * heads * sequences));
         let states = (cut.count() > 1).then(|| {
             let chains = sequences * cut.count() * heads;
             let maps = cuda.array(MOEBIUS * chains);
             let grid = blocks(chains);
             launch!(cuda, "resolvent_compose", grid, 256, v, &diagonal, &hopping, eta, &maps, chains, heads, cut.arg());
-            moebius_scan(cuda, &maps, [sequences, heads], &cut)
+            moebius_scan(cuda, &maps, before, [sequences, heads], &cut)
         });
-        let states = states.as_ref().map_or(0, Array::pointer);
+        let states = states.as_ref().map_or(before, Array::pointer);
         launch!(
             cuda,
             "resolvent_causal_forward",
@@ -59,9 +62,13 @@ impl CudaOp<2> for ResolventOp {
             eta,
             states,
             &features,
+            after.as_ref().map_or(0, Array::pointer),
             heads,
             cut.arg()
         );
+        if let (Some(carry), Some(after)) = (&self.carry, after) {
+            carry.set_after(Buffer::on(cuda, after));
+        }
         features
     }
 
@@ -144,7 +151,7 @@ fn causal_backward(
             heads,
             cut.arg()
         );
-        affine_scan(cuda, &maps, [sequences, heads], &cut, true)
+        affine_scan(cuda, &maps, 0, [sequences, heads], &cut, true)
     });
     let detas = cuda.array(chains);
     launch!(
@@ -164,18 +171,27 @@ fn causal_backward(
     detas
 }
 
-/// The ratio before each stretch, from the stretches' maps.
-pub(in crate::ops) fn moebius_scan(cuda: &Cuda, maps: &Array, [sequences, heads]: [usize; 2], cut: &Cut) -> Array {
+/// The ratio before each stretch, from the stretches' maps. `before` is the place of the ratios before
+/// the sequences, or 0.
+pub(in crate::ops) fn moebius_scan(
+    cuda: &Cuda,
+    maps: &Array,
+    before: u64,
+    [sequences, heads]: [usize; 2],
+    cut: &Cut,
+) -> Array {
     let (chains, count) = (sequences * heads, cut.count());
     let states = cuda.array(2 * chains * count);
-    launch!(cuda, "moebius_scan", chains.div_ceil(CHAINS), CHAINS, maps, &states, chains, heads, count);
+    launch!(cuda, "moebius_scan", chains.div_ceil(CHAINS), CHAINS, maps, before, &states, chains, heads, count);
     states
 }
 
-/// The state before each stretch, or after it if the maps lead backward.
+/// The state before each stretch, or after it if the maps lead backward. `before` is the place of the
+/// states that the scan begins with, or 0.
 pub(in crate::ops) fn affine_scan(
     cuda: &Cuda,
     maps: &Array,
+    before: u64,
     [sequences, heads]: [usize; 2],
     cut: &Cut,
     backward: bool,
@@ -183,6 +199,6 @@ pub(in crate::ops) fn affine_scan(
     let (chains, count) = (sequences * heads, cut.count());
     let states = cuda.array(2 * chains * count);
     let grid = chains.div_ceil(CHAINS);
-    launch!(cuda, "affine_scan", grid, CHAINS, maps, &states, chains, heads, count, u32::from(backward));
+    launch!(cuda, "affine_scan", grid, CHAINS, maps, before, &states, chains, heads, count, u32::from(backward));
     states
 }

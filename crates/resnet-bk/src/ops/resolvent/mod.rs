@@ -26,6 +26,7 @@
 mod cuda;
 mod host;
 
+use super::Carry;
 use crate::numerics::Gradient;
 use crate::tape::{Op, Tensor};
 pub(in crate::ops) use cuda::{AFFINE, CHAINS, MOEBIUS, affine_scan, moebius_scan};
@@ -46,6 +47,9 @@ pub struct ResolventOp {
     pub causality: Causality,
     /// The gradient of the potential: exact or blended.
     pub gradient: Gradient,
+    /// The state before and after the sequences, `[B, 2H]`; without it they begin with zeros. Only a
+    /// causal resolvent has one.
+    pub carry: Option<Carry>,
 }
 
 impl ResolventOp {

@@ -1,8 +1,8 @@
 use super::*;
-use crate::ops::testing::{check_gradients, forward_and_backward, values};
+use crate::ops::testing::{check_gradients, forward, forward_and_backward, values};
 
 fn op(length: usize, causality: Causality, gradient: Gradient) -> ResolventOp {
-    ResolventOp { diagonal: vec![-2.0, 0.3], hopping: vec![1.0, 0.8], length, causality, gradient }
+    ResolventOp { diagonal: vec![-2.0, 0.3], hopping: vec![1.0, 0.8], length, causality, gradient, carry: None }
 }
 
 #[test]
@@ -15,6 +15,42 @@ fn gradients_match_finite_differences() {
     }
 }
 
+#[test]
+fn gradients_from_a_carried_state_match_finite_differences() {
+    for length in [1, 2, 3, 17] {
+        let v: Vec<f32> = values(2 * 2 * length, 1).iter().map(|x| 2.0 * x).collect();
+        let carried = || ResolventOp {
+            carry: Some(Carry::new(values(2 * 4, 3).into())),
+            ..op(length, Causality::Causal, Gradient::Exact)
+        };
+        check_gradients([&v, &[1.0, 0.7]], carried, 2e-3);
+    }
+}
+
+#[test]
+fn sequences_that_go_on_equal_joined_ones() {
+    for [first, second] in [[1, 1], [3, 5], [17, 1], [8, 8]] {
+        let (length, sequences, heads) = (first + second, 3, 2);
+        let v: Vec<f32> = values(sequences * length * heads, 1).iter().map(|x| 2.0 * x).collect();
+        // The rows of every sequence from `from` to `to`.
+        let part = |x: &[f32], from: usize, to: usize| -> Vec<f32> {
+            let width = x.len() / (sequences * length);
+            x.chunks(length * width).flat_map(|sequence| &sequence[from * width..to * width]).copied().collect()
+        };
+        let run = |from: usize, to: usize, carry: &Carry| {
+            let op = ResolventOp { carry: Some(carry.clone()), ..op(to - from, Causality::Causal, Gradient::Exact) };
+            forward(op, [&part(&v, from, to), &[1.0, 0.7]])
+        };
+        let start = || Carry::new(vec![0.0; 2 * sequences * heads].into());
+        let (before, whole) = (start(), start());
+        let joined = run(0, length, &whole);
+        assert_eq!(run(0, first, &before), part(&joined, 0, first));
+        let after = Carry::new(before.after());
+        assert_eq!(run(first, length, &after), part(&joined, first, length), "{first} + {second}");
+        assert_eq!(after.after().as_slice(), whole.after().as_slice(), "{first} + {second}");
+    }
+}
+
 /// Double-precision reference, by the chain rule on a dense inverse: `dG_ii/da_j = -G_ij G_ji`.
 #[test]
 fn gradients_match_the_dense_inverse() {
@@ -24,8 +60,11 @@ fn gradients_match_the_dense_inverse() {
         let v: Vec<f32> = values(length, 4).iter().map(|x| 3.0 * x).collect();
         let weights = values(2 * length, 5);
         for causality in [Causality::Causal, Causality::Bidirectional] {
-            let op =
-                ResolventOp { diagonal: vec![-2.0], hopping: vec![1.0], length, causality, gradient: Gradient::Exact };
+            let op = ResolventOp {
+                diagonal: vec![-2.0],
+                hopping: vec![1.0],
+                ..self::op(length, causality, Gradient::Exact)
+            };
             let (_, [dv, _]) = forward_and_backward(op, [&v, &[1.0]], &weights);
             let expected = dense::gradient(&v, &weights, causality);
             let largest = expected.iter().fold(0.0f64, |m, x| m.max(x.abs()));

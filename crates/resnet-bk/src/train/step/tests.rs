@@ -48,14 +48,14 @@ fn model(mixer: Mixer, experts: usize) -> ModelState {
 }
 
 /// This rank's part of a batch whose words follow each other in a cycle.
-fn batch(ranks: &Ranks) -> Batch {
+fn batch(ranks: &Ranks, carried: Carried) -> Batch {
     let own = WINDOWS / ranks.count();
     let first = ranks.rank() * own * LENGTH;
     let tokens = |shift: usize| {
         let ids = (0..own * LENGTH).map(|token| ((5 * (first + token) + (first + token) / 4 + shift) % WORDS) as u32);
         ids.collect::<Vec<u32>>().into()
     };
-    Batch { inputs: tokens(0), targets: tokens(5), batch_size: own, n_seq: LENGTH }
+    Batch { inputs: tokens(0), targets: tokens(5), batch_size: own, n_seq: LENGTH, carried }
 }
 
 /// Loss, gradients and number of parameters without one.
@@ -72,11 +72,20 @@ fn on_ranks(count: usize, compute: impl Fn(&Ranks) -> Found + Sync) -> Vec<Found
 }
 
 fn found(checkpoint: &Checkpoint, ranks: &Ranks, objective: &mut dyn Objective) -> Found {
+    found_in_last(&[Carried::No], checkpoint, ranks, objective)
+}
+
+/// Loss and gradients of the last of these batches.
+fn found_in_last(batches: &[Carried], checkpoint: &Checkpoint, ranks: &Ranks, objective: &mut dyn Objective) -> Found {
     let schedule = Schedule::default();
     let optimization =
         Optimization { schedule: &schedule, rate: 0.01, lambda: 1e-4, average: 0.0, random: Random::new(3) };
     let auxiliary = &checkpoint.training.auxiliary;
-    let (loss, of) = gradients(&checkpoint.model, auxiliary, &batch(ranks), objective, &optimization);
+    let mut state = CarriedState::default();
+    let mut compute = |&carried| {
+        gradients(&checkpoint.model, auxiliary, &batch(ranks, carried), &mut state, objective, &optimization)
+    };
+    let (loss, of) = batches.iter().map(&mut compute).last().expect("there is a batch");
     (loss.values()[0], of.into_iter().map(|(id, gradient)| (id.to_string(), gradient.to_vec())).collect())
 }
 
@@ -159,6 +168,35 @@ fn a_student_of_ranks_has_the_gradients_of_the_whole_batch() {
             let teacher = begin(&mut checkpoint, &config, &stage, &[], &mut Silent);
             found(&checkpoint, ranks, &mut Distillation::new(teacher, &config, 1))
         });
+    }
+}
+
+#[test]
+fn a_student_of_ranks_goes_on_from_its_state_and_its_teacher_from_its_own() {
+    let schedule = Schedule { precision: Precision::Float32, ..Schedule::default() };
+    for mixer in [Mixer::Diagonal, Mixer::Propagator] {
+        let student = |batches: &'static [Carried]| {
+            let schedule = &schedule;
+            move |ranks: &Ranks| {
+                let config =
+                    DistillConfig { schedule: schedule.clone(), feature_weight: 1.0, ..DistillConfig::default() };
+                let stage =
+                    Stage { number: 1, kind: StageKind::Distill, schedule, seed: 1, save_to: None, budget: None };
+                let mut teacher = model(mixer, 2);
+                teacher.replace(ModelConfig { positions: false, ..teacher.config.clone() }, 5);
+                let mut checkpoint = Checkpoint::new(teacher);
+                checkpoint.model.parameters.set_ranks(ranks.clone());
+                let teacher = begin(&mut checkpoint, &config, &stage, &[], &mut Silent);
+                found_in_last(batches, &checkpoint, ranks, &mut Distillation::new(teacher, &config, 1))
+            }
+        };
+        let goes_on = student(&[Carried::Begin, Carried::Continue]);
+        compare(&format!("{mixer:?}"), goes_on);
+        let alone = Ranks::alone();
+        let [with, begin, without] =
+            [goes_on(&alone), student(&[Carried::Begin])(&alone), student(&[Carried::No])(&alone)];
+        assert!(begin == without, "{mixer:?}: the first window begins with the initial state");
+        assert_ne!(with.0, without.0, "{mixer:?}: the state changes the loss");
     }
 }
 

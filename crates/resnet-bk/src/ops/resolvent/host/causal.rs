@@ -46,8 +46,9 @@ impl Cut {
     }
 }
 
-/// Ratios of every position. Shapes: `v` `[B, T, H]`; `ratios` `[B, T, 2H]`, overwritten.
-pub fn forward(chain: Chain, length: usize, v: &[f32], ratios: &mut [f32]) {
+/// Ratios of every position. Shapes: `v` `[B, T, H]`; `states` `[B, 2H]`, the ratios before the first
+/// position, zeros at the start; `ratios` `[B, T, 2H]`, overwritten.
+pub fn forward(chain: Chain, length: usize, v: &[f32], states: &[f32], ratios: &mut [f32]) {
     let heads = chain.heads();
     let sequences = v.len() / (length * heads).max(1);
     if sequences == 0 {
@@ -55,11 +56,12 @@ pub fn forward(chain: Chain, length: usize, v: &[f32], ratios: &mut [f32]) {
     }
     let cut = Cut::new(sequences, heads, length);
     if cut.count == 1 {
-        forward_strips(chain, &cut, v, &vec![0.0; 2 * heads * sequences], ratios);
+        forward_strips(chain, &cut, v, states, ratios);
     } else {
         v.par_chunks(length * heads)
             .zip(ratios.par_chunks_mut(2 * length * heads))
-            .for_each(|(v, ratios)| forward_stretches(chain, &cut, v, ratios));
+            .zip(states.par_chunks(2 * heads))
+            .for_each(|((v, ratios), state)| forward_stretches(chain, &cut, v, state, ratios));
     }
 }
 
@@ -68,7 +70,7 @@ fn forward_strips(chain: Chain, cut: &Cut, v: &[f32], states: &[f32], ratios: &m
     blocks.into_par_iter().for_each(|mut block| left_ratios_block(v, chain, states, &mut block));
 }
 
-fn forward_stretches(chain: Chain, cut: &Cut, v: &[f32], ratios: &mut [f32]) {
+fn forward_stretches(chain: Chain, cut: &Cut, v: &[f32], state: &[f32], ratios: &mut [f32]) {
     let heads = cut.strips.heads;
     let (stretched, rest) = v.split_at(cut.count * cut.strips.length * heads);
     let (stretched_ratios, rest_ratios) = ratios.split_at_mut(2 * stretched.len());
@@ -78,6 +80,7 @@ fn forward_stretches(chain: Chain, cut: &Cut, v: &[f32], ratios: &mut [f32]) {
     let tasks = cut.tasks(&mut maps).into_par_iter();
     tasks.for_each(|(chains, maps)| compose_left(stretched, cut.strips, chain, chains.start, maps));
     let mut states = vec![0.0; 2 * cut.count * heads];
+    states[..2 * heads].copy_from_slice(state);
     for (index, map) in maps.iter().enumerate() {
         let (before, head) = (index / heads * 2 * heads, index % heads);
         let (re, im) = map.apply((states[before + head], states[before + heads + head]));
@@ -171,14 +174,15 @@ mod tests {
     }
 
     /// Reference: the formulas, one element at a time. Ratios, then gradients of potential and eta.
-    fn slow(chain: Chain, length: usize, v: &[f32], gradient: &[f32]) -> [Vec<f32>; 3] {
+    fn slow(chain: Chain, length: usize, v: &[f32], states: &[f32], gradient: &[f32]) -> [Vec<f32>; 3] {
         let heads = chain.heads();
         let (mut g, mut dv, mut deta) = (vec![0.0; 2 * v.len()], vec![0.0; v.len()], vec![0.0f32; heads]);
         for sequence in 0..v.len() / (length * heads) {
             for h in 0..heads {
                 let s2 = chain.hopping[h] * chain.hopping[h];
                 let row = |t: usize| sequence * length + t;
-                let (mut re, mut im) = (0.0f32, 0.0f32);
+                let state = &states[2 * heads * sequence..];
+                let (mut re, mut im) = (state[h], state[heads + h]);
                 for t in 0..length {
                     let a = chain.diagonal[h] + v[row(t) * heads + h] - s2 * re;
                     let b = -chain.eta[h] - s2 * im;
@@ -215,9 +219,10 @@ mod tests {
                 let chain = chain(&constants);
                 let v: Vec<f32> = values(sequences * length * heads, 1).iter().map(|x| 2.0 * x).collect();
                 let gradient = values(2 * v.len(), 2);
-                let [expected, expected_dv, expected_deta] = slow(chain, length, &v, &gradient);
+                let states = values(2 * heads * sequences, 3);
+                let [expected, expected_dv, expected_deta] = slow(chain, length, &v, &states, &gradient);
                 let (mut ratios, mut dv) = (vec![f32::NAN; 2 * v.len()], vec![f32::NAN; v.len()]);
-                forward(chain, length, &v, &mut ratios);
+                forward(chain, length, &v, &states, &mut ratios);
                 let deta = backward(chain.hopping, length, &ratios, &gradient, &mut dv);
                 let place = format!("{sequences} x {length} x {heads}");
                 let check = |name: &str, got: &[f32], expected: &[f32], tolerance: f32| {

@@ -6,6 +6,7 @@ pub(crate) mod causal;
 
 use super::ResolventOp;
 use crate::numerics::Gradient;
+use crate::ops::carry::{before, last_rows};
 use crate::ops::sum_rows;
 use crate::tape::HostOp;
 use rayon::prelude::*;
@@ -16,7 +17,12 @@ impl HostOp<2> for ResolventOp {
         let chain = self.chain(eta);
         let mut features = vec![0.0; 2 * v.len()];
         if self.causality == Causality::Causal {
-            causal::forward(chain, self.length, v, &mut features);
+            let width = 2 * eta.len();
+            let states = before(self.carry.as_ref(), v.len() / (eta.len() * self.length) * width);
+            causal::forward(chain, self.length, v, &states, &mut features);
+            if let Some(carry) = &self.carry {
+                carry.set_after(last_rows(&features, self.length, width));
+            }
             return features;
         }
         let narrow = eta.len() * self.length;
