@@ -42,7 +42,7 @@ pub struct Distillation<'a> {
     seed: u64,
     compression: Compression,
     teacher: Teacher,
-    /// The teacher's forward pass on the batch of the step.
+    /// The teacher's forward pass on the batch of the step, if it was launched before the student's.
     taught: Option<Output>,
     /// The ranks that train the student.
     ranks: Ranks,
@@ -164,7 +164,7 @@ impl Objective for Distillation<'_> {
     }
 
     fn loss(&mut self, model: &LanguageModel, output: &Output, leaves: &Leaves, batch: &Batch) -> Tensor {
-        let teacher = self.taught.take().expect("the teacher's pass was launched before the student's");
+        let teacher = self.taught.take().unwrap_or_else(|| self.teacher.forward(batch));
         self.teacher.join();
         let soft = self.teacher.soft_targets(&teacher, self.config.temperature, self.config.alpha);
         let loss =
