@@ -79,9 +79,9 @@ impl StageConfig {
             return Ok(());
         }
         let fault = |model: &ModelConfig| match (model.positions, model.causality) {
-            (true, _) => Some("1 where a model has position embeddings (positions = true)"),
+            (true, _) => Some("1 where a model has position embeddings: positions = false leaves them out"),
             (false, Causality::Bidirectional) => {
-                Some("1 where a model is bidirectional (causality = \"bidirectional\")")
+                Some("1 where a model is bidirectional: causality = \"causal\" changes that")
             }
             (false, Causality::Causal) => None,
         };
