@@ -69,12 +69,7 @@ pub fn given(path: PathBuf, set: &[String], vocabulary: Option<&Path>, text: &Te
     if ModelFile::of(&path)? != ModelFile::Original {
         return Ok(path.into());
     }
-    let mut settings = OriginalSettings::default();
-    for assignment in set {
-        // Other keys are the recipe's. It has checked the values.
-        let _ = settings.assign(assignment);
-    }
-    let model = read(&path, &settings, vocabulary, Some(text))?;
+    let model = read(&path, &OriginalSettings::among(set), vocabulary, Some(text))?;
     Ok(GivenModel::converted(path, &Checkpoint::new(model))?)
 }
 

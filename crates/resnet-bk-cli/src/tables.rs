@@ -3,12 +3,27 @@
 use crate::printer::{Table, change, grouped, percent, perplexity, ratio, seconds};
 use resnet_bk::ngram::NgramBaselines;
 use resnet_bk::pipeline::MANY_UNKNOWN;
-use resnet_bk::summary::{Baseline, Baselines, PlanSummary, StageSummary, Summary};
+use resnet_bk::summary::{Baseline, Baselines, CorpusSummary, PlanSummary, StageSummary, Summary};
 use resnet_bk_runtime::internal::architecture::Causality;
 use resnet_bk_runtime::internal::artifact::SizeBreakdown;
 
 /// Label of a bidirectional model's perplexity.
 pub const NOT_CAUSAL: &str = "not a causal perplexity";
+
+/// Name of a corpus, its tokens in each part, and its words.
+pub fn tokens_of(corpus: &CorpusSummary) -> String {
+    let dev = match corpus.dev_tokens {
+        0 => String::new(),
+        dev => format!(", {} more to choose by", grouped(dev as u64)),
+    };
+    format!(
+        "{}: {} tokens to train on{dev}, {} held out, {} words",
+        corpus.name,
+        grouped(corpus.train_tokens as u64),
+        grouped(corpus.valid_tokens as u64),
+        grouped(corpus.vocab_size as u64),
+    )
+}
 
 /// Mark after every perplexity of a bidirectional model.
 pub fn mark(causality: Causality) -> &'static str {
@@ -133,15 +148,8 @@ pub fn facts(summary: &Summary) -> Vec<(&'static str, String)> {
         (
             "corpus",
             format!(
-                "{}: {} tokens to train on{}, {} held out, {} words; unknown words: {} of the training tokens, {} of the held-out ones",
-                corpus.name,
-                grouped(corpus.train_tokens as u64),
-                match corpus.dev_tokens {
-                    0 => String::new(),
-                    dev => format!(", {} more to choose by", grouped(dev as u64)),
-                },
-                grouped(corpus.valid_tokens as u64),
-                grouped(corpus.vocab_size as u64),
+                "{}; unknown words: {} of the training tokens, {} of the held-out ones",
+                tokens_of(corpus),
                 percent(corpus.unknown_train),
                 percent(corpus.unknown_valid),
             ),

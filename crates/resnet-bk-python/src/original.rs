@@ -163,10 +163,5 @@ impl ModelSource {
 
 /// Reads a checkpoint with those of a run's values that are meant for it.
 fn read(path: PathBuf, assignments: &[String]) -> PyResult<original::OriginalModel> {
-    let mut settings = OriginalSettings::default();
-    for assignment in assignments {
-        // Other keys are the recipe's. It has checked the values.
-        let _ = settings.assign(assignment);
-    }
-    original::OriginalModel::read(&path, &settings).map_err(exception)
+    original::OriginalModel::read(&path, &OriginalSettings::among(assignments)).map_err(exception)
 }

@@ -2,6 +2,7 @@
 
 use crate::Outcome;
 use crate::printer::{Printer, Table, duration, grouped};
+use crate::tables::tokens_of;
 use anyhow::Result;
 use resnet_bk::pipeline::{Forecast, StageForecast};
 
@@ -52,21 +53,7 @@ fn stages(forecast: &Forecast) -> Table {
 
 /// Further facts: a name and a sentence each.
 fn facts(forecast: &Forecast) -> Vec<(&'static str, String)> {
-    let corpus = &forecast.corpus;
-    let mut facts = vec![(
-        "text",
-        format!(
-            "{}: {} tokens to train on{}, {} held out, {} words",
-            corpus.name,
-            grouped(corpus.train_tokens as u64),
-            match corpus.dev_tokens {
-                0 => String::new(),
-                dev => format!(", {} more to choose by", grouped(dev as u64)),
-            },
-            grouped(corpus.valid_tokens as u64),
-            grouped(corpus.vocab_size as u64),
-        ),
-    )];
+    let mut facts = vec![("text", tokens_of(&forecast.corpus))];
     let searching = forecast.stages.iter().find(|stage| stage.trials > 0);
     if let Some(StageForecast { stage, trials, trial_tokens, .. }) = searching {
         facts.push((

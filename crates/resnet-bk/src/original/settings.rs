@@ -24,6 +24,15 @@ pub struct OriginalSettings {
 }
 
 impl OriginalSettings {
+    /// The settings among a run's values. Other keys are the recipe's, which has checked the values.
+    pub fn among(assignments: &[String]) -> Self {
+        let mut settings = Self::default();
+        for assignment in assignments {
+            let _ = settings.assign(assignment);
+        }
+        settings
+    }
+
     /// Takes an assignment such as `model.top_k=2`. `None` if the key is another one.
     ///
     /// # Errors
