@@ -24,6 +24,9 @@ const ENDED: i32 = 2;
 pub fn watch(out: PathBuf, bar: Bar, processes: usize) {
     use signal_hook::consts::{SIGINT, SIGTERM};
     use signal_hook::iterator::Signals;
+    // Ends the process without the exit handlers of its libraries: those of the GPU's driver take it from
+    // under the thread that trains.
+    use signal_hook::low_level::exit;
 
     // A background job of a script must continue when the script is interrupted. Without a handler,
     // Ctrl-C has its usual effect.
@@ -37,7 +40,7 @@ pub fn watch(out: PathBuf, bar: Bar, processes: usize) {
             let Some(signal) = signals.forever().next() else { return };
             let code = if signal == SIGTERM { ENDED } else { INTERRUPTED };
             if count > 0 {
-                std::process::exit(code);
+                exit(code);
             }
             let (out, bar) = (out.clone(), bar.clone());
             std::thread::spawn(move || {
@@ -46,12 +49,12 @@ pub fn watch(out: PathBuf, bar: Bar, processes: usize) {
                     bar.clear();
                     note(&lost_message(&out, std::env::args_os(), processes));
                     let _paused = pause_writes();
-                    std::process::exit(code);
+                    exit(code);
                 }
                 let _paused = pause_writes();
                 bar.clear();
                 let _last = last_note(&message(&out, std::env::args_os()));
-                std::process::exit(code);
+                exit(code);
             });
         }
     });
