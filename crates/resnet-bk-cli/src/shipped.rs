@@ -1,4 +1,5 @@
-//! The models that are compiled into the command, each with its card. They lie in `models/`.
+//! The models that are compiled into the command, each with its card. They lie in `models/`, beside the
+//! teacher, whose file is as long as the rest of the command.
 
 use crate::failure::Failure;
 use std::path::{Component, Path};
@@ -25,7 +26,7 @@ macro_rules! shipped {
 }
 
 /// All shipped models.
-static MODELS: [Shipped; 1] = [shipped!("demo")];
+static MODELS: [Shipped; 4] = [shipped!("demo"), shipped!("pocket"), shipped!("small"), shipped!("tiny")];
 
 impl Shipped {
     /// The notice that the license of the text asks for: the card's line that begins with `> `.
@@ -70,7 +71,8 @@ mod tests {
         let found: BTreeSet<String> = found.map(|name| name.to_string_lossy().into_owned()).collect();
         let files =
             MODELS.iter().flat_map(|model| ["rbk", "md"].map(|extension| format!("{}.{extension}", model.name)));
-        assert_eq!(found, files.chain(["README.md".to_owned()]).collect());
+        let others = ["README.md", "teacher.md", "teacher.rbk"].map(str::to_owned);
+        assert_eq!(found, files.chain(others).collect());
     }
 
     #[test]

@@ -96,10 +96,9 @@ pub fn comparison(summary: &Summary) -> Table {
         let Some(baseline) = baseline.measured() else { continue };
         let smaller = baseline.weights_bytes as f64 / artifact.bytes_weights as f64;
         let kind = if is_float { format!("{name}: {}", baseline.name) } else { name.to_owned() };
-        let end = if baseline.trained_to_end { "" } else { ", not trained to its end" };
         table.row([
-            format!("{kind}{end}"),
-            baseline.epochs.to_string(),
+            baseline.doubt().map_or(kind.clone(), |doubt| format!("{kind}, {doubt}")),
+            if baseline.epochs == 0 { "unknown".to_owned() } else { baseline.epochs.to_string() },
             grouped(baseline.weights_bytes),
             ratio(smaller),
             if is_float { ratio(smaller / 2.0) } else { String::new() },
@@ -293,6 +292,11 @@ pub fn target(summary: &Summary) -> String {
     )
 }
 
+/// A factor above 1 as a difference, or as a factor from 2 on.
+fn excess(factor: f64) -> String {
+    if factor < 2.0 { percent(factor - 1.0) } else { format!("{factor:.1} times") }
+}
+
 /// The missed goals with the difference. Empty if the target was reached.
 pub fn missed(summary: &Summary) -> Vec<String> {
     let against = summary.target.against;
@@ -300,9 +304,9 @@ pub fn missed(summary: &Summary) -> Vec<String> {
     if let Some(wanted) = summary.target.ratio.filter(|&wanted| summary.ratio.is_none_or(|ratio| ratio < wanted)) {
         parts.push(match summary.ratio {
             Some(found) => format!(
-                "the ratio to {against} is {}, but {wanted}x was asked for: the weights are {:.2} times too large",
+                "the ratio to {against} is {}, but {wanted}x was asked for: the weights are {} too large",
                 ratio(found),
-                wanted / found,
+                excess(wanted / found),
             ),
             None => format!("the ratio to {against} cannot be judged, for it is missing"),
         });

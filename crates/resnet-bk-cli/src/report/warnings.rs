@@ -17,6 +17,10 @@ pub fn warnings(summary: &Summary) -> Vec<String> {
     for (name, baseline) in first.into_iter().chain([("best float", &baselines.best)]) {
         match baseline {
             Baseline::Measured(model) if model.trained_to_end => {}
+            Baseline::Measured(model) if model.epochs == 0 => warnings.push(format!(
+                "the {name} model came as an artifact, which does not say how it was trained: if it was not trained to its end, the artifact \
+                 of this run looks better beside it than it is"
+            )),
             Baseline::Measured(_) => warnings.push(format!(
                 "the {name} model was not trained to its end: its last epoch still gained, so the artifact looks better beside it than it is"
             )),

@@ -201,9 +201,13 @@ fn measure(path: &Path, checkpoint: &Checkpoint, text: &Text) -> Measured {
     let perplexity = |tokens: &[u32]| evaluate_parameters(&checkpoint.model.parameters, tokens).perplexity();
     let parameters = checkpoint.model.parameters.architecture().parameter_count();
     let dev = text.streams.dev.as_deref().filter(|_| has_same_dev_slice(checkpoint, &text.summary));
-    let other_text = checkpoint.history.text.as_ref().is_none_or(|own| own.train != text.summary.fingerprint.train);
+    let trained_on = match &checkpoint.history.text {
+        None => " (trained on an unknown text)",
+        Some(own) if own.train != text.summary.fingerprint.train => " (trained on another text)",
+        Some(_) => "",
+    };
     Measured {
-        name: format!("{}{}", path.display(), if other_text { " (trained on another text)" } else { "" }),
+        name: format!("{}{trained_on}", path.display()),
         causality: checkpoint.model.config.causality,
         parameters,
         weights_bytes: 4 * parameters as u64,

@@ -57,10 +57,21 @@ pub struct Measured {
     pub valid_perplexity: f64,
     /// Perplexity of the dev slice, if there is one.
     pub dev_perplexity: Option<f64>,
-    /// Total epochs of training.
+    /// Total epochs of training; 0 for an artifact, which does not know them.
     pub epochs: usize,
-    /// Whether the last epoch improved the perplexity by less than 1 %.
+    /// Whether the last epoch improved the perplexity by less than 1 %. False where that is not known.
     pub trained_to_end: bool,
+}
+
+impl Measured {
+    /// What is to be said about the length of the training. `None` if it was trained to its end.
+    pub fn doubt(&self) -> Option<&'static str> {
+        match (self.trained_to_end, self.epochs) {
+            (true, _) => None,
+            (false, 0) => Some("of unknown training"),
+            (false, _) => Some("not trained to its end"),
+        }
+    }
 }
 
 impl Baseline {

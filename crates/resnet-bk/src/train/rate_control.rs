@@ -12,13 +12,15 @@
 //! ```text
 //! e = ln(bytes / goal) + r, clamped to +-MAX_EXCESS
 //! ln integral += min(INTEGRAL_GAIN, k / 2) e          lambda = integral exp(k e)
-//! k = min(PROPORTIONAL_GAIN, LOOP_GAIN / (learning rate * steps between measurements))
+//! k = min(PROPORTIONAL_GAIN, LOOP_GAIN / (learning rate * steps between measurements),
+//!         REST_GAIN / steps between measurements)
 //! r += RATIO_GAIN (ln(bytes of the average / bytes) - r)
 //! ```
 //!
 //! AdamW moves a weight by at most the learning rate in a step, so the size changes at a speed
 //! proportional to it: the size is an integral of ln lambda. What changes from one measurement to the
-//! next must be less than what the controller wants to change, or the size swings.
+//! next must be less than what the controller wants to change, or the size swings. It swung at low rates
+//! too, where measurements were 360 and more steps apart: hence the third limit, and `MOST_STEPS`.
 //!
 //! Where weights are averaged, the average has to reach the goal. But it follows the weights late, and
 //! steering by it oscillates. So the weights' own size is steered, by a goal that allows for the ratio
@@ -34,6 +36,8 @@ use std::thread::JoinHandle;
 
 /// Least number of measurements in a long stage. In a shorter one, every step measures.
 const MEASUREMENTS: usize = 200;
+/// Most steps between measurements.
+const MOST_STEPS: usize = 200;
 /// Largest excess that one measurement counts.
 const MAX_EXCESS: f64 = 0.1;
 /// Largest gain of the proportional part.
@@ -41,16 +45,18 @@ const PROPORTIONAL_GAIN: f64 = 20.0;
 /// Largest gain of the integral part, and its largest share of that of the proportional part.
 const INTEGRAL_GAIN: f64 = 2.0;
 const INTEGRAL_SHARE: f64 = 0.5;
-/// Gain times learning rate and steps between measurements: half of that with which a size swings; see
-/// docs/LOG.md, "A size that swings".
-const LOOP_GAIN: f64 = 1.3;
+/// Largest gain times learning rate and steps between measurements: a third of that with which a size
+/// swings at high rates; see docs/LOG.md, "A size that swings".
+const LOOP_GAIN: f64 = 0.9;
+/// Largest gain times steps between measurements.
+const REST_GAIN: f64 = 1600.0;
 /// Initial lambda if the schedule has none, in nats of loss per coded bit.
 const INITIAL_LAMBDA: f64 = 1e-7;
 /// Range of the integral part.
 const INTEGRAL_RANGE: (f64, f64) = (1e-12, 1e-3);
 
 /// How fast the ratio of the average's size follows a measurement.
-const RATIO_GAIN: f64 = 0.1;
+const RATIO_GAIN: f64 = 0.2;
 
 /// Bytes of the weights section.
 #[derive(Clone, Copy, Debug)]
@@ -143,7 +149,7 @@ impl RateControl {
             self.settle()?;
         }
         let steps = length.steps().unwrap_or(Schedule::LEAST_EPOCHS * length.steps_per_epoch);
-        let interval = (steps / MEASUREMENTS).max(1);
+        let interval = (steps / MEASUREMENTS).clamp(1, MOST_STEPS);
         if let (Some(goal), true, true) = (self.goal, trained, step.is_multiple_of(interval)) {
             self.settle()?;
             self.gain = gain(rate, interval);
@@ -186,7 +192,7 @@ impl RateControl {
 
 /// Gain of the proportional part for a learning rate and a number of steps between measurements.
 fn gain(rate: f64, interval: usize) -> f64 {
-    PROPORTIONAL_GAIN.min(LOOP_GAIN / (rate * interval as f64))
+    PROPORTIONAL_GAIN.min(LOOP_GAIN / (rate * interval as f64)).min(REST_GAIN / interval as f64)
 }
 
 #[cfg(test)]
