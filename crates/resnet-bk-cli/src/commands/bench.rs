@@ -62,7 +62,7 @@ enum What {
     },
     /// Time and memory of a block against the length of the sequence, forward and backward
     Scaling {
-        /// Lengths of the sequence, in tokens
+        /// Lengths of the sequence, in tokens, with commas between them
         #[arg(long, value_delimiter = ',', default_values_t = LENGTHS, value_parser = arguments::count)]
         lengths: Vec<usize>,
         /// Where: auto, cpu, cuda or cuda:N

@@ -5,6 +5,7 @@
 //! before the pass: weights, tokens and what the process holds otherwise.
 
 use super::{Timing, measure, peak_memory};
+use crate::Allocator;
 use crate::config::ModelConfig;
 use crate::device::{Device, DeviceError, catch};
 use crate::model::{LanguageModel, Leaves, Mode};
@@ -115,6 +116,7 @@ fn memory_of(device: &Device, body: impl FnOnce()) -> Option<u64> {
         body();
         return Some((cuda.peak_bytes() - before) as u64);
     }
+    Allocator.return_freed_memory();
     // Linux counts the peak anew after this.
     std::fs::write("/proc/self/clear_refs", "5").ok()?;
     let before = peak_memory()?;

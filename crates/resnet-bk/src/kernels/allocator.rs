@@ -40,6 +40,17 @@ impl Allocator {
             }
         }
     }
+
+    /// Returns freed memory to the kernel, so that what the process holds is what it uses. It has an effect
+    /// with glibc only.
+    pub(crate) fn return_freed_memory(self) {
+        #[cfg(all(target_os = "linux", target_env = "gnu"))]
+        // SAFETY: the allocator takes its own locks.
+        #[expect(unsafe_code, reason = "a C function")]
+        unsafe {
+            libc::malloc_trim(0);
+        }
+    }
 }
 
 /// Layout of a large block in the system's allocator, with room to align its start and to store the
