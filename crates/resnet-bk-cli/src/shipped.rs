@@ -26,7 +26,8 @@ macro_rules! shipped {
 }
 
 /// All shipped models.
-static MODELS: [Shipped; 4] = [shipped!("demo"), shipped!("pocket"), shipped!("small"), shipped!("tiny")];
+static MODELS: [Shipped; 5] =
+    [shipped!("demo"), shipped!("hundredfold"), shipped!("pocket"), shipped!("small"), shipped!("tiny")];
 
 impl Shipped {
     /// The notice that the license of the text asks for: the card's line that begins with `> `.

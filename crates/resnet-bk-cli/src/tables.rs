@@ -365,3 +365,13 @@ pub fn size_breakdown(size_breakdown: &SizeBreakdown) -> Table {
     table.row(["file".to_owned(), "sum".to_owned(), grouped(total), share(total)]);
     table
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_too_large_is_a_percentage_below_twice() {
+        assert_eq!([1.004, 1.5, 2.0, 12.34].map(excess), ["0.4 %", "50 %", "2.0 times", "12.3 times"]);
+    }
+}

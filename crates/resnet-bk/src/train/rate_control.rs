@@ -148,8 +148,7 @@ impl RateControl {
         if self.pending.as_ref().is_some_and(|pending| pending.from <= step) {
             self.settle()?;
         }
-        let steps = length.steps().unwrap_or(Schedule::LEAST_EPOCHS * length.steps_per_epoch);
-        let interval = (steps / MEASUREMENTS).clamp(1, MOST_STEPS);
+        let interval = interval(length);
         if let (Some(goal), true, true) = (self.goal, trained, step.is_multiple_of(interval)) {
             self.settle()?;
             self.gain = gain(rate, interval);
@@ -188,6 +187,12 @@ impl RateControl {
         self.integral = (self.integral * growth).clamp(INTEGRAL_RANGE.0, INTEGRAL_RANGE.1);
         self.lambda = self.integral * (self.gain * excess).exp();
     }
+}
+
+/// Steps between measurements.
+fn interval(length: Length) -> usize {
+    let steps = length.steps().unwrap_or(Schedule::LEAST_EPOCHS * length.steps_per_epoch);
+    (steps / MEASUREMENTS).clamp(1, MOST_STEPS)
 }
 
 /// Gain of the proportional part for a learning rate and a number of steps between measurements.
@@ -267,6 +272,13 @@ mod tests {
                 assert!(error.abs() < 0.005, "{goal}, measured every {interval} steps: {average}");
             }
         }
+    }
+
+    #[test]
+    fn a_stage_is_measured_often_enough() {
+        let of = |epochs| interval(Length { steps_per_epoch: 800, epochs, open: 0 });
+        assert_eq!([Some(1), Some(50), Some(70), None].map(of), [4, 200, 200, 12]);
+        assert_eq!(interval(Length { steps_per_epoch: 9, epochs: Some(2), open: 0 }), 1, "every step");
     }
 
     #[test]
