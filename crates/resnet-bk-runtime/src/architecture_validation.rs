@@ -125,13 +125,14 @@ impl Architecture {
         require(constants.eta.len() == self.heads, "resolvent.eta", count(constants.eta.len()), count(self.heads))?;
         for (head, &eta) in constants.eta.iter().enumerate() {
             let field = format!("resolvent.eta[{head}]");
-            if self.mixer == Mixer::Diagonal || self.learned_eta {
-                // At eta = 0, the resolvent of the diagonal mixer has poles, and a learned eta has
-                // no logarithm.
-                require(eta.is_finite() && eta > 0.0, &field, eta, "finite and above 0")?;
-            } else {
-                require(eta.is_finite() && eta >= 0.0, &field, eta, "finite and at least 0")?;
-            }
+            // At eta = 0, the resolvent of the diagonal mixer has poles, and a learned eta has no
+            // logarithm.
+            let (holds, allowed) = match (self.mixer, self.learned_eta) {
+                (_, true) => (eta > 0.0, "finite and above 0 where it is learned"),
+                (Mixer::Diagonal, false) => (eta > 0.0, "finite and above 0 where the mixer is diagonal"),
+                (Mixer::Propagator, false) => (eta >= 0.0, "finite and at least 0"),
+            };
+            require(eta.is_finite() && holds, &field, eta, allowed)?;
         }
 
         for (field, bound) in [("v_max", self.v_max), ("feature_clamp", self.feature_clamp)] {

@@ -162,37 +162,53 @@ pub enum ConfigError {
         /// The allowed values.
         allowed: &'static str,
     },
-    /// The sizes do not fit together.
+    /// The sizes do not fit together. The field has its name in a recipe.
     #[error(transparent)]
-    Architecture(#[from] ArchitectureError),
+    Architecture(ArchitectureError),
     /// There is no such preset.
     #[error("there is no preset {0:?}; there are `seed`, `memory` and `tiny`")]
     Preset(String),
 }
 
+impl From<ArchitectureError> for ConfigError {
+    fn from(error: ArchitectureError) -> Self {
+        let renamed = RECIPE_KEYS.iter().find_map(|(path, key)| Some((key, error.field.strip_prefix(path)?)));
+        let field = match renamed {
+            // A recipe has one number for all blocks.
+            Some((&"num_experts", _)) => "num_experts".to_owned(),
+            Some((key, index)) => format!("{key}{index}"),
+            None => error.field,
+        };
+        Self::Architecture(ArchitectureError { field, ..error })
+    }
+}
+
+/// Fields of an architecture that have another name in `[model]`.
+const RECIPE_KEYS: [(&str, &str); 4] =
+    [("experts", "num_experts"), ("resolvent.diagonal", "a0"), ("resolvent.hopping", "s"), ("resolvent.eta", "eta")];
+
 impl ConfigError {
     /// Keys of `[model]` that may have the wrong value, the most likely first.
     pub(super) fn fields(&self) -> impl Iterator<Item = String> {
-        let (field, also) = match self {
-            Self::Range { field, .. } => ((*field).to_owned(), None),
+        let fields: Vec<String> = match self {
+            Self::Range { field, .. } => vec![(*field).to_owned()],
             Self::Architecture(error) => {
                 let dotted = error.field.replace('[', ".").replace(']', "");
-                let first = dotted.split('.').take(2).collect::<Vec<_>>().join(".");
-                match first.as_str() {
-                    "number of blocks" => ("n_layers".to_owned(), None),
-                    "sum of experts" => ("num_experts".to_owned(), Some("n_layers")),
-                    "number of tensor elements" => ("vocab_size".to_owned(), Some("d_model")),
-                    "number of embedding_bins" | "words of all embedding_bins" => ("embedding_bins".to_owned(), None),
-                    "resolvent.diagonal" => ("a0".to_owned(), Some("heads")),
-                    "resolvent.hopping" => ("s".to_owned(), Some("heads")),
-                    "resolvent.eta" => ("eta".to_owned(), Some("heads")),
-                    experts if experts.starts_with("experts.") => ("num_experts".to_owned(), None),
-                    _ => (dotted, None),
-                }
+                let keys: &[&str] = match dotted.split('.').next().unwrap_or_default() {
+                    "number of blocks" => &["n_layers"],
+                    "sum of experts" => &["num_experts", "n_layers"],
+                    "number of tensor elements" => &["vocab_size", "d_model"],
+                    "number of embedding_bins" | "words of all embedding_bins" => &["embedding_bins"],
+                    "a0" => &["a0", "heads"],
+                    "s" => &["s", "heads"],
+                    "eta" => &["eta", "learned_eta", "mixer", "heads"],
+                    _ => &[dotted.as_str()],
+                };
+                keys.iter().copied().map(str::to_owned).collect()
             }
-            Self::Preset(_) => ("preset".to_owned(), None),
+            Self::Preset(_) => vec!["preset".to_owned()],
         };
-        [Some(field), also.map(str::to_owned)].into_iter().flatten()
+        fields.into_iter()
     }
 }
 

@@ -123,9 +123,20 @@ fn errors_in_assignments_name_the_assignment() {
     fails("stage=[]", "the recipe has no [[stage]]");
     fails("stage.0=3", "stage is a list: its entries are stage.0 to stage.2");
     fails("model..d_model=3", "the key is empty, or a part of it is");
-    fails("model.n_layers=0", "[model] n_layers is 0, but must be from 1 to 256");
-    fails("model.eta=[1.0]", "[model] resolvent.eta is 1 values, but must be 2 values");
+    fails("model.n_layers=0", "[model] n_layers is 0, but must be from 1 to 4096");
+    fails("model.eta=[1.0]", "[model] eta is 1 values, but must be 2 values");
+    fails("model.a0=nan", "[model] a0[0] is NaN, but must be finite");
+    fails("model.num_experts=99999", "[model] num_experts is 99999, but must be from 1 to 4096");
     fails("schedule.learning_rate=inf", "[[stage]] 1 (train): learning_rate is inf, but must be finite and above 0");
+}
+
+#[test]
+fn a_value_of_a_preset_is_refused_where_another_key_forbids_it() {
+    let text = "seed = 1\n[model]\npreset = \"memory\"\n[[stage]]\nkind = \"train\"\n";
+    let error = Recipe::parse(text, "test.toml", &["model.learned_eta=true".to_owned()]).unwrap_err().to_string();
+    let expected =
+        "--set model.learned_eta=true: [model] eta[0] is 0, but must be finite and above 0 where it is learned";
+    assert_eq!(error, expected);
 }
 
 #[test]

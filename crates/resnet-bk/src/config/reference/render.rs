@@ -263,13 +263,7 @@ fn range(key: &str, kind: &Kind) -> String {
     for value in wrong {
         let Err(error) = Recipe::parse(BASE, "base", &[format!("{key}={value}")]) else { continue };
         let error = error.to_string();
-        // The reader's name of the key.
-        let name = match key.rsplit('.').next().unwrap_or(key) {
-            "num_experts" => "experts",
-            "a0" => "resolvent.diagonal",
-            "s" => "resolvent.hopping",
-            name => name,
-        };
+        let name = key.rsplit('.').next().unwrap_or(key);
         let Some((place, allowed)) = error.split_once("but must be ") else { continue };
         // Skip other keys that become invalid too; they have their own rows.
         let allowed = with_separators(allowed.split(": ").next().unwrap_or(allowed));
