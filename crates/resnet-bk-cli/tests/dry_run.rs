@@ -16,6 +16,9 @@ fn a_dry_run_knows_the_steps_of_the_run_and_writes_nothing() {
         assert!(table.contains(expected), "{expected}: {table}");
     }
     assert!(!out.exists());
+    let without_out = json(&["compress", "--recipe", RECIPE, "--corpus", text(&corpus), "--dry-run", "--json"]);
+    assert_eq!(without_out["corpus"], forecast["corpus"]);
+    assert!(stderr(&resnet_bk(&run[..5])).contains("required arguments were not provided:\n  --out <RUN>"));
 
     stdout(&resnet_bk(&run), 0);
     let log = std::fs::read_to_string(out.join("metrics.jsonl")).expect("a log");

@@ -88,9 +88,9 @@ pub struct RunArguments {
     #[arg(long)]
     corpus: String,
     /// Folder of the run: recipe.toml, metrics.jsonl, checkpoints, model.rbk, summary.json,
-    /// report.html
-    #[arg(long, value_name = "RUN")]
-    out: PathBuf,
+    /// report.html; a dry run does without
+    #[arg(long, value_name = "RUN", required_unless_present = "dry_run")]
+    out: Option<PathBuf>,
     /// Go on with the run in that folder
     #[arg(long)]
     resume: bool,
@@ -118,6 +118,12 @@ pub struct RunArguments {
 }
 
 impl RunArguments {
+    /// The run's folder. Without `--out`, one that does not exist, into which a dry run writes nothing.
+    fn folder(&self) -> PathBuf {
+        let unused = || std::env::temp_dir().join(format!("resnet-bk-dry-run-{}", std::process::id()));
+        self.out.clone().unwrap_or_else(unused)
+    }
+
     /// The given recipe, or the planner's, with the `--set` values.
     pub fn recipe(&self) -> Result<Recipe> {
         Ok(match &self.recipe {
@@ -172,7 +178,8 @@ impl Run<'_> {
     /// Runs the stages, writes the report and prints the table. Several processes run one recipe
     /// together, and rank 0 speaks for them.
     pub fn execute(self, ranks: &Ranks, printer: &mut Printer) -> Result<Outcome> {
-        let RunArguments { out, resume, no_cache, .. } = self.arguments;
+        let RunArguments { resume, no_cache, .. } = self.arguments;
+        let out = self.arguments.folder();
         if out.exists() && !out.is_dir() {
             return Err(Failure::new(format!("{} is not a folder", out.display()), "choose another --out").into());
         }
@@ -185,7 +192,7 @@ impl Run<'_> {
             let Self { recipe, model, baseline, .. } = self;
             // Rank 0's models count.
             let [model, baseline] = [model, baseline].map(|path| path.map(GivenModel::from));
-            let (out, resume, ranks) = (out.clone(), *resume, ranks.clone());
+            let (resume, ranks) = (*resume, ranks.clone());
             let request = RunRequest { recipe, corpus, cache, out, resume, model, baseline, device, ranks };
             match self.arguments.dry_run {
                 true => drop(pipeline::forecast(&request, &mut Silent)?),
@@ -221,7 +228,7 @@ impl Run<'_> {
         let time_left = TimeLeft::new(pipeline::work(recipe, model.is_some()), model.is_some(), ranks.count());
         let mut progress = Progress::new(shown, causality, time_left, is_on_cpu);
         interrupt::watch(out.clone(), progress.bar(), ranks.count());
-        let mut log = RunLog::new(out, resume);
+        let mut log = RunLog::new(&out, resume);
         let result = pipeline::run(&request, &mut Fanout(vec![&mut progress, &mut log]));
         drop(progress);
         let logged = log.finish();
@@ -230,7 +237,7 @@ impl Run<'_> {
             shown.warning(&error.to_string());
         }
         // Write the files first, because printing can fail.
-        if let Err(error) = report::write(out) {
+        if let Err(error) = report::write(&out) {
             shown.warning(&format!("the report was not written: {error:#}"));
         }
         if let Some(sentence) = summary.worse_than_ngrams() {
