@@ -123,7 +123,7 @@ fn errors_in_assignments_name_the_assignment() {
     fails("stage=[]", "the recipe has no [[stage]]");
     fails("stage.0=3", "stage is a list: its entries are stage.0 to stage.2");
     fails("model..d_model=3", "the key is empty, or a part of it is");
-    fails("model.n_layers=0", "[model] n_layers is 0, but must be from 1 to 4096");
+    fails("model.n_layers=0", "[model] n_layers is 0, but must be from 1 to 256");
     fails("model.eta=[1.0]", "[model] eta is 1 values, but must be 2 values");
     fails("model.a0=nan", "[model] a0[0] is NaN, but must be finite");
     fails("model.num_experts=99999", "[model] num_experts is 99999, but must be from 1 to 4096");
