@@ -88,7 +88,7 @@ pub struct RunArguments {
     #[arg(long)]
     corpus: String,
     /// Folder of the run: recipe.toml, metrics.jsonl, checkpoints, model.rbk, summary.json,
-    /// report.html; a dry run does without
+    /// report.html; only --dry-run does without
     #[arg(long, value_name = "RUN", required_unless_present = "dry_run")]
     out: Option<PathBuf>,
     /// Go on with the run in that folder
