@@ -331,7 +331,7 @@ pub fn missed(summary: &Summary) -> Vec<String> {
 
 /// Trials of the planner, with marks for those on the Pareto front.
 pub fn trials(plan: &PlanSummary) -> Table {
-    let mut table = Table::new(["round", "student", "tokens", "bytes of weights", "perplexity", ""]);
+    let mut table = Table::new(["round", "student", "tokens", "bytes of weights", "dev perplexity", ""]);
     let front = plan.front();
     for (index, trial) in plan.trials.iter().enumerate() {
         let mark = match index {
@@ -344,7 +344,7 @@ pub fn trials(plan: &PlanSummary) -> Table {
             trial.student.clone(),
             grouped(trial.tokens as u64),
             grouped(trial.bytes),
-            perplexity(trial.perplexity),
+            trial.perplexity.map_or_else(|| "diverged".to_owned(), perplexity),
             mark.to_owned(),
         ]);
     }

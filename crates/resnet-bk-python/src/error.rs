@@ -105,6 +105,7 @@ impl Classed for RunError {
             | Self::NoStages
             | Self::NoBaseline { .. }
             | Self::Windows { .. }
+            | Self::Milestone { .. }
             | Self::SizeOfFloats { .. } => "RecipeError",
             Self::Device(_) | Self::Train(TrainError::Device { .. }) => "DeviceError",
             Self::Train(TrainError::Batch(_) | TrainError::NothingHeldOut { .. }) => "CorpusError",

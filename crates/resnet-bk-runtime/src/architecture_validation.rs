@@ -61,7 +61,8 @@ impl Architecture {
     /// # Errors
     /// The first field with a value that is not allowed.
     pub fn validate(&self) -> Result<(), ArchitectureError> {
-        within("vocab_size", self.vocab_size, 1..=MAX_VOCAB_SIZE)?;
+        // Sampling never draws `<unk>`, so there must be another token.
+        within("vocab_size", self.vocab_size, 2..=MAX_VOCAB_SIZE)?;
         within("d_model", self.d_model, 1..=MAX_D_MODEL)?;
         within("n_seq", self.n_seq, 1..=MAX_N_SEQ)?;
         within("d_ff", self.d_ff, 1..=MAX_D_FF)?;
@@ -233,7 +234,7 @@ mod tests {
     fn every_fault_is_refused_with_its_field() {
         type Fault = fn(&mut Architecture);
         let faults: [(&str, Fault); 26] = [
-            ("vocab_size", |a| a.vocab_size = 0),
+            ("vocab_size", |a| a.vocab_size = 1),
             ("vocab_size", |a| a.vocab_size = 1 << 60),
             ("d_model", |a| a.d_model = 0),
             ("d_model", |a| a.d_model = usize::MAX),

@@ -214,9 +214,15 @@ impl Scheme {
     }
 
     /// The AbsMax scale of a group, `f16(max|x| / qmax)`, saturated to the largest half-precision
-    /// number.
+    /// number. If rounding to half precision would clip the largest element by more than half a
+    /// scale, it is the next larger number: with many levels or small weights, scales are
+    /// subnormal, and their relative error is large.
     fn group_scale(self, group: &[f32]) -> f16 {
-        f16::from_f32((largest_magnitude(group) / f32::from(self.qmax)).min(f16::MAX.to_f32()))
+        let (largest, qmax) = (largest_magnitude(group), f32::from(self.qmax));
+        let scale = f16::from_f32((largest / qmax).min(f16::MAX.to_f32()));
+        let clips = largest > (qmax + 0.5) * scale.to_f32();
+        // The bits of a finite positive number, plus 1, are those of the next larger one.
+        if clips && scale < f16::MAX { f16::from_bits(scale.to_bits() + 1) } else { scale }
     }
 
     /// Quantizes `values` with the given scales.
@@ -325,15 +331,22 @@ mod tests {
     }
 
     #[test]
-    fn error_is_at_most_half_a_scale_within_qmax() {
-        let scheme = abs_max(8, 64);
-        let values: Vec<f32> = (0..640).map(|i| (i as f32 * 0.37).sin()).collect();
-        let quantized = scheme.quantize(&values, scheme.scales(&values, None));
-        for (index, (x, y)) in values.iter().zip(quantized.dequantize()).enumerate() {
-            let scale = quantized.scales[index / 64].to_f32();
-            // The scale is rounded to half precision (relative 2^-11). If it is rounded down, the
-            // largest code saturates.
-            assert!((x - y).abs() <= 0.5 * scale + x.abs() / 1024.0, "{x} became {y} with scale {scale}");
+    fn error_is_at_most_half_a_scale_at_any_size_and_number_of_bits() {
+        let waves: Vec<f32> = (0..640).map(|i| (i as f32 * 0.37).sin()).collect();
+        for (bits, size) in
+            [2, 3, 4, 8, 12, 16].into_iter().flat_map(|bits| [1e4, 1.0, 0.02, 1e-4].map(|size| (bits, size)))
+        {
+            let scheme = abs_max(bits, 64);
+            let values: Vec<f32> = waves.iter().map(|wave| size * wave).collect();
+            let quantized = scheme.quantize(&values, scheme.scales(&values, None));
+            for (index, (x, y)) in values.iter().zip(quantized.dequantize()).enumerate() {
+                let scale = quantized.scales[index / 64].to_f32();
+                let message = format!("{x} became {y} with scale {scale}, {bits} bits");
+                assert!((x - y).abs() <= 0.5 * scale * (1.0 + 1e-5) + size * 1e-6, "{message}");
+                // Half precision has steps of 2^-10, and of 2^-24 for the smallest numbers.
+                let ideal = largest_magnitude(&values[index / 64 * 64..][..64]) / f32::from(scheme.qmax);
+                assert!(scale <= ideal * (1.0 + 1.0 / 1024.0) + 6e-8, "{message}, {ideal} is enough");
+            }
         }
     }
 

@@ -203,7 +203,7 @@ impl Sampler {
         }
     }
 
-    /// Samples the next token. It is never `unknown`; the vocabulary must contain other tokens.
+    /// Samples the next token. It is never `unknown`; [`Architecture::validate`] ensures that there are other tokens.
     fn draw(&self, logits: &[f32], unknown: u32, random: &mut SplitMix64) -> u32 {
         let mut ids: Vec<u32> = (0..logits.len() as u32).filter(|&id| id != unknown).collect();
         if self.temperature == 0.0 {

@@ -263,11 +263,13 @@ mod tests {
                 Ok(())
             );
         }
-        let heads = refused(|model| model.heads = 1 << 16, 20);
-        assert!(heads.starts_with("stage 1 (train) needs at least 9,"), "{heads}");
+        let heads = refused(|model| (model.heads, model.n_layers) = (1 << 10, 256), 20);
+        assert!(heads.starts_with("stage 1 (train) needs at least "), "{heads}");
         assert!(heads.contains(" bytes of memory, but 8,589,934,592 are available: it grows most with "), "{heads}");
-        assert!(heads.contains("heads (65,536)"), "{heads}");
-        assert!(refused(|model| model.d_model = 1 << 13, 20).contains("d_model (8,192)"));
+        assert!(heads.contains("n_layers (256), heads (1,024)"), "{heads}");
+        assert!(
+            refused(|model| (model.d_model, model.vocab_size) = (1 << 11, 1 << 16), 20).contains("d_model (2,048)")
+        );
         assert!(refused(|model| model.vocab_size = 1 << 22, 20).contains("vocab_size (4,194,304)"));
         assert!(refused(|model| model.n_layers = 256, 1 << 12).contains("schedule.batch_size (4,096)"));
         assert!(refused(|model| model.n_seq = 1 << 20, 20).contains("n_seq (1,048,576)"));

@@ -2,11 +2,11 @@
 
 mod common;
 
-use common::{Interrupt, corpus, recipe};
+use common::{Events, Interrupt, corpus, recipe};
 use resnet_bk::compress::RunStage;
 use resnet_bk::config::{Against, PlanConfig, Recipe, StageKind, Target};
 use resnet_bk::corpus::Cache;
-use resnet_bk::observer::Silent;
+use resnet_bk::observer::{Event, Observer, Silent};
 use resnet_bk::pipeline::{RunError, RunRequest, run};
 use resnet_bk::ranks::Ranks;
 use resnet_bk::train::{TokenStreams, TrainError};
@@ -85,6 +85,60 @@ fn a_resumed_plan_equals_an_uninterrupted_one() {
     }
 }
 
+/// Panics after some trials, like an interruption, and counts them.
+struct Trials {
+    seen: usize,
+    interrupt_after: Option<usize>,
+}
+
+impl Observer for Trials {
+    fn event(&mut self, event: &Event) {
+        assert!(self.interrupt_after != Some(self.seen) || !matches!(event, Event::TrialEnded { .. }), "interrupted");
+        self.seen += usize::from(matches!(event, Event::TrialEnded { .. }));
+    }
+}
+
+#[test]
+fn an_interrupted_search_keeps_its_trials() {
+    let folder = tempfile::tempdir().unwrap();
+    let list = || recipe(&[("train", ""), ("plan", PLAN)]);
+    let mut all = Trials { seen: 0, interrupt_after: None };
+    let whole = run(&request(list(), bytes(8_000), &folder.path().join("whole")), &mut all).unwrap();
+    let short = whole.plan.as_ref().unwrap().trials.iter().filter(|trial| trial.round == 1).count();
+    assert!(all.seen > short && short >= 2, "{} trials, {short} of them short", all.seen);
+    // The interrupted trial is one of the first round and one of the second.
+    for done in [1, short] {
+        let out = folder.path().join(format!("after-{done}"));
+        let mut interrupted = Trials { seen: 0, interrupt_after: Some(done) };
+        let broken = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            let _ = run(&request(list(), bytes(8_000), &out), &mut interrupted);
+        }));
+        assert!(broken.is_err(), "the search was not interrupted");
+        let mut rest = Trials { seen: 0, interrupt_after: None };
+        let resumed = RunRequest { resume: true, ..request(list(), bytes(8_000), &out) };
+        let resumed = run(&resumed, &mut rest).unwrap();
+        assert_eq!(rest.seen, all.seen - done);
+        assert_eq!((resumed.artifact, resumed.plan), (whole.artifact.clone(), whole.plan.clone()));
+        assert_eq!(std::fs::read_dir(out.join("02-plan")).unwrap().count(), 1, "the trials' file is gone");
+    }
+}
+
+#[test]
+fn trials_that_diverge_are_never_chosen() {
+    let folder = tempfile::tempdir().unwrap();
+    let diverging = format!("{PLAN}\nschedule.learning_rate = 1e20\nschedule.warmup = 0.0");
+    let list = recipe(&[("train", ""), ("plan", &diverging)]);
+    let mut events = Events::default();
+    let error = run(&request(list, bytes(8_000), folder.path()), &mut events).unwrap_err();
+    assert!(matches!(error, RunError::Train(TrainError::TrialsDiverged { stage: 2 })), "{error}");
+    let trials = events.0.iter().filter_map(|event| match event {
+        Event::TrialEnded { result, .. } => Some(result.perplexity),
+        _ => None,
+    });
+    let trials: Vec<_> = trials.collect();
+    assert!(trials.len() >= 2 && trials.iter().all(Option::is_none), "{trials:?}");
+}
+
 #[test]
 fn a_teacher_stage_does_not_change_the_first_baseline() {
     let folder = tempfile::tempdir().unwrap();
@@ -107,7 +161,7 @@ fn a_large_budget_gives_the_best_student() {
         let plan = summary.plan.unwrap();
         assert!(summary.artifact.bytes_weights <= plan.budget, "{target:?}: {} bytes", summary.artifact.bytes_weights);
         let short = plan.trials.iter().filter(|trial| trial.round == 1);
-        let best = short.clone().min_by(|a, b| a.perplexity.total_cmp(&b.perplexity)).unwrap();
+        let best = short.clone().min_by(|a, b| a.perplexity.partial_cmp(&b.perplexity).unwrap()).unwrap();
         assert_eq!(plan.trials[plan.chosen].student, best.student, "{target:?}");
     }
 }

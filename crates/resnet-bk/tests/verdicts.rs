@@ -134,6 +134,19 @@ fn a_shorter_recipe_cannot_resume_a_longer_run() {
     assert!(matches!(shorter, Err(RunError::OtherRecipe { .. })), "{shorter:?}");
 }
 
+#[test]
+fn experts_are_not_removed_after_the_end_of_their_stage() {
+    let folder = tempfile::tempdir().unwrap();
+    let late = |step: usize| format!("experts.milestones = [{{ step = {step}, experts = 1 }}]");
+    let error = |step: usize| {
+        let out = folder.path().join(step.to_string());
+        run(&request(&[("train", ""), ("prune", &late(step))], &out), &mut Silent).err()
+    };
+    let Some(RunError::Milestone { step: 1_000_000, steps, .. }) = error(1_000_000) else { panic!("no error") };
+    assert!(matches!(error(steps), Some(RunError::Milestone { .. })));
+    assert!(error(steps - 1).is_none());
+}
+
 /// A high constant learning rate on a small text: later epochs overfit.
 const OVERFITS: &str = "schedule.epochs = 6\nschedule.learning_rate = 0.05\nschedule.shape = \"constant\"\n\
     schedule.keep_best_epoch = true";
@@ -195,6 +208,18 @@ fn the_best_epoch_is_kept_and_reported() {
     assert_eq!(resumed.artifact, summary.artifact);
     let files = std::fs::read_dir(out.join("01-train")).unwrap().count();
     assert_eq!(files, 1, "the best epoch's own file is gone");
+
+    // The best epoch's own file is written last. If it was not, the checkpoint has its model.
+    let out = folder.path().join("cut");
+    let broken = std::panic::catch_unwind(|| {
+        let _ = run(&request("cut"), &mut Interrupt { stage: 1, epoch: best + 1 });
+    });
+    assert!(broken.is_err());
+    let progress = Checkpoint::read(&out.join("01-train/model.safetensors")).unwrap().training.progress.unwrap();
+    assert_eq!((progress.epochs.len(), progress.best_epoch), (best, Some(best)));
+    std::fs::remove_file(out.join("01-train/best-epoch.safetensors")).unwrap();
+    let resumed = run(&RunRequest { resume: true, ..request("cut") }, &mut Silent).unwrap();
+    assert_eq!(resumed.artifact, summary.artifact);
 }
 
 #[test]

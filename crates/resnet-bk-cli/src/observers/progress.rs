@@ -267,13 +267,11 @@ impl Progress {
             }
             Event::TrialEnded { trial, trials, result, stage } => {
                 (self.stage.number, self.stage.kind) = (*stage, StageKind::Plan);
-                self.say(&format!(
-                    "round {}, trial {trial}/{trials}: perplexity {} in {} bytes: {}",
-                    result.round,
-                    perplexity(result.perplexity),
-                    grouped(result.bytes),
-                    result.student,
-                ));
+                let outcome = match result.perplexity {
+                    Some(value) => format!("dev perplexity {} in {} bytes", perplexity(value), grouped(result.bytes)),
+                    None => "diverged".to_owned(),
+                };
+                self.say(&format!("round {}, trial {trial}/{trials}: {outcome}: {}", result.round, result.student));
             }
             &Event::StageEnded { stage, kind, valid_perplexity, seconds: time } => {
                 self.bar.clear();

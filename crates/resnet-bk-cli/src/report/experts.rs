@@ -77,14 +77,16 @@ fn with_removals(before: &StageSummary, after: &StageSummary, removals: &[Remova
     let block = |(index, (old, new)): (usize, (&Vec<f64>, &Vec<f64>))| {
         let mut experts = vec![Expert::Removed; old.len()];
         let mut left: Vec<usize> = (0..old.len()).collect();
-        let of_block =
-            |removal: &&Removal| removal.block == index && (before.stage + 1..=after.stage).contains(&removal.stage);
-        for removal in removals.iter().filter(of_block) {
-            let removed = *left.get(removal.expert)?;
-            if let Some(into) = removal.merged_into {
-                experts[removed] = Expert::Merged(*left.get(into)?);
+        for stage in before.stage + 1..=after.stage {
+            // Removals have the numbers of the beginning of their stage.
+            let numbered = left.clone();
+            for removal in removals.iter().filter(|removal| (removal.stage, removal.block) == (stage, index)) {
+                let removed = *numbered.get(removal.expert)?;
+                if let Some(into) = removal.merged_into {
+                    experts[removed] = Expert::Merged(*numbered.get(into)?);
+                }
+                left.retain(|&expert| expert != removed);
             }
-            left.remove(removal.expert);
         }
         left.iter().zip(new).for_each(|(&expert, &share)| experts[expert] = Expert::Used(share));
         (left.len() == new.len()).then_some(experts)
@@ -126,7 +128,7 @@ mod tests {
     use super::super::tests::summary;
     use super::*;
 
-    /// A run whose block 0 loses experts 1 and then 2 (by then number 1, merged into number 0).
+    /// A run whose block 0 loses experts 1 and then 2 (merged into number 0) in one stage.
     fn pruned() -> Summary {
         let mut summary = summary();
         summary.stages.truncate(3);
@@ -141,7 +143,7 @@ mod tests {
             merged_into,
             reason: "rarely used".to_owned(),
         };
-        summary.removals = vec![removal(1, None), removal(1, Some(0))];
+        summary.removals = vec![removal(1, None), removal(2, Some(0))];
         summary
     }
 
@@ -156,6 +158,16 @@ mod tests {
         assert_eq!(maps[1].blocks, [after.to_vec(), vec![Expert::Used(0.7), Expert::Used(0.3)]]);
         let html = render(&pruned());
         assert!(html.contains("<td style=\"--used:60%\">60.0&nbsp;%</td>") && html.contains(">into 0</td>"), "{html}");
+    }
+
+    #[test]
+    fn a_later_stage_numbers_the_experts_that_are_left() {
+        let mut twice = pruned();
+        twice.stages.push(StageSummary { stage: 4, ..twice.stages[2].clone() });
+        twice.stages[3].expert_usage[0] = vec![1.0];
+        twice.removals.push(Removal { stage: 4, expert: 1, merged_into: Some(0), ..twice.removals[0].clone() });
+        let maps = maps(&twice);
+        assert_eq!(maps[1].blocks[0], [Expert::Used(1.0), Expert::Removed, Expert::Merged(0), Expert::Merged(0)]);
     }
 
     #[test]

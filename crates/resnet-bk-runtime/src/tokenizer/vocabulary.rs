@@ -184,11 +184,11 @@ impl Vocabulary {
         ids
     }
 
-    /// Converts a prompt to ids: as [`encode`](Self::encode), without the last `<eos>`, so that a
-    /// model continues the last line.
+    /// Converts a prompt to ids: as [`encode`](Self::encode), without `<eos>` at its end, so that a
+    /// model continues the last line. Line breaks at the end have no effect.
     pub fn encode_prompt(&self, text: &str) -> Vec<u32> {
         let mut ids = self.encode(text);
-        if self.end_of_line.is_some() {
+        while ids.last().is_some_and(|&id| Some(id) == self.end_of_line) {
             ids.pop();
         }
         ids
@@ -279,6 +279,9 @@ mod tests {
         assert_eq!(vocabulary.encode_prompt(""), [0u32; 0]);
         assert_eq!(vocabulary.encode_prompt("a b"), [2, 3]);
         assert_eq!(vocabulary.encode_prompt("a\n\nb\n"), [2, 1, 3]);
+        let kept = vocabulary.with_blank_lines(BlankLines::Kept);
+        assert_eq!(kept.encode_prompt("\n\n"), [0u32; 0]);
+        assert_eq!(kept.encode_prompt("a\n\nb\n\n"), [2, 1, 1, 3]);
     }
 
     #[test]

@@ -110,6 +110,17 @@ impl Checkpoint {
         self.model.parameters.ranks().share_result(|| self.write(path))
     }
 
+    /// Writes the file of an unfinished stage, on rank 0.
+    ///
+    /// # Errors
+    /// As for [`write`](Self::write).
+    pub(crate) fn write_progress(&mut self, path: &Path, progress: &Progress) -> Result<(), CheckpointError> {
+        self.training.progress = Some(progress.clone());
+        let written = self.write_on_rank_0(path);
+        self.training.progress = None;
+        written
+    }
+
     /// Reads the bytes of a file. `path` names it in errors.
     pub(crate) fn from_bytes(bytes: &[u8], path: &Path) -> Result<Self, CheckpointError> {
         let format = |source| CheckpointError::Format { path: path.to_owned(), source };

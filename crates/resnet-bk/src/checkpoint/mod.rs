@@ -122,6 +122,9 @@ pub struct Progress {
     /// State of rate control: logarithm of the ratio of the average's size to that of the weights.
     #[serde(default)]
     pub average_size: f64,
+    /// State of rate control: bytes of the weights section at its last measurement.
+    #[serde(default)]
+    pub measured_bytes: Option<u64>,
     /// Number of steps in the averaged weights.
     #[serde(default)]
     pub averaged_steps: u64,
@@ -141,6 +144,7 @@ impl Progress {
             seconds: 0.0,
             rate_control: None,
             average_size: 0.0,
+            measured_bytes: None,
             averaged_steps: 0,
             planned_epochs: None,
         }

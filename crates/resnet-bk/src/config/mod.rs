@@ -15,6 +15,7 @@ mod values;
 
 pub use corpus::{CorpusConfig, Protocol};
 pub use model::{ConfigError, ModelConfig, PerHead};
+pub(crate) use model::{MAX_BINS, MAX_D_MODEL, MAX_HEADS};
 pub use plan::PlanConfig;
 pub use recipe::{Recipe, RecipeError};
 pub use sources::Place;

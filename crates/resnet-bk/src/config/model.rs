@@ -2,13 +2,21 @@
 
 use crate::numerics::Gradient;
 use resnet_bk_runtime::internal::architecture::{Architecture, Causality, Mixer, ResolventConstants};
-use resnet_bk_runtime::internal::architecture_validation::{ArchitectureError, MAX_BLOCKS, MAX_HEADS};
+use resnet_bk_runtime::internal::architecture_validation::{ArchitectureError, MAX_BLOCKS};
 use resnet_bk_runtime::internal::embedding::EmbeddingBin;
 use serde::de::value::SeqAccessDeserializer;
 use serde::de::{Deserializer, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use std::fmt::Display;
 use thiserror::Error;
+
+/// Most columns of a model. Larger ones, more heads or more bins are refused on every device, because
+/// the GPU's kernels have no room for them.
+pub(crate) const MAX_D_MODEL: usize = 2048;
+/// Most heads of a block.
+pub(crate) const MAX_HEADS: usize = 1024;
+/// Most bins of an embedding.
+pub(crate) const MAX_BINS: usize = 16;
 
 /// One value for every head, or one for each.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -312,7 +320,10 @@ impl ModelConfig {
             require((0.0..1.0).contains(&value), field, value, "at least 0 and below 1")?;
         }
         // The lists are expanded below, so check their lengths first.
-        require((1..=MAX_HEADS).contains(&self.heads), "heads", self.heads, "from 1 to 65,536")?;
+        require((1..=MAX_HEADS).contains(&self.heads), "heads", self.heads, "from 1 to 1,024")?;
+        require((1..=MAX_D_MODEL).contains(&self.d_model), "d_model", self.d_model, "from 1 to 2,048")?;
+        let bins = self.embedding_bins.len();
+        require(bins <= MAX_BINS, "number of embedding_bins", bins, "at most 16")?;
         require((1..=MAX_BLOCKS).contains(&self.n_layers), "n_layers", self.n_layers, "from 1 to 256")?;
         require(self.vocab_size >= 2, "vocab_size", self.vocab_size, "at least 2: `<unk>` and `<eos>`")?;
         require(self.num_experts >= 1, "num_experts", self.num_experts, "at least 1")?;
@@ -428,6 +439,13 @@ mod tests {
             assert_eq!(config.validate().unwrap_err().to_string(), message);
         };
         refuse(|c| c.top_k = 3, "top_k is 3, but must be from 1 to num_experts");
+        refuse(|c| c.d_model = 2049, "d_model is 2049, but must be from 1 to 2,048");
+        refuse(|c| c.heads = 1025, "heads is 1025, but must be from 1 to 1,024");
+        let bin = EmbeddingBin { words: 1, width: 1 };
+        let mut binned = ModelConfig { embedding_bins: vec![bin; MAX_BINS + 1], ..ModelConfig::tiny() };
+        binned.vocab_size = MAX_BINS + 1;
+        let message = binned.validate().unwrap_err().to_string();
+        assert_eq!(message, "number of embedding_bins is 17, but must be at most 16");
         refuse(|c| c.top_k = 0, "top_k is 0, but must be from 1 to num_experts");
         refuse(|c| c.dropout = 1.0, "dropout is 1, but must be at least 0 and below 1");
         refuse(|c| c.head_dropout = 1.0, "head_dropout is 1, but must be at least 0 and below 1");
@@ -436,7 +454,7 @@ mod tests {
         refuse(|c| c.quantization_bits = 5, "quantization_bits is 5, but must be 4, 8, 16 or 32");
         refuse(|c| c.grad_clip = 0.0, "grad_clip is 0, but must be finite and above 0");
         refuse(|c| c.grad_clip = f32::INFINITY, "grad_clip is inf, but must be finite and above 0");
-        refuse(|c| c.heads = usize::MAX, "heads is 18446744073709551615, but must be from 1 to 65,536");
+        refuse(|c| c.heads = usize::MAX, "heads is 18446744073709551615, but must be from 1 to 1,024");
         refuse(|c| c.n_layers = 0, "n_layers is 0, but must be from 1 to 256");
         refuse(|c| c.prune_threshold = f64::NAN, "prune_threshold is NaN, but must be from 0 to 1");
         refuse(|c| c.gradient = Gradient::Blended(2.0), "gradient.blended is 2, but must be from 0 to 1");

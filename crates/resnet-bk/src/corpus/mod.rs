@@ -27,6 +27,7 @@ mod source;
 mod split;
 mod stamp;
 mod tokens;
+mod unspaced;
 
 pub use build_vocabulary::{build_vocabulary, cached_vocabulary};
 pub use cache::Cache;
@@ -40,6 +41,7 @@ pub use hub::HubSettings;
 pub(crate) use repeated_lines::repeated_lines;
 pub use source::{IN_MEMORY, TextSource};
 pub use tokens::Tokens;
+pub(crate) use unspaced::unspaced_words;
 
 use crate::spelling::nearest;
 use resnet_bk_runtime::internal::tokenizer::Pretokenizer;

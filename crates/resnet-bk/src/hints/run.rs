@@ -32,6 +32,7 @@ pub(super) fn of_run(error: &RunError) -> Option<String> {
         RunError::Windows { positions, .. } => {
             return Some(format!("set model.n_seq of that stage to {positions} or fewer"));
         }
+        RunError::Milestone { .. } => "place it by `epoch`, or train the stage for longer",
         RunError::Carry { .. } => {
             "set schedule.carry_windows=1 of that stage, or begin with a causal model without position embeddings"
         }
@@ -68,6 +69,9 @@ fn of_training(error: &TrainError) -> Option<String> {
         TrainError::Diverged { .. } => {
             "a smaller step for the stages that name none: --set schedule.learning_rate=1e-3; \
              or a smaller limit of the gradient: --set model.grad_clip=0.5"
+        }
+        TrainError::TrialsDiverged { .. } => {
+            "a smaller learning_rate for the plan stage, as in --set stage.1.schedule.learning_rate=1e-3 (stages are counted from 0)"
         }
         TrainError::NothingHeldOut { .. } => "move more text into valid.txt",
         TrainError::NoBudget => {

@@ -39,14 +39,17 @@ KERNEL leaf_values(const __grid_constant__ Leaves leaves) {
     }
 }
 
-// Rounds with the largest magnitude of each group over qmax as its scale. A warp a group.
+// Rounds with the largest magnitude of each group over qmax as its scale, see `group_scale` of the
+// runtime. A warp a group.
 KERNEL round_abs_max(const float* x, float* out, float qmax, u32 group, u32 n) {
     u32 first = thread_index() / 32 * group, lane = threadIdx.x % 32;
     if (first >= n) return;
     u32 end = min(n, first + group);
     float largest = 0.0f;
     for (u32 i = first + lane; i < end; i += 32) largest = fmaxf(largest, fabsf(x[i]));
-    float scale = round_to_half(fminf(warp_max(largest) / qmax, 65504.0f));
+    largest = warp_max(largest);
+    float scale = round_to_half(fminf(largest / qmax, 65504.0f));
+    if (largest > (qmax + 0.5f) * scale && scale < 65504.0f) scale = next_half(scale);
     for (u32 i = first + lane; i < end; i += 32) out[i] = nearest_code(x[i], scale, qmax) * scale + 0.0f;
 }
 

@@ -5,6 +5,7 @@
 //!              bytes of the file - bytes of everything but the weights)
 //! ```
 
+use super::outline::StageOutline;
 use super::{Run, RunError};
 use crate::checkpoint::ModelState;
 use crate::compress::RunStage;
@@ -62,6 +63,22 @@ impl Run<'_> {
         let vocabulary = self.checkpoint.model.vocabulary.clone();
         let untrained = ModelState::initialize(teacher.clone(), vocabulary, self.request.recipe.seed);
         self.budget_of(baseline, &untrained)
+    }
+
+    /// A warning if the last stage that steers its size aims for more than the target allows.
+    pub(super) fn size_beyond_target(&self, outline: &[StageOutline]) -> Result<Option<String>, RunError> {
+        let steered = |stage: &&StageOutline| stage.config.schedule().weights_bytes.is_some();
+        let Some(stage) = outline.iter().rfind(steered) else { return Ok(None) };
+        let bytes = stage.config.schedule().weights_bytes.unwrap_or(0);
+        let trained: Vec<u64> = outline.iter().filter_map(StageOutline::trained_bytes).collect();
+        let allowed = self.expected_budget(&stage.after, &trained)?.filter(|&allowed| allowed < bytes);
+        Ok(allowed.map(|allowed| {
+            format!(
+                "the {} stage aims for {bytes} bytes of weights, but the target allows {allowed}: \
+                 lower its schedule.weights_bytes, or ask for less",
+                stage.config.kind(),
+            )
+        }))
     }
 
     fn budget_of(&self, baseline: Option<u64>, teacher: &ModelState) -> Result<Option<u64>, RunError> {

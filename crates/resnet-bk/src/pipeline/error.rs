@@ -137,6 +137,16 @@ pub enum RunError {
         /// Kind of the stage.
         kind: StageKind,
     },
+    /// Experts are to be removed after the end of the stage.
+    #[error("experts.milestones of the {kind} stage has step = {step}, but the stage has {steps} steps, from 0")]
+    Milestone {
+        /// The milestone's step.
+        step: usize,
+        /// Steps of the stage.
+        steps: usize,
+        /// Kind of the stage.
+        kind: StageKind,
+    },
     /// A size is requested, but no weights have learned scales to control it.
     #[error(
         "schedule.weights_bytes is {bytes}, but no stage that asks for it has quantizers with learned scales (quantization.learned)"

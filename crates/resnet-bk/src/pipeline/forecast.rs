@@ -108,8 +108,7 @@ fn forecast_stages(request: &RunRequest, observer: &mut dyn Observer) -> Result<
         stages.push(run.forecast_stage(number, stage, is_quantized)?);
         is_quantized = is_quantized_after(stage.config, is_quantized);
     }
-    let trained = stages.iter().filter(|stage| stage.kind == StageKind::Train).map(|stage| stage.float32_bytes);
-    let trained: Vec<u64> = trained.collect();
+    let trained: Vec<u64> = outline.iter().filter_map(StageOutline::trained_bytes).collect();
     let last = outline.last().map_or(&run.checkpoint.model.config, |stage| &stage.after);
     Ok(Forecast {
         device: request.device.to_string(),

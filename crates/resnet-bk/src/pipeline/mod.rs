@@ -32,6 +32,7 @@ pub use work::{QUANTIZED_COST, StageWork, work};
 
 use crate::checkpoint::{Checkpoint, ModelState};
 use crate::compress::StageContext;
+use crate::compress::planner::TRIALS;
 use crate::config::{ModelConfig, Recipe, StageConfig, StageKind};
 use crate::corpus::{Cache, Corpus, cached_vocabulary};
 use crate::device::{Device, catch};
@@ -140,8 +141,10 @@ fn ready<'a>(request: &'a RunRequest, observer: &mut dyn Observer) -> Result<Rea
     let given = request.model.as_ref().map(|given| given.digest(ranks)).transpose()?;
     check_equal(ranks, "versions of resnet-bk, recipes or options", request.description(given.as_deref()))?;
     ranks.share_result(|| request.folder(given.as_deref()).check(request.resume))?;
-    let run = Run::prepare(request, &stages, observer)?;
+    let mut run = Run::prepare(request, &stages, observer)?;
     let outline = run.outline(&stages)?;
+    let too_large = run.size_beyond_target(&outline)?;
+    run.warnings.extend(too_large);
     Ok(Ready { given, run, outline })
 }
 
@@ -274,8 +277,10 @@ impl<'a> Run<'a> {
         }
         self.checkpoint.write_on_rank_0(&path)?;
         if ranks.leads() {
-            // The best epoch's file is no longer needed. If it cannot be removed, it does no harm.
-            let _ = std::fs::remove_file(path.with_file_name(BEST_EPOCH));
+            // These files are no longer needed. If one cannot be removed, it does no harm.
+            for name in [BEST_EPOCH, TRIALS] {
+                let _ = std::fs::remove_file(path.with_file_name(name));
+            }
         }
         self.candidates.push(path.into());
         Ok(())

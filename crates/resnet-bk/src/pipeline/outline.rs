@@ -2,7 +2,8 @@
 
 use super::{Run, RunError};
 use crate::batch::Batches;
-use crate::config::{ModelConfig, StageConfig, StageKind};
+use crate::config::{ModelConfig, PruneConfig, StageConfig, StageKind};
+use crate::train::Length;
 
 /// A stage before it runs.
 pub(super) struct StageOutline<'a> {
@@ -16,6 +17,13 @@ pub(super) struct StageOutline<'a> {
     pub(super) steps_per_epoch: usize,
     /// Most bytes of a planner's student.
     pub(super) budget: Option<u64>,
+}
+
+impl StageOutline<'_> {
+    /// Float32 bytes of the model, if the stage trains one that a target can refer to.
+    pub(super) fn trained_bytes(&self) -> Option<u64> {
+        (self.config.kind() == StageKind::Train).then(|| 4 * self.after.architecture().parameter_count() as u64)
+    }
 }
 
 impl Run<'_> {
@@ -59,6 +67,7 @@ impl Run<'_> {
             Batches::of_windows(least.train, &windows, batch_size, 0, 0)?;
             let all = self.text.streams.train.clone();
             let batches = Batches::of_windows(all, &windows, batch_size * self.request.ranks.count(), 0, 0)?;
+            check_milestones(stage, batches.steps())?;
             let before = std::mem::replace(&mut model, after.clone());
             outline.push(StageOutline { config: stage, before, after, steps_per_epoch: batches.steps(), budget });
         }
@@ -66,5 +75,16 @@ impl Run<'_> {
             Some(bytes) if !is_controlled => Err(RunError::SizeOfFloats { bytes }),
             _ => Ok(outline),
         }
+    }
+}
+
+/// Checks that no experts are to be removed after the end of the stage.
+fn check_milestones(stage: &StageConfig, steps_per_epoch: usize) -> Result<(), RunError> {
+    let StageConfig::Prune(PruneConfig { schedule, experts, .. }) = stage else { return Ok(()) };
+    // How many epochs fit into minutes is not known yet.
+    let Some(steps) = Length::new(schedule, steps_per_epoch, None).steps() else { return Ok(()) };
+    match experts.milestones.iter().filter_map(|milestone| milestone.step).find(|&step| step >= steps) {
+        Some(step) => Err(RunError::Milestone { step, steps, kind: stage.kind() }),
+        None => Ok(()),
     }
 }

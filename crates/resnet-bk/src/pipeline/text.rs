@@ -11,7 +11,7 @@
 
 use super::RunError;
 use crate::config::Recipe;
-use crate::corpus::{Cache, Corpus, Key, TextFingerprint, Tokens, encode, repeated_lines};
+use crate::corpus::{Cache, Corpus, Key, TextFingerprint, Tokens, encode, repeated_lines, unspaced_words};
 use crate::ngram::NgramBaselines;
 use crate::observer::Observer;
 use crate::summary::CorpusSummary;
@@ -41,6 +41,8 @@ pub(super) struct Text {
     pub(super) streams: TokenStreams,
     /// Description of the text for the summary.
     pub(super) summary: CorpusSummary,
+    /// Mean length of the held-out words in characters, if they are of a script without spaces.
+    unspaced: Option<f64>,
     /// Share of held-out lines that also occur in the training text.
     repeated: f64,
     /// Where the n-gram baselines are kept.
@@ -84,7 +86,8 @@ impl Text {
             fingerprint: TextFingerprint::of_hashes(train.words_sha256, valid.words_sha256, vocabulary),
         };
         let repeated = repeated_lines(&corpus.train, &corpus.valid, cache, observer)?;
-        Ok(Self { tokens, streams, summary, repeated, cache: cache.for_texts(&[&corpus.train]) })
+        let unspaced = unspaced_words(&corpus.valid)?;
+        Ok(Self { tokens, streams, summary, unspaced, repeated, cache: cache.for_texts(&[&corpus.train]) })
     }
 
     /// The n-gram baselines of the text. They count `most` training tokens, dev slice included, to
@@ -111,6 +114,12 @@ impl Text {
             warnings.push(format!(
                 "{:.1} % of the held-out lines are lines of the training text too: what is measured on them is not held out",
                 100.0 * self.repeated,
+            ));
+        }
+        if let Some(length) = self.unspaced {
+            warnings.push(format!(
+                "the text is in a script without spaces, and its words have {length:.0} characters on average: whole clauses are \
+                 words to the model. Separate the words by spaces (docs/troubleshooting.md, Languages without spaces)",
             ));
         }
         for (name, unknown) in [("training", unknown_train), ("held-out", unknown_valid)] {

@@ -24,8 +24,9 @@ impl PlanSummary {
         order.sort_by_key(|&index| self.trials[index].bytes);
         let mut best = f64::INFINITY;
         order.retain(|&index| {
-            let better = self.trials[index].perplexity < best;
-            best = best.min(self.trials[index].perplexity);
+            let perplexity = self.trials[index].perplexity.unwrap_or(f64::INFINITY);
+            let better = perplexity < best;
+            best = best.min(perplexity);
             better
         });
         order
@@ -43,8 +44,8 @@ pub struct Trial {
     pub tokens: usize,
     /// Bytes of the weights section, predicted by the planner.
     pub predicted_bytes: u64,
-    /// Measured bytes of the weights section.
+    /// Measured bytes of the weights section. If training diverged, the predicted ones.
     pub bytes: u64,
-    /// Perplexity of the dev slice.
-    pub perplexity: f64,
+    /// Perplexity of the dev slice. `None` if training diverged.
+    pub perplexity: Option<f64>,
 }

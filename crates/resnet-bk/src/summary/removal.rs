@@ -11,11 +11,11 @@ pub struct Removal {
     pub step: usize,
     /// The block, from 0.
     pub block: usize,
-    /// Index of the expert in its block before the removal.
+    /// Index of the expert in its block at the beginning of the stage.
     pub expert: usize,
     /// Share of training tokens that were routed to it.
     pub usage: f64,
-    /// Index of the expert that it was merged into, before the removal.
+    /// Index of the expert that it was merged into, at the beginning of the stage.
     #[serde(default)]
     pub merged_into: Option<usize>,
     /// The rule that removed it.

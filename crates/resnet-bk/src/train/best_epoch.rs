@@ -2,7 +2,8 @@
 //!
 //! Epochs are compared by perplexity on the dev slice, which is not trained on. Only epochs after
 //! the last change of the model's form are compared: a model before quantization or before expert
-//! removal is a different model. A model larger than `schedule.weights_bytes` is not kept.
+//! removal is a different model. A model larger than `schedule.weights_bytes` does not compete, or
+//! of a planner's student, one larger than its budget. If all are, the last one is kept.
 
 use super::{Stage, TRAINED_TO_END, TokenStreams, TrainError};
 use crate::checkpoint::{Checkpoint, Progress};
@@ -41,6 +42,15 @@ impl EpochResult {
         let (valid, expert_usage) = evaluate_with_usage(parameters, &streams.valid);
         let dev = streams.dev.as_deref().map(|tokens| evaluate_parameters(parameters, tokens).perplexity());
         Self { valid: valid.perplexity(), dev, expert_usage }
+    }
+
+    /// The mean loss of a text in nats, if its perplexity is not finite.
+    pub(super) fn failure(&self) -> Option<f32> {
+        [Some(self.valid), self.dev]
+            .into_iter()
+            .flatten()
+            .find(|value| !value.is_finite())
+            .map(|value| value.ln() as f32)
     }
 
     /// The perplexity to compare by: of the dev slice if there is one.
@@ -82,7 +92,8 @@ impl Form {
 pub(super) struct BestEpoch {
     /// Whether the schedule asks for it.
     wanted: bool,
-    weights_bytes: Option<u64>,
+    /// Most bytes of the weights section.
+    limit: Option<f64>,
     /// File that keeps the model across an interruption.
     file: Option<PathBuf>,
     best: Option<(usize, Parameters)>,
@@ -90,20 +101,30 @@ pub(super) struct BestEpoch {
 
 impl BestEpoch {
     /// Restores the state of an interrupted stage.
-    pub(super) fn restore(stage: &Stage, progress: &Progress, ranks: &Ranks) -> Result<Self, TrainError> {
-        let file = stage.save_to.as_ref().map(|path| path.with_file_name(BEST_EPOCH));
-        let best = match (progress.best_epoch, &file) {
-            (Some(epoch), Some(path)) => {
-                let saved = Checkpoint::read_on(ranks, path)?;
-                // If the run was interrupted between the two writes, the file holds an epoch that
-                // will be trained again.
-                let is_current = saved.training.progress.is_some_and(|progress| progress.epochs.len() == epoch);
-                is_current.then(|| (epoch, saved.model.parameters.averaged()))
-            }
-            _ => None,
-        };
+    pub(super) fn restore(
+        stage: &Stage,
+        checkpoint: &mut Checkpoint,
+        progress: &Progress,
+        ranks: &Ranks,
+    ) -> Result<Self, TrainError> {
         let schedule = stage.schedule;
-        Ok(Self { wanted: schedule.keep_best_epoch, weights_bytes: schedule.weights_bytes, file, best })
+        let tolerated = schedule.weights_bytes.map(|bytes| (1.0 + SIZE_TOLERANCE) * bytes as f64);
+        let limit = tolerated.map(|bytes| bytes.max(stage.budget.unwrap_or(0) as f64));
+        let file = stage.save_to.as_ref().map(|path| path.with_file_name(BEST_EPOCH));
+        let mut best = Self { wanted: schedule.keep_best_epoch, limit, file, best: None };
+        match (progress.best_epoch, &best.file) {
+            // The run may have been interrupted before the file was written.
+            (Some(epoch), _) if epoch == progress.epochs.len() => {
+                best.best = Some((epoch, checkpoint.model.parameters.averaged()));
+                best.save(checkpoint, progress)?;
+            }
+            (Some(epoch), Some(path)) => {
+                let parameters = Checkpoint::read_on(ranks, path)?.model.parameters;
+                best.best = Some((epoch, parameters.averaged()));
+            }
+            _ => {}
+        }
+        Ok(best)
     }
 
     /// The best epoch, counted from 1.
@@ -112,30 +133,33 @@ impl BestEpoch {
     }
 
     /// Keeps the current model if it is the best one of its form.
-    pub(super) fn consider(&mut self, checkpoint: &mut Checkpoint, progress: &Progress) -> Result<(), TrainError> {
+    pub(super) fn consider(&mut self, checkpoint: &Checkpoint, progress: &Progress) -> Result<(), TrainError> {
         if !self.wanted {
             return Ok(());
         }
         self.best = self.best.take().filter(|(epoch, _)| *epoch > progress.form_since);
         let current = checkpoint.model.parameters.averaged();
-        if let Some(limit) = self.weights_bytes
+        if let Some(limit) = self.limit
             && current.iter().any(|parameter| current.has_learned_scales(parameter))
-            && weights_bytes(&current)? as f64 > (1.0 + SIZE_TOLERANCE) * limit as f64
+            && weights_bytes(&current)? as f64 > limit
         {
             return Ok(());
         }
         let epochs = &progress.epochs;
         let (last, perplexity) = (epochs.len(), |epoch: usize| epochs[epoch - 1].for_choices());
-        // NaN is never the best.
-        let is_better = |best: usize| perplexity(last) < perplexity(best);
-        if perplexity(last).is_nan() || !self.epoch().is_none_or(is_better) {
-            return Ok(());
+        if self.epoch().is_none_or(|best| perplexity(last) < perplexity(best)) {
+            self.best = Some((last, current));
         }
-        self.best = Some((last, current));
-        if let Some(path) = &self.file {
-            checkpoint.training.progress = Some(progress.clone());
-            checkpoint.write_on_rank_0(path)?;
-            checkpoint.training.progress = None;
+        Ok(())
+    }
+
+    /// Writes the file if the last epoch is the best one. The stage's checkpoint must have been
+    /// written before: until then, the file belongs to the epoch that the old checkpoint names.
+    pub(super) fn save(&self, checkpoint: &mut Checkpoint, progress: &Progress) -> Result<(), TrainError> {
+        if let Some(path) = &self.file
+            && self.epoch() == Some(progress.epochs.len())
+        {
+            checkpoint.write_progress(path, progress)?;
         }
         Ok(())
     }
@@ -178,21 +202,32 @@ mod tests {
     }
 
     #[test]
-    fn nan_is_never_the_best_epoch() {
+    fn an_epoch_without_a_finite_perplexity_failed() {
+        let failure = |valid: f64, dev: Option<f64>| EpochResult { valid, dev, expert_usage: vec![] }.failure();
+        assert_eq!((failure(9.0, None), failure(9.0, Some(1e300))), (None, None));
+        assert_eq!(
+            (failure(f64::INFINITY, None), failure(9.0, Some(f64::INFINITY))),
+            (Some(f32::INFINITY), Some(f32::INFINITY))
+        );
+        assert!(failure(f64::NAN, Some(9.0)).is_some_and(f32::is_nan));
+    }
+
+    #[test]
+    fn the_best_epoch_has_the_form_of_the_last() {
         let vocabulary = ["<unk>", "<eos>"].map(str::to_owned).to_vec();
         let vocabulary = Vocabulary::new(vocabulary, Pretokenizer::Words).expect("a valid vocabulary");
         let config = ModelConfig::preset("tiny").expect("a preset");
-        let mut checkpoint = Checkpoint::new(ModelState::initialize(config, Arc::new(vocabulary), 1));
-        let mut best = BestEpoch { wanted: true, weights_bytes: None, file: None, best: None };
+        let checkpoint = Checkpoint::new(ModelState::initialize(config, Arc::new(vocabulary), 1));
+        let mut best = BestEpoch { wanted: true, limit: None, file: None, best: None };
         let mut progress = Progress::new(1);
-        for (dev, expected) in [(f64::NAN, None), (9.0, Some(2)), (f64::NAN, Some(2)), (9.5, Some(2)), (8.0, Some(5))] {
+        for (dev, expected) in [(9.0, Some(1)), (9.5, Some(1)), (8.0, Some(3))] {
             progress.epochs.push(EpochResult { valid: 1.0, dev: Some(dev), expert_usage: vec![] });
-            best.consider(&mut checkpoint, &progress).expect("nothing is written");
+            best.consider(&checkpoint, &progress).expect("there is no limit");
             assert_eq!(best.epoch(), expected, "{:?}", progress.epochs);
         }
-        progress.form_since = 5;
+        progress.form_since = 3;
         progress.epochs.push(EpochResult { valid: 1.0, dev: Some(50.0), expert_usage: vec![] });
-        best.consider(&mut checkpoint, &progress).expect("nothing is written");
-        assert_eq!(best.epoch(), Some(6), "a model of another form does not compete");
+        best.consider(&checkpoint, &progress).expect("there is no limit");
+        assert_eq!(best.epoch(), Some(4), "a model of another form does not compete");
     }
 }

@@ -51,10 +51,12 @@ impl FirstEpoch {
     }
 
     /// Number of epochs, and seconds of a later one in float, after the evaluation of the first.
-    /// `quantized` is the share of the stage that is quantized later.
-    pub(super) fn plan(&self, schedule: &Schedule, quantized: f64) -> (usize, f64) {
+    /// The stage is quantized after the share `quantizes_after` of its steps.
+    pub(super) fn plan(&self, schedule: &Schedule, quantizes_after: Option<f64>) -> (usize, f64) {
         let steps = self.steps as f64 * self.step;
         let evaluation = self.trained.elapsed().as_secs_f64();
+        // If the first epoch was quantized, its steps are as slow as the later ones.
+        let quantized = quantizes_after.filter(|&share| share > 0.0).map_or(0.0, |share| 1.0 - share);
         let slower = 1.0 + (QUANTIZED_COST - 1.0) * quantized;
         let left = 60.0 * schedule.minutes.unwrap_or(0.0) - self.began.elapsed().as_secs_f64();
         (epochs(left, slower * steps + evaluation), steps + evaluation)
@@ -90,9 +92,11 @@ mod tests {
         first.done(5);
         first.trained = ago(2);
         assert!((first.step - 1.0).abs() < 0.1, "{}", first.step);
-        let (epochs, seconds) = first.plan(&schedule, 0.0);
+        let (epochs, seconds) = first.plan(&schedule, None);
         assert!((seconds - 7.0).abs() < 0.5, "{seconds}");
         assert_eq!(epochs, 4);
-        assert_eq!(first.plan(&Schedule { minutes: Some(2.0), ..schedule }, 1.0).0, 10);
+        let two_minutes = Schedule { minutes: Some(2.0), ..schedule };
+        assert_eq!(first.plan(&two_minutes, Some(1e-9)).0, 10, "quantizers go in at once after the first epoch");
+        assert_eq!(first.plan(&two_minutes, Some(0.0)).0, 13, "the first epoch was through quantizers");
     }
 }

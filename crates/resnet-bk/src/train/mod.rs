@@ -55,7 +55,8 @@ pub struct TokenStreams {
 /// A training failure.
 #[derive(Debug, Error)]
 pub enum TrainError {
-    /// The loss is not finite.
+    /// The loss of a step is not finite, or after an epoch that of the held-out text or the dev
+    /// slice.
     #[error("the loss became {loss} at step {step} of stage {stage}")]
     Diverged {
         /// The stage, from 1.
@@ -90,6 +91,12 @@ pub enum TrainError {
         budget: u64,
         /// Predicted bytes of the smallest student.
         smallest: u64,
+    },
+    /// Training diverged in every trial of a planner that its choice could be from.
+    #[error("training diverged in all trials of stage {stage}")]
+    TrialsDiverged {
+        /// The stage, from 1.
+        stage: usize,
     },
     /// The device failed.
     #[error("stage {stage} could not go on: {source}")]
@@ -265,9 +272,9 @@ fn run(
     let quantizes_after = objective.quantizes_after();
     let mut rate_control = RateControl::new(schedule);
     if let Some(state) = progress.rate_control {
-        rate_control.restore(state, progress.average_size);
+        rate_control.restore(state, progress.average_size, progress.measured_bytes);
     }
-    let mut best = BestEpoch::restore(stage, &progress, &ranks)?;
+    let mut best = BestEpoch::restore(stage, checkpoint, &progress, &ranks)?;
     let mut form = Form::of(&checkpoint.model.parameters);
     let mut seconds_before = progress.seconds;
     observer.event(&Event::StageStarted {
@@ -367,6 +374,9 @@ fn run(
         agreement::check(checkpoint, stage.number, epoch + 1)?;
         let averaged = checkpoint.model.parameters.averaged();
         let result = EpochResult::measure(&averaged, streams);
+        if let Some(loss) = result.failure() {
+            return Err(TrainError::Diverged { stage: stage.number, step: (epoch + 1) * steps_per_epoch - 1, loss });
+        }
         let measured = Event::ModelMeasured {
             stage: stage.number,
             epoch: epoch + 1,
@@ -384,10 +394,9 @@ fn run(
         }
         best.consider(checkpoint, &progress)?;
         if let Some(timed) = first_timed.take() {
-            let quantized = quantizes_after.map_or(0.0, |share| 1.0 - share);
             // The clock of rank 0 decides.
             let (epochs, seconds_per_epoch) =
-                ranks.share_result(|| Ok::<_, LeaderFailed>(timed.plan(schedule, quantized)))?;
+                ranks.share_result(|| Ok::<_, LeaderFailed>(timed.plan(schedule, quantizes_after)))?;
             progress.planned_epochs = Some(epochs);
             length = Length::new(schedule, steps_per_epoch, Some(epochs));
             observer.event(&Event::EpochsPlanned { stage: stage.number, epochs, seconds_per_epoch });
@@ -395,6 +404,7 @@ fn run(
         progress.seconds = seconds_before + clock.elapsed().as_secs_f64();
         progress.rate_control = Some(rate_control.state());
         progress.average_size = rate_control.ratio();
+        progress.measured_bytes = rate_control.bytes();
         progress.best_epoch = best.epoch();
         observer.event(&Event::EpochEnded {
             stage: stage.number,
@@ -407,9 +417,8 @@ fn run(
         });
         observer.event(&measured);
         if let Some(path) = &stage.save_to {
-            checkpoint.training.progress = Some(progress.clone());
-            checkpoint.write_on_rank_0(path)?;
-            checkpoint.training.progress = None;
+            checkpoint.write_progress(path, &progress)?;
+            best.save(checkpoint, &progress)?;
         }
         (seconds_before, clock) = (progress.seconds, Instant::now());
         epoch += 1;

@@ -105,9 +105,10 @@ impl RateControl {
         Self { goal, integral, lambda, gain: PROPORTIONAL_GAIN, ratio: 0.0, bytes: None, pending: None }
     }
 
-    /// Restores the controller of an interrupted stage from [`state`](Self::state).
-    pub fn restore(&mut self, (integral, lambda): (f64, f64), ratio: f64) {
-        (self.integral, self.lambda, self.ratio) = (integral, lambda, ratio);
+    /// Restores the controller of an interrupted stage from [`state`](Self::state),
+    /// [`ratio`](Self::ratio) and [`bytes`](Self::bytes).
+    pub fn restore(&mut self, (integral, lambda): (f64, f64), ratio: f64, bytes: Option<u64>) {
+        (self.integral, self.lambda, self.ratio, self.bytes) = (integral, lambda, ratio, bytes);
     }
 
     /// State for [`restore`](Self::restore): integral part and lambda.
@@ -313,7 +314,7 @@ mod tests {
         let mut first = control_for(1000);
         first.measured(of(1100), 1000);
         let mut second = control_for(1000);
-        second.restore(first.state(), first.ratio());
+        second.restore(first.state(), first.ratio(), first.bytes());
         first.measured(of(1050), 1000);
         second.measured(of(1050), 1000);
         assert_eq!(first.state(), second.state());

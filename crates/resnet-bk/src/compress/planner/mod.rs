@@ -14,7 +14,9 @@
 //! reported text.
 //!
 //! Trials are independent, so they are spread over the ranks: candidate `i` runs on rank `i mod n`,
-//! with the batch size of one rank. All ranks get all results and choose the same student.
+//! with the batch size of one rank. All ranks get all results and choose the same student. Trials
+//! that are done are kept in a file, so that an interrupted search goes on where it was. A trial
+//! whose training diverges is never chosen.
 //!
 //! The ratio of measured to predicted bytes of the best trial corrects the width of the final
 //! table. Rate control of lambda then brings the size to the budget.
@@ -22,8 +24,10 @@
 mod candidates;
 mod search_cost;
 mod size;
+mod trials;
 
 pub use search_cost::{SearchCost, search_cost};
+pub(crate) use trials::TRIALS;
 
 use super::distill::{self, Distillation};
 use super::stage::{RunStage, StageContext};
@@ -35,7 +39,9 @@ use crate::ranks::Ranks;
 use crate::summary::{PlanSummary, Trial};
 use crate::train::{Stage, TokenStreams, TrainError, Trained, train};
 use candidates::{Candidate, candidates, smallest};
+use resnet_bk_runtime::internal::artifact::ArtifactError;
 use std::time::Instant;
+use trials::Trials;
 
 /// Tokens of a trial in the second round, as a multiple of the first round's.
 const SECOND_ROUND_FACTOR: usize = 3;
@@ -111,8 +117,8 @@ fn check_budget(config: &PlanConfig, teacher: &ModelConfig, words: usize, budget
 /// the budget.
 ///
 /// # Errors
-/// [`TrainError`] if no student fits the budget, if there is no dev slice to compare on, or if a
-/// trial fails.
+/// [`TrainError`] if no student fits the budget, if there is no dev slice to compare on, if a trial
+/// fails otherwise than by divergence, or if all diverge.
 fn plan(
     teacher: &ModelState,
     config: &PlanConfig,
@@ -126,6 +132,8 @@ fn plan(
     let goal = goal(budget);
     let mut pool = candidates(&common(config, &teacher.config, words), goal);
     let mut summary = PlanSummary { budget, trials: Vec::new(), chosen: 0, predicted_bytes: 0 };
+    let ranks = teacher.parameters.ranks();
+    let done = Trials::restore(stage, ranks)?;
     for (round, factor) in [1, SECOND_ROUND_FACTOR].into_iter().enumerate() {
         let trial_streams = split(streams, config.trial_tokens.saturating_mul(factor))?;
         // The text has no more tokens, so this round would repeat the trials of the first.
@@ -134,9 +142,13 @@ fn plan(
         }
         let first = summary.trials.len();
         let count = pool.len();
+        for candidate in &pool {
+            let tokens = trial_streams.train.len();
+            let Some(trial) = done.get(summary.trials.len(), round + 1, candidate, tokens) else { break };
+            summary.trials.push(trial);
+        }
         // Each rank runs one trial of a turn, alone.
-        let ranks = teacher.parameters.ranks();
-        for turn in pool.chunks(ranks.count()) {
+        for turn in pool[summary.trials.len() - first..].chunks(ranks.count()) {
             let run = |candidate| {
                 run_trial(teacher, config, stage, &trial_streams, candidate, round + 1, &mut Muted(&mut *observer))
             };
@@ -149,17 +161,21 @@ fn plan(
                 });
                 summary.trials.push(trial);
             }
+            done.save(&summary.trials, ranks)?;
         }
-        let mut order: Vec<usize> = (0..count).filter(|&index| pool[index].spends_budget).collect();
-        let perplexity = |index: &usize| summary.trials[first + index].perplexity;
-        order.sort_by(|a, b| perplexity(a).total_cmp(&perplexity(b)));
+        let perplexity = |index: usize| summary.trials[first + index].perplexity;
+        let compared = (0..count).filter(|&index| pool[index].spends_budget);
+        let mut order: Vec<(f64, usize)> = compared.filter_map(|index| Some((perplexity(index)?, index))).collect();
+        order.sort_by(|(a, _), (b, _)| a.total_cmp(b));
         order.truncate(config.finalists.max(1));
-        summary.chosen = first + order[0];
+        let order: Vec<usize> = order.into_iter().map(|(_, index)| index).collect();
+        let &best = order.first().ok_or(TrainError::TrialsDiverged { stage: stage.number })?;
+        summary.chosen = first + best;
         pool = order.iter().map(|&index| pool[index].clone()).collect();
     }
     let trial = &summary.trials[summary.chosen];
     let correction = trial.bytes as f64 / trial.predicted_bytes as f64;
-    let window = config.schedule.batch_size * teacher.parameters.ranks().count() * teacher.config.n_seq;
+    let window = config.schedule.batch_size * ranks.count() * teacher.config.n_seq;
     let steps = config.schedule.least_epochs() * streams.train.len() / window;
     let goal = if steps < FEW_STEPS { budget as f64 * (1.0 - FEW_STEPS_MARGIN) } else { goal };
     let chosen = pool.swap_remove(0);
@@ -177,14 +193,9 @@ fn of_all_ranks(ranks: &Ranks, own: Option<Trial>) -> Vec<Trial> {
     if ranks.are_alone() {
         return own.into_iter().collect();
     }
-    // A perplexity may be infinite, which JSON cannot hold.
-    let bits = own.as_ref().map(|trial| trial.perplexity.to_bits());
-    let sent = own.map(|trial| Trial { perplexity: 0.0, ..trial });
-    let received = ranks.gather(serde_json::to_vec(&(sent, bits)).expect("a trial is plain data"));
-    let of_rank = |bytes: &Vec<u8>| {
-        let (trial, bits): (Option<Trial>, Option<u64>) = serde_json::from_slice(bytes).expect("every rank sends one");
-        Some(Trial { perplexity: f64::from_bits(bits?), ..trial? })
-    };
+    let received = ranks.gather(serde_json::to_vec(&own).expect("a trial is plain data"));
+    let of_rank =
+        |bytes: &Vec<u8>| serde_json::from_slice::<Option<Trial>>(bytes).expect("every rank sends its trial, if any");
     received.iter().filter_map(of_rank).collect()
 }
 
@@ -231,13 +242,17 @@ fn run_trial(
     student.model.parameters.set_ranks(Ranks::alone());
     let teacher = distill::begin(&mut student, &distillation, &stage, &streams.train, observer);
     let mut objective = Distillation::new(teacher, &distillation, stage.seed);
-    let trained = train(&mut student, &stage, streams, &mut objective, observer)?;
-    Ok(Trial {
-        round,
-        student: candidate.describe(),
-        tokens: streams.train.len(),
-        predicted_bytes: candidate.bytes() as u64,
-        bytes: weights_bytes(&student.model.parameters)?,
-        perplexity: trained.valid_perplexity,
-    })
+    let predicted_bytes = candidate.bytes() as u64;
+    let trained = train(&mut student, &stage, streams, &mut objective, observer)
+        .and_then(|trained| Ok((weights_bytes(&student.model.parameters)?, Some(trained.valid_perplexity))));
+    let (bytes, perplexity) = match trained {
+        // Values or scales that are not finite cannot be packed.
+        Err(
+            TrainError::Diverged { .. }
+            | TrainError::Artifact(ArtifactError::NonFinite { .. } | ArtifactError::Scale { .. }),
+        ) => (predicted_bytes, None),
+        trained => trained?,
+    };
+    let (student, tokens) = (candidate.describe(), streams.train.len());
+    Ok(Trial { round, student, tokens, predicted_bytes, bytes, perplexity })
 }

@@ -128,6 +128,7 @@ fn remove_while(
             let (expert, usage) = least_used(shares);
             let experts = model.parameters.architecture().experts[block];
             if may_shrink(experts) && should_remove(usage, experts) {
+                let numbers = numbers_at_the_beginning(context.removals, context.stage, block, experts);
                 let merged_into = match mode {
                     RemovalMode::Drop => None,
                     RemovalMode::Merge => Some(merge::merge(&mut model.parameters, block, expert, shares)),
@@ -137,9 +138,9 @@ fn remove_while(
                     stage: context.stage,
                     step: context.step,
                     block,
-                    expert,
+                    expert: numbers[expert],
                     usage,
-                    merged_into,
+                    merged_into: merged_into.map(|other| numbers[other]),
                     reason: reason.to_owned(),
                 };
                 context.observer.event(&Event::ExpertRemoved(removal.clone()));
@@ -153,6 +154,13 @@ fn remove_while(
     }
 }
 
+/// The numbers that a block's experts had at the beginning of the stage, in their present order.
+fn numbers_at_the_beginning(removals: &[Removal], stage: usize, block: usize, experts: usize) -> Vec<usize> {
+    let of_block = removals.iter().filter(|removal| (removal.stage, removal.block) == (stage, block));
+    let removed: Vec<usize> = of_block.map(|removal| removal.expert).collect();
+    (0..experts + removed.len()).filter(|number| !removed.contains(number)).collect()
+}
+
 /// Training tokens for measuring usage: the first [`USAGE_TOKENS`].
 fn usage_sample(train: &[u32]) -> &[u32] {
     &train[..train.len().min(USAGE_TOKENS)]
@@ -162,4 +170,25 @@ fn usage_sample(train: &[u32]) -> &[u32] {
 fn least_used(usage: &[f64]) -> (usize, f64) {
     let least = usage.iter().copied().enumerate().min_by(|(_, a), (_, b)| a.total_cmp(b));
     least.expect("a block has an expert")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn experts_keep_their_numbers_until_the_end_of_a_stage() {
+        let removal = |stage: usize, block: usize, expert: usize| Removal {
+            stage,
+            step: 0,
+            block,
+            expert,
+            usage: 0.1,
+            merged_into: None,
+            reason: String::new(),
+        };
+        let removals = [removal(2, 0, 0), removal(3, 0, 1), removal(3, 1, 2), removal(3, 0, 3)];
+        assert_eq!(numbers_at_the_beginning(&removals, 3, 0, 4), [0, 2, 4, 5]);
+        assert_eq!(numbers_at_the_beginning(&removals, 4, 0, 4), [0, 1, 2, 3]);
+    }
 }

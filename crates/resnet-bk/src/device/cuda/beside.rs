@@ -71,11 +71,13 @@ impl Cuda {
         let beside = &self.0.beside;
         self.wait(self.0.stream, beside.stream);
         beside.lock().is_current = true;
-        body();
+        let result = catch_unwind(AssertUnwindSafe(body));
         let mut state = beside.lock();
         state.is_current = false;
         state.read.extend_from_slice(read);
         state.written.extend(written.iter().map(|array| array.kept()));
+        drop(state);
+        result.unwrap_or_else(|panic| resume_unwind(panic));
     }
 
     /// Runs the launches of `body` beside the main stream, after the work launched before. What it

@@ -140,6 +140,15 @@ __device__ __forceinline__ float round_to_half(float x) {
     return back;
 }
 
+// The next larger number of half precision.
+__device__ __forceinline__ float next_half(float x) {
+    u16 half;
+    float next;
+    asm("cvt.rn.f16.f32 %0, %1;" : "=h"(half) : "f"(x));
+    asm("cvt.f32.f16 %0, %1;" : "=f"(next) : "h"((u16)(half + 1)));
+    return next;
+}
+
 // x / scale rounded to the nearest code, ties to even; see kernels/rounding.rs of the runtime.
 __device__ __forceinline__ float divide_by_scale(float x, float scale) { return scale == 0.0f ? 0.0f : x / scale; }
 

@@ -2,6 +2,7 @@
 //! positions sorted by word, so no two blocks write to one row.
 
 use super::Embed;
+use crate::config::{MAX_BINS, MAX_D_MODEL};
 use crate::device::Cuda;
 use crate::device::cuda::{Arg, Array, blocks, launch};
 use crate::kernels::DropoutMask;
@@ -9,8 +10,6 @@ use crate::ops::dropout::drop;
 use crate::tape::CudaOp;
 use resnet_bk_runtime::internal::embedding::TableLayout;
 
-/// Most bins of a table.
-const BINS: usize = 16;
 /// Threads of a token's block.
 const THREADS: usize = 128;
 
@@ -20,15 +19,16 @@ const THREADS: usize = 128;
 struct Bins {
     count: u32,
     width_of_model: u32,
-    end: [u32; BINS],
-    width: [u32; BINS],
-    rows: [u32; BINS],
-    projection: [u32; BINS],
+    end: [u32; MAX_BINS],
+    width: [u32; MAX_BINS],
+    rows: [u32; MAX_BINS],
+    projection: [u32; MAX_BINS],
 }
 
 impl Bins {
     fn new(layout: &TableLayout) -> Self {
-        assert!(layout.bins.len() <= BINS && layout.d_model <= 2048, "tables of at most 16 bins and 2048 columns");
+        let (bins, width) = (layout.bins.len(), layout.d_model);
+        assert!(bins <= MAX_BINS && width <= MAX_D_MODEL, "a table of {bins} bins and {width} columns");
         let mut bins =
             Self { count: layout.bins.len() as u32, width_of_model: layout.d_model as u32, ..Self::default() };
         let (mut words, mut offset) = (0, 0);

@@ -2,6 +2,7 @@
 
 use super::{LayerNorm, RmsNorm};
 use crate::buffer::Buffer;
+use crate::config::{MAX_D_MODEL, MAX_HEADS};
 use crate::device::Cuda;
 use crate::device::cuda::{Array, launch};
 use crate::tape::CudaOp;
@@ -11,12 +12,9 @@ const ROWS: usize = 4;
 /// Rows of a block at a time in the backward pass, and the most blocks.
 const BACKWARD_ROWS: usize = 8;
 const BACKWARD_BLOCKS: usize = 128;
-/// Columns that the kernels have room for.
-const MAX_WIDTH: usize = 2048;
-
 /// Blocks of the backward pass, and room for their sums.
 fn backward_grid(cuda: &Cuda, rows: usize, width: usize) -> (usize, Array) {
-    assert!(width <= MAX_WIDTH, "rows of {width}, at most {MAX_WIDTH} on a GPU");
+    assert!(width <= MAX_D_MODEL.max(2 * MAX_HEADS), "rows of {width} numbers");
     let blocks = rows.div_ceil(BACKWARD_ROWS).min(BACKWARD_BLOCKS);
     (blocks, cuda.array(blocks * 2 * width))
 }
