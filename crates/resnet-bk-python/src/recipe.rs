@@ -12,7 +12,8 @@ macro_rules! included {
 }
 
 /// The recipes of the repository.
-const INCLUDED: [(&str, &str); 7] = included!("demo", "hundredfold", "plan", "pocket", "seed", "small", "tiny");
+const INCLUDED: [(&str, &str); 8] =
+    included!("demo", "hundredfold", "hundredfold-long", "plan", "pocket", "seed", "small", "tiny");
 
 /// Names of the included recipes.
 #[pyfunction]

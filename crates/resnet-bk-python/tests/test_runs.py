@@ -54,7 +54,7 @@ def test_dict_toml_path_and_set_are_one_recipe(quick: dict[str, Any], sentences:
 
 
 def test_the_included_recipes_are_known_by_name(sentences: list[str], tmp_path: Path) -> None:
-    assert resnet_bk.recipe_names() == ["demo", "hundredfold", "plan", "pocket", "seed", "small", "tiny"]
+    assert resnet_bk.recipe_names() == ["demo", "hundredfold", "hundredfold-long", "plan", "pocket", "seed", "small", "tiny"]
     with pytest.raises(resnet_bk.CorpusError):  # The text is too short for the demo's batches.
         resnet_bk.compress("demo", sentences[:40], tmp_path / "run")
 

@@ -266,7 +266,7 @@ mod tests {
         let heads = refused(|model| (model.heads, model.n_layers) = (1 << 10, 256), 20);
         assert!(heads.starts_with("stage 1 (train) needs at least "), "{heads}");
         assert!(heads.contains(" bytes of memory, but 8,589,934,592 are available: it grows most with "), "{heads}");
-        assert!(heads.contains("n_layers (256), heads (1,024)"), "{heads}");
+        assert!(heads.contains("n_layers (256), n_seq (128), schedule.batch_size (20), heads (1,024)"), "{heads}");
         assert!(
             refused(|model| (model.d_model, model.vocab_size) = (1 << 11, 1 << 16), 20).contains("d_model (2,048)")
         );

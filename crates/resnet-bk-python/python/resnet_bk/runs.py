@@ -96,8 +96,8 @@ def compress(
 ) -> Run:
     """Trains and compresses a model: all stages of a recipe, then the packed model ``out/model.rbk``.
 
-    :param recipe: a dict, TOML, the path of a TOML file, or ``"demo"``, ``"hundredfold"``, ``"plan"``,
-        ``"pocket"``, ``"seed"``, ``"small"``, ``"tiny"``.
+    :param recipe: a dict, TOML, the path of a TOML file, or ``"demo"``, ``"hundredfold"``,
+        ``"hundredfold-long"``, ``"plan"``, ``"pocket"``, ``"seed"``, ``"small"``, ``"tiny"``.
     :param corpus: ``"embedded"``, ``"wikitext-2"``, ``"wikitext-103"``, ``"openwebtext"``, the path of a
         folder with train.txt and valid.txt, a list of strings, a ``Dataset`` with a column ``text``, or a
         ``DatasetDict`` or dict of them with the parts ``train``, ``valid`` (or ``validation``) and ``test``.

@@ -91,7 +91,7 @@ fn line_ending_conversion_is_recognized() {
 fn excessive_sizes_are_refused_before_memory_is_allocated() {
     let message =
         message_of(forged(|[config, ..]| replace(config, r#""vocab_size":13"#, r#""vocab_size":1152921504606846976"#)));
-    let refused = "vocab_size is 1152921504606846976, but must be from 1 to 16777216";
+    let refused = "vocab_size is 1152921504606846976, but must be from 2 to 16777216";
     assert_eq!(message, format!("the architecture is not valid: {refused}"));
     // As many elements as an architecture may have, in a section of a few hundred bytes.
     let message = message_of(forged(|[config, ..]| replace(config, r#""d_ff":7"#, r#""d_ff":262144"#)));
