@@ -115,7 +115,8 @@ pub struct Schedule {
     /// from 1e-7 if that is 0.
     pub weights_bytes: Option<u64>,
     /// Whether the epoch with the lowest perplexity on the dev slice is kept instead of the last
-    /// one. The dev slice is the last 2 % of the training tokens, at most 50,000. It is then held
+    /// one. Models that are larger than `weights_bytes` by more than half a percent, or of a
+    /// planner's student, larger than its budget, do not compete. The dev slice is the last 2 % of the training tokens, at most 50,000. It is then held
     /// out of training.
     pub keep_best_epoch: bool,
     /// Decay of averaged weights, such as 0.999; 0 for none. What is measured after an epoch, chosen

@@ -8,6 +8,9 @@ use std::path::PathBuf;
 /// File name of a run's log.
 pub const METRICS: &str = "metrics.jsonl";
 
+/// Beginning of a step's line.
+const STEP: &[u8] = b"{\"event\":\"step\"";
+
 /// Writes events to a file. The file is opened at the first event, so a refused run leaves no file.
 pub(super) struct MetricsLog {
     path: PathBuf,
@@ -22,7 +25,8 @@ impl MetricsLog {
         Self { path, append: false, file: None, failure: None }
     }
 
-    /// A log that continues the log of an interrupted run.
+    /// A log that continues the log of an interrupted run. The steps of the interrupted epoch, which
+    /// runs again, are dropped.
     pub(super) fn append(path: PathBuf) -> Self {
         Self { append: true, ..Self::create(path) }
     }
@@ -66,11 +70,13 @@ fn open(path: &std::path::Path, append: bool) -> io::Result<File> {
         return File::create(path);
     }
     let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
-    // An interruption can leave an incomplete line.
+    // An interruption can leave an incomplete line, and steps of an epoch that runs again.
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes)?;
-    let whole = bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |last| last + 1);
-    file.set_len(whole as u64)?;
+    let is_kept = |line: &&[u8]| line.ends_with(b"\n") && !line.starts_with(STEP);
+    let lines: Vec<&[u8]> = bytes.split_inclusive(|&byte| byte == b'\n').collect();
+    let kept = lines.iter().rposition(|line| is_kept(&line)).map_or(0, |last| last + 1);
+    file.set_len(lines[..kept].iter().map(|line| line.len() as u64).sum())?;
     file.seek(io::SeekFrom::End(0))?;
     Ok(file)
 }
@@ -80,6 +86,30 @@ mod tests {
     use super::*;
 
     const EVENT: Event = Event::WeightsMasked { stage: 1, sparsity: 0.5 };
+
+    fn step(step: usize) -> Event {
+        let (loss, learning_rate, gradient_norm, tokens_per_second) = (1.0, 0.5, 0.1, 9.0);
+        Event::Step { stage: 1, step, loss, learning_rate, gradient_norm, tokens_per_second }
+    }
+
+    #[test]
+    fn a_step_that_runs_again_is_in_the_log_once() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("metrics.jsonl");
+        let mut log = MetricsLog::create(path.clone());
+        [step(0), EVENT, step(1), step(2)].iter().for_each(|event| log.event(event));
+        log.finish().expect("written");
+        let mut log = MetricsLog::append(path.clone());
+        [step(1), step(2), step(3)].iter().for_each(|event| log.event(event));
+        log.finish().expect("written");
+        let events: Vec<serde_json::Value> = std::fs::read_to_string(&path)
+            .expect("a log")
+            .lines()
+            .map(|line| serde_json::from_str(line).expect("an event"))
+            .collect();
+        let steps: Vec<_> = events.iter().filter_map(|event| event["step"].as_u64()).collect();
+        assert_eq!((steps, events.len()), (vec![0, 1, 2, 3], 5));
+    }
 
     #[test]
     fn an_appended_log_drops_an_incomplete_line_and_continues() {
