@@ -11,6 +11,7 @@ mod interrupt;
 mod model_file;
 mod observers;
 mod original;
+mod output;
 mod printer;
 mod processes;
 mod report;

@@ -183,9 +183,35 @@ fn files_that_are_not_models_are_described_in_errors() {
         refused(&compress, &needed);
         refused(&["export", text(path), "--out", "x.rbk"], &needed);
     }
+    // The folder is made.
+    let packed = place.path("some/new/packed.rbk");
+    stdout(&resnet_bk(&["export", text(&checkpoint), "--out", text(&packed)]), 0);
+    assert!(packed.is_file());
     refused(&["export", "demo", "--out", "x.rbk"], &["demo is an artifact, but a checkpoint is needed"]);
     compress(&readme, &[neither]);
     compress(&run, &["is a folder"]);
+}
+
+#[test]
+fn errors_about_files_and_folders_have_a_hint() {
+    let place = tempfile::tempdir().expect("a folder");
+    let file = place.path().join("README.md");
+    std::fs::write(&file, "# Text\n").expect("written");
+    let run = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/run");
+    let (file, inside) = (text(&file).to_owned(), file.join("inside"));
+    let inside = text(&inside);
+    let hint = "\n\nhint: ";
+    refused(&["report", &file], &["README.md is a file, but a folder is needed", hint]);
+    refused(&["runs", &file], &["README.md is a file, but a folder is needed", hint]);
+    refused(&["report", "--compare", run, run, "--out", inside], &["cannot make the folder", hint]);
+    refused(&["man", "--out", &file], &["cannot make the folder", hint]);
+    refused(&["export", "demo", "--safetensors", inside], &["cannot make the folder", hint]);
+    refused(&["inspect", inside], &["cannot read", hint]);
+    if cfg!(target_os = "linux") {
+        refused(&["report", "--compare", run, run, "--out", "/proc/page.html"], &["cannot write", hint]);
+        refused(&["man", "--out", "/proc/man"], &["cannot make the folder /proc/man", hint]);
+        refused(&["export", "demo", "--safetensors", "/proc/x.safetensors"], &["cannot write", hint]);
+    }
 }
 
 #[test]

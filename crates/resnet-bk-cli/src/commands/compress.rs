@@ -3,6 +3,7 @@
 use super::dry_run;
 use crate::failure::Failure;
 use crate::observers::{Progress, ProgressMode, TimeLeft, Warnings};
+use crate::output::check_run_folder;
 use crate::printer::{Printer, grouped};
 use crate::{Outcome, device, interrupt, model_file, original, report, tables};
 use anyhow::Result;
@@ -180,9 +181,7 @@ impl Run<'_> {
     pub fn execute(self, ranks: &Ranks, printer: &mut Printer) -> Result<Outcome> {
         let RunArguments { resume, no_cache, .. } = self.arguments;
         let out = self.arguments.folder();
-        if out.exists() && !out.is_dir() {
-            return Err(Failure::new(format!("{} is not a folder", out.display()), "choose another --out").into());
-        }
+        ranks.share_result(|| check_run_folder(&out, *resume))?;
         let shown = ProgressMode::resolve(self.arguments.progress);
         let device = device::open_on(ranks, self.arguments.device, shown)?;
         // The first one downloads a text for the others.
@@ -220,7 +219,7 @@ impl Run<'_> {
         let (resume, ranks) = (*resume, ranks.clone());
         let request = RunRequest { recipe, corpus, cache, out: out.clone(), resume, model, baseline, device, ranks };
         if arguments.dry_run {
-            shown.fact("timing a few steps of each stage");
+            shown.fact("checking the run, then timing a few steps of each stage");
             let forecast = pipeline::forecast(&request, &mut Warnings(shown))?;
             return dry_run::print(&forecast, arguments.json, printer);
         }

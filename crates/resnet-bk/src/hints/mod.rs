@@ -14,6 +14,7 @@
 //! ```
 
 mod corpus;
+mod file;
 mod model;
 mod recipe;
 mod run;
@@ -71,6 +72,7 @@ pub fn hint(cause: &(dyn Error + 'static)) -> Option<String> {
             .or_else(|| cause.downcast_ref().and_then(model::of_sampling))
             .or_else(|| cause.downcast_ref().and_then(model::of_runtime))
             .or_else(|| cause.downcast_ref().map(run::of_memory))
+            .or_else(|| cause.downcast_ref().map(file::of_io))
     };
     (cause.downcast_ref().map(recipe::of_recipe))
         .or_else(|| cause.downcast_ref().and_then(corpus::of_corpus))

@@ -1,6 +1,7 @@
 //! What to do about a run that could not begin, go on or finish.
 
 use super::corpus::{of_batch, of_corpus};
+use super::file::of_io;
 use super::model::{of_checkpoint, of_load};
 use crate::device::DeviceError;
 use crate::memory::MemoryError;
@@ -54,7 +55,8 @@ pub(super) fn of_run(error: &RunError) -> Option<String> {
         RunError::RanksDiffer { .. } => {
             "all processes need the same program, the same command and the same text: check what each machine has"
         }
-        RunError::Ngrams(_) | RunError::File { .. } | RunError::Leader(_) => return None,
+        RunError::File { source, .. } => of_io(source),
+        RunError::Ngrams(_) | RunError::Leader(_) => return None,
     };
     Some(hint.to_owned())
 }
