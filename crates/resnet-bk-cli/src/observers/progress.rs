@@ -268,7 +268,7 @@ impl Progress {
             Event::TrialEnded { trial, trials, result, stage } => {
                 (self.stage.number, self.stage.kind) = (*stage, StageKind::Plan);
                 self.say(&format!(
-                    "round {}, trial {trial}/{trials}: perplexity {} in {} bytes: {}",
+                    "round {}, trial {trial}/{trials}: dev perplexity {} in {} bytes: {}",
                     result.round,
                     perplexity(result.perplexity),
                     grouped(result.bytes),
