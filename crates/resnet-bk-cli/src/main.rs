@@ -14,6 +14,7 @@ mod original;
 mod output;
 mod printer;
 mod processes;
+mod recipe_changes;
 mod report;
 mod run_folder;
 mod runs;

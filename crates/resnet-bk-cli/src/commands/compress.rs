@@ -5,6 +5,7 @@ use crate::failure::Failure;
 use crate::observers::{Progress, ProgressMode, TimeLeft, Warnings};
 use crate::output::check_run_folder;
 use crate::printer::{Printer, grouped};
+use crate::recipe_changes::{explain, without_effect};
 use crate::{Outcome, device, interrupt, model_file, original, report, tables};
 use anyhow::Result;
 use clap::{Args, ValueEnum};
@@ -127,9 +128,13 @@ impl RunArguments {
 
     /// The given recipe, or the planner's, with the `--set` values.
     pub fn recipe(&self) -> Result<Recipe> {
+        self.recipe_with(&self.set)
+    }
+
+    fn recipe_with(&self, set: &[String]) -> Result<Recipe> {
         Ok(match &self.recipe {
-            Some(path) => Recipe::read(path, &self.set)?,
-            None => Recipe::parse(PLAN, "the planner's recipe", &self.set)?,
+            Some(path) => Recipe::read(path, set)?,
+            None => Recipe::parse(PLAN, "the planner's recipe", set)?,
         })
     }
 }
@@ -199,6 +204,9 @@ impl Run<'_> {
             }
             return Ok(Outcome::Done);
         }
+        for warning in without_effect(&self.arguments.set, |set| self.arguments.recipe_with(set)) {
+            shown.warning(&warning);
+        }
         if let Some(license) = &corpus.license {
             shown.fact(&format!("text: {license}"));
         }
@@ -231,7 +239,7 @@ impl Run<'_> {
         let result = pipeline::run(&request, &mut Fanout(vec![&mut progress, &mut log]));
         drop(progress);
         let logged = log.finish();
-        let summary = result?;
+        let summary = result.map_err(|error| explain(error, &request.recipe))?;
         if let Err(error) = logged {
             shown.warning(&error.to_string());
         }

@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind};
 /// For any error of the system that no other type explains.
 pub(super) fn of_io(error: &io::Error) -> &'static str {
     match error.kind() {
-        ErrorKind::NotFound => "check the path; nothing can be made in a folder that the system keeps, such as /proc",
+        ErrorKind::NotFound => "check the path, and that files can be made there",
         ErrorKind::PermissionDenied => "check the permissions of the file and of its folders, or choose another path",
         ErrorKind::ReadOnlyFilesystem => "choose a path on a disk that can be written to",
         ErrorKind::NotADirectory => "a part of the path is a file: check the path",

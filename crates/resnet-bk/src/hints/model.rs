@@ -69,6 +69,9 @@ pub(super) fn of_artifact(error: &ArtifactError) -> &'static str {
         ArtifactError::NewerFormat { .. } => {
             "update resnet-bk, or pack the model again with `resnet-bk compress --resume`"
         }
+        ArtifactError::NotAnArtifact { start, .. } if is_damaged(start) => {
+            "the start of the file was changed after it was written: copy it again, not in text mode"
+        }
         ArtifactError::NotAnArtifact { .. } => {
             "pass an artifact (RUN/model.rbk) or a checkpoint (RUN/NN-stage/model.safetensors)"
         }
@@ -79,6 +82,11 @@ pub(super) fn of_artifact(error: &ArtifactError) -> &'static str {
             "the file was changed after it was written: copy it again, or pack it again with `resnet-bk compress --resume`"
         }
     }
+}
+
+/// Whether a file begins as an artifact does, but for some bytes.
+fn is_damaged(start: &[u8]) -> bool {
+    start.windows(3).any(|bytes| bytes == b"RBK") || start.ends_with(b"\r\n\x1a\n")
 }
 
 /// Errors of the runtime's public interface, whose causes are not in the chain.

@@ -67,9 +67,12 @@ const UNTRAINED: &str =
 
 fn of_training(error: &TrainError) -> Option<String> {
     let hint = match error {
-        TrainError::Diverged { .. } => {
-            "a smaller step for the stages that name none: --set schedule.learning_rate=1e-3; \
-             or a smaller limit of the gradient: --set model.grad_clip=0.5"
+        TrainError::Diverged { stage, .. } => {
+            return Some(format!(
+                "a smaller step than that stage's, such as --set stage.{}.schedule.learning_rate=1e-3, where the recipe's \
+                 stages are numbered from 0; or a smaller limit of the gradient: --set model.grad_clip=0.5",
+                stage.saturating_sub(1)
+            ));
         }
         TrainError::NothingHeldOut { .. } => "move more text into valid.txt",
         TrainError::NoBudget => {
