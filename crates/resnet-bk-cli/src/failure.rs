@@ -76,7 +76,7 @@ mod tests {
     #[test]
     fn what_the_system_says_ends_a_sentence() {
         let error = Error::new(io::Error::from_raw_os_error(2)).context("cannot read x");
-        assert_eq!(describe(&error), "error: cannot read x: no such file or directory");
+        assert!(describe(&error).starts_with("error: cannot read x: no such file or directory\n\nhint: "));
     }
 
     #[test]
@@ -99,6 +99,12 @@ mod tests {
     fn an_error_inside_a_transparent_one_has_its_hint() {
         let error = describe(&Error::new(RunError::Train(TrainError::NoBudget)));
         assert!(error.contains("\n\nhint: --target RATIO or --bytes BYTES"), "{error}");
+    }
+
+    #[test]
+    fn a_loss_that_is_no_number_has_the_key_of_its_stage() {
+        let error = describe(&Error::new(RunError::Train(TrainError::Diverged { stage: 2, step: 7, loss: f32::NAN })));
+        assert!(error.contains("--set stage.1.schedule.learning_rate="), "{error}");
     }
 
     #[test]

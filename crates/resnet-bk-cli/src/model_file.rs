@@ -5,7 +5,7 @@ use crate::original::OriginalArguments;
 use crate::printer::note;
 use crate::shipped::{self, Shipped};
 use anyhow::{Context, Result};
-use resnet_bk::export::{self, ModelFile};
+use resnet_bk::export::{self, LoadError, ModelFile};
 use resnet_bk::memory::check_evaluation;
 use resnet_bk::pipeline::{ARTIFACT, CHECKPOINT};
 use resnet_bk_runtime::internal::architecture::{Architecture, Causality};
@@ -29,8 +29,10 @@ fn find(path: &Path) -> Result<Found> {
     if let Some(shipped) = shipped::find(path)? {
         return Ok(Found::Shipped(shipped));
     }
-    check(path)?;
-    Ok(match ModelFile::of(path)? {
+    let hides = shipped::is_hidden_by(path).then(|| {
+        format!("{0} here hides the shipped model {0}: rename it, or run the command in another folder", path.display())
+    });
+    Ok(match kind_of(path, hides.as_deref().unwrap_or(EITHER))? {
         ModelFile::Original => Found::Original,
         ModelFile::Artifact | ModelFile::Checkpoint => Found::Own,
     })
@@ -84,9 +86,16 @@ pub fn load_causal(path: &Path) -> Result<Artifact> {
     if artifact.architecture.causality == Causality::Bidirectional { not_causal() } else { Ok(artifact) }
 }
 
-/// Refuses a prompt that needs more memory than is available.
+/// Refuses a prompt that needs more memory than is available, and warns of one that the model knows no
+/// word of.
 pub fn check_prompt(artifact: &Artifact, prompt: &str) -> Result<()> {
-    let tokens = artifact.vocabulary.encode_prompt(prompt).len().max(1);
+    let vocabulary = &artifact.vocabulary;
+    let ids = vocabulary.encode_prompt(prompt);
+    let is_known = |id: &u32| *id != vocabulary.unknown() && Some(*id) != vocabulary.end_of_line();
+    if ids.contains(&vocabulary.unknown()) && !ids.iter().any(is_known) {
+        note("warning: the model knows no word of the prompt");
+    }
+    let tokens = ids.len().max(1);
     // A prompt is processed as one window of its own length.
     let architecture = Architecture { n_seq: tokens, ..artifact.architecture.clone() };
     Ok(check_evaluation(&architecture, tokens, 1)?)
@@ -94,24 +103,37 @@ pub fn check_prompt(artifact: &Artifact, prompt: &str) -> Result<()> {
 
 /// Refuses a file that is no model to train on, before any slow work begins. Returns which kind it is.
 pub fn check_model(path: &Path) -> Result<ModelFile> {
+    check_kind(path, EITHER)
+}
+
+/// The kind of a model's file, for a run to begin with. `accepted` is the hint where it is no model.
+fn check_kind(path: &Path, accepted: &str) -> Result<ModelFile> {
     if let (true, Some(checkpoint)) = (path.is_dir(), last_checkpoint(path)) {
         let hint = format!("pass the checkpoint of a stage, such as {}", checkpoint.display());
         return Err(Failure::new(format!("{} is a folder", path.display()), hint).into());
     }
-    check(path)?;
-    Ok(ModelFile::of(path)?)
+    kind_of(path, accepted)
+}
+
+/// The kind of a model's file.
+fn kind_of(path: &Path, accepted: &str) -> Result<ModelFile> {
+    check(path, accepted)?;
+    ModelFile::of(path).map_err(|error| match error {
+        LoadError::Neither { .. } => Failure::new(error.to_string(), accepted).into(),
+        error => error.into(),
+    })
 }
 
 /// Refuses what is not a checkpoint, before any slow work begins. Returns which kind it is.
 pub fn check_checkpoint(path: &Path) -> Result<ModelFile> {
     let is_shipped = matches!(shipped::find(path), Ok(Some(_)));
-    match if is_shipped { ModelFile::Artifact } else { check_model(path)? } {
+    match if is_shipped { ModelFile::Artifact } else { check_kind(path, CHECKPOINT_ALONE)? } {
         kind @ (ModelFile::Checkpoint | ModelFile::Original) => Ok(kind),
         ModelFile::Artifact => {
             let run = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
             let hint = match last_checkpoint(run) {
                 Some(checkpoint) => format!("pass the checkpoint of a stage, such as {}", checkpoint.display()),
-                None => "pass the checkpoint of a stage, RUN/NN-stage/model.safetensors".to_owned(),
+                None => CHECKPOINT_ALONE.to_owned(),
             };
             Err(Failure::new(format!("{} is an artifact, but a checkpoint is needed", path.display()), hint).into())
         }
@@ -124,10 +146,15 @@ fn last_checkpoint(run: &Path) -> Option<PathBuf> {
     stages.filter(|checkpoint| checkpoint.is_file()).max()
 }
 
-/// Refuses a path that is not a file or cannot be read.
-fn check(path: &Path) -> Result<()> {
+/// What to pass where any model will do.
+const EITHER: &str = "pass an artifact (RUN/model.rbk) or a checkpoint (RUN/NN-stage/model.safetensors)";
+/// What to pass where it must be a checkpoint.
+const CHECKPOINT_ALONE: &str = "pass the checkpoint of a stage, RUN/NN-stage/model.safetensors";
+
+/// Refuses a path that is not a file or cannot be read. `accepted` is the hint where nothing better is
+/// known.
+fn check(path: &Path, accepted: &str) -> Result<()> {
     let name = path.display();
-    let either = "pass an artifact (RUN/model.rbk) or a checkpoint (RUN/NN-stage/model.safetensors)";
     let failure = match fs::metadata(path) {
         Ok(found) if found.is_file() => match fs::File::open(path) {
             Ok(_) => return Ok(()),
@@ -140,12 +167,12 @@ fn check(path: &Path) -> Result<()> {
             let hint = match (packed.is_file(), last_checkpoint(path)) {
                 (true, _) => format!("pass {}", packed.display()),
                 (false, Some(checkpoint)) => format!("pass {}", checkpoint.display()),
-                (false, None) => "pass an artifact (model.rbk) or a checkpoint (model.safetensors)".to_owned(),
+                (false, None) => accepted.to_owned(),
             };
             Failure::new(format!("{name} is a folder"), hint)
         }
-        Ok(_) => Failure::new(format!("{name} is not an ordinary file"), either),
-        Err(error) if error.kind() == ErrorKind::NotFound => Failure::new(format!("there is no file {name}"), either),
+        Ok(_) => Failure::new(format!("{name} is not an ordinary file"), accepted),
+        Err(error) if error.kind() == ErrorKind::NotFound => Failure::new(format!("there is no file {name}"), accepted),
         Err(error) => Failure::new(
             format!("cannot read {name}: {}", system_message(&error)),
             "check the path and the permissions of its folders",

@@ -30,6 +30,7 @@ pub fn read_summary(run: &Path) -> Result<Summary> {
     let path = run.join(SUMMARY);
     let text = match fs::read_to_string(&path) {
         Ok(text) => text,
+        Err(_) if run.is_file() => return Err(is_a_file(run, A_RUN).into()),
         Err(error) if error.kind() == ErrorKind::NotFound => return Err(unfinished(run).into()),
         Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
     };
@@ -42,12 +43,17 @@ pub fn read_summary(run: &Path) -> Result<Summary> {
     })
 }
 
+/// What to pass where the folder of a run is needed.
+const A_RUN: &str = "pass the folder that was given to `resnet-bk compress --out`";
+
+/// A file where a folder is needed.
+pub fn is_a_file(path: &Path, hint: &str) -> Failure {
+    Failure::new(format!("{} is a file, but a folder is needed", path.display()), hint)
+}
+
 fn unfinished(run: &Path) -> Failure {
     if !run.exists() {
-        return Failure::new(
-            format!("there is no folder {}", run.display()),
-            "pass the folder that was given to `resnet-bk compress --out`",
-        );
+        return Failure::new(format!("there is no folder {}", run.display()), A_RUN);
     }
     if run.join(RECIPE).exists() {
         return Failure::new(
@@ -55,10 +61,7 @@ fn unfinished(run: &Path) -> Failure {
             "finish it with `resnet-bk compress --resume` and the same recipe, corpus and folder",
         );
     }
-    Failure::new(
-        format!("{} is not the folder of a run: it has no {SUMMARY}", run.display()),
-        "pass the folder that was given to `resnet-bk compress --out`",
-    )
+    Failure::new(format!("{} is not the folder of a run: it has no {SUMMARY}", run.display()), A_RUN)
 }
 
 /// The resolved recipe, if it exists.

@@ -59,6 +59,11 @@ pub fn find(argument: &Path) -> Result<Option<&'static Shipped>, Failure> {
     }
 }
 
+/// Whether an argument names a shipped model, but there is a file or folder of that name here.
+pub fn is_hidden_by(argument: &Path) -> bool {
+    argument.exists() && MODELS.iter().any(|model| Path::new(model.name) == argument)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

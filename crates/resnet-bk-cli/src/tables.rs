@@ -285,11 +285,12 @@ pub fn target(summary: &Summary) -> String {
     if parts.is_empty() {
         return "none, or the command does not check it".to_owned();
     }
+    let goals = parts.join("; ");
     // A model that does not beat the n-gram baselines reaches no target.
-    summary.worse_than_ngrams().map_or_else(
-        || format!("{}{}", parts.join("; "), reservations(summary)),
-        |sentence| format!("not reached: {sentence}"),
-    )
+    match summary.worse_than_ngrams() {
+        None => format!("{goals}{}", reservations(summary)),
+        Some(sentence) => format!("not reached: {sentence}; {goals}"),
+    }
 }
 
 /// A factor above 1 as a difference, or as a factor from 2 on.
@@ -369,6 +370,19 @@ pub fn size_breakdown(size_breakdown: &SizeBreakdown) -> Table {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_model_that_counting_beats_has_all_its_reasons() {
+        let mut summary: Summary =
+            serde_json::from_str(include_str!("../tests/data/run/summary.json")).expect("a summary");
+        summary.ngrams.bigram = 200.0;
+        let target = target(&summary);
+        for reason in ["not reached: the model predicts this text no better", "x to the best float model missed with "]
+        {
+            assert!(target.contains(reason), "{target}");
+        }
+        assert_eq!(target.matches("missed with").count(), missed(&summary).len());
+    }
 
     #[test]
     fn what_is_too_large_is_a_percentage_below_twice() {

@@ -223,6 +223,25 @@ fn runs_are_compared_in_one_page() {
     std::fs::write(copy.join("summary.json"), other).expect("written");
     let refused = resnet_bk(&["report", "--compare", text(&data), text(&copy), "--out", text(&out)]);
     assert!(stderr(&refused).contains("the second has another held-out text"), "{}", stderr(&refused));
+
+    // An earlier comparison is replaced, nothing else is.
+    std::fs::write(copy.join("summary.json"), &summary).expect("written");
+    let compare = |out: &Path| resnet_bk(&["report", "--compare", text(&data), text(&copy), "--out", text(out)]);
+    stdout(&compare(&out), 0);
+    assert!(!std::fs::read_to_string(&out).expect("a page").contains("90,000"));
+    let notes = place.path().join("notes.txt");
+    std::fs::write(&notes, "mine\n").expect("written");
+    for (path, message) in [
+        (&notes, "notes.txt exists, and report replaces no file but an earlier comparison\n\nhint: "),
+        (&copy.join("summary.json"), "summary.json exists, and report replaces no file"),
+        (&copy, "smaller is a folder\n\nhint: choose another file for --out"),
+        (&notes.join("page.html"), "\n\nhint: "),
+    ] {
+        let refused = compare(path);
+        assert!(stderr(&refused).contains(message), "{}", stderr(&refused));
+        assert_eq!(refused.status.code(), Some(2));
+    }
+    assert_eq!(std::fs::read_to_string(&notes).expect("a text"), "mine\n");
 }
 
 #[test]

@@ -43,9 +43,38 @@ fn a_dry_run_knows_the_steps_of_the_run_and_writes_nothing() {
     // What the run would refuse is refused.
     let refused = resnet_bk(&[&run[..], &["--dry-run"]].concat());
     assert!(stderr(&refused).contains("already holds a run") && refused.status.code() == Some(2));
+    assert!(!stderr(&refused).contains("timing"), "it is refused at once: {}", stderr(&refused));
     for wrong in [&["--dry-run", "--resume"][..], &["--json"]] {
         assert_eq!(resnet_bk(&[&run[..], wrong].concat()).status.code(), Some(2), "{wrong:?}");
     }
+}
+
+#[test]
+fn a_dry_run_refuses_a_folder_that_the_run_could_not_write_to() {
+    let place = Place::new();
+    let corpus = place.path("corpus");
+    let file = place.path("file");
+    std::fs::write(&file, "").expect("written");
+    let mut places = vec![(file.clone(), "file is not a folder"), (file.join("run"), "file is not a folder")];
+    if cfg!(target_os = "linux") {
+        places.push(("/proc/run".into(), "cannot write to /proc, to make /proc/run in it: "));
+        places.push(("/dev/null/run".into(), "/dev/null is not a folder"));
+    }
+    for (out, message) in places {
+        let run = ["compress", "--recipe", RECIPE, "--corpus", text(&corpus), "--out", text(&out)];
+        for more in [&[][..], &["--dry-run"]] {
+            let refused = resnet_bk(&[&run[..], more].concat());
+            let errors = stderr(&refused);
+            assert!(errors.contains(message) && errors.contains("\n\nhint: "), "{errors}");
+            assert!(refused.status.code() == Some(2) && !errors.contains("timing"), "{errors}");
+        }
+    }
+    // A folder that can be made is not made.
+    let out = place.path("some/new/run");
+    let run = ["compress", "--recipe", RECIPE, "--corpus", text(&corpus), "--out", text(&out), "--dry-run"];
+    let table = stdout(&resnet_bk(&[&run[..], &["--bytes", "100"]].concat()), 0);
+    assert!(table.contains("a file of at most 100 bytes") && table.contains("that cannot be met"), "{table}");
+    assert!(!place.path("some").exists());
 }
 
 #[test]

@@ -183,9 +183,80 @@ fn files_that_are_not_models_are_described_in_errors() {
         refused(&compress, &needed);
         refused(&["export", text(path), "--out", "x.rbk"], &needed);
     }
+    // The folder is made.
+    let packed = place.path("some/new/packed.rbk");
+    stdout(&resnet_bk(&["export", text(&checkpoint), "--out", text(&packed)]), 0);
+    assert!(packed.is_file());
+    // Neither hint names an artifact.
+    for path in [&place.path("missing"), &readme] {
+        let compress = ["compress", "--recipe", RECIPE, "--corpus", "embedded", "--out", "x", "--baseline", text(path)];
+        refused(&compress, &[stage]);
+        refused(&["export", text(path), "--out", "x.rbk"], &[stage]);
+    }
+    // A damaged start is no other kind of file.
+    for at in [0, 1, 5] {
+        let mut bytes = std::fs::read(&artifact).expect("an artifact");
+        bytes[at] ^= 1;
+        let damaged = write("start.rbk", &bytes);
+        refused(&["inspect", text(&damaged)], &["is not a sound artifact", "hint: the start of the file was changed"]);
+    }
     refused(&["export", "demo", "--out", "x.rbk"], &["demo is an artifact, but a checkpoint is needed"]);
     compress(&readme, &[neither]);
     compress(&run, &["is a folder"]);
+}
+
+#[test]
+fn values_of_a_recipe_that_change_nothing_or_too_much_are_named() {
+    let place = Place::new();
+    let run = trained(&place, &[]);
+    let corpus = place.path("corpus");
+    let train = ["train", "--recipe", RECIPE, "--corpus", text(&corpus), "--out", text(&run)];
+    refused(
+        &[&train[..], &["--resume", "--set", "stage.0.schedule.epochs=7"]].concat(),
+        &["holds a run of another recipe: ", "stage.0.schedule.epochs is 7, and the run has ", "\n\nhint: choose"],
+    );
+    let own = place.path("own.toml");
+    let recipe = "seed = 1\n[model]\npreset = \"tiny\"\n[[stage]]\nkind = \"train\"\nschedule.epochs = 1\n";
+    std::fs::write(&own, recipe).expect("written");
+    let dry = ["train", "--recipe", text(&own), "--corpus", text(&corpus), "--dry-run", "--set", "schedule.epochs=9"];
+    let output = resnet_bk(&dry);
+    let errors = stderr(&output);
+    assert!(errors.contains("warning: --set schedule.epochs=9 changes nothing: "), "{errors}");
+    assert!(errors.contains("set stage.0.schedule.epochs\n"), "{errors}");
+    let binary = place.path("binary.toml");
+    std::fs::write(&binary, b"\x89RBK\r\n").expect("written");
+    let recipe = ["train", "--recipe", text(&binary), "--corpus", text(&corpus), "--out", text(&run)];
+    refused(&recipe, &["cannot read the recipe", "it is not a text in UTF-8\n\nhint: "]);
+    std::fs::remove_file(corpus.join("valid.txt")).expect("removed");
+    refused(
+        &dry,
+        &[
+            "valid.txt is missing",
+            "hint: put the text into train.txt, one sentence or paragraph a line, and about a tenth",
+        ],
+    );
+}
+
+#[test]
+fn errors_about_files_and_folders_have_a_hint() {
+    let place = tempfile::tempdir().expect("a folder");
+    let file = place.path().join("README.md");
+    std::fs::write(&file, "# Text\n").expect("written");
+    let run = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/run");
+    let (file, inside) = (text(&file).to_owned(), file.join("inside"));
+    let inside = text(&inside);
+    let hint = "\n\nhint: ";
+    refused(&["report", &file], &["README.md is a file, but a folder is needed", hint]);
+    refused(&["runs", &file], &["README.md is a file, but a folder is needed", hint]);
+    refused(&["report", "--compare", run, run, "--out", inside], &["cannot make the folder", hint]);
+    refused(&["man", "--out", &file], &["cannot make the folder", hint]);
+    refused(&["export", "demo", "--safetensors", inside], &["cannot make the folder", hint]);
+    refused(&["inspect", inside], &["cannot read", hint]);
+    if cfg!(target_os = "linux") {
+        refused(&["report", "--compare", run, run, "--out", "/proc/page.html"], &["cannot write", hint]);
+        refused(&["man", "--out", "/proc/man"], &["cannot make the folder /proc/man", hint]);
+        refused(&["export", "demo", "--safetensors", "/proc/x.safetensors"], &["cannot write", hint]);
+    }
 }
 
 #[test]

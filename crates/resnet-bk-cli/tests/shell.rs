@@ -56,8 +56,22 @@ fn there_is_a_man_page_for_each_subcommand() {
     }
     let page = std::fs::read_to_string(out.join("resnet-bk-compress.1")).expect("a page");
     assert!(page.contains("\\-\\-dry\\-run"), "{page}");
+    // Its own pages are replaced, also those of another version.
+    let older = page.replace("compress \"", "compress 0.1.0\"");
+    std::fs::write(out.join("resnet-bk-compress.1"), older).expect("written");
+    stdout(&resnet_bk(&["man", "--out", text(&out)]), 0);
+    assert_eq!(std::fs::read_to_string(out.join("resnet-bk-compress.1")).expect("a page"), page);
+    // A page of somebody else is kept, and nothing else is written.
+    let other = place.path().join("other");
+    std::fs::create_dir(&other).expect("a folder");
+    std::fs::write(other.join("resnet-bk.1"), ".TH RESNET-BK 1\n").expect("written");
+    let refused = resnet_bk(&["man", "--out", text(&other)]);
+    let errors = stderr(&refused);
+    assert!(errors.contains("resnet-bk.1 exists, and man replaces no file but its own pages\n\nhint: "), "{errors}");
+    assert_eq!(refused.status.code(), Some(2));
+    assert_eq!(std::fs::read_dir(&other).expect("a folder").count(), 1);
     let refused = resnet_bk(&["man", "--out", text(&out.join("resnet-bk.1"))]);
-    assert!(stderr(&refused).contains("cannot write man pages to ") && refused.status.code() == Some(2));
+    assert!(stderr(&refused).contains("\n\nhint: ") && refused.status.code() == Some(2), "{}", stderr(&refused));
 }
 
 #[test]

@@ -105,5 +105,23 @@ fn a_file_with_the_name_of_a_model_wins() {
     assert_eq!(unknown.status.code(), Some(2));
     assert!(stderr(&unknown).contains("no shipped model demoo\n\nhint: shipped models: demo"), "{}", stderr(&unknown));
     std::fs::write(folder.path().join("demo"), "no model").expect("written");
-    assert!(stderr(&run("demo")).contains("demo is neither an artifact"), "{}", stderr(&run("demo")));
+    let hidden = stderr(&run("demo"));
+    assert!(hidden.contains("demo is neither an artifact"), "{hidden}");
+    assert!(hidden.contains("\n\nhint: demo here hides the shipped model demo: "), "{hidden}");
+}
+
+#[test]
+fn what_the_model_does_not_know_is_said_on_stderr() {
+    let none = resnet_bk(&["suggest", "demo", "--prompt", "I do", "--prefix", "zzzqq"]);
+    assert_eq!(stdout(&none, 0), "");
+    assert!(stderr(&none).contains("no word of the model begins with \"zzzqq\"\n"), "{}", stderr(&none));
+    for command in ["suggest", "generate"] {
+        let says = |prompt: &str| {
+            let output = resnet_bk(&[command, "demo", "--prompt", prompt]);
+            stdout(&output, 0);
+            stderr(&output).contains("warning: the model knows no word of the prompt\n")
+        };
+        assert!(says("zzzqq xxyyzz") && says("zzzqq\nxxyyzz"), "{command}");
+        assert!(!says("") && !says("the zzzqq") && !says("the"), "{command}");
+    }
 }

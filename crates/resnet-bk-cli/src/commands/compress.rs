@@ -3,7 +3,9 @@
 use super::dry_run;
 use crate::failure::Failure;
 use crate::observers::{Progress, ProgressMode, TimeLeft, Warnings};
+use crate::output::check_run_folder;
 use crate::printer::{Printer, grouped};
+use crate::recipe_changes::{explain, without_effect};
 use crate::{Outcome, device, interrupt, model_file, original, report, tables};
 use anyhow::Result;
 use clap::{Args, ValueEnum};
@@ -126,9 +128,13 @@ impl RunArguments {
 
     /// The given recipe, or the planner's, with the `--set` values.
     pub fn recipe(&self) -> Result<Recipe> {
+        self.recipe_with(&self.set)
+    }
+
+    fn recipe_with(&self, set: &[String]) -> Result<Recipe> {
         Ok(match &self.recipe {
-            Some(path) => Recipe::read(path, &self.set)?,
-            None => Recipe::parse(PLAN, "the planner's recipe", &self.set)?,
+            Some(path) => Recipe::read(path, set)?,
+            None => Recipe::parse(PLAN, "the planner's recipe", set)?,
         })
     }
 }
@@ -180,9 +186,7 @@ impl Run<'_> {
     pub fn execute(self, ranks: &Ranks, printer: &mut Printer) -> Result<Outcome> {
         let RunArguments { resume, no_cache, .. } = self.arguments;
         let out = self.arguments.folder();
-        if out.exists() && !out.is_dir() {
-            return Err(Failure::new(format!("{} is not a folder", out.display()), "choose another --out").into());
-        }
+        ranks.share_result(|| check_run_folder(&out, *resume))?;
         let shown = ProgressMode::resolve(self.arguments.progress);
         let device = device::open_on(ranks, self.arguments.device, shown)?;
         // The first one downloads a text for the others.
@@ -199,6 +203,9 @@ impl Run<'_> {
                 false => drop(pipeline::run(&request, &mut Silent)?),
             }
             return Ok(Outcome::Done);
+        }
+        for warning in without_effect(&self.arguments.set, |set| self.arguments.recipe_with(set)) {
+            shown.warning(&warning);
         }
         if let Some(license) = &corpus.license {
             shown.fact(&format!("text: {license}"));
@@ -220,7 +227,7 @@ impl Run<'_> {
         let (resume, ranks) = (*resume, ranks.clone());
         let request = RunRequest { recipe, corpus, cache, out: out.clone(), resume, model, baseline, device, ranks };
         if arguments.dry_run {
-            shown.fact("timing a few steps of each stage");
+            shown.fact("checking the run, then timing a few steps of each stage");
             let forecast = pipeline::forecast(&request, &mut Warnings(shown))?;
             return dry_run::print(&forecast, arguments.json, printer);
         }
@@ -232,7 +239,7 @@ impl Run<'_> {
         let result = pipeline::run(&request, &mut Fanout(vec![&mut progress, &mut log]));
         drop(progress);
         let logged = log.finish();
-        let summary = result?;
+        let summary = result.map_err(|error| explain(error, &request.recipe))?;
         if let Err(error) = logged {
             shown.warning(&error.to_string());
         }

@@ -70,9 +70,13 @@ fn facts(forecast: &Forecast) -> Vec<(&'static str, String)> {
     goals.extend(target.bytes.map(|bytes| format!("a file of at most {} bytes", grouped(bytes))));
     goals.extend(target.max_loss.map(|loss| format!("perplexity at most {:.1} % higher", 100.0 * loss)));
     if !goals.is_empty() {
-        let bytes = forecast
-            .target_weights_bytes
-            .map_or(String::new(), |bytes| format!("; that leaves about {} bytes for the weights", grouped(bytes)));
+        let bytes = match forecast.target_weights_bytes {
+            None => String::new(),
+            Some(0) => {
+                "; that cannot be met: the vocabulary and the rest of the file leave nothing for the weights".to_owned()
+            }
+            Some(bytes) => format!("; that leaves about {} bytes for the weights", grouped(bytes)),
+        };
         facts.push(("target", format!("{}{bytes}", goals.join(", "))));
     }
     let available =

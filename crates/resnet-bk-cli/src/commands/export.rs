@@ -2,14 +2,14 @@
 
 use crate::failure::Failure;
 use crate::original::OriginalArguments;
+use crate::output::{create_folder_of, refuse_existing, write};
 use crate::printer::{Printer, grouped, note};
 use crate::{Outcome, model_file};
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::{ArgGroup, Args};
 use resnet_bk::export::int8;
 use resnet_bk::plain_files::{CONFIG, PlainFiles, VOCABULARY};
 use resnet_bk_runtime::internal::artifact::Artifact;
-use resnet_bk_runtime::internal::replace_file::replace_file;
 use std::path::{Path, PathBuf};
 
 /// Write a model as an artifact, or as safetensors for other programs
@@ -51,7 +51,7 @@ pub fn run(arguments: &Export, printer: &mut Printer) -> Result<Outcome> {
 
 /// Packs the checkpoint and prints the artifact's size.
 fn write_artifact(arguments: &Export, out: &Path, printer: &mut Printer) -> Result<()> {
-    refuse_existing(out, "choose another path for --out")?;
+    refuse_existing(out, "export", "choose another path for --out")?;
     model_file::check_checkpoint(&arguments.model)?;
     let packed = arguments.load()?;
     let artifact = match (arguments.int8, &packed.architecture.quantization) {
@@ -62,6 +62,7 @@ fn write_artifact(arguments: &Export, out: &Path, printer: &mut Printer) -> Resu
             return Err(Failure::new(message, "leave out --int8, or pass the checkpoint of a `train` stage").into());
         }
     };
+    create_folder_of(out)?;
     artifact.write(out)?;
     let sizes = artifact.size_breakdown()?;
     printer.line(format_args!(
@@ -77,7 +78,7 @@ fn write_artifact(arguments: &Export, out: &Path, printer: &mut Printer) -> Resu
 fn write_plain_files(arguments: &Export, weights: &Path) -> Result<()> {
     let paths = [weights.with_file_name(VOCABULARY), weights.with_file_name(CONFIG), weights.to_owned()];
     for path in &paths {
-        refuse_existing(path, "choose another folder for --safetensors")?;
+        refuse_existing(path, "export", "choose another folder for --safetensors")?;
     }
     if paths[..2].iter().any(|path| path == weights) {
         let message = format!("{} is the name of a file beside the weights", weights.display());
@@ -85,9 +86,7 @@ fn write_plain_files(arguments: &Export, weights: &Path) -> Result<()> {
     }
     let files = PlainFiles::new(&arguments.load()?)?;
     for (path, bytes) in paths.iter().zip([files.vocabulary.as_bytes(), files.config.as_bytes(), &files.weights]) {
-        let folder = path.parent().map_or(Ok(()), std::fs::create_dir_all);
-        let written = folder.and_then(|()| replace_file(path, bytes));
-        written.with_context(|| format!("cannot write {}", path.display()))?;
+        write(path, bytes)?;
     }
     let [vocabulary, config, weights] = paths.map(|path| path.display().to_string());
     note(&format!("written: {weights}, {config}, {vocabulary}"));
@@ -97,12 +96,5 @@ fn write_plain_files(arguments: &Export, weights: &Path) -> Result<()> {
 impl Export {
     fn load(&self) -> Result<Artifact> {
         model_file::load(&self.model, &self.original, self.corpus.as_deref())
-    }
-}
-
-fn refuse_existing(path: &Path, hint: &str) -> Result<(), Failure> {
-    match path.exists() {
-        true => Err(Failure::new(format!("{} exists, and export replaces no file", path.display()), hint)),
-        false => Ok(()),
     }
 }

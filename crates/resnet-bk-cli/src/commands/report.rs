@@ -16,7 +16,7 @@ pub struct Report {
     /// Compare these runs instead, in one table and one picture
     #[arg(long, value_name = "RUN", num_args = 2.., requires = "out", conflicts_with = "run")]
     compare: Vec<PathBuf>,
-    /// The page that compares them
+    /// The page that compares them; of existing files, only such a page is replaced
     #[arg(long, value_name = "FILE", requires = "compare")]
     out: Option<PathBuf>,
 }

@@ -3,6 +3,7 @@
 use crate::Outcome;
 use crate::failure::Failure;
 use crate::printer::{Printer, Table, grouped, note, perplexity, ratio};
+use crate::run_folder::is_a_file;
 use crate::runs::{RunEntry, Runs, State};
 use anyhow::Result;
 use clap::Args;
@@ -25,6 +26,9 @@ pub fn run(arguments: &RunsArguments, printer: &mut Printer) -> Result<Outcome> 
     let folder = &arguments.folder;
     if !folder.is_dir() {
         let hint = "pass a folder that holds folders of runs, such as the parent of --out";
+        if folder.is_file() {
+            return Err(is_a_file(folder, hint).into());
+        }
         return Err(Failure::new(format!("there is no folder {}", folder.display()), hint).into());
     }
     let found = Runs::find(folder);

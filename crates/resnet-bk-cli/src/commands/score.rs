@@ -18,7 +18,7 @@ use std::path::PathBuf;
 /// the largest log-probability; to compare sentences of different lengths, divide it by the tokens.
 #[derive(Args)]
 pub struct Score {
-    /// An artifact or a checkpoint
+    /// An artifact, a checkpoint or the name of a shipped model
     model: PathBuf,
     /// A text file; - reads standard input
     #[arg(long, value_name = "FILE")]

@@ -1,6 +1,6 @@
 //! `resnet-bk suggest`: the most probable next words.
 
-use crate::printer::Printer;
+use crate::printer::{Printer, note};
 use crate::{Outcome, arguments, model_file};
 use anyhow::Result;
 use clap::Args;
@@ -39,6 +39,9 @@ pub fn run(arguments: &Suggest, printer: &mut Printer) -> Result<Outcome> {
         "" => suggest(&model, vocabulary, prompt, *top)?,
         prefix => suggest_with_prefix(&model, vocabulary, prompt, prefix, *top)?,
     };
+    if suggestions.is_empty() {
+        note(&format!("no word of the model begins with {prefix:?}"));
+    }
     if arguments.json {
         printer.json(&suggestions)?;
         return Ok(Outcome::Done);

@@ -8,12 +8,12 @@ use super::page::{document, sentence};
 use super::tradeoff::{self, Model, View};
 use super::twice;
 use crate::failure::Failure;
+use crate::output::{self, refuse_others};
 use crate::printer::{Table, change, grouped, perplexity, ratio, seconds};
 use crate::run_folder::read_summary;
 use crate::tables::{mark, ngrams};
-use anyhow::{Context, Result};
+use anyhow::Result;
 use resnet_bk::summary::{Measured, Summary};
-use resnet_bk_runtime::internal::replace_file::replace_file;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -23,15 +23,28 @@ struct Run {
     summary: Summary,
 }
 
-/// Writes the page that compares these runs.
+/// Writes the page that compares these runs. Of existing files, it replaces only such a page.
 pub fn write(folders: &[PathBuf], out: &Path) -> Result<()> {
+    let hint = "choose another file for --out, such as compared.html";
+    refuse_others(out, "report", "an earlier comparison", hint, is_comparison)?;
     let runs = read(folders)?;
     check(&runs)?;
     let page = render(&runs)?;
-    if let Some(folder) = out.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
-    }
-    replace_file(out, page.as_bytes()).with_context(|| format!("cannot write {}", out.display()))
+    output::write(out, page.as_bytes())
+}
+
+/// Title of the page.
+fn title(runs: usize) -> String {
+    format!("ResNet-BK: {runs} {COMPARED}")
+}
+
+/// Last words of the title, by which a page is recognized.
+const COMPARED: &str = "runs compared";
+
+/// Whether a file that begins like this is such a page.
+fn is_comparison(start: &str) -> bool {
+    let title = start.split_once("<title>").and_then(|(_, rest)| rest.split_once("</title>"));
+    title.is_some_and(|(title, _)| title.starts_with("ResNet-BK: ") && title.ends_with(COMPARED))
 }
 
 /// The runs, named by their folders: by the last part of the path if that tells them apart.
@@ -80,7 +93,7 @@ fn have_one_training_text(runs: &[Run]) -> bool {
 }
 
 fn render(runs: &[Run]) -> Result<String> {
-    let title = format!("ResNet-BK: {} runs compared", runs.len());
+    let title = title(runs.len());
     let corpus = &runs[0].summary.corpus;
     let mut body = format!(
         "<h1>{}</h1>\n<p>{}: {} held-out tokens in {} words.</p>\n",

@@ -104,14 +104,17 @@ fn verdict(summary: &Summary) -> String {
         ),
         _ => format!("<p class=\"result\">Perplexity <b>{found}</b>; {against} was not measured on this text.</p>\n"),
     };
+    // Why counting predicts as well is said among the warnings below.
+    let failed = if summary.worse_than_ngrams().is_some() { "<p class=\"missed\">Failed.</p>\n" } else { "" };
+    let missed = missed(summary);
     let target = match summary.target_reached {
-        // The reason is shown among the warnings below.
-        _ if summary.worse_than_ngrams().is_some() => "<p class=\"missed\">Failed.</p>\n".to_owned(),
-        None => String::new(),
         Some(true) => format!("<p class=\"reached\">Target reached{}.</p>\n", escape(&reservations(summary))),
-        Some(false) => format!("<p class=\"missed\">Target missed: {}.</p>\n", escape(&missed(summary).join("; "))),
+        Some(false) if !missed.is_empty() => {
+            format!("<p class=\"missed\">Target missed: {}.</p>\n", escape(&missed.join("; ")))
+        }
+        _ => String::new(),
     };
-    result + &target
+    result + failed + &target
 }
 
 /// Capitalizes the first letter.
@@ -195,8 +198,13 @@ mod tests {
         assert!(verdict(&summary).contains("than the best float model in float32"), "{}", verdict(&summary));
         summary.target_reached = Some(true);
         assert!(verdict(&summary).contains("Target reached"));
+        // The run then misses its target, whatever its size.
         summary.ngrams.bigram = 200.0;
-        assert!(!verdict(&summary).contains("reached") && verdict(&summary).contains("Failed"));
+        summary.target_reached = Some(false);
+        assert!(!verdict(&summary).contains("reached"), "{}", verdict(&summary));
+        for reason in ["Failed.", "Target missed: the ratio"] {
+            assert!(verdict(&summary).contains(reason), "{}", verdict(&summary));
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 mod time;
 
 use crate::run_folder::{StageLog, read_metrics, read_recipe, read_summary};
+use crate::tables::missed;
 use anyhow::Result;
 use resnet_bk::config::{Recipe, StageKind};
 use resnet_bk::observer::METRICS;
@@ -151,7 +152,8 @@ fn figures(summary: &Summary) -> Figures {
         bytes_weights: summary.artifact.bytes_weights,
         ratio: summary.ratio,
         verdict: match (summary.worse_than_ngrams(), summary.target_reached) {
-            (Some(_), _) => "no better than counts",
+            (Some(_), _) if missed(summary).is_empty() => "no better than counts",
+            (Some(_), _) => "missed; no better than counts",
             (None, Some(true)) => "reached",
             (None, Some(false)) => "missed",
             (None, None) => "no target",

@@ -25,9 +25,11 @@ pub(super) fn of_corpus(error: &CorpusError) -> Option<String> {
             return Some(format!("build resnet-bk with `--features hub`, or {}", manual(origin)));
         }
         CorpusError::NotAFolder { .. } => "pass the folder that holds it, with train.txt and valid.txt in it",
-        CorpusError::Missing { .. } | CorpusError::NothingOnASide { .. } => {
-            "`--corpus embedded` needs no file and no network"
+        CorpusError::Missing { .. } => {
+            "put the text into train.txt, one sentence or paragraph a line, and about a tenth of it into valid.txt \
+             instead; `--corpus embedded` needs no file and no network"
         }
+        CorpusError::NothingOnASide { .. } => "`--corpus embedded` needs no file and no network",
         CorpusError::Read { .. } => "check the path and its permissions",
         CorpusError::Changed { .. } => "run the same command again when nothing writes to the file any more",
         CorpusError::NotUtf8 { .. } => "convert the file to UTF-8",

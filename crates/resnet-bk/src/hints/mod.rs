@@ -14,6 +14,7 @@
 //! ```
 
 mod corpus;
+mod file;
 mod model;
 mod recipe;
 mod run;
@@ -48,6 +49,9 @@ pub fn message<'a>(causes: impl Iterator<Item = &'a (dyn Error + 'static)>) -> S
 
 /// What the system says, as the end of a sentence: `no such file or directory`.
 pub fn system_message(error: &io::Error) -> String {
+    if error.kind() == io::ErrorKind::InvalidData {
+        return "it is not a text in UTF-8".to_owned();
+    }
     let message = error.to_string();
     let message = message.split(" (os error ").next().unwrap_or_default();
     let mut letters = message.chars();
@@ -71,6 +75,7 @@ pub fn hint(cause: &(dyn Error + 'static)) -> Option<String> {
             .or_else(|| cause.downcast_ref().and_then(model::of_sampling))
             .or_else(|| cause.downcast_ref().and_then(model::of_runtime))
             .or_else(|| cause.downcast_ref().map(run::of_memory))
+            .or_else(|| cause.downcast_ref().map(file::of_io))
     };
     (cause.downcast_ref().map(recipe::of_recipe))
         .or_else(|| cause.downcast_ref().and_then(corpus::of_corpus))

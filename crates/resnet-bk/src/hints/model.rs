@@ -1,5 +1,6 @@
 //! What to do about a model's file, and about values that no text can be drawn with.
 
+use super::file::of_io;
 use crate::checkpoint::CheckpointError;
 use crate::export::LoadError;
 use crate::original::{Fault, OriginalError};
@@ -7,6 +8,7 @@ use resnet_bk_runtime::Error;
 use resnet_bk_runtime::internal::artifact::ArtifactError;
 use resnet_bk_runtime::internal::model::ModelError;
 use resnet_bk_runtime::internal::sample::SampleError;
+use std::io::ErrorKind;
 
 pub(super) fn of_load(error: &LoadError) -> Option<&'static str> {
     match error {
@@ -24,6 +26,7 @@ pub(super) fn of_load(error: &LoadError) -> Option<&'static str> {
 pub(super) fn of_checkpoint(error: &CheckpointError) -> &'static str {
     match error {
         CheckpointError::Read { .. } => "pass RUN/NN-stage/model.safetensors of a run",
+        CheckpointError::Write { source, .. } if source.kind() != ErrorKind::StorageFull => of_io(source),
         CheckpointError::Write { .. } => "make room: `--resume` then goes on from the last epoch that was written",
         CheckpointError::Damaged { .. } => {
             "the file was changed after it was written: copy it again, or remove its stage's folder and train that stage again with --resume"
@@ -66,16 +69,24 @@ pub(super) fn of_artifact(error: &ArtifactError) -> &'static str {
         ArtifactError::NewerFormat { .. } => {
             "update resnet-bk, or pack the model again with `resnet-bk compress --resume`"
         }
+        ArtifactError::NotAnArtifact { start, .. } if is_damaged(start) => {
+            "the start of the file was changed after it was written: copy it again, not in text mode"
+        }
         ArtifactError::NotAnArtifact { .. } => {
             "pass an artifact (RUN/model.rbk) or a checkpoint (RUN/NN-stage/model.safetensors)"
         }
         ArtifactError::UnknownFormat { .. } => "pack the run's model again: `resnet-bk compress --resume`",
         ArtifactError::Read { .. } => "check the path and its permissions",
-        ArtifactError::Write { .. } => "make room or choose another --out",
+        ArtifactError::Write { source, .. } => of_io(source),
         _ => {
             "the file was changed after it was written: copy it again, or pack it again with `resnet-bk compress --resume`"
         }
     }
+}
+
+/// Whether a file begins as an artifact does, but for some bytes.
+fn is_damaged(start: &[u8]) -> bool {
+    start.windows(3).any(|bytes| bytes == b"RBK") || start.ends_with(b"\r\n\x1a\n")
 }
 
 /// Errors of the runtime's public interface, whose causes are not in the chain.

@@ -1,6 +1,7 @@
 //! What to do about a run that could not begin, go on or finish.
 
 use super::corpus::{of_batch, of_corpus};
+use super::file::of_io;
 use super::model::{of_checkpoint, of_load};
 use crate::device::DeviceError;
 use crate::memory::MemoryError;
@@ -55,7 +56,8 @@ pub(super) fn of_run(error: &RunError) -> Option<String> {
         RunError::RanksDiffer { .. } => {
             "all processes need the same program, the same command and the same text: check what each machine has"
         }
-        RunError::Ngrams(_) | RunError::File { .. } | RunError::Leader(_) => return None,
+        RunError::File { source, .. } => of_io(source),
+        RunError::Ngrams(_) | RunError::Leader(_) => return None,
     };
     Some(hint.to_owned())
 }
@@ -66,9 +68,12 @@ const UNTRAINED: &str =
 
 fn of_training(error: &TrainError) -> Option<String> {
     let hint = match error {
-        TrainError::Diverged { .. } => {
-            "a smaller step for the stages that name none: --set schedule.learning_rate=1e-3; \
-             or a smaller limit of the gradient: --set model.grad_clip=0.5"
+        TrainError::Diverged { stage, .. } => {
+            return Some(format!(
+                "a smaller step than that stage's, such as --set stage.{}.schedule.learning_rate=1e-3, where the recipe's \
+                 stages are numbered from 0; or a smaller limit of the gradient: --set model.grad_clip=0.5",
+                stage.saturating_sub(1)
+            ));
         }
         TrainError::TrialsDiverged { .. } => {
             "a smaller learning_rate for the plan stage, as in --set stage.1.schedule.learning_rate=1e-3 (stages are counted from 0)"

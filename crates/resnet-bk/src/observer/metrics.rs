@@ -75,7 +75,7 @@ fn open(path: &std::path::Path, append: bool) -> io::Result<File> {
     file.read_to_end(&mut bytes)?;
     let is_kept = |line: &&[u8]| line.ends_with(b"\n") && !line.starts_with(STEP);
     let lines: Vec<&[u8]> = bytes.split_inclusive(|&byte| byte == b'\n').collect();
-    let kept = lines.iter().rposition(|line| is_kept(&line)).map_or(0, |last| last + 1);
+    let kept = lines.iter().rposition(|line| is_kept(line)).map_or(0, |last| last + 1);
     file.set_len(lines[..kept].iter().map(|line| line.len() as u64).sum())?;
     file.seek(io::SeekFrom::End(0))?;
     Ok(file)
