@@ -163,11 +163,18 @@ impl Architecture {
                 "empty",
                 "at least one number of levels",
             )?;
-            let parts =
-                [learned.projection, learned.expert, learned.router, learned.mixer, learned.bias, learned.small];
-            for &levels in learned.embedding.iter().chain(&parts) {
-                let allowed = "odd, from 3 to 65535";
-                require(levels >= 3 && levels % 2 == 1, "levels of quantization.learned", levels, allowed)?;
+            let bins = learned.embedding.iter().enumerate().map(|(bin, &levels)| (format!("embedding[{bin}]"), levels));
+            let parts = [
+                ("projection", learned.projection),
+                ("expert", learned.expert),
+                ("router", learned.router),
+                ("mixer", learned.mixer),
+                ("bias", learned.bias),
+                ("small", learned.small),
+            ];
+            for (part, levels) in bins.chain(parts.map(|(part, levels)| (part.to_owned(), levels))) {
+                let field = format!("quantization.learned.{part}");
+                require(levels >= 3 && levels % 2 == 1, &field, levels, "odd, from 3 to 65535")?;
             }
         }
         require(policy.group_size > 0, "quantization.group_size", policy.group_size, "at least 1")

@@ -73,9 +73,9 @@ fn open(path: &std::path::Path, append: bool) -> io::Result<File> {
     // An interruption can leave an incomplete line, and steps of an epoch that runs again.
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes)?;
-    let is_kept = |line: &&[u8]| line.ends_with(b"\n") && !line.starts_with(STEP);
     let lines: Vec<&[u8]> = bytes.split_inclusive(|&byte| byte == b'\n').collect();
-    let kept = lines.iter().rposition(|line| is_kept(line)).map_or(0, |last| last + 1);
+    let last = lines.iter().rposition(|line| line.ends_with(b"\n") && !line.starts_with(STEP));
+    let kept = last.map_or(0, |last| last + 1);
     file.set_len(lines[..kept].iter().map(|line| line.len() as u64).sum())?;
     file.seek(io::SeekFrom::End(0))?;
     Ok(file)

@@ -267,7 +267,7 @@ fn range(key: &str, kind: &Kind) -> String {
         let Some((place, allowed)) = error.split_once("but must be ") else { continue };
         // Skip other keys that become invalid too; they have their own rows.
         let allowed = with_separators(allowed.split(": ").next().unwrap_or(allowed));
-        let is_this = [format!("{name} is "), format!("{name}["), "levels of".to_owned()];
+        let is_this = [format!("{name} is "), format!("{name}[")];
         if is_this.iter().any(|name| place.contains(name)) && !found.contains(&allowed) {
             found.push(allowed);
         }
