@@ -303,7 +303,7 @@ fn sizes_that_do_not_fit_in_memory_are_refused_before_they_are_allocated() {
     // Within the limits of a model, but about 0.6 TB of activations.
     let sizes = [
         "--set",
-        "model.heads=65536",
+        "model.heads=1024",
         "--set",
         "model.eta=1.0",
         "--set",
@@ -311,7 +311,7 @@ fn sizes_that_do_not_fit_in_memory_are_refused_before_they_are_allocated() {
         "--set",
         "model.d_model=4",
         "--set",
-        "schedule.batch_size=200",
+        "schedule.batch_size=12800",
         "--set",
         "model.num_experts=1",
     ];
@@ -322,7 +322,7 @@ fn sizes_that_do_not_fit_in_memory_are_refused_before_they_are_allocated() {
             "stage 1 (train) needs at least ",
             " bytes of memory, but ",
             " are available: it grows most with ",
-            "heads (65,536)",
+            "heads (1,024)",
             "hint: ",
         ],
     );
@@ -330,7 +330,7 @@ fn sizes_that_do_not_fit_in_memory_are_refused_before_they_are_allocated() {
     assert!(!out.exists());
     refused(
         &[&train[..], &["--set", "model.heads=1000000000000"]].concat(),
-        &["heads is 1000000000000", "from 1 to 65,536"],
+        &["heads is 1000000000000", "from 1 to 1,024"],
     );
 }
 
