@@ -124,6 +124,26 @@ fn an_interrupted_search_keeps_its_trials() {
 }
 
 #[test]
+fn trials_of_another_text_run_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let list = || recipe(&[("train", ""), ("plan", PLAN)]);
+    let whole = run(&request(list(), bytes(8_000), &folder.path().join("whole")), &mut Silent).unwrap();
+    let out = folder.path().join("out");
+    let broken = std::panic::catch_unwind(|| {
+        let _ = run(&request(list(), bytes(8_000), &out), &mut Trials { seen: 0, interrupt_after: Some(2) });
+    });
+    assert!(broken.is_err(), "the search was not interrupted");
+    let file = out.join("02-plan/trials.json");
+    let mut saved: serde_json::Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    saved["text"]["train"] = "of another text".into();
+    std::fs::write(&file, saved.to_string()).unwrap();
+    let mut rest = Trials { seen: 0, interrupt_after: None };
+    let resumed = RunRequest { resume: true, ..request(list(), bytes(8_000), &out) };
+    assert_eq!(run(&resumed, &mut rest).unwrap().plan, whole.plan);
+    assert_eq!(rest.seen, whole.plan.unwrap().trials.len());
+}
+
+#[test]
 fn trials_that_diverge_are_never_chosen() {
     let folder = tempfile::tempdir().unwrap();
     let diverging = format!("{PLAN}\nschedule.learning_rate = 1e20\nschedule.warmup = 0.0");

@@ -9,7 +9,7 @@ use resnet_bk::corpus::{Cache, Corpus};
 use resnet_bk::device::Device;
 use resnet_bk::evaluate::evaluate_model;
 use resnet_bk::observer::{Event, Silent};
-use resnet_bk::pipeline::{GivenModel, RunError, RunRequest, run};
+use resnet_bk::pipeline::{GivenModel, RunError, RunRequest, forecast, run};
 use resnet_bk::ranks::Ranks;
 use resnet_bk::summary::{Baseline, Summary};
 use resnet_bk_runtime::internal::artifact::Artifact;
@@ -132,6 +132,24 @@ fn a_shorter_recipe_cannot_resume_a_longer_run() {
     run(&request(&stages, folder.path()), &mut Silent).unwrap();
     let shorter = run(&RunRequest { resume: true, ..request(&stages[..1], folder.path()) }, &mut Silent);
     assert!(matches!(shorter, Err(RunError::OtherRecipe { .. })), "{shorter:?}");
+}
+
+#[test]
+fn a_size_beyond_the_target_is_warned_of_before_training() {
+    let folder = tempfile::tempdir().unwrap();
+    let warned = |bytes: u64| {
+        let qat = format!("schedule.weights_bytes = {bytes}\nquantization.learned = {{}}");
+        let mut request = request(&[("train", ""), ("qat", &qat)], folder.path());
+        request.recipe.target = Target { ratio: Some(10.0), ..Target::default() };
+        let forecast = forecast(&request, &mut Silent).unwrap();
+        let float32 = forecast.stages[0].float32_bytes;
+        let beyond = format!("the qat stage aims for {bytes} bytes of weights, but the target allows {}", float32 / 10);
+        (float32, forecast.warnings.iter().any(|warning| warning.starts_with(&beyond)))
+    };
+    let (float32, too_large) = warned(1_000_000);
+    assert!(too_large);
+    assert!(!warned(float32 / 10).1);
+    assert!(warned(float32 / 10 + 1).1);
 }
 
 #[test]

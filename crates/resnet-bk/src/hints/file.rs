@@ -15,7 +15,12 @@ pub(super) fn of_io(error: &io::Error) -> &'static str {
             "make room, or choose a path on another disk"
         }
         ErrorKind::InvalidInput | ErrorKind::InvalidFilename => "choose a shorter path of ordinary characters",
-        ErrorKind::InvalidData => "the file is not UTF-8: check the path, or convert it",
+        _ if is_not_utf8(error) => "the file is not UTF-8: check the path, or convert it",
         _ => "check the path and its permissions, and that the disk has room",
     }
+}
+
+/// Whether a file was read as text and is none.
+pub(super) fn is_not_utf8(error: &io::Error) -> bool {
+    error.kind() == ErrorKind::InvalidData && error.to_string().contains("UTF-8")
 }

@@ -49,7 +49,7 @@ pub fn message<'a>(causes: impl Iterator<Item = &'a (dyn Error + 'static)>) -> S
 
 /// What the system says, as the end of a sentence: `no such file or directory`.
 pub fn system_message(error: &io::Error) -> String {
-    if error.kind() == io::ErrorKind::InvalidData {
+    if file::is_not_utf8(error) {
         return "it is not a text in UTF-8".to_owned();
     }
     let message = error.to_string();

@@ -68,15 +68,12 @@ const UNTRAINED: &str =
 
 fn of_training(error: &TrainError) -> Option<String> {
     let hint = match error {
-        TrainError::Diverged { stage, .. } => {
+        TrainError::Diverged { stage, .. } | TrainError::TrialsDiverged { stage } => {
             return Some(format!(
                 "a smaller step than that stage's, such as --set stage.{}.schedule.learning_rate=1e-3, where the recipe's \
                  stages are numbered from 0; or a smaller limit of the gradient: --set model.grad_clip=0.5",
                 stage.saturating_sub(1)
             ));
-        }
-        TrainError::TrialsDiverged { .. } => {
-            "a smaller learning_rate for the plan stage, as in --set stage.1.schedule.learning_rate=1e-3 (stages are counted from 0)"
         }
         TrainError::NothingHeldOut { .. } => "move more text into valid.txt",
         TrainError::NoBudget => {

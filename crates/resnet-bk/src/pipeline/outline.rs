@@ -34,9 +34,7 @@ impl Run<'_> {
         let quantization = self.checkpoint.model.parameters.architecture().quantization.as_ref();
         let mut has_learned_scales = quantization.is_some_and(|policy| policy.learned.is_some());
         let (mut requested, mut is_controlled) = (None, false);
-        // Float32 bytes of the models that are trained.
-        let mut trained = Vec::new();
-        let mut outline = Vec::new();
+        let mut outline: Vec<StageOutline> = Vec::new();
         for &stage in stages {
             has_learned_scales = stage.has_learned_scales(has_learned_scales);
             if let Some(bytes) = stage.schedule().weights_bytes {
@@ -53,14 +51,12 @@ impl Run<'_> {
                 allowed,
                 kind: stage.kind(),
             })?;
+            let trained: Vec<u64> = outline.iter().filter_map(StageOutline::trained_bytes).collect();
             let budget = match stage.runner().needs_budget() {
                 true => self.check_budget(stage.runner(), &model, &trained)?,
                 false => None,
             };
             let after = ModelConfig { vocab_size: words, ..stage.model_after(&model) };
-            if stage.kind() == StageKind::Train {
-                trained.push(4 * after.architecture().parameter_count() as u64);
-            }
             let least = stage.runner().shortest_streams(&self.text.streams)?;
             let batch_size = stage.schedule().batch_size;
             let windows = stage.schedule().windows(after.n_seq);

@@ -62,7 +62,7 @@ impl RunStage for PlanConfig {
             _ => {
                 let budget = stage.budget.ok_or(TrainError::NoBudget)?;
                 let started = Instant::now();
-                let (distillation, summary) = plan(&checkpoint.model, self, stage, streams, budget, observer)?;
+                let (distillation, summary) = plan(checkpoint, self, stage, streams, budget, observer)?;
                 let teacher = distill::begin(checkpoint, &distillation, stage, &streams.train, observer);
                 checkpoint.history.plan = Some(Plan { summary, distillation: distillation.clone() });
                 // Save the choice, so that an interrupted run does not repeat the trials.
@@ -113,27 +113,28 @@ fn check_budget(config: &PlanConfig, teacher: &ModelConfig, words: usize, budget
     }
 }
 
-/// Chooses the best student whose weights take at most `budget` bytes. It may be far smaller than
+/// Chooses the best student of the checkpoint's model whose weights take at most `budget` bytes. It may be far smaller than
 /// the budget.
 ///
 /// # Errors
 /// [`TrainError`] if no student fits the budget, if there is no dev slice to compare on, if a trial
 /// fails otherwise than by divergence, or if all diverge.
 fn plan(
-    teacher: &ModelState,
+    checkpoint: &Checkpoint,
     config: &PlanConfig,
     stage: &Stage,
     streams: &TokenStreams,
     budget: u64,
     observer: &mut dyn Observer,
 ) -> Result<(DistillConfig, PlanSummary), TrainError> {
+    let teacher = &checkpoint.model;
     let words = teacher.vocabulary.len();
     check_budget(config, &teacher.config, words, budget)?;
     let goal = goal(budget);
     let mut pool = candidates(&common(config, &teacher.config, words), goal);
     let mut summary = PlanSummary { budget, trials: Vec::new(), chosen: 0, predicted_bytes: 0 };
     let ranks = teacher.parameters.ranks();
-    let done = Trials::restore(stage, ranks)?;
+    let done = Trials::restore(stage, checkpoint.history.text.as_ref(), ranks)?;
     for (round, factor) in [1, SECOND_ROUND_FACTOR].into_iter().enumerate() {
         let trial_streams = split(streams, config.trial_tokens.saturating_mul(factor))?;
         // The text has no more tokens, so this round would repeat the trials of the first.

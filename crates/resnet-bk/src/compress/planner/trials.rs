@@ -1,33 +1,47 @@
-//! The trials of a planner that are done, kept in a file across an interruption.
+//! The trials of a planner that are done, kept in a file across an interruption, with the text that they
+//! are of.
 
 use super::candidates::Candidate;
 use crate::checkpoint::CheckpointError;
+use crate::corpus::TextFingerprint;
 use crate::ranks::Ranks;
 use crate::summary::Trial;
 use crate::train::{Stage, TrainError};
 use resnet_bk_runtime::internal::replace_file::replace_file;
+use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
 /// File with the trials, next to the stage's checkpoint. It is removed at the end of the stage.
 pub(crate) const TRIALS: &str = "trials.json";
 
-/// Trials in the order of the search.
+/// The trials of an interrupted search, and where to keep those of this one.
 pub(super) struct Trials {
     /// `None` keeps nothing.
     file: Option<PathBuf>,
+    text: Option<TextFingerprint>,
     done: Vec<Trial>,
 }
 
+/// What the file holds.
+#[derive(Serialize, Deserialize)]
+struct Saved {
+    text: Option<TextFingerprint>,
+    /// In the order of the search.
+    trials: Vec<Trial>,
+}
+
 impl Trials {
-    /// The trials of an interrupted search.
-    pub(super) fn restore(stage: &Stage, ranks: &Ranks) -> Result<Self, TrainError> {
+    /// Reads the trials that an interrupted search of this text has done.
+    pub(super) fn restore(stage: &Stage, text: Option<&TextFingerprint>, ranks: &Ranks) -> Result<Self, TrainError> {
         let file = stage.save_to.as_ref().map(|path| path.with_file_name(TRIALS));
         let done = ranks.share_result(|| {
-            let bytes = file.as_ref().and_then(|path| std::fs::read(path).ok());
             // Trials that cannot be read run again.
-            Ok::<_, TrainError>(bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default())
+            let saved = file.as_ref().and_then(|path| std::fs::read(path).ok());
+            let saved = saved.and_then(|bytes| serde_json::from_slice::<Saved>(&bytes).ok());
+            let of_text = saved.filter(|saved| saved.text.as_ref() == text);
+            Ok::<_, TrainError>(of_text.map_or_else(Vec::new, |saved| saved.trials))
         })?;
-        Ok(Self { file, done })
+        Ok(Self { file, text: text.cloned(), done })
     }
 
     /// The trial at `index` of the search, if it is done.
@@ -43,7 +57,8 @@ impl Trials {
     pub(super) fn save(&self, trials: &[Trial], ranks: &Ranks) -> Result<(), TrainError> {
         let Some(path) = &self.file else { return Ok(()) };
         ranks.share_result(|| {
-            let json = serde_json::to_vec(trials).expect("trials are plain data");
+            let saved = Saved { text: self.text.clone(), trials: trials.to_vec() };
+            let json = serde_json::to_vec(&saved).expect("trials are plain data");
             let folder = path.parent().map_or(Ok(()), std::fs::create_dir_all);
             let written = folder.and_then(|()| replace_file(path, &json));
             written.map_err(|source| CheckpointError::Write { path: path.clone(), source }.into())
