@@ -1,117 +1,95 @@
-"""Blocks of states in place of scalars: does the resolvent pay there? Mixers of equal parameters on two
-tasks of memory, on a CPU. Results are in docs/LOG.md, "Blocks of states, with and without the resolvent".
+"""Blocks of states in place of scalars: does the resolvent pay there? Mixers of equal parameters on
+tasks of memory. Results are in docs/LOG.md, "Blocks of states, with and without the resolvent" and "Recall that is learned".
 
-    pip install torch numba numpy
+    pip install torch numpy    # and a C++ compiler, or nvcc where there is a GPU
     python benches/resolvent/blocks.py check
-    python benches/resolvent/blocks.py run TOKENS copy,recall 1,2,3 a,b,c,d,e,f,g,h,r,t
+    python benches/resolvent/blocks.py run TOKENS copy,recall,recalls,recalls8 1,2,3 a,b,c,d,e,f,g,h,r,t,l,s [WINDOWS A BATCH]
 
 a  scalar propagator, 64 heads            b  the same without the barrier
 c  16 heads of 4 states, one barrier      d  the same without the barrier
 r  as c, states turned by R each step     t  the same without the barrier
 e  as r, barrier b_t k_t k_t' (a matrix)  f  the same without the barrier: as t, with more parameters
 g  (Gram + z)^-1 on an outer product      h  the same without it: gated linear attention
+l  LSTM of 64                             s  softmax attention, 4 heads of 16, rotary positions
 """
 
-import itertools, math, sys, time
-import numba, numpy as np, torch, torch.nn as nn, torch.nn.functional as F
+import ctypes, itertools, math, subprocess, sys, tempfile, time
+from pathlib import Path
+import numpy as np, torch, torch.nn as nn, torch.nn.functional as F
 
 torch.set_num_threads(1)
-T, B, D, WEIGHT = 128, 20, 64, 10
-jit = numba.njit(cache=True, fastmath=True)
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+T, D, WEIGHT = 128, 64, 10
 
 
-# ---- two recurrences over n x n blocks (n = 1: scalars), with exact gradients; arrays are [B, T, heads, ...] ----
-@jit
-def riccati_f(A, s2, G):  # G_t = (A_t - s2_t G_{t-1})^-1, A_t symmetric positive; G_0 = 0
-    n = A.shape[3]
-    for b, t, h in np.ndindex(A.shape[:3]):
-        P = G[b, t, h]  # Gauss-Jordan in place; no pivots are needed
-        for i, j in np.ndindex(n, n):
-            P[i, j] = A[b, t, h, i, j] - (s2[b, t, h] * G[b, t - 1, h, i, j] if t else 0.0)
-        for c in range(n):
-            r, P[c, c] = 1 / P[c, c], 1
-            for j in range(n):
-                P[c, j] *= r
-            for i in range(n):
-                if i != c:
-                    f, P[i, c] = P[i, c], 0
-                    for j in range(n):
-                        P[i, j] -= f * P[c, j]
+def library():  # chains.cu, compiled for the device
+    made = Path(tempfile.mkdtemp()) / "chains.so"
+    compiler = (
+        "nvcc -arch=native --extended-lambda -Xcompiler -fPIC"
+        if DEVICE == "cuda"
+        else "c++ -x c++ -march=native -ffast-math -fPIC"
+    )
+    source = Path(__file__).with_name("chains.cu")
+    subprocess.run([*compiler.split(), "-O3", "-shared", "-o", made, source], check=True)
+    return ctypes.CDLL(str(made))
 
 
-@jit
-def riccati_b(A, s2, G, M, dA, ds2):  # M: gradient of G, changed in place; G is symmetric
-    nb, nt, nh, n, _ = G.shape
-    W = np.zeros((n, n), G.dtype)
-    for b, back, h in np.ndindex(nb, nt, nh):
-        t = nt - 1 - back
-        W[:] = 0
-        for i, j in np.ndindex(n, n):
-            for k in range(n):
-                W[i, j] += G[b, t, h, i, k] * M[b, t, h, k, j]
-        for i, j in np.ndindex(n, n):  # dA = -G M G
-            for k in range(n):
-                dA[b, t, h, i, j] -= W[i, k] * G[b, t, h, k, j]
-            if t:
-                M[b, t - 1, h, i, j] -= s2[b, t, h] * dA[b, t, h, i, j]
-                ds2[b, t, h] -= dA[b, t, h, i, j] * G[b, t - 1, h, i, j]
+LIBRARY = library()
 
 
-@jit
-def scan_f(C, d, x):  # x_t = C_t x_{t-1} + d_t, C n x n or 1 x 1 (a number)
-    n = d.shape[3]
-    for b, t, h in np.ndindex(d.shape[:3]):
-        x[b, t, h] = d[b, t, h]
-        if t and C.shape[3] == 1:
-            for i in range(n):
-                x[b, t, h, i] += C[b, t, h, 0, 0] * x[b, t - 1, h, i]
-        elif t:
-            for i, j in np.ndindex(n, n):
-                x[b, t, h, i] += C[b, t, h, i, j] * x[b, t - 1, h, j]
+def call(name, shape, *tensors):  # shape [B, T, heads, n, ...] of contiguous tensors of one type
+    b, t, h, n = shape[:4]
+    stream = torch.cuda.current_stream().cuda_stream if DEVICE == "cuda" else 0
+    getattr(LIBRARY, f"{name}_{n}{'d' if tensors[0].dtype == torch.float64 else 'f'}")(
+        *map(ctypes.c_long, (b * h, t, h)), *(ctypes.c_void_p(x.data_ptr()) for x in tensors), ctypes.c_void_p(stream)
+    )
 
 
-@jit
-def scan_b(C, d, x, l, dC, dd):  # l: gradient of x, becomes that of d
-    nb, nt, nh, n = x.shape
-    for b, back, h in np.ndindex(nb, nt - 1, nh):
-        t = nt - 1 - back
-        if C.shape[3] == 1:
-            for i in range(n):
-                dC[b, t, h, 0, 0] += l[b, t, h, i] * x[b, t - 1, h, i]
-                l[b, t - 1, h, i] += C[b, t, h, 0, 0] * l[b, t, h, i]
-        else:
-            for i, j in np.ndindex(n, n):
-                dC[b, t, h, i, j] = l[b, t, h, i] * x[b, t - 1, h, j]
-                l[b, t - 1, h, j] += C[b, t, h, i, j] * l[b, t, h, i]
-    dd[:] = l
+class Riccati(torch.autograd.Function):  # G_t = (A_t - s2_t G_{t-1})^-1 for A [B,T,H,n,n], s2 [B,T,H]
+    @staticmethod
+    def forward(ctx, A, s2):
+        A, s2 = A.contiguous(), s2.contiguous()
+        G = torch.empty_like(A)
+        call("riccati_forward", A.shape, A, s2, G)
+        ctx.save_for_backward(s2, G)
+        return G
+
+    @staticmethod
+    def backward(ctx, dG):
+        s2, G = ctx.saved_tensors
+        dA, ds2 = torch.empty_like(G), torch.empty_like(s2)
+        call("riccati_backward", G.shape, s2, G, dG.contiguous(), dA, ds2)
+        return dA, ds2
 
 
-num = lambda *xs: [x.detach().contiguous().numpy() for x in xs]
+class Scan(torch.autograd.Function):  # x_t = C_t x_{t-1} + d_t for C [B,T,H,n,n], d [B,T,H,n]
+    @staticmethod
+    def forward(ctx, C, d):
+        C, d = C.contiguous(), d.contiguous()
+        x = torch.empty_like(d)
+        call("scan_forward", d.shape, C, d, x)
+        ctx.save_for_backward(C, x)
+        return x
+
+    @staticmethod
+    def backward(ctx, dx):
+        C, x = ctx.saved_tensors
+        dC, dd = torch.empty_like(C), torch.empty_like(x)
+        call("scan_backward", x.shape, C, x, dx.contiguous(), dC, dd)
+        return dC, dd
 
 
-def op(forward_, backward_, like):  # a differentiable function of two tensors, shaped as one of them
-    class Op(torch.autograd.Function):
-        @staticmethod
-        def forward(ctx, *xs):
-            forward_(*num(*xs, out := torch.empty(xs[like].shape, dtype=xs[like].dtype)))
-            ctx.save_for_backward(*xs, out)
-            return out
-
-        @staticmethod
-        def backward(ctx, g):
-            x, y, out = ctx.saved_tensors
-            dx, dy = torch.zeros(x.shape, dtype=g.dtype), torch.zeros(y.shape, dtype=g.dtype)
-            backward_(*num(x, y, out, g.clone(memory_format=torch.contiguous_format), dx, dy))
-            return dx, dy
-
-    return Op.apply
+riccati = Riccati.apply
 
 
-riccati, scan = op(riccati_f, riccati_b, 0), op(scan_f, scan_b, 1)
+def scan(C, d):  # C n x n, or 1 x 1: a number, each state is a chain of its own
+    if C.shape[3] == 1:
+        return Scan.apply(C[..., 0].expand_as(d).flatten(2)[..., None, None], d.flatten(2)[..., None]).view_as(d)
+    return Scan.apply(C, d)
 
 
 def turn(x, angle, sign):  # R^(sign t) x_t, R two rotations of two states each; angle [H, 2]
-    p = sign * angle * torch.arange(x.shape[1], dtype=x.dtype)[:, None, None]
+    p = sign * angle * torch.arange(x.shape[1], dtype=x.dtype, device=x.device)[:, None, None]
     (c, s), (y, z) = (p.cos(), p.sin()), x.chunk(2, -1)
     return torch.cat([c * y - s * z, s * y + c * z], -1)
 
@@ -131,7 +109,7 @@ def propagate(s, u, b=None, k=None, angle=None):
         psi = scan(g * s1, g[..., 0] * u)
     else:
         G = riccati(
-            (1 + s1 * s1) * torch.eye(u.shape[-1], dtype=u.dtype)
+            (1 + s1 * s1) * torch.eye(u.shape[-1], dtype=u.dtype, device=u.device)
             + (b[..., None] * k)[..., None] * k[..., None, :],
             s * s,
         )
@@ -146,9 +124,9 @@ def squares(s, b, q, k, v, z=None):
     bk = (b[..., None] * k)[..., None]
     M = run(bk * v[..., None, :])
     if z is not None:
-        q = torch.linalg.solve(
-            run(bk * k[..., None, :]) + z[:, None, None] * torch.eye(k.shape[-1], dtype=k.dtype), q
-        )
+        gram = run(bk * k[..., None, :]) + z[:, None, None] * torch.eye(k.shape[-1], dtype=k.dtype, device=k.device)
+        inverse = riccati(gram.flatten(0, 1)[:, None], torch.zeros_like(s).flatten(0, 1)[:, None]).view_as(gram)
+        q = (inverse * q[..., None, :]).sum(-1)
     return (q[..., None] * M).sum(-2)
 
 
@@ -202,12 +180,36 @@ class Mixer(nn.Module):
         return self.out(self.norm(y.flatten(2)) * F.silu(self.gate(x)))
 
 
+class Lstm(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.lstm, self.out = nn.LSTM(D, D, batch_first=True), nn.Linear(D, D)
+
+    def forward(self, x):
+        return self.out(self.lstm(x)[0])
+
+
+class Attention(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.qkv, self.out = nn.Linear(D, 3 * D), nn.Linear(D, D)
+        self.register_buffer("angle", (1e-4 ** torch.linspace(0, 1, 8)).expand(4, 8))
+
+    def forward(self, x):
+        q, k, v = (y.view(*x.shape[:2], 4, 16) for y in self.qkv(x).chunk(3, -1))
+        q, k = turn(q, self.angle, 1), turn(k, self.angle, 1)
+        y = F.scaled_dot_product_attention(*(y.transpose(1, 2) for y in (q, k, v)), is_causal=True)
+        return self.out(y.transpose(1, 2).flatten(2))
+
+
 class Model(nn.Module):  # two blocks, tied head; the feed-forward makes up for smaller mixers
     def __init__(self, kind, V):
         super().__init__()
         self.emb = nn.Embedding(V, D)
         nn.init.normal_(self.emb.weight, std=D**-0.5)
-        self.mix = nn.ModuleList(Mixer(kind) for _ in range(2))
+        self.mix = nn.ModuleList(
+            Lstm() if kind == "l" else Attention() if kind == "s" else Mixer(kind) for _ in range(2)
+        )
         F_ = 128 + round((21000 - sum(p.numel() for p in self.mix[0].parameters())) / 129)
         self.ffn = nn.ModuleList(
             nn.Sequential(nn.LayerNorm(D), nn.Linear(D, F_), nn.GELU(), nn.Linear(F_, D)) for _ in range(2)
@@ -221,25 +223,30 @@ class Model(nn.Module):  # two blocks, tied head; the feed-forward makes up for 
         return self.ln[2](h) @ self.emb.weight.T
 
 
+TASKS = {"copy": (0, 32), "recall": (1, 32), "recalls": (5, 32), "recalls8": (5, 8)}  # questions a line, symbols
+
+
 def text(task, tokens, rng):
-    """Tokens, the entropy of each for who remembers all, how far back its source lies (0: none). Lines of 14 with their end."""
-    n, i = tokens // 14 + 1, np.arange(tokens // 14 + 1)
+    """For copy, recall (one question a line), recalls (five), recalls8 (five, of 8 keys and 8 values, not 32 and 32):
+    tokens, the entropy of each for who remembers all, how far back its source lies (0: none).
+    Lines of 14 or 22 with their end."""
+    asked, S = TASKS[task]
+    width = 12 + 2 * max(1, asked)
+    n = tokens // width + 1
+    column = lambda symbol: np.full((n, 1), symbol)
     if task == "copy":  # 32 symbols, bar 32, end 33
-        line = np.hstack([w := rng.integers(0, 32, (n, 6)), np.full((n, 1), 32), w, np.full((n, 1), 33)])
+        line = np.hstack([w := rng.integers(0, 32, (n, 6)), column(32), w, column(33)])
         free, back = [32] * 6 + [1] * 8, np.tile([0] * 7 + [7] * 6 + [0], (n, 1))
-    else:  # keys 0-31 (five different ones), values 32-63, ? 64, end 65
-        k, v, q = rng.random((n, 32)).argsort(1)[:, :5], rng.integers(32, 64, (n, 5)), rng.integers(0, 5, n)
+    else:  # keys from 0 on (five different ones), values from S on, ? 2 S, one of the keys or all of them again, end 2 S + 1
+        k, v = rng.random((n, S)).argsort(1)[:, :5], rng.integers(S, 2 * S, (n, 5))
+        q = rng.integers(0, 5, (n, 1)) if asked == 1 else rng.random((n, 5)).argsort(1)
+        pairs = lambda *p: np.stack(p, 2).reshape(n, -1)
         line = np.hstack(
-            [
-                np.stack([k, v], 2).reshape(n, 10),
-                np.full((n, 1), 64),
-                k[i, q][:, None],
-                v[i, q][:, None],
-                np.full((n, 1), 65),
-            ]
+            [pairs(k, v), column(2 * S), pairs(np.take_along_axis(k, q, 1), np.take_along_axis(v, q, 1)), column(2 * S + 1)]
         )
-        free, back = [32, 32, 31, 32, 30, 32, 29, 32, 28, 32, 1, 5, 1, 1], np.zeros((n, 14), int)
-        back[:, 12] = 12 - 2 * q  # the key before the value
+        free = [x for j in range(5) for x in (S - j, S)] + [1] + [x for j in range(asked) for x in (5 - j, 1)] + [1]
+        back = np.zeros((n, width), int)
+        back[:, 12:-1:2] = 12 + 2 * np.arange(asked) - 2 * q  # the key before the value
     return [np.ascontiguousarray(x.reshape(-1)[:tokens]) for x in (line, np.tile(np.log(free), (n, 1)), back)]
 
 
@@ -253,49 +260,60 @@ def windows(task, tokens, rng):
     return (
         x[:-1].view(-1, T),
         cut(x),
-        cut(free) + lost * math.log(32),
-        cut(free) + (cut(back) > 0) * math.log(32),
+        cut(free) + lost * math.log(TASKS[task][1]),
+        cut(free) + (cut(back) > 0) * math.log(TASKS[task][1]),
         known,
     )
 
 
-def train(kind, task, seed, tokens):
+def schedule(step, steps):  # the learning rate: warm-up, then a cosine
+    return 3e-3 * min(1, (step + 1) / 20) * 0.5 * (1 + math.cos(math.pi * step / steps))
+
+
+def train(kind, task, seed, tokens, batch):
     rng, _ = np.random.default_rng([seed, task == "copy"]), torch.manual_seed(seed)
-    X, Y, _, _, weight = windows(task, tokens, rng)
-    weight = 1 + (WEIGHT - 1) * weight  # tokens that memory can tell count WEIGHT times in the loss
     VX, VY, best, blind, known = windows(task, 30000, rng)
-    model = Model(kind, 34 if task == "copy" else 66)
-    n, start = len(X) // B, time.time()
-    opt = torch.optim.AdamW(model.parameters(), 3e-3)
-    sched = torch.optim.lr_scheduler.LambdaLR(
-        opt, lambda i: min(1, (i + 1) / 20) * 0.5 * (1 + math.cos(math.pi * i / n))
-    )
-    for i in range(n):
+    model = Model(kind, 34 if task == "copy" else 2 * TASKS[task][1] + 2).to(DEVICE)
+    x, y, weight = (torch.zeros(batch, T, dtype=kind_, device=DEVICE) for kind_ in (torch.long, torch.long, torch.float))
+    rate = torch.tensor(0.0, device=DEVICE)
+    opt = torch.optim.AdamW(model.parameters(), rate, capturable=DEVICE == "cuda")
+
+    def step():
         opt.zero_grad()
-        part = slice(i * B, (i + 1) * B)
-        (
-            (
-                F.cross_entropy(model(X[part]).flatten(0, 1), Y[part].flatten(), reduction="none")
-                * weight[part].flatten()
-            ).mean()
-        ).backward()
+        loss = F.cross_entropy(model(x).flatten(0, 1), y.flatten(), reduction="none")
+        (loss * weight.flatten()).mean().backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        opt.step(), sched.step()
+        opt.step()
+
+    n, start, graph = tokens // (batch * T), time.time(), None
+    for i in range(n):
+        if i % 100 == 0:  # new text, never the same
+            X, Y, _, _, mask = windows(task, 100 * batch * T + 1, rng)
+            X, Y, mask = (z.to(DEVICE) for z in (X, Y, mask))
+        part = slice(i % 100 * batch, (i % 100 + 1) * batch)
+        x.copy_(X[part]), y.copy_(Y[part])
+        weight.copy_(1 + (WEIGHT - 1) * mask[part])  # tokens that memory can tell count WEIGHT times
+        rate.fill_(schedule(i, n))
+        if DEVICE == "cuda" and i == 5:
+            graph = torch.cuda.CUDAGraph()
+            opt.zero_grad()
+            with torch.cuda.graph(graph, stream=torch.cuda.current_stream()):
+                step()
+        graph.replay() if graph else step()
     with torch.no_grad():
-        out = torch.cat([model(x) for x in VX.split(B)])
+        out = torch.cat([model(part.to(DEVICE)) for part in VX.split(batch)]).cpu()
     ppl = F.cross_entropy(out.flatten(0, 1), VY.flatten()).exp().item()
     acc = (out.argmax(-1) == VY)[known].float().mean().item()
-    size, state = (
-        sum(p.numel() for p in model.parameters()),
-        {"a": 128, "b": 64, "c": 80, "d": 64, "e": 224, "f": 64, "r": 80, "t": 64, "g": 400, "h": 256}[kind],
-    )
+    size = sum(p.numel() for p in model.parameters())
+    state = {"a": 128, "b": 64, "c": 80, "e": 224, "r": 80, "g": 400, "h": 256, "l": 128, "s": 2 * T * D}.get(kind, 64)
     return (
-        f"{task:6} {kind} seed {seed}: valid {ppl:6.2f}  known tokens right {100 * acc:5.1f} %  (best {best.mean().exp():.2f}, blind {blind.mean().exp():.2f};"
+        f"{task:8} {kind} seed {seed}: valid {ppl:6.2f}  known tokens right {100 * acc:5.1f} %  (best {best.mean().exp():.2f}, blind {blind.mean().exp():.2f};"
         f" {size} parameters, {state} state floats a block, {n} steps, {time.time() - start:.0f} s)"
     )
 
 
 def check():  # against dense inverses, and the gradients by differences
+    torch.set_default_device(DEVICE)
     r, (b, t, h, n) = lambda *s: torch.rand(*s, dtype=torch.float64), (2, 7, 3, 4)
     s, bar, u, k, angle, v, z = (
         r(b, t, h),
@@ -351,4 +369,5 @@ if __name__ == "__main__":
         check()
     else:
         for task, seed, kind in itertools.product(*(a.split(",") for a in sys.argv[3:6])):
-            print(train(kind, task, int(seed), int(sys.argv[2])), flush=True)
+            with torch.cuda.stream(torch.cuda.Stream() if DEVICE == "cuda" else None):
+                print(train(kind, task, int(seed), int(sys.argv[2]), int(sys.argv[6]) if sys.argv[6:] else 20), flush=True)

@@ -103,7 +103,7 @@ pub fn check_prompt(artifact: &Artifact, prompt: &str) -> Result<()> {
 
 /// Refuses a file that is no model to train on, before any slow work begins. Returns which kind it is.
 pub fn check_model(path: &Path) -> Result<ModelFile> {
-    check_kind(path, EITHER)
+    if shipped::find(path)?.is_some() { Ok(ModelFile::Artifact) } else { check_kind(path, EITHER) }
 }
 
 /// The kind of a model's file, for a run to begin with. `accepted` is the hint where it is no model.

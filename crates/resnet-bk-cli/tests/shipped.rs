@@ -111,6 +111,21 @@ fn a_file_with_the_name_of_a_model_wins() {
 }
 
 #[test]
+fn a_run_begins_with_a_shipped_model_by_its_name() {
+    let recipe = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../recipes/demo.toml");
+    let begin = |model| {
+        let run = ["compress", "--recipe", text(&recipe), "--corpus", "embedded", "--model", model, "--dry-run"];
+        resnet_bk(&run)
+    };
+    let run = begin("demo");
+    assert!(stdout(&run, 0).contains("demo takes the place of the recipe's first stage"), "{}", stdout(&run, 0));
+    assert!(stderr(&run).contains("demo: made from"), "{}", stderr(&run));
+    let unknown = begin("demoo");
+    assert_eq!(unknown.status.code(), Some(2));
+    assert!(stderr(&unknown).contains("no shipped model demoo"), "{}", stderr(&unknown));
+}
+
+#[test]
 fn what_the_model_does_not_know_is_said_on_stderr() {
     let none = resnet_bk(&["suggest", "demo", "--prompt", "I do", "--prefix", "zzzqq"]);
     assert_eq!(stdout(&none, 0), "");

@@ -32,8 +32,9 @@ const PLAN: &str = include_str!("../../../../recipes/plan.toml");
 pub struct Compress {
     #[command(flatten)]
     run: RunArguments,
-    /// Start from this model instead of training one: a checkpoint, an artifact, or a model.pt of
-    /// Project ResNet-BK. It is the teacher of a recipe that goes on with distillation
+    /// Start from this model instead of training one: a checkpoint, an artifact, the name of a shipped
+    /// model, or a model.pt of Project ResNet-BK. It is the teacher of a recipe that goes on with
+    /// distillation
     #[arg(long, visible_alias = "teacher", value_name = "MODEL")]
     model: Option<PathBuf>,
     /// The words of a model.pt, one a line, in the order of their ids; without it they are rebuilt from

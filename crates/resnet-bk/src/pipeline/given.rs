@@ -13,29 +13,34 @@ use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// A model from outside a run: the file of a checkpoint or of an artifact, or a checkpoint that was made
-/// of a file of another format. Rank 0's counts.
+/// A model from outside a run: the file of a checkpoint or of an artifact, one in memory, or a checkpoint
+/// that was made of a file of another format. Rank 0's counts.
 #[derive(Clone, Debug)]
 pub struct GivenModel {
     path: PathBuf,
-    /// The bytes of a checkpoint, where the file is of another format.
-    converted: Option<Arc<[u8]>>,
+    /// Its bytes, where they are not those of the file.
+    bytes: Option<Arc<[u8]>>,
 }
 
 impl From<PathBuf> for GivenModel {
     fn from(path: PathBuf) -> Self {
-        Self { path, converted: None }
+        Self { path, bytes: None }
     }
 }
 
 impl GivenModel {
+    /// The bytes of a checkpoint or of an artifact. `path` is what messages call it.
+    pub fn in_memory(path: PathBuf, bytes: &[u8]) -> Self {
+        Self { path, bytes: Some(bytes.into()) }
+    }
+
     /// A checkpoint that was made of the file at `path`.
     ///
     /// # Errors
     /// [`CheckpointError::Write`] if it cannot be encoded.
     pub fn converted(path: PathBuf, checkpoint: &Checkpoint) -> Result<Self, CheckpointError> {
         match checkpoint.to_bytes() {
-            Ok(bytes) => Ok(Self { path, converted: Some(bytes.into()) }),
+            Ok(bytes) => Ok(Self::in_memory(path, &bytes)),
             Err(source) => Err(CheckpointError::Write { path, source }),
         }
     }
@@ -47,7 +52,7 @@ impl GivenModel {
 
     /// Those of a checkpoint or of an artifact.
     fn bytes(&self) -> Result<Cow<'_, [u8]>, CheckpointError> {
-        match &self.converted {
+        match &self.bytes {
             Some(bytes) => Ok(Cow::Borrowed(bytes)),
             None => read_bytes(&self.path).map(Cow::Owned),
         }
