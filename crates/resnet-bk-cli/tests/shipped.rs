@@ -119,6 +119,7 @@ fn a_run_begins_with_a_shipped_model_by_its_name() {
     };
     let run = begin("demo");
     assert!(stdout(&run, 0).contains("demo takes the place of the recipe's first stage"), "{}", stdout(&run, 0));
+    assert!(stdout(&run, 0).contains("demo is an artifact of 232837 bytes: ratios are against its decoded values"));
     assert!(stderr(&run).contains("demo: made from"), "{}", stderr(&run));
     let unknown = begin("demoo");
     assert_eq!(unknown.status.code(), Some(2));

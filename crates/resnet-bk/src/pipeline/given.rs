@@ -5,7 +5,7 @@ use super::RunError;
 use crate::checkpoint::{Checkpoint, CheckpointError, read_bytes};
 use crate::config::{ModelConfig, Recipe, StageKind};
 use crate::corpus::sha256;
-use crate::export::LoadError;
+use crate::export::{LoadError, is_artifact};
 use crate::import;
 use crate::ranks::Ranks;
 use crate::summary::CorpusSummary;
@@ -73,6 +73,11 @@ impl GivenModel {
         }
     }
 
+    /// Length of the file in bytes, if it is an artifact. Rank 0's.
+    fn artifact_bytes(&self) -> Option<usize> {
+        self.bytes().ok().filter(|bytes| is_artifact(bytes)).map(|bytes| bytes.len())
+    }
+
     /// SHA-256 of the file, or of the checkpoint that was made of it. A resumed run must be given the same model.
     pub(super) fn digest(&self, ranks: &Ranks) -> Result<String, RunError> {
         ranks.share_result(|| Ok(sha256(&self.bytes()?)))
@@ -109,6 +114,11 @@ pub(super) fn read(
     if skipped > 0 {
         let stages = if skipped == 1 { "first stage, which does" } else { "first `train` stages, which do" };
         warnings.push(format!("{name} takes the place of the recipe's {stages} not run"));
+    }
+    if let Some(bytes) = given.artifact_bytes() {
+        warnings.push(format!(
+            "{name} is an artifact of {bytes} bytes: ratios are against its decoded values in float32, not against that file"
+        ));
     }
     Ok(checkpoint)
 }
