@@ -29,10 +29,7 @@ fn find(path: &Path) -> Result<Found> {
     if let Some(shipped) = shipped::find(path)? {
         return Ok(Found::Shipped(shipped));
     }
-    let hides = shipped::is_hidden_by(path).then(|| {
-        format!("{0} here hides the shipped model {0}: rename it, or run the command in another folder", path.display())
-    });
-    Ok(match kind_of(path, hides.as_deref().unwrap_or(EITHER))? {
+    Ok(match kind_of(path, &either(path))? {
         ModelFile::Original => Found::Original,
         ModelFile::Artifact | ModelFile::Checkpoint => Found::Own,
     })
@@ -103,7 +100,7 @@ pub fn check_prompt(artifact: &Artifact, prompt: &str) -> Result<()> {
 
 /// Refuses a file that is no model to train on, before any slow work begins. Returns which kind it is.
 pub fn check_model(path: &Path) -> Result<ModelFile> {
-    if shipped::find(path)?.is_some() { Ok(ModelFile::Artifact) } else { check_kind(path, EITHER) }
+    if shipped::find(path)?.is_some() { Ok(ModelFile::Artifact) } else { check_kind(path, &either(path)) }
 }
 
 /// The kind of a model's file, for a run to begin with. `accepted` is the hint where it is no model.
@@ -146,8 +143,15 @@ fn last_checkpoint(run: &Path) -> Option<PathBuf> {
     stages.filter(|checkpoint| checkpoint.is_file()).max()
 }
 
-/// What to pass where any model will do.
-const EITHER: &str = "pass an artifact (RUN/model.rbk) or a checkpoint (RUN/NN-stage/model.safetensors)";
+/// What to do where any model would be accepted: another file or folder may have the name of a shipped one.
+fn either(path: &Path) -> String {
+    let name = path.display();
+    match shipped::is_hidden_by(path) {
+        true => format!("{name} here hides the shipped model {name}: rename it, or run the command in another folder"),
+        false => "pass an artifact (RUN/model.rbk) or a checkpoint (RUN/NN-stage/model.safetensors)".to_owned(),
+    }
+}
+
 /// What to pass where it must be a checkpoint.
 const CHECKPOINT_ALONE: &str = "pass the checkpoint of a stage, RUN/NN-stage/model.safetensors";
 

@@ -108,6 +108,10 @@ fn a_file_with_the_name_of_a_model_wins() {
     let hidden = stderr(&run("demo"));
     assert!(hidden.contains("demo is neither an artifact"), "{hidden}");
     assert!(hidden.contains("\n\nhint: demo here hides the shipped model demo: "), "{hidden}");
+    let begin = ["compress", "--corpus", "embedded", "--model", "demo", "--dry-run"];
+    let command = Command::new(env!("CARGO_BIN_EXE_resnet-bk")).args(begin).current_dir(&folder).output();
+    let hidden = stderr(&command.expect("the command runs"));
+    assert!(hidden.contains("\n\nhint: demo here hides the shipped model demo: "), "{hidden}");
 }
 
 #[test]
