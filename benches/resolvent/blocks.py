@@ -3,7 +3,7 @@ tasks of memory. Results are in docs/LOG.md, "Blocks of states, with and without
 
     pip install torch numpy    # and a C++ compiler, or nvcc where there is a GPU
     python benches/resolvent/blocks.py check
-    python benches/resolvent/blocks.py run TOKENS copy,recall,recalls,recalls8 1,2,3 a,b,c,d,e,f,g,h,r,t,l,s [WINDOWS A BATCH]
+    python benches/resolvent/blocks.py run TOKENS copy,recall,recalls 1,2,3 a,b,c,d,e,f,g,h,r,t,l,s [WINDOWS A BATCH]
 
 a  scalar propagator, 64 heads            b  the same without the barrier
 c  16 heads of 4 states, one barrier      d  the same without the barrier
@@ -19,7 +19,7 @@ import numpy as np, torch, torch.nn as nn, torch.nn.functional as F
 
 torch.set_num_threads(1)
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-T, D, WEIGHT = 128, 64, 10
+T, D, WEIGHT, SYMBOLS = 128, 64, 10, 32
 
 
 def library():  # chains.cu, compiled for the device
@@ -223,20 +223,19 @@ class Model(nn.Module):  # two blocks, tied head; the feed-forward makes up for 
         return self.ln[2](h) @ self.emb.weight.T
 
 
-TASKS = {"copy": (0, 32), "recall": (1, 32), "recalls": (5, 32), "recalls8": (5, 8)}  # questions a line, symbols
+QUESTIONS = {"copy": 0, "recall": 1, "recalls": 5}  # a line
 
 
 def text(task, tokens, rng):
-    """For copy, recall (one question a line), recalls (five), recalls8 (five, of 8 keys and 8 values, not 32 and 32):
-    tokens, the entropy of each for who remembers all, how far back its source lies (0: none).
-    Lines of 14 or 22 with their end."""
-    asked, S = TASKS[task]
+    """Tokens, the entropy of each for who remembers all, how far back its source lies (0: none). Lines of 14, of
+    recalls 22, with their end."""
+    asked, S = QUESTIONS[task], SYMBOLS
     width = 12 + 2 * max(1, asked)
     n = tokens // width + 1
     column = lambda symbol: np.full((n, 1), symbol)
-    if task == "copy":  # 32 symbols, bar 32, end 33
-        line = np.hstack([w := rng.integers(0, 32, (n, 6)), column(32), w, column(33)])
-        free, back = [32] * 6 + [1] * 8, np.tile([0] * 7 + [7] * 6 + [0], (n, 1))
+    if task == "copy":  # symbols, bar S, end S + 1
+        line = np.hstack([w := rng.integers(0, S, (n, 6)), column(S), w, column(S + 1)])
+        free, back = [S] * 6 + [1] * 8, np.tile([0] * 7 + [7] * 6 + [0], (n, 1))
     else:  # keys from 0 on (five different ones), values from S on, ? 2 S, one of the keys or all of them again, end 2 S + 1
         k, v = rng.random((n, S)).argsort(1)[:, :5], rng.integers(S, 2 * S, (n, 5))
         q = rng.integers(0, 5, (n, 1)) if asked == 1 else rng.random((n, 5)).argsort(1)
@@ -260,8 +259,8 @@ def windows(task, tokens, rng):
     return (
         x[:-1].view(-1, T),
         cut(x),
-        cut(free) + lost * math.log(TASKS[task][1]),
-        cut(free) + (cut(back) > 0) * math.log(TASKS[task][1]),
+        cut(free) + lost * math.log(SYMBOLS),
+        cut(free) + (cut(back) > 0) * math.log(SYMBOLS),
         known,
     )
 
@@ -273,7 +272,7 @@ def schedule(step, steps):  # the learning rate: warm-up, then a cosine
 def train(kind, task, seed, tokens, batch):
     rng, _ = np.random.default_rng([seed, task == "copy"]), torch.manual_seed(seed)
     VX, VY, best, blind, known = windows(task, 30000, rng)
-    model = Model(kind, 34 if task == "copy" else 2 * TASKS[task][1] + 2).to(DEVICE)
+    model = Model(kind, (SYMBOLS if task == "copy" else 2 * SYMBOLS) + 2).to(DEVICE)
     x, y, weight = (torch.zeros(batch, T, dtype=kind_, device=DEVICE) for kind_ in (torch.long, torch.long, torch.float))
     rate = torch.tensor(0.0, device=DEVICE)
     opt = torch.optim.AdamW(model.parameters(), rate, capturable=DEVICE == "cuda")
@@ -307,7 +306,7 @@ def train(kind, task, seed, tokens, batch):
     size = sum(p.numel() for p in model.parameters())
     state = {"a": 128, "b": 64, "c": 80, "e": 224, "r": 80, "g": 400, "h": 256, "l": 128, "s": 2 * T * D}.get(kind, 64)
     return (
-        f"{task:8} {kind} seed {seed}: valid {ppl:6.2f}  known tokens right {100 * acc:5.1f} %  (best {best.mean().exp():.2f}, blind {blind.mean().exp():.2f};"
+        f"{task:7} {kind} seed {seed}: valid {ppl:6.2f}  known tokens right {100 * acc:5.1f} %  (best {best.mean().exp():.2f}, blind {blind.mean().exp():.2f};"
         f" {size} parameters, {state} state floats a block, {n} steps, {time.time() - start:.0f} s)"
     )
 

@@ -1,13 +1,14 @@
 //! The MODEL argument: an artifact, a checkpoint or the name of a shipped model.
 
 use crate::failure::{Failure, system_message};
-use crate::original::OriginalArguments;
+use crate::original::{self, OriginalArguments};
 use crate::printer::note;
 use crate::shipped::{self, Shipped};
 use anyhow::{Context, Result};
+use resnet_bk::corpus::TextSource;
 use resnet_bk::export::{self, LoadError, ModelFile};
 use resnet_bk::memory::check_evaluation;
-use resnet_bk::pipeline::{ARTIFACT, CHECKPOINT};
+use resnet_bk::pipeline::{ARTIFACT, CHECKPOINT, GivenModel};
 use resnet_bk_runtime::internal::architecture::{Architecture, Causality};
 use resnet_bk_runtime::internal::artifact::Artifact;
 use resnet_bk_runtime::internal::model::ModelError;
@@ -101,6 +102,17 @@ pub fn check_prompt(artifact: &Artifact, prompt: &str) -> Result<()> {
 /// Refuses a file that is no model to train on, before any slow work begins. Returns which kind it is.
 pub fn check_model(path: &Path) -> Result<ModelFile> {
     if shipped::find(path)?.is_some() { Ok(ModelFile::Artifact) } else { check_kind(path, &either(path)) }
+}
+
+/// A model that a run is given, `--model` or `--baseline`. The notice of a shipped one goes to stderr.
+pub fn given(path: PathBuf, set: &[String], vocabulary: Option<&Path>, text: &TextSource) -> Result<GivenModel> {
+    match shipped::find(&path)? {
+        Some(shipped) => {
+            note(shipped.notice());
+            Ok(GivenModel::in_memory(path, shipped.bytes))
+        }
+        None => original::given(path, set, vocabulary, text),
+    }
 }
 
 /// The kind of a model's file, for a run to begin with. `accepted` is the hint where it is no model.

@@ -3,7 +3,6 @@
 
 use crate::failure::Failure;
 use crate::printer::note;
-use crate::shipped;
 use anyhow::Result;
 use clap::Args;
 use resnet_bk::checkpoint::{Checkpoint, ModelState};
@@ -63,14 +62,10 @@ fn assign(settings: &mut OriginalSettings, assignment: &str) -> Result<()> {
 const KEYS: &str = "model.top_k, model.v_max and model.feature_clamp";
 const EXAMPLE: &str = "write --set model.top_k=2, for example; sizes come from the checkpoint";
 
-/// A model that a run is given, `--model` or `--baseline`. The notice of a shipped one goes to stderr. One
-/// of the original project gets its words from `vocabulary`, or else from the run's training text, and
-/// settings from those of the run's `--set` values that are meant for it.
+/// The file of a model that a run is given, `--model` or `--baseline`. One of the original project gets
+/// its words from `vocabulary`, or else from the run's training text, and settings from those of the run's
+/// `--set` values that are meant for it.
 pub fn given(path: PathBuf, set: &[String], vocabulary: Option<&Path>, text: &TextSource) -> Result<GivenModel> {
-    if let Some(shipped) = shipped::find(&path)? {
-        note(shipped.notice());
-        return Ok(GivenModel::in_memory(path, shipped.bytes));
-    }
     if ModelFile::of(&path)? != ModelFile::Original {
         return Ok(path.into());
     }

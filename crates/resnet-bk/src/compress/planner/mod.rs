@@ -113,8 +113,8 @@ fn check_budget(config: &PlanConfig, teacher: &ModelConfig, words: usize, budget
     }
 }
 
-/// Chooses the best student of the checkpoint's model whose weights take at most `budget` bytes. It may be far smaller than
-/// the budget.
+/// Chooses the best student of the checkpoint's model whose weights take at most `budget` bytes. It may
+/// be far smaller than the budget.
 ///
 /// # Errors
 /// [`TrainError`] if no student fits the budget, if there is no dev slice to compare on, if a trial
