@@ -104,14 +104,20 @@ pub fn check_model(path: &Path) -> Result<ModelFile> {
     if shipped::find(path)?.is_some() { Ok(ModelFile::Artifact) } else { check_kind(path, &either(path)) }
 }
 
-/// A model that a run is given, `--model` or `--baseline`. The notice of a shipped one goes to stderr.
-pub fn given(path: PathBuf, set: &[String], vocabulary: Option<&Path>, text: &TextSource) -> Result<GivenModel> {
+/// A model that a run is given, `--model` or `--baseline`. `say` shows the notice of a shipped one.
+pub fn given(
+    path: PathBuf,
+    set: &[String],
+    vocabulary: Option<&Path>,
+    text: &TextSource,
+    say: impl Fn(&str),
+) -> Result<GivenModel> {
     match shipped::find(&path)? {
         Some(shipped) => {
-            note(shipped.notice());
+            say(shipped.notice());
             Ok(GivenModel::in_memory(path, shipped.bytes))
         }
-        None => original::given(path, set, vocabulary, text),
+        None => original::given(path, set, vocabulary, text, say),
     }
 }
 

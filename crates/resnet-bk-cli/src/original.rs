@@ -34,7 +34,7 @@ impl OriginalArguments {
         }
         let corpus = corpus.filter(|_| self.vocabulary.is_none()).map(corpus::load).transpose()?;
         let text = corpus.as_ref().map(|corpus| &corpus.train);
-        Ok(pack(&read(path, &settings, self.vocabulary.as_deref(), text)?)?)
+        Ok(pack(&read(path, &settings, self.vocabulary.as_deref(), text, note)?)?)
     }
 
     /// Refuses the options for a model that has a vocabulary and settings of its own.
@@ -64,12 +64,18 @@ const EXAMPLE: &str = "write --set model.top_k=2, for example; sizes come from t
 
 /// The file of a model that a run is given, `--model` or `--baseline`. One of the original project gets
 /// its words from `vocabulary`, or else from the run's training text, and settings from those of the run's
-/// `--set` values that are meant for it.
-pub fn given(path: PathBuf, set: &[String], vocabulary: Option<&Path>, text: &TextSource) -> Result<GivenModel> {
+/// `--set` values that are meant for it; `say` shows what it is.
+pub fn given(
+    path: PathBuf,
+    set: &[String],
+    vocabulary: Option<&Path>,
+    text: &TextSource,
+    say: impl Fn(&str),
+) -> Result<GivenModel> {
     if ModelFile::of(&path)? != ModelFile::Original {
         return Ok(path.into());
     }
-    let model = read(&path, &OriginalSettings::among(set), vocabulary, Some(text))?;
+    let model = read(&path, &OriginalSettings::among(set), vocabulary, Some(text), say)?;
     Ok(GivenModel::converted(path, &Checkpoint::new(model))?)
 }
 
@@ -79,6 +85,7 @@ fn read(
     settings: &OriginalSettings,
     vocabulary: Option<&Path>,
     text: Option<&TextSource>,
+    say: impl Fn(&str),
 ) -> Result<ModelState> {
     let model = OriginalModel::read(path, settings)?;
     let words = match (vocabulary, text) {
@@ -87,11 +94,11 @@ fn read(
         (None, None) => return Err(Fault::NoVocabulary.at(path).into()),
     };
     let name = path.display();
-    note(&format!(
+    say(&format!(
         "{name} is a model of Project ResNet-BK: bidirectional, so it sees the tokens that it should predict"
     ));
     if let OriginalWords::TrainingText(_) = words {
-        note(&format!(
+        say(&format!(
             "its vocabulary is rebuilt from the training text: <unk>, then the {} most frequent words",
             model.config.vocab_size - 1
         ));

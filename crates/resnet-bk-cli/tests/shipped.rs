@@ -117,14 +117,20 @@ fn a_file_with_the_name_of_a_model_wins() {
 #[test]
 fn a_run_begins_with_a_shipped_model_by_its_name() {
     let recipe = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../recipes/demo.toml");
-    let begin = |model| {
+    let begin_with = |model, options: &[&str]| {
         let run = ["compress", "--recipe", text(&recipe), "--corpus", "embedded", "--model", model, "--dry-run"];
-        resnet_bk(&run)
+        resnet_bk(&[&run[..], options].concat())
     };
+    let begin = |model| begin_with(model, &[]);
     let run = begin("demo");
     assert!(stdout(&run, 0).contains("demo takes the place of the recipe's first stage"), "{}", stdout(&run, 0));
     assert!(stdout(&run, 0).contains("demo is an artifact of 232837 bytes: ratios are against its decoded values"));
     assert!(stderr(&run).contains("demo: made from"), "{}", stderr(&run));
+    // A program that reads events from stderr gets nothing else: no notice.
+    let events = stderr(&begin_with("demo", &["--progress", "json"]));
+    let is_event =
+        |line: &str| serde_json::from_str(line).is_ok_and(|event: serde_json::Value| event["event"].is_string());
+    assert!(events.lines().all(is_event), "{events}");
     let unknown = begin("demoo");
     assert_eq!(unknown.status.code(), Some(2));
     assert!(stderr(&unknown).contains("no shipped model demoo"), "{}", stderr(&unknown));

@@ -219,7 +219,8 @@ impl Run<'_> {
         // Models of the original project are bidirectional, whatever the recipe's would be.
         let begins_bidirectional = model.as_ref().is_some_and(is_original);
         let causality = if begins_bidirectional { Causality::Bidirectional } else { recipe.model.causality };
-        let given = |path| model_file::given(path, &arguments.set, vocabulary, &corpus.train);
+        let say = |fact: &str| shown.fact(fact);
+        let given = |path| model_file::given(path, &arguments.set, vocabulary, &corpus.train, say);
         let (model, baseline) = (model.map(given).transpose()?, baseline.map(given).transpose()?);
         if corpus.train.is_on_disk() {
             shown.fact(&large_text(&corpus, &cache));

@@ -131,7 +131,7 @@ pub struct ModelConfig {
     pub tied_embeddings: bool,
     /// Frequency bins of the embedding table: rare words have narrow rows. The most frequent words
     /// come first; the last bin takes all words that are left. Empty for rows of full width. Bins
-    /// need `tied_embeddings = true`.
+    /// need `tied_embeddings = true`. At most 16.
     #[serde(default)]
     pub embedding_bins: Vec<EmbeddingBin>,
     /// Knots of the bias curve, a smooth part of the head's bias over the words' frequency ranks; 0
@@ -153,7 +153,7 @@ pub struct ModelConfig {
     /// Experts with a smaller share of the training tokens are removed, if a `prune` stage has no
     /// `experts.threshold`.
     pub prune_threshold: f64,
-    /// Whether `distill` stages run.
+    /// Whether `distill` and `plan` stages run.
     pub use_distillation: bool,
 }
 

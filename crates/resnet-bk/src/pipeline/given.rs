@@ -143,13 +143,18 @@ pub(super) fn drop_results_on_other_text(
     warnings: &mut Vec<String>,
 ) {
     let name = path.display();
-    let fingerprint = &text.fingerprint;
-    let difference =
-        checkpoint.history.text.as_ref().map_or(Some("an unknown text"), |own| own.difference(fingerprint));
-    if let Some(difference) = difference {
-        warnings.push(format!(
-            "{name} is of {difference}: the figures that it was saved with are not shown; it is measured on this text"
-        ));
+    let warning = match &checkpoint.history.text {
+        None => Some(format!(
+            "{name} does not record its training text: it is measured on this one, and figures saved with it are not shown"
+        )),
+        Some(own) => own.difference(&text.fingerprint).map(|difference| {
+            format!(
+                "{name} is of {difference}: the figures that it was saved with are not shown; it is measured on this text"
+            )
+        }),
+    };
+    if let Some(warning) = warning {
+        warnings.push(warning);
         checkpoint.history.stages.clear();
         checkpoint.history.removals.clear();
         checkpoint.history.plan = None;

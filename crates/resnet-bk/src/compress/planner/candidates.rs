@@ -36,7 +36,7 @@ const BIN_SHARES: [f64; 2] = [1.0 / 30.0, 0.1];
 const KNOTS: usize = 16;
 
 /// Levels of the table's bins, the matrices and the bias. Coarse levels hurt the matrices and the
-/// frequent words most (docs/compression.md).
+/// frequent words most (docs/LOG.md, "Which levels where").
 #[derive(Clone, Copy, Debug)]
 struct Levels {
     table: [u16; 3],
