@@ -1,11 +1,10 @@
 //! The MODEL argument: an artifact, a checkpoint or the name of a shipped model.
 
 use crate::failure::{Failure, system_message};
-use crate::original::{self, OriginalArguments};
+use crate::original::OriginalArguments;
 use crate::printer::note;
 use crate::shipped::{self, Shipped};
 use anyhow::{Context, Result};
-use resnet_bk::corpus::TextSource;
 use resnet_bk::export::{self, LoadError, ModelFile};
 use resnet_bk::memory::check_evaluation;
 use resnet_bk::pipeline::{ARTIFACT, CHECKPOINT, GivenModel};
@@ -104,21 +103,11 @@ pub fn check_model(path: &Path) -> Result<ModelFile> {
     if shipped::find(path)?.is_some() { Ok(ModelFile::Artifact) } else { check_kind(path, &either(path)) }
 }
 
-/// A model that a run is given, `--model` or `--baseline`. `say` shows the notice of a shipped one.
-pub fn given(
-    path: PathBuf,
-    set: &[String],
-    vocabulary: Option<&Path>,
-    text: &TextSource,
-    say: impl Fn(&str),
-) -> Result<GivenModel> {
-    match shipped::find(&path)? {
-        Some(shipped) => {
-            say(shipped.notice());
-            Ok(GivenModel::in_memory(path, shipped.bytes))
-        }
-        None => original::given(path, set, vocabulary, text, say),
-    }
+/// The shipped model that a run is given by its name, if it is one. `say` shows its notice.
+pub fn given(path: &Path, say: impl Fn(&str)) -> Result<Option<GivenModel>> {
+    let Some(shipped) = shipped::find(path)? else { return Ok(None) };
+    say(shipped.notice());
+    Ok(Some(GivenModel::in_memory(path.to_owned(), shipped.bytes)))
 }
 
 /// The kind of a model's file, for a run to begin with. `accepted` is the hint where it is no model.

@@ -127,7 +127,9 @@ fn a_run_begins_with_a_shipped_model_by_its_name() {
     assert!(stdout(&run, 0).contains("demo is an artifact of 232837 bytes: ratios are against its decoded values"));
     assert!(stderr(&run).contains("demo: made from"), "{}", stderr(&run));
     // A program that reads events from stderr gets nothing else: no notice.
-    let events = stderr(&begin_with("demo", &["--progress", "json"]));
+    let run = begin_with("demo", &["--progress", "json"]);
+    assert!(stdout(&run, 0).contains("demo is of a text that it does not record"), "{}", stdout(&run, 0));
+    let events = stderr(&run);
     let is_event =
         |line: &str| serde_json::from_str(line).is_ok_and(|event: serde_json::Value| event["event"].is_string());
     assert!(events.lines().all(is_event), "{events}");

@@ -6,7 +6,7 @@ use crate::observers::{Progress, ProgressMode, TimeLeft, Warnings};
 use crate::output::check_run_folder;
 use crate::printer::{Printer, grouped};
 use crate::recipe_changes::{explain, without_effect};
-use crate::{Outcome, device, interrupt, model_file, report, tables};
+use crate::{Outcome, device, interrupt, model_file, original, report, tables};
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 use resnet_bk::config::{Against, Recipe, parse_loss};
@@ -220,7 +220,10 @@ impl Run<'_> {
         let begins_bidirectional = model.as_ref().is_some_and(is_original);
         let causality = if begins_bidirectional { Causality::Bidirectional } else { recipe.model.causality };
         let say = |fact: &str| shown.fact(fact);
-        let given = |path| model_file::given(path, &arguments.set, vocabulary, &corpus.train, say);
+        let given = |path: PathBuf| match model_file::given(&path, say)? {
+            Some(shipped) => Ok(shipped),
+            None => original::given(path, &arguments.set, vocabulary, &corpus.train, say),
+        };
         let (model, baseline) = (model.map(given).transpose()?, baseline.map(given).transpose()?);
         if corpus.train.is_on_disk() {
             shown.fact(&large_text(&corpus, &cache));

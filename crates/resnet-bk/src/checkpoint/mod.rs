@@ -77,6 +77,13 @@ pub struct History {
     pub plan: Option<Plan>,
 }
 
+impl History {
+    /// How the text of the model differs from another one. `None` if it is the same.
+    pub(crate) fn text_difference(&self, other: &TextFingerprint) -> Option<&'static str> {
+        self.text.as_ref().map_or(Some("a text that it does not record"), |own| own.difference(other))
+    }
+}
+
 /// A planner's choice.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Plan {

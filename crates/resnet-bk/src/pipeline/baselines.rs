@@ -49,9 +49,7 @@ impl Candidates {
         if let Some(given) = &request.baseline {
             let path = given.path();
             let baseline = read_baseline(given, checkpoint, &request.ranks)?;
-            let own = baseline.history.text.as_ref();
-            let difference = own.map_or(Some("an unknown text"), |own| own.difference(&text.summary.fingerprint));
-            if let Some(difference) = difference {
+            if let Some(difference) = baseline.history.text_difference(&text.summary.fingerprint) {
                 let name = path.display();
                 warnings.push(format!("the baseline {name} was trained on {difference}; it is measured on this one"));
             }
@@ -202,7 +200,7 @@ fn measure(path: &Path, checkpoint: &Checkpoint, text: &Text) -> Measured {
     let parameters = checkpoint.model.parameters.architecture().parameter_count();
     let dev = text.streams.dev.as_deref().filter(|_| has_same_dev_slice(checkpoint, &text.summary));
     let trained_on = match &checkpoint.history.text {
-        None => " (trained on an unknown text)",
+        None => " (its text is not recorded)",
         Some(own) if own.train != text.summary.fingerprint.train => " (trained on another text)",
         Some(_) => "",
     };

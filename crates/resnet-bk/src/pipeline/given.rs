@@ -143,18 +143,10 @@ pub(super) fn drop_results_on_other_text(
     warnings: &mut Vec<String>,
 ) {
     let name = path.display();
-    let warning = match &checkpoint.history.text {
-        None => Some(format!(
-            "{name} does not record its training text: it is measured on this one, and figures saved with it are not shown"
-        )),
-        Some(own) => own.difference(&text.fingerprint).map(|difference| {
-            format!(
-                "{name} is of {difference}: the figures that it was saved with are not shown; it is measured on this text"
-            )
-        }),
-    };
-    if let Some(warning) = warning {
-        warnings.push(warning);
+    if let Some(difference) = checkpoint.history.text_difference(&text.fingerprint) {
+        warnings.push(format!(
+            "{name} is of {difference}: the figures that it was saved with are not shown; it is measured on this text"
+        ));
         checkpoint.history.stages.clear();
         checkpoint.history.removals.clear();
         checkpoint.history.plan = None;

@@ -226,13 +226,9 @@ impl<'a> Run<'a> {
         let ranks = &self.request.ranks;
         let is_saved = ranks.share_result(|| Ok::<_, RunError>(path.exists()))?;
         let saved = if is_saved { Some(Checkpoint::read_on(ranks, &path)?) } else { None };
-        if let Some(saved) = &saved {
-            let fingerprint = &self.text.summary.fingerprint;
-            let difference =
-                saved.history.text.as_ref().map_or(Some("an unknown text"), |text| text.difference(fingerprint));
-            if let Some(difference) = difference {
-                return Err(RunError::OtherText { path, difference });
-            }
+        let fingerprint = &self.text.summary.fingerprint;
+        if let Some(difference) = saved.as_ref().and_then(|saved| saved.history.text_difference(fingerprint)) {
+            return Err(RunError::OtherText { path, difference });
         }
         let before =
             saved.as_ref().and_then(|saved| saved.training.progress.as_ref()).map_or(0.0, |progress| progress.seconds);

@@ -3,9 +3,9 @@
 use resnet_bk_runtime::internal::architecture::Architecture;
 use resnet_bk_runtime::internal::tensor_spec::{Role, TensorSpec};
 
-/// `(levels, bits)`: bits of a trained code by its number of levels, measured on a trained
-/// student (docs/LOG.md, 2026-11-22 and 23). The values for 3, 63 and 127 levels are estimates. Between entries, bits
-/// are interpolated over the logarithm of the levels.
+/// `(levels, bits)`: bits of a trained code by its number of levels, measured on trained
+/// students. The values for 3, 63 and 127 levels are estimates. Between entries, bits are interpolated
+/// over the logarithm of the levels.
 const ENTROPIES: [(f64, f64); 8] =
     [(3.0, 1.5), (5.0, 2.25), (9.0, 3.0), (15.0, 3.75), (31.0, 4.8), (63.0, 5.6), (127.0, 6.4), (255.0, 7.2)];
 /// Bits of a scale: half-precision numbers of similar size share their exponents.
